@@ -1,0 +1,86 @@
+"""What a sample is conditioned on, and how the condition is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Everything a network may be told beside ``z`` and the time; a field left ``None`` does not exist.
+
+    The null condition is one state per field: label -1 ("no class"), zeros for all other tensors. A network learns it
+    through ``drop`` and classifier-free guidance asks for it through ``null``.
+
+    Args:
+        label: class of each sample, ``[B]`` int64; -1 is "no class".
+        vector: one embedding per sample, ``[B, D]``.
+        context: tokens to attend to, ``[B, L, D]``.
+        concat: joined to ``z`` on the channel axis, ``[B, C', *S]``: known frames and their mask, low-res video.
+        concat_time: how far ``concat`` was itself noised, ``[B]`` in [0, 1].
+        num_images: how many of the last frames of ``z`` are independent still images (joint image-video training).
+    """
+
+    label: Tensor | None = None
+    vector: Tensor | None = None
+    context: Tensor | None = None
+    concat: Tensor | None = None
+    concat_time: Tensor | None = None
+    num_images: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are there, by name."""
+        named = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in named if isinstance(value, Tensor)}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
+        """The condition with ``function`` applied to every tensor."""
+        return replace(self, **{name: function(value) for name, value in self.tensors().items()})
+
+    def drop(self, keep: Tensor) -> Condition:
+        """The null condition where ``keep`` (``[B]`` bool) is false, this one where it is true."""
+
+        def dropped(name: str, value: Tensor) -> Tensor:
+            mask = keep.to(value.device).view(-1, *[1] * (value.ndim - 1))
+            return torch.where(mask, value, torch.full_like(value, _null_value(name)))
+
+        return replace(self, **{name: dropped(name, value) for name, value in self.tensors().items()})
+
+    def null(self) -> Condition:
+        """The null condition for every sample; fields that are ``None`` stay so."""
+        return replace(self, **{n: torch.full_like(v, _null_value(n)) for n, v in self.tensors().items()})
+
+    def cat(self, other: Condition) -> Condition:
+        """Both conditions behind each other on the batch axis.
+
+        Raises:
+            ValueError: if one side has a field that the other lacks, or they differ in ``num_images``.
+        """
+        ours, theirs = self.tensors(), other.tensors()
+        if ours.keys() != theirs.keys() or self.num_images != other.num_images:
+            raise ValueError(
+                f"conditions joined on the batch axis must have the same fields and num_images, got {sorted(ours)} "
+                f"with {self.num_images} and {sorted(theirs)} with {other.num_images}"
+            )
+        return replace(self, **{name: torch.cat([value, theirs[name]]) for name, value in ours.items()})
+
+    def repeat(self, times: int) -> Condition:
+        """``times`` copies behind each other on the batch axis: ``[B, ...]`` -> ``[times * B, ...]``."""
+        return self.map(lambda value: value.repeat(times, *[1] * (value.ndim - 1)))
+
+    def chunk(self, parts: int) -> list[Condition]:
+        """The reverse of ``cat``: ``parts`` conditions of equal batch size."""
+        split = {name: value.chunk(parts) for name, value in self.tensors().items()}
+        return [replace(self, **{name: values[i] for name, values in split.items()}) for i in range(parts)]
+
+    def to(self, device: torch.device | str) -> Condition:
+        """The condition with every tensor on ``device``."""
+        return self.map(lambda value: value.to(device, non_blocking=True))
+
+
+def _null_value(name: str) -> int:
+    return -1 if name == "label" else 0
