@@ -1,0 +1,81 @@
+"""Errors as users meet them: one line that names the thing, the rule and the way out."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+BAD_INPUT = (
+    ValueError,
+    FileNotFoundError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+    FileExistsError,
+)
+
+
+class UsageError(ValueError):
+    """The command line or a config asks for something that does not exist or is not allowed."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that ``name`` is most likely a misspelling of, or None."""
+    by_folded = {candidate.lower(): candidate for candidate in candidates}
+    near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.55)
+    return by_folded[near[0]] if near else None
+
+
+def did_you_mean(name: str, candidates: Iterable[str], shown: str = "{}") -> str:
+    """``"; did you mean 'x'?"``, or an empty text if nothing is near; ``shown`` dresses the name."""
+    near = nearest(name, candidates)
+    return f"; did you mean {shown.format(near)!r}?" if near else ""
+
+
+def exit_code(error: BaseException) -> int:
+    """2 for what the user can put right in the command, a config or on disk; 130 for Ctrl-C; else 1."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    bad_input = isinstance(error, BAD_INPUT) or (isinstance(error, TypeError) and _raised_by_us(error))
+    named = {"MisconfigurationException", "ArgumentError", "ParserError"} & {
+        base.__name__ for base in type(error).__mro__
+    }
+    return USAGE if bad_input or named else FAILED
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line, with its type where the message alone would not be understood."""
+    from videodiff.cli.jsonargparse_errors import explain
+
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    text = str(error)
+    if type(error).__name__ in {"ArgumentError", "ParserError"} or text.startswith('Parser key "'):
+        return explain(text)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.filename}: {error.strerror.lower()}"
+    text = " ".join(next((line for line in text.splitlines() if line.strip()), "").split())
+    speaks = isinstance(error, (UsageError, OSError)) or (
+        text and isinstance(error, (ValueError, TypeError, RuntimeError))
+    )
+    return text if speaks and text else f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def report(error: BaseException, verbose: bool = False) -> int:
+    """Write the error to stderr, on the first local process only, and give the exit code."""
+    if int(os.environ.get("LOCAL_RANK") or 0) == 0:
+        if verbose or os.environ.get("VIDEODIFF_TRACEBACK") == "1":
+            traceback.print_exception(type(error), error, error.__traceback__)
+        print(f"videodiff: error: {one_line(error)}", file=sys.stderr, flush=True)
+    return exit_code(error)
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    return bool(frames) and os.path.abspath(frames[-1].filename).startswith(package)

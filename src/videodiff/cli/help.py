@@ -1,0 +1,101 @@
+"""Help texts that need nothing imported: the options that matter, with their defaults."""
+
+from __future__ import annotations
+
+MAIN = """usage: videodiff COMMAND [options]
+
+Train, sample and honestly compare video diffusion models.
+
+commands:
+  fit        train a model; goes on where an interrupted run stopped
+  validate   loss on the validation clips
+  test       loss on the test clips
+  predict    reconstructions to files
+  generate   new videos, continuations, in-between frames, long videos
+  models     models and configs that come with videodiff
+  info       parameters, FLOPs and memory of a config, without allocating it
+  doctor     check this installation, GPUs, codecs and disk
+
+options:
+  -h, --help      this text; `videodiff COMMAND --help` for a command
+  --version       version
+  -v, --verbose   full traceback of an error (or VIDEODIFF_TRACEBACK=1)
+
+exit codes: 0 done, 1 failed, 2 usage or bad input, 130 or 143 interrupted (checkpoint written first)
+
+start here:
+  videodiff fit --config vdm_digits
+  videodiff generate --ckpt_path runs/vdm_digits --num_samples 16"""
+
+_TOPS = {
+    "fit": (
+        "Train a model. A --config is a whole run; later ones and single options override it.",
+        "videodiff fit --config vdm_digits --config with/small --trainer.max_steps 500",
+    ),
+    "validate": (
+        "Loss of a trained model on the validation clips. Model and data come from the checkpoint.",
+        "videodiff validate --ckpt_path runs/vdm_digits/0",
+    ),
+    "test": (
+        "Loss of a trained model on the test clips. Model and data come from the checkpoint.",
+        "videodiff test --ckpt_path runs/vdm_digits/0/best",
+    ),
+    "predict": (
+        "Reconstructions of the predict clips, written to files. Model and data come from the checkpoint.",
+        "videodiff predict --ckpt_path runs/vdm_digits/0",
+    ),
+}
+
+_RUN = """
+run:
+  -c, --config FILE|NAME       YAML file or shipped name, repeatable; see `videodiff models`
+  --ckpt_path RUN|FILE         run directory, RUN/best, RUN/last or a checkpoint file
+  --out DIR                    where to write (default: runs/<name>/<n>)
+  --name NAME                  name of the run (default: that of the first config)
+  --seed_everything N          seed of everything random (0)
+  --trust MODULE               also allow classes of this module in configs, repeatable
+  --print_config               print the merged config and stop
+"""
+
+_FIT = """  --force                      go on although model or data differ from the checkpoint's
+
+training:
+  --trainer.max_steps N        optimizer steps (100000)
+  --trainer.max_time D:H:M:S   stop after this time (no limit)
+  --trainer.accumulate_grad_batches N   micro-batches per optimizer step (1)
+  --trainer.gradient_clip_val X         clip the gradient's norm (1.0)
+  --trainer.val_check_interval N        steps between validations (1000)
+  --model.optimizer.lr X       learning rate (1e-4)
+  --model.compile true         compile the network's blocks (false)
+  --ema.decay X                decay of the weight average (0.9999)
+"""
+
+_SHARED = """
+devices:
+  --trainer.accelerator NAME   auto, cpu or gpu (auto)
+  --trainer.devices N          devices per node (auto)
+  --trainer.num_nodes N        nodes (1)
+  --trainer.strategy NAME      auto, ddp, ... (auto)
+  --trainer.precision NAME     bf16-mixed, 32-true, ... (bf16-mixed on CUDA, else 32-true)
+
+model and data:
+  --model CLASS                model by name, e.g. VDM
+  --model.net.width N          any argument of any part, by its path
+  --model.sampler.num_steps N  sampler steps
+  --data.root DIR              folder of videos, in place of the config's data
+  --data.num_frames N          frames per clip
+  --data.resolution N          pixels per side
+  --data.batch_size N          clips per optimizer step over all devices
+  --data.num_workers N         loader processes per device (2)
+
+help:
+  --help=all                   every option of Trainer, model and data
+  --model.help CLASS           options of one class
+"""
+
+
+def verb(name: str) -> str:
+    """The short help of fit, validate, test or predict."""
+    first, example = _TOPS[name]
+    extra = _FIT if name == "fit" else ""
+    return f"usage: videodiff {name} [options]\n\n{first}\n{_RUN}{extra}{_SHARED}\nexample:\n  {example}"

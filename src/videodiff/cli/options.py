@@ -1,0 +1,147 @@
+"""Dotted command-line options (``--model.net.width 32``) as a change to a config."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from videodiff import trust
+from videodiff.cli.check import CLASS_KEYS, groups, root_hints
+from videodiff.cli.config import merge, parse_yaml
+from videodiff.cli.errors import UsageError, did_you_mean
+from videodiff.cli.signatures import accepts, class_hint, element_hint, may_import, parameters
+
+TAKES_VALUE = ("--config", "-c", "--trust", "--ckpt_path", "--out", "--name", "--print_completion")
+FLAGS = (
+    "--force",
+    "--verbose",
+    "-v",
+    "--quiet",
+    "-q",
+    "--json",
+    "--print_config",
+    "--help",
+    "-h",
+    "--help=all",
+)
+"""Options that other code reads; they change no key of the config."""
+
+Path = tuple[str, ...]
+
+
+def apply_options(
+    argv: Sequence[str], verb: str, config: Mapping[str, Any], trusted: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[Path, str]]:
+    """The config with the options in it, and for each changed path the option as it was written.
+
+    Raises:
+        UsageError: for a word that is no option, an option without its value, or an unknown first word.
+    """
+    result = copy.deepcopy(dict(config))
+    labels: dict[Path, str] = {}
+    hints, known = root_hints(verb), groups()
+    for option, value in split_options(argv):
+        parts = tuple(option[2:].rstrip("+").split("."))
+        if parts[0] not in hints:
+            shown = did_you_mean(parts[0], [*hints, *(o[2:] for o in TAKES_VALUE if o[:2] == "--")], "--{}")
+            raise UsageError(f"{verb} has no option {option!r}{shown}; see videodiff {verb} --help")
+        if "help" in parts[1:]:
+            continue
+        labels[tuple(part for part in parts if part not in ("init_args", "class_path", "dict_kwargs"))] = (
+            option
+        )
+        placing = _Placing(option, tuple(trusted))
+        if parts[0] in known and len(parts) > 1:
+            group = result.get(parts[0])
+            group = result[parts[0]] = group if isinstance(group, dict) else {}
+            hint = known[parts[0]].hints.get(parts[1])
+            group[parts[1]] = placing.place(group.get(parts[1]), hint, parts[2:], value)
+        else:
+            result[parts[0]] = placing.place(result.get(parts[0]), hints[parts[0]], parts[1:], value)
+    return result, labels
+
+
+def split_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of dotted option and value, without the options that other code reads."""
+    words = iter(range(len(argv)))
+    for at in words:
+        name, equals, value = argv[at].partition("=")
+        if argv[at] in FLAGS or name in ("--print_config", "--help"):
+            continue
+        if not name.startswith("--") and name not in TAKES_VALUE:
+            raise UsageError(f"unexpected argument {argv[at][:80]!r}; options start with --")
+        if not equals:
+            following = argv[at + 1] if at + 1 < len(argv) else None
+            if following is None or following.startswith("--"):
+                raise UsageError(f"{name} needs a value")
+            value = argv[next(words)]
+        if name not in TAKES_VALUE:
+            yield name, value
+
+
+class _Placing:
+    """Puts the value of one option where it belongs, stepping through ``init_args`` unasked."""
+
+    def __init__(self, option: str, trusted: tuple[str, ...]) -> None:
+        self.option, self.trusted, self.appends = option, trusted, option.endswith("+")
+
+    def place(self, node: Any, hint: Any, parts: Path, value: str) -> Any:
+        """The new value of ``node``, whose type is ``hint``, after ``parts`` below it became ``value``."""
+        if not parts:
+            return self.replace(node, hint, value)
+        if (
+            isinstance(node, list) and node and element_hint(hint) is not None
+        ):  # options go to the last element
+            return [*node[:-1], self.place(node[-1], element_hint(hint), parts, value)]
+        if class_hint(hint) is not None or (isinstance(node, dict) and "class_path" in node):
+            return self.below_class(node, hint, parts, value)
+        node = dict(node) if isinstance(node, Mapping) else {}
+        node[parts[0]] = self.place(node.get(parts[0]), None, parts[1:], value)
+        return node
+
+    def below_class(self, node: Any, hint: Any, parts: Path, value: str) -> Any:
+        if isinstance(node, str):
+            node = {"class_path": node}
+        node = dict(node) if isinstance(node, Mapping) else {}
+        if parts[0] == "class_path":
+            return self.replace(node, hint, value)
+        key = parts[0] if parts[0] in CLASS_KEYS else "init_args"
+        names = parts[1:] if parts[0] in CLASS_KEYS else parts
+        if not names:
+            return merge(node, {key: self.parsed(value)})
+        given = node.get(key)
+        given = node[key] = dict(given) if isinstance(given, Mapping) else {}
+        try:
+            known = parameters(trust.resolve(node.get("class_path"), self.trusted)).hints
+        except ValueError:  # the check that follows says so, in better words
+            known = {}
+        given[names[0]] = self.place(given.get(names[0]), known.get(names[0]), names[1:], value)
+        return node
+
+    def replace(self, node: Any, hint: Any, value: str) -> Any:
+        element = element_hint(hint)
+        new = self.parsed(value)
+        if (
+            isinstance(new, str)
+            and element is not None
+            and class_hint(element) is not None
+            and not accepts(hint, new)
+        ):
+            new = [{"class_path": new}]
+        if self.appends and isinstance(node, list):
+            return node + (new if isinstance(new, list) else [new])
+        if (
+            isinstance(new, str)
+            and may_import(hint)
+            and not accepts(hint, new)
+            and not new.endswith((".yaml", ".yml"))
+        ):
+            new = {"class_path": new} if class_hint(hint) is not None else new
+        if isinstance(new, dict) and isinstance(node, dict):
+            return merge(node, new)
+        return new
+
+    def parsed(self, value: str) -> Any:
+        """Text as it stands, unless it is a flow mapping or list."""
+        return parse_yaml(value, self.option) if value.strip()[:1] in ("{", "[") else value
