@@ -1,0 +1,46 @@
+# `make help` lists the targets. All but `clean` and `help` set up .venv first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+LOCK   := requirements/lock.txt
+# TORCH=cpu takes the small CPU build from PyTorch's own index instead of the locked one.
+TORCH  ?= locked
+DEMO_MINUTES ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test soak lint format clean benchmark
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP)  ## make .venv with everything, exactly as locked (instant the second time)
+
+$(STAMP): setup.cfg pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=python3.12"; exit 2; }
+	@VENV=$(VENV) PYTHON=$(PYTHON) TORCH=$(TORCH) LOCK=$(LOCK) bash requirements/install.sh
+	@touch $@
+
+demo: install  ## train VDM on the built-in digits, sample it and write runs/demo/index.html
+	$(BIN)/videodiff demo --minutes $(DEMO_MINUTES)
+
+test: install  ## run the tests (minutes; no network)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+soak: install  ## run every test, the long ones too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m ''
+
+lint: install  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install  ## put style right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: install  ## speed and memory, as ratios (see benchmarks/README.md)
+	bash benchmarks/run.sh $(VENV)
+
+clean:  ## remove .venv and caches; runs/ and data/ stay
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

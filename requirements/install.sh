@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Make $VENV from $LOCK with uv, or with pip where uv cannot be had. Nothing outside the checkout is touched.
+set -euo pipefail
+: "${VENV:?}" "${PYTHON:?}" "${LOCK:?}" "${TORCH:=locked}"
+cpu_index=https://download.pytorch.org/whl/cpu
+
+[ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
+python="$VENV/bin/python"
+
+if command -v uv >/dev/null 2>&1; then
+    installer=(uv pip install -q --python "$python")
+elif "$python" -m pip install -q --disable-pip-version-check uv >/dev/null 2>&1; then
+    installer=("$python" -m uv pip install -q --python "$python")
+else
+    echo "uv cannot be had here; installing with pip (slower)"
+    installer=("$python" -m pip install -q --disable-pip-version-check)
+fi
+
+if [ "$TORCH" = cpu ]; then
+    # Its own pair, in that order: a CPU torch beside the default index's torchvision breaks every import.
+    "${installer[@]}" torch torchvision --index-url "$cpu_index"
+    lock=$(mktemp)
+    trap 'rm -f "$lock"' EXIT
+    grep -vE '^(torch|torchvision|nvidia-|cuda-|triton)' "$LOCK" >"$lock"
+    "${installer[@]}" -r "$lock"
+else
+    "${installer[@]}" -r "$LOCK"
+fi
+"${installer[@]}" --no-deps -e '.[all,test]'

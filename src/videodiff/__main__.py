@@ -1,0 +1,8 @@
+"""``python -m videodiff``, for launchers that want a module (torchrun -m videodiff)."""
+
+import sys
+
+from videodiff.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The LightningCLI behind fit, validate, test and predict: what a run is made of, assembled in one place."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from videodiff import callbacks
+from videodiff.checkpoints.files import AtomicCheckpointIO
+
+DEFAULTS = Path(__file__).resolve().parent.parent / "defaults.yaml"
+
+# Config key -> callback. "fit" ones change or save the training state; the others only look on.
+FIT_CALLBACKS = {
+    "ema": callbacks.EMA,
+    "guard": callbacks.NonFiniteGuard,
+    "samples": callbacks.SampleLogger,
+    "throughput": callbacks.Throughput,
+    "checkpoint": callbacks.RunCheckpoint,
+    "watchdog": callbacks.Watchdog,
+}
+COMMON_CALLBACKS = {
+    "record": callbacks.RunRecord,
+    "progress": callbacks.Progress,
+    "signals": callbacks.StopOnSignal,
+}
+
+
+class RunCLI(LightningCLI):
+    """Parse one run's configuration and build its trainer, model and data; running them is the caller's business.
+
+    Args:
+        verb: fit, validate, test or predict; only ``fit`` gets the callbacks that change or save training state.
+        run_directory: where the run leaves its record; None writes nothing.
+        args: command-line arguments without the verb.
+    """
+
+    def __init__(self, verb: str, run_directory: Path | None, args: list[str]) -> None:
+        self.verb, self.run_directory = verb, run_directory
+        quiet_lightning()
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=".*args parameter is intended to run from within Python.*"
+            )
+            super().__init__(
+                pl.LightningModule,
+                pl.LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                save_config_callback=None,
+                seed_everything_default=0,
+                parser_kwargs={"default_config_files": [str(DEFAULTS)], "exit_on_error": False},
+                args=args,
+                run=False,
+            )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        # Every verb accepts every key, so that a run's own config.yaml serves them all.
+        for key, callback in {**FIT_CALLBACKS, **COMMON_CALLBACKS}.items():
+            parser.add_lightning_class_args(callback, key)
+
+    def before_instantiate_classes(self) -> None:
+        seed = self.config.seed_everything
+        seed = 0 if isinstance(seed, bool) else seed
+        for part in (self.config.model, self.config.data):
+            # A seed of its own, written into a part, wins; 0 is every part's default.
+            if part.get("init_args", {}).get("seed", None) == 0:
+                part.init_args.seed = seed
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
+        keys = {**COMMON_CALLBACKS, **(FIT_CALLBACKS if self.verb == "fit" else {})}
+        if self.run_directory is None:
+            keys = {
+                key: value for key, value in keys.items() if key not in ("record", "samples", "checkpoint")
+            }
+        if config.get("precision") is None:
+            config["precision"] = default_precision(config.get("accelerator") or "auto")
+        if config.get("logger") in (None, True):
+            # One folder, no version_N below it: the run directory already is one run's.
+            config["logger"] = self.run_directory is not None and TensorBoardLogger(
+                self.run_directory, name="", version="", default_hp_metric=False
+            )
+        config.update(
+            default_root_dir=str(self.run_directory or Path.cwd()),
+            plugins=[*(config.get("plugins") or []), AtomicCheckpointIO()],
+            # Our samplers know rank and world; Lightning's would pad the set with repeated clips.
+            use_distributed_sampler=False,
+            enable_checkpointing=False if "checkpoint" not in keys else config.get("enable_checkpointing"),
+        )
+        return self._instantiate_trainer(config, [self._get(self.config_init, key) for key in keys])
+
+    def config_text(self) -> str:
+        """The whole effective configuration as YAML."""
+        return self.parser.dump(self.config, skip_none=False)
+
+
+def default_precision(accelerator: str) -> str:
+    """bf16-mixed where CUDA will be used and can do it, else full precision."""
+    cuda = (
+        accelerator in ("auto", "gpu", "cuda")
+        and torch.cuda.is_available()
+        and torch.cuda.is_bf16_supported()
+    )
+    return "bf16-mixed" if cuda else "32-true"
+
+
+def quiet_lightning() -> None:
+    """Drop Lightning's advertising tips and start-up lines; its warnings stay."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*Found .* module.* in eval mode.*",
+        ".*no .* hook.*DataLoader length.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,285 @@
+"""fit, validate, test, predict: from the words on the command line to one call of the trainer."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videodiff.cli.config import check_config, check_options, find_config, load_yaml, merge, shipped_configs
+from videodiff.cli.errors import UsageError
+
+# A launcher starts the other ranks with the same words; these two tell them what rank 0 decided.
+RUN_VARIABLE, RESUME_VARIABLE = "VIDEODIFF_RUN_DIRECTORY", "VIDEODIFF_RESUME_FROM"
+# Parts of a config that a checkpoint only fits as they are.
+FIXED_PARTS = ("net", "autoencoder", "schedule", "prediction")
+
+
+def run(verb: str, argv: list[str]) -> int:
+    """Run one verb; returns the exit code."""
+    options, rest = own_options(verb).parse_known_args(argv)
+    inherited = RUN_VARIABLE in os.environ
+    try:
+        return fit(options, rest) if verb == "fit" else look(verb, options, rest)
+    finally:
+        if not inherited:
+            for name in (RUN_VARIABLE, RESUME_VARIABLE):
+                os.environ.pop(name, None)
+
+
+def own_options(verb: str) -> argparse.ArgumentParser:
+    """The options that are ours and not the LightningCLI's."""
+    parser = argparse.ArgumentParser(f"videodiff {verb}", allow_abbrev=False, add_help=False)
+    parser.add_argument("-c", "--config", action="append", default=[])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--name")
+    parser.add_argument("--ckpt_path")
+    parser.add_argument("--trust", action="append", default=[])
+    parser.add_argument("--force", action="store_true")
+    return parser
+
+
+# --- fit ------------------------------------------------------------------------------------------------------
+
+
+def fit(options: argparse.Namespace, rest: list[str]) -> int:
+    """Train; goes on from the newest checkpoint that verifies when the run directory already holds a run."""
+    from videodiff.checkpoints.run import RunLock
+
+    files = [find_config(name) for name in options.config]
+    directory, existing = choose_run(options, files)
+    if existing:
+        files.insert(0, directory / "config.yaml")
+    if not files:
+        raise UsageError(f"fit needs --config FILE or NAME; shipped: {', '.join(shipped_configs())}")
+    check_everything("fit", files, rest, options.trust)
+    if rank() > 0:
+        return train(options, directory, files, rest, existing)
+    directory.mkdir(parents=True, exist_ok=True)
+    with RunLock(directory):
+        return train(options, directory, files, rest, existing)
+
+
+def train(
+    options: argparse.Namespace, directory: Path, files: list[Path], rest: list[str], existing: bool
+) -> int:
+    """The part of ``fit`` that every rank does."""
+    from videodiff.checkpoints.files import load_checkpoint
+    from videodiff.checkpoints.run import resolve_checkpoint
+    from videodiff.cli.lightning import RunCLI
+
+    checkpoint = starting_point(options, directory, existing)
+    cli = RunCLI("fit", directory, arguments(files, rest))
+    check_stream(cli.trainer)
+    done = 0
+    if checkpoint is not None:
+        stored = load_checkpoint(checkpoint)
+        done = int(stored["global_step"])
+        if existing:
+            check_same_run(stored, cli, options.force)
+        del stored
+        say(f"going on from {checkpoint} (step {done})")
+    if 0 <= cli.trainer.max_steps <= done:
+        say(f"{directory} is finished: {done} of {cli.trainer.max_steps} steps are done")
+        return 0
+    if rank() == 0:
+        write_config(directory, cli.config_text())
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint and str(checkpoint))
+    if cli.trainer.global_step <= done:
+        raise RuntimeError(
+            f"no training step was taken (max_steps {cli.trainer.max_steps}, max_time reached?)"
+        )
+    say(f"trained {cli.trainer.global_step} steps; last checkpoint: {resolve_checkpoint(str(directory))}")
+    return 0
+
+
+def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path, bool]:
+    """The run's directory, and whether it already holds a run."""
+    from videodiff.checkpoints.run import new_run_directory
+
+    if RUN_VARIABLE in os.environ:
+        directory = Path(os.environ[RUN_VARIABLE])
+        return directory, RESUME_VARIABLE in os.environ
+    if options.out is None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                "several processes were launched from outside: name the run they share with --out DIR"
+            )
+        if not files:
+            raise UsageError(f"fit needs --config FILE or NAME; shipped: {', '.join(shipped_configs())}")
+        directory, existing = new_run_directory(options.name or files[0].stem), False
+    else:
+        directory = options.out
+        existing = (directory / "config.yaml").is_file()
+        if directory.exists() and not directory.is_dir():
+            raise UsageError(f"--out {directory} is a file; name a directory")
+        if not existing and directory.is_dir() and any(p.suffix != ".lock" for p in directory.iterdir()):
+            raise UsageError(
+                f"--out {directory} is not empty and holds no run (no config.yaml); name another one"
+            )
+    os.environ[RUN_VARIABLE] = str(directory)
+    if existing:
+        os.environ[RESUME_VARIABLE] = "1"
+    return directory, existing
+
+
+def starting_point(options: argparse.Namespace, directory: Path, existing: bool) -> Path | None:
+    """The checkpoint to go on from: the one named, else the newest of the run that verifies, else none."""
+    from videodiff.checkpoints.run import newest_checkpoint, resolve_checkpoint
+
+    if options.ckpt_path is not None:
+        return resolve_checkpoint(options.ckpt_path)
+    return newest_checkpoint(directory) if existing else None
+
+
+def check_stream(trainer: Any) -> None:
+    """Training is one endless stream of batches: it is bounded by steps or time."""
+    if trainer.max_epochs not in (None, -1, 1000):
+        raise UsageError(
+            f"trainer.max_epochs: training reads one endless stream; bound it with trainer.max_steps or "
+            f"trainer.max_time (got max_epochs {trainer.max_epochs})"
+        )
+    if trainer.max_steps == 0:
+        raise UsageError("trainer.max_steps: 0 steps would train nothing; give at least 1")
+
+
+def check_same_run(stored: dict[str, Any], cli: Any, force: bool) -> None:
+    """Refuse to go on with another model or other data than the checkpoint's, and tell what else differs."""
+    ours = stored.get("videodiff", {})
+    before = yaml.safe_load(ours.get("config", "{}")) or {}
+    now = yaml.safe_load(cli.config_text())
+    for key, old, new in differences(before, now):
+        if rank() == 0:
+            say(f"{key}: {new} (the checkpoint was made with {old})")
+        fixed = any(
+            f"model.init_args.{part}" == key or key.startswith(f"model.init_args.{part}.")
+            for part in FIXED_PARTS
+        )
+        if fixed and not force:
+            raise UsageError(f"{key} is {new}, the run was trained with {old}; start a new run, or --force")
+    old_data, new_data = ours.get("fingerprint"), getattr(cli.datamodule, "fingerprint", lambda: None)()
+    if old_data is not None and new_data is not None and not force:
+        for key, old, new in differences(old_data, json.loads(json.dumps(new_data))):
+            raise UsageError(
+                f"the data differ from the run's ({key}: {new}, was {old}); start a new run, or --force"
+            )
+
+
+def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted keys at which two nested dicts differ, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted({*before, *now}):
+            yield from differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif before != now:
+        yield key, before, now
+
+
+def write_config(directory: Path, text: str) -> None:
+    """Write config.yaml; an earlier one that differs is kept as config.<n>.yaml."""
+    target = directory / "config.yaml"
+    if target.is_file():
+        if target.read_text() == text:
+            return
+        number = 1 + sum(1 for _ in directory.glob("config.*.yaml"))
+        target.rename(directory / f"config.{number}.yaml")
+    temporary = directory / ".config.yaml.part"
+    temporary.write_text(text)
+    temporary.replace(target)
+
+
+# --- validate, test, predict ----------------------------------------------------------------------------------
+
+
+def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
+    """Validate, test or predict with a trained model; model and data come from the checkpoint unless overridden."""
+    from videodiff.checkpoints.run import load_config, resolve_checkpoint
+
+    if options.ckpt_path is None:
+        raise UsageError(
+            f"{verb} needs --ckpt_path RUN (a run directory, RUN/best, RUN/last or a checkpoint file)"
+        )
+    checkpoint = resolve_checkpoint(options.ckpt_path)
+    stored = {k: v for k, v in load_config(checkpoint).items() if k in ("model", "data", "seed_everything")}
+    out = results_directory(verb, options.out, checkpoint)
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(stored, file)
+        file.flush()
+        files = [Path(file.name), *(find_config(name) for name in options.config)]
+        check_everything(verb, files, rest, options.trust)
+        from videodiff.cli.lightning import RunCLI
+
+        cli = RunCLI(verb, out, arguments(files, rest))
+    if verb == "predict":
+        from videodiff.callbacks import PredictionWriter
+
+        cli.trainer.callbacks.append(PredictionWriter(out))
+    result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint))
+    return report(verb, out, checkpoint, result)
+
+
+def results_directory(verb: str, out: Path | None, checkpoint: Path) -> Path:
+    """Where a verb writes: ``--out``, else the next ``<run>/<verb>/<n>`` beside the checkpoint."""
+    from videodiff.checkpoints.run import new_run_directory
+
+    if RUN_VARIABLE in os.environ:
+        return Path(os.environ[RUN_VARIABLE])
+    if out is not None and out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"--out {out} is not empty; nothing is overwritten, name another directory")
+    if out is None:
+        folder = checkpoint.parent
+        run_directory = folder.parent if folder.name == "checkpoints" else folder
+        out = new_run_directory(verb, run_directory)
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ[RUN_VARIABLE] = str(out)
+    return out
+
+
+def report(verb: str, out: Path, checkpoint: Path, result: Any) -> int:
+    """Write and print what a verb measured; nothing measured is a failure."""
+    if rank() > 0:
+        return 0
+    if verb == "predict":
+        print(f"predictions: {out}")
+        return 0
+    metrics = {key: float(value) for part in result for key, value in part.items()}
+    if not metrics:
+        raise RuntimeError(f"{verb} saw no clip; is the {verb} split empty?")
+    record = {"verb": verb, "checkpoint": str(checkpoint), "metrics": metrics}
+    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n")
+    for key, value in metrics.items():
+        print(f"{key:20s} {value:.6g}")
+    return 0
+
+
+# --- shared ---------------------------------------------------------------------------------------------------
+
+
+def check_everything(verb: str, files: Sequence[Path], rest: list[str], trusted: Sequence[str]) -> None:
+    """Check configs and options before anything they name is imported."""
+    merged: dict[str, Any] = {}
+    for file in files:
+        config = load_yaml(file)
+        check_config(config, str(file), verb, trusted)
+        merged = merge(merged, config)
+    check_options(rest, verb, merged, trusted)
+
+
+def arguments(files: Sequence[Path], rest: list[str]) -> list[str]:
+    """Arguments for the LightningCLI: configs first, so that single options win."""
+    return [word for file in files for word in ("--config", str(file))] + rest
+
+
+def rank() -> int:
+    """This process's rank among all, before any process group exists."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))))
+
+
+def say(text: str) -> None:
+    """One line on stderr, from rank 0."""
+    if rank() == 0:
+        print(f"videodiff: {text}", file=sys.stderr, flush=True)

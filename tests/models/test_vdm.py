@@ -1,0 +1,169 @@
+"""The VDM module: its loss from closed forms, what it keeps and what it depends on."""
+
+import pytest
+import torch
+
+from videodiff.diffusion import AncestralSampler, CosineSchedule, DDIMSampler
+from videodiff.models import VDM, Given
+from videodiff.networks import UNet3D
+
+
+def tiny_vdm(**options) -> VDM:
+    net = UNet3D(
+        resolution=8, num_frames=4, width=32, channel_multipliers=(1, 2), num_blocks=1, attention_resolutions=(4,),
+        head_dim=16, embedding_dim=32, embedding_layers=2, **options.pop("net", {}),
+    )  # fmt: skip
+    options.setdefault("sampler", DDIMSampler(4))
+    return VDM(net, CosineSchedule(), **options)
+
+
+def trained_vdm(**options) -> VDM:
+    """Weights that are not the zero-initialised ones, so that the output depends on the input."""
+    torch.manual_seed(0)
+    model = tiny_vdm(**options)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return model.eval()
+
+
+def batch(n: int = 2, **more) -> dict:
+    video = torch.rand(n, 3, 4, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return {"video": video, "sample": torch.arange(n), "num_images": 0, **more}
+
+
+def test_untrained_v_loss_is_half_of_one_plus_the_data_variance():
+    # The output is 0 at the start, so the loss is E[alpha^2] + E[sigma^2 x^2] = (1 + E[x^2]) / 2 for t ~ U(0, 1).
+    model = tiny_vdm()
+    clips = batch(512)
+    expected = 0.5 * (1 + clips["video"].square().mean().item())
+    assert model.losses(clips, "val").mean().item() == pytest.approx(expected, abs=0.02)
+
+
+def test_untrained_eps_loss_is_one():
+    assert tiny_vdm(prediction="eps").losses(batch(64), "val").mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_loss_of_a_sample_does_not_depend_on_its_batch():
+    model = trained_vdm()
+    together = model.losses(batch(4), "train")
+    alone = [
+        model.losses(
+            {"video": batch(4)["video"][i : i + 1], "sample": torch.tensor([i]), "num_images": 0}, "train"
+        )
+        for i in range(4)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-6)
+
+
+def test_one_batch_can_be_learnt_by_heart():
+    torch.manual_seed(0)
+    model = tiny_vdm()
+    optimizer = torch.optim.AdamW(model.net.parameters(), lr=3e-3)
+    clip = batch(1)
+    losses = []
+    for step in range(60):
+        many = {
+            "video": clip["video"].expand(8, -1, -1, -1, -1),
+            "sample": 8 * step + torch.arange(8),
+            "num_images": 0,
+        }
+        loss = model.losses(many, "train").mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) < 0.4 * sum(losses[:10])
+
+
+@pytest.mark.parametrize(
+    "sampler", [DDIMSampler(3), AncestralSampler(3, gamma=0.3)], ids=lambda s: type(s).__name__
+)
+def test_a_video_does_not_depend_on_the_batch_it_is_drawn_in(sampler):
+    model = trained_vdm(sampler=sampler)
+    together = model.generate(3, seed=5)
+    alone = torch.cat([model.generate(1, seed=5, indices=[i]) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
+    assert (together[0] - together[1]).abs().max() > 0.01
+    assert (model.generate(1, seed=6) - together[:1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("conditioning", ["reconstruction", "replacement"])
+def test_known_frames_are_kept_exactly(conditioning):
+    model = trained_vdm(conditioning=conditioning)
+    frames = torch.rand(2, 3, 2, 8, 8) * 2 - 1
+    video = model.generate(2, given=Given(frames, (0, 3)))
+    assert torch.equal(video[:, :, [0, 3]], frames)
+
+
+def test_a_long_video_keeps_what_its_windows_share_and_every_frame_is_drawn():
+    model = trained_vdm()
+    video = model.generate(1, num_frames=11)
+    assert video.shape == (1, 3, 11, 8, 8)
+    assert torch.equal(video[:, :, :4], model.generate(1, num_frames=4))
+    assert (video.abs().amax(dim=(0, 1, 3, 4)) > 0).all()
+
+
+def test_fewer_frames_than_a_clip_are_its_start():
+    model = trained_vdm()
+    assert torch.equal(model.generate(1, num_frames=2), model.generate(1)[:, :, :2])
+
+
+def test_low_resolution_guidance_draws_videos_that_shrink_to_it():
+    from videodiff.diffusion.guidance import downsample
+
+    low = torch.rand(1, 3, 4, 4, 4) * 2 - 1
+    free = trained_vdm(sampler=DDIMSampler(20))
+    guided = trained_vdm(sampler=DDIMSampler(20), reconstruction_weight=5.0)
+    far = (downsample(free.generate(1), (4, 4)) - low).square().mean()
+    near = (downsample(guided.generate(1, given=Given(low_resolution=low)), (4, 4)) - low).square().mean()
+    assert near < 0.5 * far
+
+
+def test_classes_change_the_video_and_guidance_moves_it_away_from_none():
+    model = trained_vdm(net={"num_classes": 3})
+    by_class = [model.generate(1, label=torch.tensor([k])) for k in (-1, 0, 1)]
+    assert (by_class[1] - by_class[2]).abs().max() > 1e-3
+    unguided = model.generate(1, label=torch.tensor([0]), guidance_scale=1.0)
+    assert torch.equal(unguided, by_class[1])
+    assert torch.allclose(
+        model.generate(1, label=torch.tensor([0]), guidance_scale=0.0), by_class[0], atol=1e-5
+    )
+
+
+def test_condition_drop_uses_no_class_and_reaches_every_parameter():
+    model = trained_vdm(net={"num_classes": 3}, condition_drop=1.0)
+    dropped = model.losses(batch(2, label=torch.tensor([0, 1])), "train")
+    torch.testing.assert_close(dropped, model.losses(batch(2, label=torch.tensor([-1, -1])), "train"))
+    dropped.mean().backward()
+    # DDP without find_unused_parameters needs a gradient everywhere, a zero one for the class table too.
+    assert all(p.grad is not None for p in model.net.parameters())
+
+
+def test_images_behind_the_clip_do_not_change_its_loss():
+    model = trained_vdm()
+    clips = batch(2)
+    clips["video"] = torch.cat([clips["video"], torch.rand(2, 3, 2, 8, 8)], dim=2)
+    video, cond = model.prepare({**clips, "num_images": 2})
+    other = video.clone()
+    other[:, :, 4:] = -1
+    time = torch.full((2,), 500.0)
+    torch.testing.assert_close(model.net(video, time, cond)[:, :, :4], model.net(other, time, cond)[:, :, :4])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m.generate(0), "num_videos"),
+        (lambda m: m.generate(1, num_frames=0), "num_frames"),
+        (lambda m: m.generate(2, indices=[1]), "1 indices"),
+        (lambda m: m.generate(1, given=Given(torch.zeros(1, 3, 1, 8, 8), (4,))), "lies outside"),
+        (lambda m: Given(torch.zeros(1, 3, 2, 8, 8), (1, 0)), "ascend"),
+        (lambda m: Given(torch.zeros(1, 3, 2, 8, 8), (1,)), "2 known frames"),
+        (lambda m: tiny_vdm(condition_drop=1.5), "condition_drop"),
+        (lambda m: tiny_vdm(overlap_frames=4), "overlap_frames"),
+    ],
+)
+def test_bad_requests_are_refused_in_one_line(call, words):
+    with pytest.raises(ValueError, match=words) as error:
+        call(tiny_vdm())
+    assert "\n" not in str(error.value)
