@@ -13,6 +13,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -105,15 +106,22 @@ def check_tree(node: Any, trusted: Sequence[str] = ()) -> None:
             check_tree(value, trusted)
 
 
-def guard_jsonargparse(trusted: Sequence[str] = ()) -> bool:
-    """Give jsonargparse the same allow-list as a second wall; False where its version has no such setting."""
+@contextmanager
+def guarded_jsonargparse(trusted: Sequence[str] = ()) -> Iterator[bool]:
+    """While inside, jsonargparse has the same allow-list: a second wall. Yields whether its version knows one."""
     import jsonargparse
 
     setting = getattr(jsonargparse, "set_parsing_settings", None)
     if setting is None or "import_path_allowlist" not in inspect.signature(setting).parameters:
-        return False
+        yield False
+        return
+    settings = importlib.import_module("jsonargparse._common").parsing_settings
+    before = dict(settings)
     setting(import_path_denylist=["*", *DENIED], import_path_allowlist=[*HOMES, *trusted])
-    return True
+    try:
+        yield True
+    finally:
+        settings.update(before)
 
 
 def full_path(name: str) -> str:

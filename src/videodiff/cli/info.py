@@ -84,13 +84,12 @@ def _on_meta(spec: dict[str, Any], trusted: Sequence[str]) -> Any:
     import torch
     from jsonargparse import ArgumentParser
 
-    from videodiff.trust import guard_jsonargparse
+    from videodiff.trust import guarded_jsonargparse
 
-    guard_jsonargparse(trusted)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
-    parsed = parser.parse_object({"model": _with_full_paths(spec, trusted)})
-    with torch.device("meta"):
+    with guarded_jsonargparse(trusted), torch.device("meta"):
+        parsed = parser.parse_object({"model": _with_full_paths(spec, trusted)})
         return parser.instantiate_classes(parsed).model.eval()
 
 

@@ -1,0 +1,209 @@
+"""The house rules that can be read from the syntax trees: who may import whom, and what nobody may call."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import videodiff
+
+PACKAGE = Path(videodiff.__file__).parent
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file.relative_to(PACKAGE).parts)
+
+# Room or file -> what of ours it may import. Everybody may import the ground.
+GROUND = ("seeding", "trust")
+ARROWS = {
+    "__init__": (),
+    "__main__": ("cli",),
+    "seeding": (),
+    "trust": (),
+    "diffusion": (),
+    "data": (),
+    "networks": ("diffusion.condition",),
+    "models": ("diffusion", "networks"),
+    "callbacks": ("data.video_io",),
+    "evaluation": ("data.video_io",),
+    "checkpoints": ("networks", "models"),
+    "cli": ("",),
+}
+# Files of cli that answer before torch is loaded import nothing heavy at their top.
+HEAVY = {
+    "torch",
+    "torchvision",
+    "pytorch_lightning",
+    "lightning_fabric",
+    "torchmetrics",
+    "numpy",
+    "av",
+    "jsonargparse",
+}
+LATE_ROOM_FILES = ("training.py", "lightning.py", "generate.py")
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST, file: Path) -> Iterator[tuple[str, int]]:
+    """(dotted module or object, line) of every import, relative ones written out."""
+    here = ("videodiff", *file.relative_to(PACKAGE).with_suffix("").parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = here[: -node.level] if node.level else ()
+            module = ".".join([*package, *([node.module] if node.module else [])])
+            yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def top_level(tree: ast.Module) -> ast.Module:
+    """The module without the bodies of its functions."""
+    return ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef)], [])
+
+
+def breaches(file: Path, text: str) -> list[str]:
+    """Imports of ours that the arrows do not allow, as ``file:line``."""
+    room = room_of(file)
+    allowed = (*ARROWS.get(room, ()), *(GROUND if room not in (*GROUND, "__init__") else ()), room)
+    wrong = []
+    for name, line in imports(ast.parse(text), file):
+        if name.split(".")[0] != "videodiff" or name == "videodiff.__version__":
+            continue
+        inner = name.removeprefix("videodiff").removeprefix(".")
+        fits = any(prefix == "" or inner == prefix or inner.startswith(prefix + ".") for prefix in allowed)
+        if not fits:
+            wrong.append(f"{file.relative_to(PACKAGE)}:{line}: {room} may not import {name}")
+    return wrong
+
+
+def forbidden(file: Path, text: str) -> list[str]:
+    """Calls that run code from data, as ``file:line``."""
+    loads_here = file.relative_to(PACKAGE).as_posix() == "checkpoints/files.py"
+    wrong = []
+    tree = ast.parse(text)
+    for name, line in imports(tree, file):
+        if name.split(".")[0] in (
+            "pickle",
+            "cPickle",
+            "dill",
+            "cloudpickle",
+            "marshal",
+            "shelve",
+        ) or name in (
+            "os.system",
+            "torch.load",
+            "yaml.load",
+            "yaml.unsafe_load",
+        ):
+            wrong.append(f"{file.name}:{line}: import of {name}")
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        shell = any(k.arg == "shell" and getattr(k.value, "value", None) is not False for k in node.keywords)
+        bad = {
+            "eval",
+            "exec",
+            "yaml.load",
+            "yaml.unsafe_load",
+            "os.system",
+            "os.popen",
+            "pickle.load",
+            "pickle.loads",
+        }
+        if called in bad or shell or (called == "torch.load" and not loads_here):
+            wrong.append(f"{file.name}:{node.lineno}: {called}{' with shell' if shell else ''}")
+        unsafe = any(
+            k.arg == "weights_only" and getattr(k.value, "value", None) is False for k in node.keywords
+        )
+        if unsafe or (called == "torch.load" and not any(k.arg == "weights_only" for k in node.keywords)):
+            wrong.append(f"{file.name}:{node.lineno}: {called} without weights_only=True")
+    return wrong
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_arrows_point_down(file):
+    assert room_of(file) in ARROWS, f"{file}: say in ARROWS what this room may import"
+    assert breaches(file, file.read_text()) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_nothing_runs_code_from_data(file):
+    assert forbidden(file, file.read_text()) == []
+
+
+def test_the_package_itself_imports_nothing():
+    assert list(imports(ast.parse((PACKAGE / "__init__.py").read_text()), PACKAGE / "__init__.py")) == []
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda file: file.name)
+def test_the_command_line_imports_late(file):
+    if file.name in LATE_ROOM_FILES:
+        pytest.skip("imported inside a function of cli/__init__.py, after the light commands have answered")
+    for name, line in imports(top_level(ast.parse(file.read_text())), file):
+        assert name.split(".")[0] not in HEAVY, f"{file.name}:{line}: imports {name} at its top"
+        if name.startswith("videodiff"):
+            ours = name.split(".")[1]
+            assert ours in ("cli", "trust"), f"{file.name}:{line}: imports {name} at its top"
+            assert name not in {f"videodiff.cli.{late[:-3]}" for late in LATE_ROOM_FILES}
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("diffusion/x.py", "from videodiff.networks import UNet3D"),
+        ("diffusion/x.py", "import videodiff.data"),
+        ("data/x.py", "from videodiff.diffusion import Condition"),
+        ("networks/x.py", "from videodiff.diffusion import CosineSchedule"),
+        ("networks/x.py", "from ..models import VDM"),
+        ("models/x.py", "def f():\n    from videodiff.data import VideoDataModule"),
+        ("callbacks/x.py", "from videodiff.data import VideoDataModule"),
+        ("seeding.py", "from videodiff import trust"),
+        ("trust.py", "import videodiff.models"),
+        ("checkpoints/x.py", "from videodiff import cli"),
+    ],
+)
+def test_a_wrong_arrow_is_seen(place, line):
+    assert len(breaches(PACKAGE / place, line)) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("networks/x.py", "from videodiff.diffusion.condition import Condition"),
+        ("networks/x.py", "from .blocks import Block\nfrom videodiff import seeding"),
+        ("models/x.py", "from videodiff.networks.unet3d import UNet3D\nfrom ..diffusion import loss"),
+        ("callbacks/x.py", "from videodiff.data.video_io import write_mp4"),
+        ("cli/x.py", "def f():\n    from videodiff.models import VDM"),
+    ],
+)
+def test_a_right_arrow_passes(place, line):
+    assert breaches(PACKAGE / place, line) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from torch import load",
+        "torch.load(p, weights_only=True)",
+        "eval(text)",
+        "exec(text)",
+        "yaml.load(f)",
+        "os.system('ls')",
+        "subprocess.run('ls', shell=True)",
+        "trainer.fit(m, weights_only=False)",
+    ],
+)
+def test_a_dangerous_call_is_seen(line):
+    assert forbidden(PACKAGE / "models" / "x.py", line)
+
+
+def test_safe_calls_pass():
+    assert (
+        forbidden(PACKAGE / "models" / "x.py", "model.eval()\nyaml.safe_load(f)\nsubprocess.run(['ls'])")
+        == []
+    )
+    assert forbidden(PACKAGE / "checkpoints" / "files.py", "torch.load(p, weights_only=True)") == []
+    assert forbidden(PACKAGE / "checkpoints" / "files.py", "torch.load(p)")
