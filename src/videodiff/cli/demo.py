@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError
 
 CONFIG = "vdm_digits"
@@ -13,10 +14,9 @@ CONFIG = "vdm_digits"
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``demo``."""
-    p = argparse.ArgumentParser(
+    p = LightParser(
         "videodiff demo",
         description="Train VDM on the built-in digits, sample it and write a page with the clips and the loss curve.",
-        allow_abbrev=False,
     )
     p.add_argument("--minutes", type=float, default=3.0, help="minutes of training (default 3)")
     p.add_argument(

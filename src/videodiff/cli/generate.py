@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp", "langevin")
@@ -24,12 +25,11 @@ EPILOG = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``generate``."""
-    p = argparse.ArgumentParser(
+    p = LightParser(
         "videodiff generate",
         description="Draw videos from a trained model.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = p.add_argument
     add("--ckpt_path", required=True, help="run directory, RUN/best, RUN/last or a checkpoint file")

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from videodiff.cli.arguments import LightParser
 from videodiff.cli.config import check_config, check_options, find_config, load_yaml, merge, shipped_configs
 from videodiff.cli.errors import UsageError
 
@@ -34,7 +35,7 @@ def run(verb: str, argv: list[str]) -> int:
 
 def own_options(verb: str) -> argparse.ArgumentParser:
     """The options that are ours and not the LightningCLI's."""
-    parser = argparse.ArgumentParser(f"videodiff {verb}", allow_abbrev=False, add_help=False)
+    parser = LightParser(f"videodiff {verb}", add_help=False)
     parser.add_argument("-c", "--config", action="append", default=[])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--name")

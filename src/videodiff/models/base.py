@@ -255,6 +255,7 @@ class DiffusionModule(pl.LightningModule):
             raise ValueError(f"{len(indices)} indices were given for {num_videos} videos")
         if given.positions and given.positions[-1] >= num_frames:
             raise ValueError(f"known frame {given.positions[-1]} lies outside a video of {num_frames} frames")
+        self.check_label(label)
         sampler = sampler or self.sampler
         clip = self.latent_units(self.video_shape[1])
         total = max(self.latent_units(num_frames), clip)  # a shorter video is the start of a clip
@@ -275,6 +276,16 @@ class DiffusionModule(pl.LightningModule):
                 latent, window, cond, given, noise, sampler, guidance_scale, report if progress else None
             )
         return self.autoencoder.decode(latent)[:, :, :num_frames].clamp(-1, 1).float()
+
+    def check_label(self, label: Tensor | None) -> None:
+        """Refuse classes that the network was not built for."""
+        classes = getattr(self.net, "num_classes", None)
+        if label is None:
+            return
+        if classes is None:
+            raise ValueError("this model has no classes; leave the class out")
+        if int(label.max()) >= classes or int(label.min()) < -1:
+            raise ValueError(f"this model has {classes} classes (0 to {classes - 1}), got {label.tolist()[0]}")
 
     def latent_shape(self, num_units: int) -> tuple[int, ...]:
         """Shape ``(C, U, ...)`` of a latent of ``num_units`` units."""

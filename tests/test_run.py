@@ -1,0 +1,150 @@
+"""One video's way, by the commands a user types: fit, go on, test, predict, generate, demo."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from videodiff.checkpoints.files import load_checkpoint
+from videodiff.cli import main
+from videodiff.data import video_io
+
+SMOKE = ["--config", "vdm_digits", "--config", "with/smoke"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("way") / "run"
+    assert main(["fit", *SMOKE, "--out", str(directory)]) == 0
+    return directory
+
+
+def clips(directory):
+    return torch.stack([video_io.read_video(path) for path in sorted(directory.glob("clip_*.mkv"))])
+
+
+def test_a_run_leaves_its_record(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) for loss in losses)
+    assert any("val/loss" in line for line in lines)
+    assert (run / "config.yaml").is_file()
+    assert json.loads((run / "env.json").read_text())
+    assert list(run.glob("events.out.tfevents.*"))
+
+
+def test_the_checkpoint_holds_the_average_the_raw_weights_and_the_config(run):
+    checkpoint = load_checkpoint(run / "checkpoints" / "last.ckpt")
+    averaged = {k: v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
+    raw = checkpoint["raw_state_dict"]
+    assert len(averaged) == len(raw) > 10
+    assert any(not torch.equal(a, b) for a, b in zip(averaged.values(), raw.values(), strict=True))
+    assert "class_path: videodiff.models.VDM" in checkpoint["videodiff"]["config"]
+
+
+def test_the_same_seed_gives_the_same_clips_for_any_batch_size(run, tmp_path):
+    command = ["generate", "--ckpt_path", str(run), "--num_samples", "5", "--steps", "3", "--seed", "7"]
+    assert main([*command, "--batch_size", "5", "--out", str(tmp_path / "a")]) == 0
+    assert main([*command, "--batch_size", "2", "--out", str(tmp_path / "b")]) == 0
+    first, second = clips(tmp_path / "a"), clips(tmp_path / "b")
+    assert first.shape == (5, 4, 16, 16, 3)
+    # Matrix products of other sizes round differently: at most one grey level.
+    assert (first.int() - second.int()).abs().max() <= 1
+    record = json.loads((tmp_path / "a" / "samples.json").read_text())
+    assert (record["seed"], record["steps"], record["sampler"]) == (7, 3, "DDIMSampler")
+    assert (tmp_path / "a" / "sheet.mp4").stat().st_size > 500
+
+
+def test_two_processes_share_the_clips_of_one(run, tmp_path, monkeypatch):
+    command = ["generate", "--ckpt_path", str(run), "--num_samples", "4", "--steps", "2", "--out"]
+    assert main([*command, str(tmp_path / "one")]) == 0
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in (1, 0):
+        monkeypatch.setenv("RANK", str(rank))
+        assert main([*command, str(tmp_path / "two")]) == 0
+    assert (clips(tmp_path / "one").int() - clips(tmp_path / "two").int()).abs().max() <= 1
+
+
+def test_given_frames_are_kept_in_the_file(run, tmp_path):
+    known = torch.randint(0, 255, (2, 16, 16, 3), dtype=torch.uint8)
+    video_io.write_lossless(tmp_path / "known.mkv", known)
+    command = ["generate", "--ckpt_path", str(run), "--num_samples", "2", "--steps", "2"]
+    for words, places in (
+        ([], [0, 1]),
+        (["--condition_frames", "0,3"], [0, 3]),
+        (["--condition_frames", "::6"], [0, 6]),
+    ):
+        out = tmp_path / f"out{places[1]}"
+        condition = ["--condition", str(tmp_path / "known.mkv"), *words]
+        assert main([*command, *condition, "--out", str(out)]) == 0
+        for clip in clips(out):
+            assert torch.equal(clip[places], known)
+
+
+def test_super_resolution_and_long_video_from_one_command(run, tmp_path):
+    small = torch.full((4, 8, 8, 3), 128, dtype=torch.uint8)
+    video_io.write_lossless(tmp_path / "small.mkv", small)
+    command = ["generate", "--ckpt_path", str(run), "--num_samples", "1", "--steps", "2"]
+    condition = ["--condition", str(tmp_path / "small.mkv"), "--condition_as", "low_resolution"]
+    assert main([*command, *condition, "--out", str(tmp_path / "sr")]) == 0
+    assert clips(tmp_path / "sr").shape == (1, 4, 16, 16, 3)
+    assert main([*command, "--frames", "32", "--out", str(tmp_path / "long")]) == 0
+    assert clips(tmp_path / "long").shape == (1, 32, 16, 16, 3)
+
+
+def test_test_and_validate_need_no_model_and_the_command_line_wins(run, tmp_path, capsys):
+    assert main(["test", "--ckpt_path", str(run), "--data.num_test_clips", "4", "--out", str(tmp_path / "t")]) == 0
+    assert "test/loss" in capsys.readouterr().out
+    record = json.loads((tmp_path / "t" / "results.json").read_text())
+    assert 0 < record["metrics"]["test/loss"] < 5
+    for spec in (run / "last", run / "checkpoints" / "last.ckpt"):
+        assert main(["validate", "--ckpt_path", str(spec), "--data.num_val_clips", "2"]) == 0
+
+
+def test_predict_keeps_what_was_given_and_scores_the_rest(run, tmp_path):
+    command = ["predict", "--ckpt_path", str(run), "--data.num_test_clips", "3", "--out", str(tmp_path / "p")]
+    assert main([*command, "--model.sampler.num_steps", "2"]) == 0
+    record = json.loads((tmp_path / "p" / "predictions.json").read_text())
+    assert record["count"] == 3
+    assert record["given"] == 1
+    assert clips(tmp_path / "p").shape == (3, 4, 16, 16, 3)
+
+
+def test_demo_writes_a_page_that_stands_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--minutes", "0.05", *SMOKE]) == 0
+    text = (tmp_path / "runs" / "demo" / "report" / "index.html").read_text()
+    assert text.count("data:video/mp4;base64,") == 3
+    assert "<polyline" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert "report:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit"], "--config"),
+        (["fit", *SMOKE, "--out", "{run}/config.yaml"], "is a file"),
+        (["fit", *SMOKE, "--data.root", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["fit", *SMOKE, "--data.resolution", "30"], "30"),
+        (["fit", *SMOKE, "--data.num_frames", "0"], "num_frames"),
+        (["fit", *SMOKE, "--trainer.max_epochs", "3"], "max_steps"),
+        (["test"], "--ckpt_path"),
+        (["test", "--ckpt_path", "/nowhere"], "/nowhere"),
+        (["generate", "--ckpt_path", "{run}", "--num_samples", "0"], "num_samples"),
+        (["generate", "--ckpt_path", "{run}", "--sampler", "dimm"], "ddim"),
+        (["generate", "--ckpt_path", "{run}", "--condition", "/no.mp4"], "/no.mp4"),
+        (["generate", "--ckpt_path", "{run}", "--class_id", "99"], "10 classes"),
+        (["generate", "--ckpt_path", "{run}", "--eta", "0.5", "--sampler", "dpmpp"], "--eta"),
+        (["demo", "--minutes", "0"], "minutes"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run, tmp_path, monkeypatch, capfd, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main([word.format(run=run) for word in words]) == 2
+    error = capfd.readouterr().err.strip().splitlines()
+    assert len([line for line in error if "error" in line]) == 1
+    assert message in error[-1]
+    assert "Traceback" not in "\n".join(error)
