@@ -87,7 +87,7 @@ def check_prefix(path: str, trusted: Sequence[str] = ()) -> None:
             f"(if it is yours, add --trust {module} on the command line)"
         )
     if _inside(path, DENIED):
-        raise ValueError(f"{path!r} is not allowed in a config")
+        raise ValueError(f"{path!r} is not allowed in a config: it is there to call other code")
 
 
 def check_tree(node: Any, trusted: Sequence[str] = ()) -> None:
@@ -218,10 +218,10 @@ def _check_kind(path: str, found: Any, owner: Any, trusted: tuple[str, ...]) -> 
             f"{path!r} is not allowed in a config: it is defined in {home!r}, outside the allowed packages"
         )
     if _inside(f"{home}.{getattr(found, '__qualname__', '')}", DENIED):
-        raise ValueError(f"{path!r} is not allowed in a config")
+        raise ValueError(f"{path!r} is not allowed in a config: it is there to call other code")
     if inspect.isclass(found):
         if any(_inside(base.__module__, DENIED) for base in found.__mro__):
-            raise ValueError(f"{path!r} is not allowed in a config")
+            raise ValueError(f"{path!r} is not allowed in a config: it is there to call other code")
         return
     ours = _inside(home, ("videodiff", *trusted)) and isinstance(owner, ModuleType)
     if not (ours and inspect.isfunction(found) and builds(found) is not None):

@@ -22,6 +22,7 @@ from videodiff.cli.signatures import (
     class_hint,
     describe,
     element_hint,
+    is_callable,
     may_import,
     parameters,
 )
@@ -144,9 +145,13 @@ class Checker:
 
     def fail(self, path: tuple[str, ...], message: str) -> UsageError:
         """The error, led by the option that brought it or by the file."""
+        path = tuple(part for part in path if not part.isdecimal())
         for end in range(len(path), 0, -1):
             if path[:end] in self.labels:
-                return UsageError(f"{self.labels[path[:end]]}: {message}")
+                option, dotted = self.labels[path[:end]], ".".join(path[:end])
+                if message.startswith(f"{dotted} must "):
+                    return UsageError(option + message.removeprefix(dotted))
+                return UsageError(f"{option}: {message.removeprefix(f'{dotted}: ')}")
         return UsageError(f"{self.where}: {message}")
 
     def root(self, config: Mapping[str, Any], verb: str) -> None:
@@ -237,8 +242,8 @@ class Checker:
         try:
             if isinstance(class_path, str) and "." in class_path:
                 trust.check_prefix(class_path, self.trusted)
-            elif isinstance(class_path, str) and (found := _short(class_path, base)) is not None:
-                return found
+            elif isinstance(class_path, str):
+                class_path = _short(class_path, base) or class_path
             target = trust.resolve(class_path, self.trusted)
         except ValueError as error:
             if not str(error).startswith("unknown class"):
@@ -274,8 +279,11 @@ class Checker:
     def name(self, value: str, hint: Any, path: tuple[str, ...]) -> None:
         """Check text where a class could stand: jsonargparse would import a dotted name."""
         dotted = trust.PATH.fullmatch(value) is not None and not value.endswith((".yaml", ".yml"))
-        if dotted or not accepts(hint, value):
+        wants_class = class_hint(hint) is not None or is_callable(hint)
+        if dotted or (wants_class and not accepts(hint, value)):
             self.part(value, hint, path)
+        else:
+            self.plain(value, hint, path)
 
     def number(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
         """Check that a number is finite and inside the range that goes with its name."""
@@ -303,19 +311,21 @@ class Checker:
         raise self.fail(path, f"{'.'.join(path)} must be {describe(hint)}, got {_shown(value)}{near}")
 
 
-def _short(name: str, base: type | None) -> Any:
-    """The class of that short name that fits ``base``; several rooms may use one name."""
-    found = [cls for path, cls in trust.short_name_classes() if path.rpartition(".")[2] == name]
-    return next((cls for cls in found if base is None or issubclass(cls, base)), None)
+def _short(name: str, base: type | None) -> str | None:
+    """The dotted path of the class of that short name that fits ``base``; several rooms may use one name."""
+    found = [(path, cls) for path, cls in trust.short_name_classes() if path.rpartition(".")[2] == name]
+    return next((path for path, cls in found if base is None or issubclass(cls, base)), None)
 
 
 def _candidates(base: type | None) -> list[str]:
     """Short names that could stand where ``base`` is wanted: finished classes, not the base they share."""
+    room = "videodiff.networks." if base is not None and base.__module__.startswith("torch.nn.") else ""
     return list(
         dict.fromkeys(
             path.rpartition(".")[2]
             for path, cls in trust.short_name_classes()
             if (base is None or (issubclass(cls, base) and cls is not base))
+            and path.startswith(room)
             and not inspect.isabstract(cls)
             and not cls.__module__.endswith(".base")
         )
@@ -328,7 +338,8 @@ def _unknown(class_path: str, base: type | None, path: tuple[str, ...]) -> str:
     )
     names, short = _candidates(base), class_path.rpartition(".")[2]
     plural = "Models" if path == ("model",) else "Choices"
-    return f"unknown {kind} {class_path!r}{did_you_mean(short, names)}{_few(plural, names, lead=' ')}"
+    near = did_you_mean(short, names)
+    return f"unknown {kind} {class_path!r}{near}{_few(plural, names, lead=' ' if near else '; ')}"
 
 
 def _few(title: str, names: Sequence[str], lead: str = "; ") -> str:

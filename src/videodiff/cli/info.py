@@ -112,20 +112,31 @@ def _shapes(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _forward_flop(net: Any, latent: tuple[int, ...], torch: Any) -> int:
-    """Floating-point operations of one forward pass, two per multiply-add."""
+    """Floating-point operations of one forward pass, two per multiply-add.
+
+    The weights become fake CPU tensors (a shape without memory): autocast regions do not know the meta device.
+    Attention takes its explicit form, whose two products every version of the counter sees.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     from videodiff.diffusion import Condition
 
     def zeros(*shape: int, **kwargs: Any) -> Any:
-        return torch.zeros(1, *shape, device="meta", **kwargs)
+        return torch.zeros(1, *shape, device="cpu", **kwargs)
 
-    label = zeros(dtype=torch.long) if getattr(net, "num_classes", None) is not None else None
-    vector = zeros(net.vector_dim) if getattr(net, "vector_dim", None) else None
-    concat = zeros(net.concat_channels, *latent[1:]) if getattr(net, "concat_channels", 0) else None
-    condition = Condition(label=label, vector=vector, concat=concat)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(zeros(*latent), zeros(), condition)
+    with FakeTensorMode(), torch.no_grad():
+        state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+        state = {
+            name: torch.empty(value.shape, dtype=value.dtype, device="cpu") for name, value in state.items()
+        }
+        label = zeros(dtype=torch.long) if getattr(net, "num_classes", None) is not None else None
+        vector = zeros(net.vector_dim) if getattr(net, "vector_dim", None) else None
+        concat = zeros(net.concat_channels, *latent[1:]) if getattr(net, "concat_channels", 0) else None
+        inputs = zeros(*latent), zeros(), Condition(label=label, vector=vector, concat=concat)
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            torch.func.functional_call(net, state, inputs)
     return int(counter.get_total_flops())
 
 

@@ -46,16 +46,17 @@ def parameters(target: Any) -> Parameters:
     if not inspect.isclass(target):
         return _of_function(target, skip_first=False)[0]
     hints: dict[str, Any] = {}
+    goes_on = False
     for base in target.__mro__:
-        if base is object or base.__module__.startswith(END_OF_CHAIN):
+        if base.__module__.startswith(END_OF_CHAIN):
             return Parameters(hints)
-        if "__init__" not in vars(base):
+        if base is object or "__init__" not in vars(base):
             continue
         own, goes_on = _of_function(vars(base)["__init__"], skip_first=True)
         hints = {**own.hints, **hints}
         if not goes_on:
             return Parameters(hints)
-    return Parameters(hints, is_open=True)
+    return Parameters(hints, is_open=goes_on)
 
 
 def _of_function(function: Any, skip_first: bool) -> tuple[Parameters, bool]:
@@ -64,14 +65,25 @@ def _of_function(function: Any, skip_first: bool) -> tuple[Parameters, bool]:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return Parameters({}, is_open=True), True
-    try:
-        hints = typing.get_type_hints(inspect.unwrap(function))
-    except Exception:  # a hint that cannot be evaluated says nothing about the name it belongs to
-        hints = {}
     found = list(signature.parameters.values())[1 if skip_first else 0 :]
     named = [p for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     goes_on = any(p.kind is p.VAR_KEYWORD for p in found)
-    return Parameters({p.name: hints.get(p.name) for p in named}, is_open=goes_on), goes_on
+    inner = inspect.unwrap(function)
+    return Parameters({p.name: _hint(p.annotation, inner) for p in named}, is_open=goes_on), goes_on
+
+
+class Unreadable:
+    """Stands for an annotation that cannot be evaluated (its names are imported for type checkers only)."""
+
+
+def _hint(annotation: Any, function: Any) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return None
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(holder, globalns=getattr(function, "__globals__", {}))["it"]
+    except Exception:  # whatever a string in someone's signature may raise
+        return Unreadable
 
 
 def members(hint: Any) -> tuple[Any, ...]:
@@ -107,7 +119,11 @@ def _classes(hint: Any) -> list[type]:
             part = next((p for p in members(typing.get_args(part)[-1]) if inspect.isclass(p)), None)
         elif typing.get_origin(part) is not None and inspect.isclass(typing.get_origin(part)):
             continue
-        if inspect.isclass(part) and part not in _PLAIN and not issubclass(part, (os.PathLike, enum.Enum)):
+        if (
+            inspect.isclass(part)
+            and part not in _PLAIN
+            and not issubclass(part, (os.PathLike, enum.Enum, Unreadable))
+        ):
             found.append(part)
     return found
 
@@ -182,9 +198,10 @@ def describe(hint: Any) -> str:
     """A hint in a user's words: ``a number``, ``a whole number or null``, ``one of eps, x, v``."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
     said = [words[part] for part in members(hint) if part in words]
-    listed = choices(hint)
+    listed = list(dict.fromkeys(str(value) for value in choices(hint)))
     if listed:
-        said.insert(0, "one of " + ", ".join(str(value) for value in listed))
+        more = ", ..." if len(listed) > 8 else ""
+        said.insert(0, "one of " + ", ".join(listed[:8]) + more)
     if element_hint(hint) is not None:
         said.append("a list")
     return " or ".join(dict.fromkeys(said)) or str(hint)
@@ -192,6 +209,6 @@ def describe(hint: Any) -> str:
 
 def may_import(hint: Any) -> bool:
     """Whether jsonargparse would take text under this hint for the name of something to import."""
-    if is_callable(hint) or _classes(hint):
+    if is_callable(hint) or hint is Unreadable or _classes(hint):
         return True
     return any(typing.get_origin(part) is type or part is type for part in members(hint))
