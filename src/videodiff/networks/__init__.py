@@ -1,1 +1,18 @@
+"""Networks: z, time and condition in; a prediction out."""
 
+from .attention import SpatialAttention, TemporalAttention
+from .autoencoder import Autoencoder, PixelSpace
+from .blocks import FrameNorm, ResBlock
+from .embeddings import TimeEmbedding
+from .unet3d import UNet3D
+
+__all__ = [
+    "Autoencoder",
+    "FrameNorm",
+    "PixelSpace",
+    "ResBlock",
+    "SpatialAttention",
+    "TemporalAttention",
+    "TimeEmbedding",
+    "UNet3D",
+]

@@ -1,0 +1,138 @@
+"""Attention over the pixels of a frame and over the frames of a pixel.
+
+Frames are folded into the batch with the frame axis outermost, ``[(T B), C, H, W]`` in channels-last memory. The query
+of frame ``t``, head ``n`` is then ``q[t, n]`` of a view ``[T, N, D]``, N = B H W heads: temporal attention needs no
+transposed copy of its input, and what depends on a pair of frames alone (Shaw's vectors) is a product batched over T.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import FrameNorm, from_tokens, tokens, zero_init
+from .embeddings import BucketBias, ShawPositions, rotate
+
+TemporalPosition = Literal["shaw", "rotary", "t5"]
+
+MAX_SEQUENCES = 65_535  # the y and z extent of a CUDA grid: no batched kernel is asked for more sequences
+
+
+def image_mask(num_frames: int, num_images: int, device: torch.device | str = "cpu") -> Tensor | None:
+    """Who sees whom when the last frames are still images of their own (Ho et al. 2022, section 3.1).
+
+    Returns:
+        ``[T, T]`` bool, True where the row's frame sees the column's: the videos' frames all see each other, an image
+        sees itself. None if there is no image.
+    """
+    if num_images == 0:
+        return None
+    is_video = torch.arange(num_frames, device=device) < num_frames - num_images
+    return (is_video[:, None] & is_video[None, :]) | torch.eye(num_frames, dtype=torch.bool, device=device)
+
+
+def attend_over_frames(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, vectors: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """Attention over the first axis, explicit: sequences are short and many, which fused kernels are slow at.
+
+    ``e_ij = (q_i . (k_j + a_ij)) / sqrt(D) + bias_ij`` and ``o_i = sum_j softmax(e)_ij (v_j + b_ij)`` (Shaw et al.
+    2018, eq. 3 and 4), the parts with ``a`` and ``b`` as one product per frame over all sequences. Softmax is fp32.
+
+    Args:
+        q: ``[T, N, D]``, N sequences; a view with any strides.
+        k: as ``q``.
+        v: as ``q``.
+        bias: ``[heads, T, T]`` or ``[1, T, T]``, heads being the fastest axis of N; -inf hides. Or None.
+        vectors: ``a`` and ``b``, two of ``[T, T, D]``, or None.
+
+    Returns:
+        ``[T, N, D]`` in the dtype of ``q``.
+    """
+    if q.shape[1] > MAX_SEQUENCES:
+        heads = 1 if bias is None else len(bias)
+        size = MAX_SEQUENCES // heads * heads
+        parts = zip(q.split(size, 1), k.split(size, 1), v.split(size, 1), strict=True)
+        return torch.cat([attend_over_frames(*part, bias, vectors) for part in parts], dim=1)
+    with torch.autocast(q.device.type, enabled=False):
+        q = q * q.shape[-1] ** -0.5
+        keys = k.permute(1, 2, 0)  # [N, D, T]
+        if vectors is None:
+            logits = torch.bmm(q.transpose(0, 1), keys)
+        else:
+            a, b = (vector.to(q.dtype) for vector in vectors)
+            logits = torch.baddbmm(torch.bmm(q, a.mT).transpose(0, 1), q.transpose(0, 1), keys)
+        if bias is not None:
+            logits = (logits.unflatten(0, (-1, len(bias))) + bias.to(torch.float32)).flatten(0, 1)
+        weights = logits.softmax(-1, dtype=torch.float32).to(q.dtype)  # [N, T, T]
+        out = torch.bmm(weights, v.transpose(0, 1)).transpose(0, 1)
+        return out if vectors is None else torch.bmm(weights.transpose(0, 1), b) + out
+
+
+class SpatialAttention(nn.Module):
+    """Self-attention over the pixels of each frame, added to its input; the output layer starts at zero.
+
+    Args:
+        channels: a multiple of ``head_dim``.
+        head_dim: width of a head.
+    """
+
+    def __init__(self, channels: int, head_dim: int) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.norm = FrameNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)  # features in the order head, (q, k, v), D
+        self.out = zero_init(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` -> the same."""
+        y = self.qkv(tokens(self.norm(x))).unflatten(-1, (-1, 3, self.head_dim))  # [N, H W, heads, 3, D]
+        q, k, v = y.permute(3, 0, 2, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + from_tokens(self.out(y), x.shape[2])
+
+
+class TemporalAttention(nn.Module):
+    """Self-attention over the frames of each pixel, added to its input; the output layer starts at zero.
+
+    Args:
+        channels: a multiple of ``head_dim``.
+        head_dim: width of a head.
+        position: how frames know their distance: Shaw's vectors, rotary angles or T5's bias per bucket.
+        max_distance: distances beyond it share Shaw's last vector.
+    """
+
+    def __init__(self, channels: int, head_dim: int, position: TemporalPosition, max_distance: int) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.norm = FrameNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)  # features in the order head, (q, k, v), D
+        self.out = zero_init(nn.Linear(channels, channels))
+        self.shaw = ShawPositions(head_dim, max_distance) if position == "shaw" else None
+        self.bucket_bias = BucketBias(channels // head_dim) if position == "t5" else None
+
+    def forward(
+        self, x: Tensor, num_frames: int, mask: Tensor | None = None, table: Tensor | None = None
+    ) -> Tensor:
+        """``[(T B), C, H, W]`` -> the same.
+
+        Args:
+            x: the frames, frame axis outermost.
+            num_frames: T.
+            mask: ``[T, T]`` bool, True where a frame is seen, or None.
+            table: ``[2, T, D / 2]`` rotary angles, or None.
+        """
+        y = self.qkv(tokens(self.norm(x)))
+        q, k, v = y.view(num_frames, -1, 3, self.head_dim).unbind(2)  # [T, (B H W heads), D]
+        if table is not None:
+            q, k = rotate(q, table), rotate(k, table)
+        bias = self.bucket_bias(num_frames) if self.bucket_bias is not None else None
+        if mask is not None:
+            hidden = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -torch.inf)[None]
+            bias = hidden if bias is None else bias + hidden
+        y = attend_over_frames(q, k, v, bias, self.shaw(num_frames) if self.shaw is not None else None)
+        y = y.reshape(len(x), -1, x.shape[1])
+        return x + from_tokens(self.out(y), x.shape[2])

@@ -1,0 +1,150 @@
+"""Residual blocks, norm and resampling on frames folded into the batch.
+
+Every tensor here is ``[N, C, H, W]`` in channels-last memory, N frames of any number of videos, so that a 1x1 layer is
+a Linear on a view and nothing is ever copied into another layout.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Resample = Literal["residual", "conv"]
+
+
+def tokens(x: Tensor) -> Tensor:
+    """``[N, C, H, W]`` -> ``[N, H W, C]``, a view of channels-last memory."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def from_tokens(y: Tensor, height: int) -> Tensor:
+    """``[N, H W, C]`` -> ``[N, C, H, W]``, a channels-last view."""
+    return y.unflatten(1, (height, -1)).permute(0, 3, 1, 2)
+
+
+class FrameNorm(nn.GroupNorm):
+    """Group norm of each frame by itself, in up to 32 groups, with a scale and shift of the caller folded in.
+
+    Statistics of a whole clip would mix its frames, and leak still images into the videos they are trained with. The
+    number of groups is ``gcd(32, channels)``. Statistics and arithmetic are fp32 whatever autocast says; the result has
+    the input's dtype and layout.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(math.gcd(32, channels), channels)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """``norm(x) * (1 + scale) + shift``; ``x [N, C, H, W]``, ``scale`` and ``shift`` ``[N, C]``."""
+        with torch.autocast(x.device.type, enabled=False):
+            if x.device.type != "cpu":  # torch's CUDA kernel turns channels-last into contiguous memory
+                return self.by_moments(x, scale, shift)
+            y = F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+            if scale is None:
+                return y
+            return torch.addcmul(
+                shift.to(y.dtype)[..., None, None], y, (1 + scale).to(y.dtype)[..., None, None]
+            )
+
+    def by_moments(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """The same from fp32 moments: two reductions and one fused multiply-add, all in the layout of ``x``."""
+        groups = x.permute(0, 2, 3, 1).unflatten(-1, (self.num_groups, -1))  # [N, H, W, G, C / G], a view
+        axes, count = (1, 2, 4), groups[0, :, :, 0].numel()
+        mean = groups.mean(axes, dtype=torch.float32)  # [N, G]
+        square = torch.linalg.vector_norm(groups, dim=axes, dtype=torch.float32).square() / count
+        inverse = torch.rsqrt((square - mean.square()).clamp(min=0) + self.eps)
+        per_group = (self.num_groups, -1)
+        gain = inverse[..., None] * self.weight.float().unflatten(0, per_group)  # [N, G, C / G]
+        bias = (self.bias.float().unflatten(0, per_group) - mean[..., None] * gain).flatten(1)
+        gain = gain.flatten(1)
+        if scale is not None:
+            gain, bias = gain * (1 + scale.float()), bias * (1 + scale.float()) + shift.float()
+        return torch.addcmul(bias[..., None, None], x, gain[..., None, None]).to(x.dtype)
+
+
+class PointwiseConv(nn.Linear):
+    """A 1x1 convolution as a Linear on the channels-last view."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def zero_init(layer: nn.Module) -> nn.Module:
+    """The layer with weight and bias at zero: what it feeds starts as if it were not there."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+class ResBlock(nn.Module):
+    """Norm, SiLU, 3x3 convolution, norm scaled and shifted by the embedding, SiLU, 3x3 convolution; plus the skip.
+
+    The order of Dhariwal & Nichol 2021; the second convolution starts at zero. Resampling happens before the first
+    convolution and on the skip: nearest neighbour up, 2x2 mean down.
+
+    Args:
+        channels: input channels.
+        out_channels: output channels.
+        embedding_dim: width of the embedding.
+        dropout: probability, before the second convolution.
+        resample: "up", "down" or None.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        embedding_dim: int,
+        dropout: float = 0.0,
+        resample: Literal["up", "down"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.resample = resample
+        self.dropout = dropout
+        self.norm_in = FrameNorm(channels)
+        self.conv_in = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.embedding = nn.Linear(embedding_dim, 2 * out_channels)
+        self.norm_out = FrameNorm(out_channels)
+        self.conv_out = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.skip = PointwiseConv(channels, out_channels) if channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """``x [T B, C, H, W]``, ``embedding [B, E]`` (after its SiLU) -> ``[T B, C_out, H', W']``."""
+        y = F.silu(self.norm_in(x))
+        x, y = self.resized(x), self.resized(y)
+        modulation = self.embedding(embedding)
+        scale, shift = modulation.repeat(len(x) // len(modulation), 1).chunk(2, dim=1)
+        y = F.silu(self.norm_out(self.conv_in(y), scale, shift))
+        y = F.dropout(y, self.dropout, self.training)
+        return self.skip(x) + self.conv_out(y)
+
+    def resized(self, x: Tensor) -> Tensor:
+        """``x`` at twice or half its size, or as it is."""
+        if self.resample == "up":
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        return F.avg_pool2d(x, 2) if self.resample == "down" else x
+
+
+class ConvResample(nn.Module):
+    """The lighter way to another size: one 3x3 convolution, with stride 2 or after nearest-neighbour enlargement."""
+
+    def __init__(self, channels: int, resample: Literal["up", "down"]) -> None:
+        super().__init__()
+        self.is_up = resample == "up"
+        self.conv = nn.Conv2d(channels, channels, 3, stride=1 if self.is_up else 2, padding=1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """``[N, C, H, W]`` -> the same at twice or half the size; the embedding has no say."""
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest") if self.is_up else x)
+
+
+def resampler(
+    kind: Resample, channels: int, embedding_dim: int, dropout: float, direction: Literal["up", "down"]
+) -> nn.Module:
+    """The layer between two levels, called with ``(x, embedding)``."""
+    if kind == "conv":
+        return ConvResample(channels, direction)
+    return ResBlock(channels, channels, embedding_dim, dropout, direction)

@@ -1,0 +1,304 @@
+"""The factorised space-time U-Net of Video Diffusion Models (Ho et al. 2022, section 3 and appendix A)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..diffusion.condition import Condition
+from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
+from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, zero_init
+from .embeddings import RotaryTables, TimeEmbedding
+
+
+class Frames(NamedTuple):
+    """What the blocks know about the frames folded into their batch: count, visibility, rotary angles."""
+
+    count: int
+    mask: Tensor | None
+    table: Tensor | None
+
+
+class SpaceTimeBlock(nn.Module):
+    """A residual block, then attention over space and over time if ``attention`` says so."""
+
+    def __init__(
+        self,
+        res: ResBlock,
+        spatial: SpatialAttention | None = None,
+        temporal: TemporalAttention | None = None,
+    ) -> None:
+        super().__init__()
+        self.res = res
+        self.spatial = spatial
+        self.temporal = temporal
+
+    def forward(self, x: Tensor, embedding: Tensor, frames: Frames) -> Tensor:
+        """``[(T B), C, H, W]`` and ``[B, E]`` -> ``[(T B), C_out, H, W]``."""
+        x = self.res(x, embedding)
+        if self.spatial is not None:
+            x = self.temporal(self.spatial(x), *frames)
+        return x
+
+
+class UNet3D(nn.Module):
+    """A 2-D U-Net over frames in which temporal attention, and nothing else, connects them (Ho et al. 2022).
+
+    Each level has ``num_blocks`` residual blocks on the way down and one more on the way up; at the listed resolutions
+    each is followed by spatial and temporal attention, as is the first of the two in the middle. All residual branches
+    and the last convolution start at zero, so an untrained network returns exactly zero. What the paper leaves open
+    (order inside a block, resampling) is as in Dhariwal & Nichol 2021; group norm is per frame.
+
+    Defaults are a small model; the paper's are in ``configs``. Parameters grow with ``width`` squared.
+
+    Args:
+        channels: channels of ``z``.
+        out_channels: channels of the output; None is as ``channels``.
+        resolution: height and width it is made for; decides which level is which of ``attention_resolutions``.
+        num_frames: frames of a video, the most it takes (still images of joint training come on top).
+        width: channels of the first level, even and at least 4.
+        channel_multipliers: channels of each level over ``width``; each level halves the size.
+        num_blocks: residual blocks per level.
+        attention_resolutions: sizes at which attention is used. Each must be the size of a level.
+        head_dim: width of an attention head.
+        embedding_dim: width of the time embedding; None is ``4 * width``.
+        embedding_layers: linear layers of the time embedding.
+        dropout: probability inside residual blocks.
+        temporal_position: how frames know their distance: "shaw" (the paper), "rotary" or "t5".
+        resample: change of size by residual blocks ("residual") or by one convolution ("conv").
+        num_classes: classes to condition on; None is none.
+        vector_dim: width of a vector to condition on; None is none.
+        concat_channels: channels of a video to condition on, joined to ``z``; its noise level may come with it.
+        recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
+            less memory for a third more arithmetic.
+
+    Raises:
+        ValueError: if sizes, heads or attention resolutions do not fit each other.
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        out_channels: int | None = None,
+        resolution: int = 64,
+        num_frames: int = 16,
+        width: int = 64,
+        channel_multipliers: tuple[int, ...] = (1, 2, 4, 8),
+        num_blocks: int = 2,
+        attention_resolutions: tuple[int, ...] = (8, 16, 32),
+        head_dim: int = 64,
+        embedding_dim: int | None = None,
+        embedding_layers: int = 4,
+        dropout: float = 0.0,
+        temporal_position: TemporalPosition = "shaw",
+        resample: Resample = "residual",
+        num_classes: int | None = None,
+        vector_dim: int | None = None,
+        concat_channels: int = 0,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [width * multiplier for multiplier in channel_multipliers]
+        sizes = level_sizes(resolution, len(widths))
+        check_heads(width, widths, sizes, attention_resolutions, head_dim, temporal_position)
+        check_counts(num_frames=num_frames, num_blocks=num_blocks, embedding_layers=embedding_layers)
+        self.channels, self.out_channels = channels, channels if out_channels is None else out_channels
+        self.resolution, self.num_frames = resolution, num_frames
+        self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
+        self.recompute = recompute
+        self.size_factor = 2 ** (len(widths) - 1)
+        self.rotary = RotaryTables(head_dim) if temporal_position == "rotary" else None
+        embedding_dim = 4 * width if embedding_dim is None else embedding_dim
+
+        def block(i: int, o: int, has_attention: bool) -> SpaceTimeBlock:
+            res = ResBlock(i, o, embedding_dim, dropout)
+            if not has_attention:
+                return SpaceTimeBlock(res)
+            temporal = TemporalAttention(o, head_dim, temporal_position, max(num_frames - 1, 1))
+            return SpaceTimeBlock(res, SpatialAttention(o, head_dim), temporal)
+
+        self.embedding = TimeEmbedding(
+            width, embedding_dim, embedding_layers, num_classes, vector_dim, concat_channels > 0
+        )
+        self.conv_in = nn.Conv2d(channels + concat_channels, width, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, current = [width], width
+        for level, (o, size) in enumerate(zip(widths, sizes, strict=True)):
+            for _ in range(num_blocks):
+                self.down.append(block(current, o, size in attention_resolutions))
+                current = o
+                skips.append(current)
+            if level < len(widths) - 1:
+                self.down.append(resampler(resample, current, embedding_dim, dropout, "down"))
+                skips.append(current)
+        self.middle = nn.ModuleList([block(current, current, True), block(current, current, False)])
+        for level, (o, size) in reversed(list(enumerate(zip(widths, sizes, strict=True)))):
+            for _ in range(num_blocks + 1):
+                self.up.append(block(current + skips.pop(), o, size in attention_resolutions))
+                current = o
+            if level > 0:
+                self.up.append(resampler(resample, current, embedding_dim, dropout, "up"))
+        self.norm_out = FrameNorm(current)
+        self.conv_out = zero_init(nn.Conv2d(current, self.out_channels, 3, padding=1))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
+        """The network's prediction.
+
+        Args:
+            z: ``[B, C, T, H, W]``, the last ``cond.num_images`` frames being still images of their own. H and W may
+                differ from ``resolution`` but must be divisible as it is.
+            time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``).
+            cond: label, vector, concat and concat_time as far as the network was built for them.
+
+        Returns:
+            ``[B, out_channels, T, H, W]``; fp32 under autocast.
+
+        Raises:
+            ValueError: if the shapes do not fit or the condition has a field the network was not built for.
+        """
+        self.check_input(z, cond)
+        num_frames = z.shape[2]
+        frames = Frames(
+            num_frames,
+            image_mask(num_frames, cond.num_images, z.device),
+            self.rotary(num_frames, z.device) if self.rotary is not None else None,
+        )
+        embedding = F.silu(self.embedding(time, cond.label, cond.vector, cond.concat_time))
+        x = self.conv_in(self.fold(z, cond.concat))
+        skips = [x]
+        for layer in self.down:
+            x = self.run(layer, x, embedding, frames)
+            skips.append(x)
+        for layer in self.middle:
+            x = self.run(layer, x, embedding, frames)
+        for layer in self.up:
+            if isinstance(layer, SpaceTimeBlock):
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = self.run(layer, x, embedding, frames)
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.conv_out(F.silu(self.norm_out(x.to(self.conv_out.weight.dtype))))
+        # (t b) c h w -> b c t h w
+        return x.unflatten(0, (num_frames, -1)).permute(1, 2, 0, 3, 4).contiguous()
+
+    def fold(self, z: Tensor, concat: Tensor | None) -> Tensor:
+        """``z`` and what is joined to it as frames: ``b c t h w -> (t b) c h w``, channels-last, one copy."""
+        if self.concat_channels > 0:
+            missing = z.new_zeros(len(z), self.concat_channels, *z.shape[2:]) if concat is None else concat
+            z = torch.cat([z, missing.to(z.dtype)], dim=1)
+        return z.permute(2, 0, 3, 4, 1).contiguous().flatten(0, 1).permute(0, 3, 1, 2)
+
+    def run(self, layer: nn.Module, x: Tensor, embedding: Tensor, frames: Frames) -> Tensor:
+        """One block, or its forward alone if its inside shall be computed again in the backward pass."""
+        inputs = (x, embedding, frames) if isinstance(layer, SpaceTimeBlock) else (x, embedding)
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(layer, *inputs, use_reentrant=False)
+        return layer(*inputs)
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile each repeated block in place (``torch.compile`` options); names of parameters stay as they are."""
+        import torch._dynamo
+
+        limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+        blocks = [
+            m
+            for m in self.modules()
+            if isinstance(m, (ResBlock, ConvResample, SpatialAttention, TemporalAttention))
+        ]
+        # blocks of one class share their code, and so one budget of compiled versions: one for each set of shapes
+        needed = 4 * len(blocks)
+        setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), needed))
+        for module in blocks:
+            module.compile(**options)
+
+    def check_input(self, z: Tensor, cond: Condition) -> None:
+        """Raise ValueError for what the network cannot take."""
+        if z.ndim != 5 or z.shape[1] != self.channels:
+            raise ValueError(f"UNet3D takes z of shape [B, {self.channels}, T, H, W], got {list(z.shape)}")
+        num_videos_frames = z.shape[2] - cond.num_images
+        if not 0 <= num_videos_frames <= self.num_frames or cond.num_images < 0:
+            raise ValueError(
+                f"UNet3D was built for at most {self.num_frames} frames (num_frames), got {num_videos_frames} beside "
+                f"{cond.num_images} still images; make longer videos window by window"
+            )
+        if z.shape[3] % self.size_factor or z.shape[4] % self.size_factor:
+            raise ValueError(
+                f"height and width must be divisible by {self.size_factor} (one halving per level), "
+                f"got {z.shape[3]} x {z.shape[4]}"
+            )
+        for name, option, is_built in (
+            ("label", "num_classes", self.num_classes is not None),
+            ("vector", "vector_dim", self.vector_dim is not None),
+            ("concat", "concat_channels", self.concat_channels > 0),
+            ("concat_time", "concat_channels", self.concat_channels > 0),
+        ):
+            if getattr(cond, name) is not None and not is_built:
+                raise ValueError(f"the condition has a {name} but UNet3D was built without {option}")
+        if cond.context is not None:
+            raise ValueError(
+                "the condition has a context but UNet3D attends to no tokens; pool it into a vector"
+            )
+        if cond.concat is not None and cond.concat.shape != (len(z), self.concat_channels, *z.shape[2:]):
+            expected = [len(z), self.concat_channels, *z.shape[2:]]
+            raise ValueError(f"concat must have shape {expected}, got {list(cond.concat.shape)}")
+        if cond.vector is not None and cond.vector.shape != (len(z), self.vector_dim):
+            raise ValueError(
+                f"vector must have shape {[len(z), self.vector_dim]}, got {list(cond.vector.shape)}"
+            )
+
+
+def level_sizes(resolution: int, num_levels: int) -> list[int]:
+    """Height of each level, the first being ``resolution``, each half of the one before.
+
+    Raises:
+        ValueError: if it cannot be halved so often.
+    """
+    if num_levels < 1:
+        raise ValueError("channel_multipliers must name at least one level, got none")
+    factor = 2 ** (num_levels - 1)
+    if resolution < factor or resolution % factor:
+        raise ValueError(
+            f"resolution must be divisible by {factor} ({num_levels - 1} halvings, one less than channel_multipliers), "
+            f"got {resolution}"
+        )
+    return [resolution >> level for level in range(num_levels)]
+
+
+def check_heads(
+    width: int,
+    widths: list[int],
+    sizes: list[int],
+    attention_resolutions: tuple[int, ...],
+    head_dim: int,
+    position: TemporalPosition,
+) -> None:
+    """Raise ValueError unless attention fits the levels."""
+    if width < 4 or width % 2:
+        raise ValueError(f"width must be even and at least 4, got {width}")
+    if position not in ("shaw", "rotary", "t5"):
+        raise ValueError(f"temporal_position must be shaw, rotary or t5, got {position}")
+    unreached = sorted(set(attention_resolutions) - set(sizes))
+    if unreached:
+        raise ValueError(f"attention_resolutions must be sizes of levels, {sizes} here, got {unreached}")
+    if position == "rotary" and head_dim % 2:
+        raise ValueError(f"rotary positions need an even head_dim, got {head_dim}")
+    attended = {w for w, size in zip(widths, sizes, strict=True) if size in attention_resolutions} | {
+        widths[-1]
+    }
+    for channels in sorted(attended):
+        if head_dim < 1 or channels % head_dim:
+            raise ValueError(
+                f"head_dim must divide the {channels} channels of every level with attention and of the middle, "
+                f"got {head_dim}"
+            )
+
+
+def check_counts(**counts: int) -> None:
+    """Raise ValueError for a count below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
