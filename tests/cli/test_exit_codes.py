@@ -102,6 +102,8 @@ def test_other_ranks_keep_silent(monkeypatch, capsys):
         (["models", "--jsno"], "did you mean '--json'?"),
         (["doctor", "now"], "'now'"),
         (["info"], "needs a config"),
+        (["demo", "--minuts", "1"], "did you mean '--minutes'?"),
+        (["fit", "--model.help"], "needs a class"),
         (["info", "vdm_digts"], "did you mean 'vdm_digits'?"),
         (["info", "vdm_digits", "--jsn"], "did you mean '--json'?"),
     ],
@@ -128,6 +130,7 @@ LIGHT = [
     ["info", "vdm_digts"],
     *([verb, "--help"] for verb in cli.VERBS),
     ["generate", "--help"],
+    ["demo", "--help"],
     ["unknown"],
 ]
 

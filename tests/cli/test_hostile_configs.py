@@ -136,7 +136,8 @@ def test_a_hostile_option_is_refused(name, tmp_path, capsys):
     refused(["fit", "--config", "x.yaml", *OPTIONS[name]], capsys)
 
 
-def test_printing_the_config_imports_nothing_either(tmp_path, capsys):
+def test_printing_the_config_or_help_imports_nothing_either(tmp_path, capsys):
     (tmp_path / "x.yaml").write_text(CONFIGS["callback"])
     refused(["fit", "--config", "x.yaml", "--print_config"], capsys)
-    refused(["fit", "--config", "x.yaml", "--help=all"], capsys)
+    refused(["fit", "--config", "x.yaml", "--model.help", "config_canary.Model"], capsys)
+    refused(["fit", "--data.help=config_canary.Model"], capsys)

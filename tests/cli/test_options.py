@@ -171,3 +171,27 @@ def test_the_class_wanted_by_a_hint():
     assert class_hint(Callable[[Iterable], torch.optim.Optimizer]) is torch.optim.Optimizer
     assert class_hint(str | Path | None) is None
     assert class_hint(list[torch.nn.Module]) is None
+
+
+def test_classes_of_a_trusted_module_are_checked_like_ours(tmp_path, monkeypatch):
+    source = "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self, width: int = 3): ...\n"
+    (tmp_path / "my_parts.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = {"model": {"init_args": {"net": {"class_path": "my_parts.Net"}}}}
+    merged = merge(CONFIG, mine, trusted=["my_parts"])
+    assert merged["model"]["init_args"]["net"]["init_args"] == {"width": 16}
+    with pytest.raises(UsageError, match="--trust my_parts"):
+        check_config(merged, "x.yaml", "fit")
+    check_config(merged, "x.yaml", "fit", ["my_parts"])
+    with pytest.raises(UsageError, match="did you mean 'width'"):
+        check_options(["--model.net.widht=2"], "fit", merged, ["my_parts"])
+
+
+def test_seed_is_short_for_seed_everything(monkeypatch):
+    from videodiff.cli import main, training
+
+    seen = []
+    monkeypatch.setattr(training, "run", lambda verb, words: seen.append((verb, words)) or 0)
+    assert main(["fit", "--seed", "3", "-v", "--data.seed=4"]) == 0
+    assert main(["test", "--seed=3"]) == 0
+    assert seen == [("fit", ["--seed_everything", "3", "--data.seed=4"]), ("test", ["--seed_everything=3"])]

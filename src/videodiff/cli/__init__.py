@@ -10,7 +10,7 @@ import sys
 from videodiff.cli import errors, help
 
 VERBS = ("fit", "validate", "test", "predict")
-COMMANDS = (*VERBS, "generate", "models", "info", "doctor")
+COMMANDS = (*VERBS, "generate", "models", "info", "doctor", "demo")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,12 +53,7 @@ def _dispatch(words: list[str]) -> int:
 
 def _run(command: str, rest: list[str]) -> int:
     if command in VERBS:
-        if "-h" in rest or "--help" in rest:
-            print(help.verb(command))
-            return errors.DONE
-        from videodiff.cli import training
-
-        return training.run(command, rest)
+        return _verb(command, rest)
     if command == "generate":
         from videodiff.cli import generate
 
@@ -71,6 +66,28 @@ def _run(command: str, rest: list[str]) -> int:
         from videodiff.cli import info
 
         return info.run(rest)
+    if command == "demo":
+        from videodiff.cli import demo
+
+        return demo.run(rest)
     from videodiff.cli import doctor
 
     return doctor.run(rest)
+
+
+def _verb(verb: str, words: list[str]) -> int:
+    if "-h" in words or "--help" in words:
+        print(help.verb(verb))
+        return errors.DONE
+    words = ["--seed_everything" + word.removeprefix("--seed") if _is_seed(word) else word for word in words]
+    if any(word == "--help=all" or word.partition("=")[0].endswith(".help") for word in words):
+        from videodiff.cli.help import full
+
+        return full(verb, words)
+    from videodiff.cli import training
+
+    return training.run(verb, words)
+
+
+def _is_seed(word: str) -> bool:
+    return word == "--seed" or word.startswith("--seed=")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "load_yaml",
     "merge",
     "parse_yaml",
+    "read_configs",
     "shipped_configs",
 ]
 
@@ -110,22 +111,44 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UsageError(f"{where}: {' '.join(str(error).split())[:120]}") from error
 
 
-def merge(*configs: dict[str, Any], known: Callable[[str, str], bool] | None = None) -> dict[str, Any]:
+def read_configs(
+    names: Sequence[str | Path], verb: str, options: Sequence[str] = (), trusted: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Merge configs and command-line options, checking each as it comes in, so that an error names its file.
+
+    Args:
+        names: files or shipped names; later ones override.
+        verb: ``fit``, ``validate``, ``test`` or ``predict``.
+        options: words of the command line after the verb.
+        trusted: modules from ``--trust``.
+
+    Raises:
+        UsageError: for the first mistake.
+    """
+    merged: dict[str, Any] = {}
+    for name in names:
+        file = find_config(name)
+        merged = merge(merged, load_yaml(file), trusted=trusted)
+        check_config(merged, str(file), verb, trusted)
+    return check_options(options, verb, merged, trusted, where=str(names[-1]) if names else "command line")
+
+
+def merge(*configs: dict[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:
     """Later configs over earlier ones, key by key; lists replace, ``key+`` appends.
 
     A new ``class_path`` drops the ``init_args`` of the old class that the new one does not know.
 
     Args:
         configs: mappings; none of them is changed.
-        known: ``(class_path, argument) -> bool``; by default the class is looked up in the allow-list.
+        trusted: modules from ``--trust``, whose classes are looked up too.
     """
     result: dict[str, Any] = {}
     for config in configs:
-        _merge_into(result, copy.deepcopy(config), known or _known)
+        _merge_into(result, copy.deepcopy(config), trusted)
     return result
 
 
-def _merge_into(base: dict[str, Any], over: dict[str, Any], known: Callable[[str, str], bool]) -> None:
+def _merge_into(base: dict[str, Any], over: dict[str, Any], trusted: Sequence[str]) -> None:
     new_class = over.get("class_path")
     if (
         new_class is not None
@@ -134,7 +157,7 @@ def _merge_into(base: dict[str, Any], over: dict[str, Any], known: Callable[[str
     ):
         old = base.get("init_args")
         base["init_args"] = (
-            {k: v for k, v in old.items() if known(new_class, k)} if isinstance(old, dict) else {}
+            {k: v for k, v in old.items() if _known(new_class, k, trusted)} if isinstance(old, dict) else {}
         )
     for key, value in over.items():
         appends = isinstance(key, str) and key.endswith("+")
@@ -143,17 +166,17 @@ def _merge_into(base: dict[str, Any], over: dict[str, Any], known: Callable[[str
         if appends and isinstance(old, list):
             base[name] = old + (value if isinstance(value, list) else [value])
         elif isinstance(old, dict) and isinstance(value, dict):
-            _merge_into(old, value, known)
+            _merge_into(old, value, trusted)
         else:
             base[name] = [value] if appends and not isinstance(value, list) else value
 
 
-def _known(class_path: str, argument: str) -> bool:
+def _known(class_path: str, argument: str, trusted: Sequence[str]) -> bool:
     from videodiff.cli.signatures import parameters
     from videodiff.trust import resolve
 
     try:
-        return argument in parameters(resolve(class_path)).names
+        return argument in parameters(resolve(class_path, trusted)).names
     except ValueError:
         return False
 

@@ -15,6 +15,7 @@ commands:
   models     models and configs that come with videodiff
   info       parameters, FLOPs and memory of a config, without allocating it
   doctor     check this installation, GPUs, codecs and disk
+  demo       train on the built-in digits, sample, and write a page that shows it
 
 options:
   -h, --help      this text; `videodiff COMMAND --help` for a command
@@ -52,7 +53,7 @@ run:
   --ckpt_path RUN|FILE         run directory, RUN/best, RUN/last or a checkpoint file
   --out DIR                    where to write (default: runs/<name>/<n>)
   --name NAME                  name of the run (default: that of the first config)
-  --seed_everything N          seed of everything random (0)
+  --seed N                     seed of everything random (0)
   --trust MODULE               also allow classes of this module in configs, repeatable
   --print_config               print the merged config and stop
 """
@@ -99,3 +100,30 @@ def verb(name: str) -> str:
     first, example = _TOPS[name]
     extra = _FIT if name == "fit" else ""
     return f"usage: videodiff {name} [options]\n\n{first}\n{_RUN}{extra}{_SHARED}\nexample:\n  {example}"
+
+
+def full(name: str, words: list[str]) -> int:
+    """Print every option of a verb (``--help=all``), or those of one class (``--model.help VDM``).
+
+    Raises:
+        UsageError: without the class, or for one that a config may not name.
+    """
+    from videodiff.cli.errors import UsageError
+
+    asked = next((at for at, word in enumerate(words) if word.partition("=")[0].endswith(".help")), None)
+    arguments = ["--help"]
+    if asked is not None:
+        option, _, class_path = words[asked].partition("=")
+        class_path = class_path or (words[asked + 1] if asked + 1 < len(words) else "")
+        if not class_path or class_path.startswith("-"):
+            raise UsageError(
+                f"{option} needs a class, e.g. {option} {'VideoDataModule' if 'data' in option else 'VDM'}"
+            )
+        from videodiff import trust
+
+        trust.check_class_path(class_path)
+        arguments = [option, class_path if "." in class_path else trust.full_path(class_path)]
+    from videodiff.cli.lightning import RunCLI
+
+    RunCLI(name, None, arguments)  # prints and exits
+    return 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.config import check_config, check_options, find_config, load_yaml, merge
+from videodiff.cli.config import read_configs
 from videodiff.cli.errors import UsageError
 
 BYTES_TRAINED = 4 + 4 + 8 + 4
@@ -35,23 +35,10 @@ def run(argv: list[str]) -> int:
     names = [*args.configs, *args.config]
     if not names:
         raise UsageError("info needs a config: a YAML file or a shipped name (see videodiff models)")
-    figures = {"config": " + ".join(names), **measure(read(names, options, args.trust), args.trust)}
+    config = read_configs(names, "fit", options, args.trust)
+    figures = {"config": " + ".join(names), **measure(config, args.trust)}
     print(json.dumps(figures, indent=2) if args.json else _table(figures))
     return 0
-
-
-def read(names: Sequence[str], options: Sequence[str], trusted: Sequence[str] = ()) -> dict[str, Any]:
-    """Merge configs and options, checking each as it comes in.
-
-    Raises:
-        UsageError: for the first mistake.
-    """
-    merged: dict[str, Any] = {}
-    for name in names:
-        file = find_config(name)
-        merged = merge(merged, load_yaml(file))
-        check_config(merged, str(file), "fit", trusted)
-    return check_options(options, "fit", merged, trusted, where=names[-1])
 
 
 def measure(config: dict[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:

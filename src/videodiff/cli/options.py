@@ -13,18 +13,7 @@ from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.cli.signatures import accepts, class_hint, element_hint, may_import, parameters
 
 TAKES_VALUE = ("--config", "-c", "--trust", "--ckpt_path", "--out", "--name", "--print_completion")
-FLAGS = (
-    "--force",
-    "--verbose",
-    "-v",
-    "--quiet",
-    "-q",
-    "--json",
-    "--print_config",
-    "--help",
-    "-h",
-    "--help=all",
-)
+FLAGS = ("--force", "--verbose", "-v", "--print_config")
 """Options that other code reads; they change no key of the config."""
 
 Path = tuple[str, ...]
@@ -46,8 +35,6 @@ def apply_options(
         if parts[0] not in hints:
             shown = did_you_mean(parts[0], [*hints, *(o[2:] for o in TAKES_VALUE if o[:2] == "--")], "--{}")
             raise UsageError(f"{verb} has no option {option!r}{shown}; see videodiff {verb} --help")
-        if "help" in parts[1:]:
-            continue
         labels[tuple(part for part in parts if part not in ("init_args", "class_path", "dict_kwargs"))] = (
             option
         )
@@ -67,7 +54,7 @@ def split_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
     words = iter(range(len(argv)))
     for at in words:
         name, equals, value = argv[at].partition("=")
-        if argv[at] in FLAGS or name in ("--print_config", "--help"):
+        if name in FLAGS:
             continue
         if not name.startswith("--") and name not in TAKES_VALUE:
             raise UsageError(f"unexpected argument {argv[at][:80]!r}; options start with --")
@@ -109,7 +96,7 @@ class _Placing:
         key = parts[0] if parts[0] in CLASS_KEYS else "init_args"
         names = parts[1:] if parts[0] in CLASS_KEYS else parts
         if not names:
-            return merge(node, {key: self.parsed(value)})
+            return merge(node, {key: self.parsed(value)}, trusted=self.trusted)
         given = node.get(key)
         given = node[key] = dict(given) if isinstance(given, Mapping) else {}
         try:
@@ -139,7 +126,7 @@ class _Placing:
         ):
             new = {"class_path": new} if class_hint(hint) is not None else new
         if isinstance(new, dict) and isinstance(node, dict):
-            return merge(node, new)
+            return merge(node, new, trusted=self.trusted)
         return new
 
     def parsed(self, value: str) -> Any:
