@@ -1,0 +1,96 @@
+"""Pixels as tensors: the one conversion between uint8 and [-1, 1], the one resize, and sheets of clips."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RESIZE_RULE = "centre crop to a square, torch bilinear antialias on uint8"
+
+
+def to_float(video: Tensor) -> Tensor:
+    """uint8 0..255 -> fp32 in [-1, 1], ``x / 127.5 - 1``; keeps shape, device and memory layout."""
+    return video.to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def to_uint8(video: Tensor) -> Tensor:
+    """Float in [-1, 1] -> uint8 0..255, clamped and rounded; the inverse of :func:`to_float` on its image."""
+    return video.detach().to(torch.float32).add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def resize_crop(frames: Tensor, resolution: int, pixel_aspect: float = 1.0) -> Tensor:
+    """Cut the largest centred square out of frames and scale it; the only resize of the project.
+
+    The filter is torch's antialiased bilinear one on uint8 (a triangle as wide as the scale factor, Pillow's
+    BILINEAR); smaller frames are enlarged by the same call.
+
+    Args:
+        frames: uint8 ``[..., H, W, 3]``.
+        resolution: side of the result in pixels.
+        pixel_aspect: width over height of one source pixel; the square is a square on the screen.
+
+    Returns:
+        uint8 ``[..., resolution, resolution, 3]``, contiguous.
+    """
+    height, width = frames.shape[-3:-1]
+    side = min(float(height), width * pixel_aspect)
+    crop_h = max(1, min(height, round(side)))
+    crop_w = max(1, min(width, round(side / pixel_aspect)))
+    top, left = (height - crop_h) // 2, (width - crop_w) // 2
+    frames = frames[..., top : top + crop_h, left : left + crop_w, :]
+    if (crop_h, crop_w) == (resolution, resolution):
+        return frames.contiguous()
+    flat = frames.reshape(-1, crop_h, crop_w, 3).permute(0, 3, 1, 2)
+    small = F.interpolate(flat, (resolution, resolution), mode="bilinear", antialias=True)
+    return small.permute(0, 2, 3, 1).reshape(*frames.shape[:-3], resolution, resolution, 3).contiguous()
+
+
+def as_frames(video: Tensor | np.ndarray) -> np.ndarray:
+    """A clip as a contiguous uint8 array ``[T, H, W, 3]`` on the CPU.
+
+    Raises:
+        TypeError: if the clip is not uint8.
+        ValueError: if it is not ``[T, H, W, 3]`` with at least one frame.
+    """
+    array = video.detach().cpu().numpy() if isinstance(video, Tensor) else np.asarray(video)
+    if array.dtype != np.uint8:
+        raise TypeError(f"video must be uint8 (use to_uint8), got {array.dtype}")
+    if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
+        raise ValueError(
+            f"video must have the shape [T, H, W, 3] and at least one frame, got {list(array.shape)}"
+        )
+    return np.ascontiguousarray(array)
+
+
+def video_grid(videos: Tensor, columns: int | None = None, padding: int = 2) -> Tensor:
+    """Lay N clips out as one: a sheet filled row by row, white between clips and in unused places.
+
+    Args:
+        videos: uint8 ``[N, T, H, W, 3]``.
+        columns: clips in a row; by default the sheet is about square.
+        padding: width of the white lines in pixels.
+
+    Returns:
+        uint8 ``[T, rows * (H + padding) - padding, columns * (W + padding) - padding, 3]``.
+
+    Raises:
+        ValueError: if `videos` is no uint8 ``[N, T, H, W, 3]`` or `columns` is below 1.
+    """
+    if videos.dtype != torch.uint8 or videos.ndim != 5 or videos.shape[-1] != 3 or len(videos) == 0:
+        raise ValueError(f"videos must be uint8 [N, T, H, W, 3], got {videos.dtype} {list(videos.shape)}")
+    num, frames, height, width, _ = videos.shape
+    columns = math.ceil(math.sqrt(num)) if columns is None else columns
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}")
+    columns = min(columns, num)
+    rows = -(-num // columns)
+    sheet_size = (rows * (height + padding) - padding, columns * (width + padding) - padding)
+    sheet = videos.new_full((frames, *sheet_size, 3), 255)
+    for i, clip in enumerate(videos):
+        y, x = (i // columns) * (height + padding), (i % columns) * (width + padding)
+        sheet[:, y : y + height, x : x + width] = clip
+    return sheet

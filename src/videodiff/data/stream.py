@@ -1,0 +1,227 @@
+"""Which clip comes when, as a pure function of the seed: no state, so nothing to save, lose or get out of step.
+
+Training reads an endless stream. Position ``p`` of a set of ``n`` videos lies in epoch ``p // n``, whose order is the
+permutation ``f(seed, "perm", epoch)``; step ``s`` of the global batch ``B`` takes the positions ``[s B, (s+1) B)``.
+Window and flip are ``f(seed, epoch, video)``. So workers, processes and resumes cannot change a sample.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler, get_worker_info
+
+from videodiff.data.clips import ClipSource
+from videodiff.seeding import generator, uniform
+
+MIN_BAD_CLIPS = 4  # below this many bad videos the share of bad ones says nothing
+
+
+class BadDataError(ValueError):
+    """Too much of a data set cannot be read; one line, also when a loader worker passes it on with its traceback."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.strip().splitlines()[-1].removeprefix(f"{__name__}.{type(self).__name__}: "))
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, size: int) -> Tensor:
+    return torch.randperm(size, generator=generator(seed, "perm", epoch))
+
+
+def epoch_and_index(position: int, size: int, seed: int) -> tuple[int, int]:
+    """The epoch of a stream position and the number of the video that stands there."""
+    epoch, offset = divmod(position, size)
+    return epoch, int(_permutation(seed, epoch, size)[offset])
+
+
+class GlobalBatches(Sampler[list[int]]):
+    """Endless micro-batches of stream positions for one process.
+
+    The global batch of a step is cut into `accumulate` micro-batches, and rank `r` takes every `world`-th position of
+    each from the `r`-th on. The first step is asked for when iteration starts.
+
+    Args:
+        batch_size: of one optimizer step, over all processes and micro-batches.
+        accumulate: micro-batches in a step.
+        world: number of processes.
+        rank: of this process.
+        first_step: returns the optimizer steps already done.
+
+    Raises:
+        ValueError: if `batch_size` cannot be shared out evenly, with the nearest sizes that can.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        accumulate: int = 1,
+        world: int = 1,
+        rank: int = 0,
+        first_step: Callable[[], int] = int,
+    ) -> None:
+        parts = world * accumulate
+        if batch_size % parts:
+            below, above = batch_size // parts * parts, -(-batch_size // parts) * parts
+            raise ValueError(
+                f"batch_size (global) must be divisible by processes x accumulate_grad_batches = {world} x "
+                f"{accumulate} = {parts}, got {batch_size}; use {f'{below} or ' if below else ''}{above}"
+            )
+        self.batch_size, self.accumulate, self.world, self.rank = batch_size, accumulate, world, rank
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        micro = self.batch_size // self.accumulate
+        start = self.first_step() * self.batch_size
+        while True:
+            yield list(range(start + self.rank, start + micro, self.world))
+            start += micro
+
+
+def shard_batches(size: int, batch_size: int, world: int = 1, rank: int = 0) -> list[list[int]]:
+    """Every `world`-th of `size` clips from the `rank`-th on, in batches; none twice, none left out."""
+    mine = list(range(rank, size, world))
+    return [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Samples ``{"video": uint8 [T + I, R, R, 3], "sample": number, "label": class if there are any}``.
+
+    A video that cannot be read is replaced by the next one of the same order, counted, and recorded.
+
+    Args:
+        source: the videos.
+        num_frames: T, frames of a clip.
+        frame_stride: distance between them.
+        seed: of order, windows and flips.
+        split: train reads the endless stream; val and test read every video once, with a window that never changes.
+        horizontal_flip: mirror every other clip, drawn once per clip and epoch (training only).
+        images_per_video: I, single frames of other videos after the clip (training only).
+        record: JSON-lines file for replaced clips, or None.
+        max_bad_fraction: share of videos that may turn out bad before training stops; four always may.
+    """
+
+    def __init__(
+        self,
+        source: ClipSource,
+        num_frames: int,
+        frame_stride: int = 1,
+        seed: int = 0,
+        split: str = "train",
+        horizontal_flip: bool = False,
+        images_per_video: int = 0,
+        record: str | None = None,
+        max_bad_fraction: float = 0.05,
+    ) -> None:
+        self.source, self.num_frames, self.frame_stride, self.seed, self.split = (
+            source, num_frames, frame_stride, seed, split,
+        )  # fmt: skip
+        self.is_training = split == "train"
+        self.horizontal_flip = horizontal_flip and self.is_training
+        self.images_per_video = images_per_video if self.is_training else 0
+        self.record, self.max_bad_fraction = record, max_bad_fraction
+        self.bad_videos: set[int] = set()
+        # Incidents by worker (slot 0: this process), in shared memory, so that the main process can count them.
+        self.bad_counts = torch.zeros(256, dtype=torch.int64).share_memory_()
+        if self.images_per_video and len(source) < 2:
+            raise ValueError("images_per_video needs at least 2 videos, got 1")
+
+    def __len__(self) -> int:
+        """Number of videos; the training stream itself has no end."""
+        return len(self.source)
+
+    @property
+    def num_replaced(self) -> int:
+        """How many clips were replaced so far, over all workers of this process."""
+        return int(self.bad_counts.sum())
+
+    def window(self, epoch: int, index: int) -> int:
+        """First frame of the clip drawn from a video."""
+        room = self.source.num_frames(index) - (self.num_frames - 1) * self.frame_stride
+        key = (self.seed, "window", epoch, index) if self.is_training else ("window", self.split, index)
+        return int(uniform(*key) * room)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        size = len(self.source)
+        reason: Exception | None = None
+        for attempt in range(size):
+            epoch, index = 0, (number + attempt) % size
+            if self.is_training:
+                epoch, offset = divmod(number, size)
+                epoch, index = epoch_and_index(epoch * size + (offset + attempt) % size, size, self.seed)
+            try:
+                video = self._read(epoch, index)
+            except (ValueError, OSError) as error:
+                reason = error
+                self._note_bad(index, epoch, number, error)
+                continue
+            sample: dict[str, Any] = {"video": video, "sample": number}
+            if self.source.class_names is not None:
+                sample["label"] = self.source.labels[index]
+            return sample
+        raise BadDataError(
+            f"none of the {size} videos of the {self.split} data can be read; the last: {reason}"
+        )
+
+    def _read(self, epoch: int, index: int) -> Tensor:
+        clip = self.source.read(index, self.window(epoch, index), self.num_frames, self.frame_stride)
+        clip = self._flip(clip, epoch, index, 0)
+        if not self.images_per_video:
+            return clip
+        images = [self._image(epoch, index, i) for i in range(1, self.images_per_video + 1)]
+        return torch.cat([clip, *images])
+
+    def _image(self, epoch: int, index: int, number: int) -> Tensor:
+        """One frame ``[1, R, R, 3]`` of another video."""
+        size = len(self.source)
+        other = (index + 1 + int(uniform(self.seed, "image", epoch, index, number) * (size - 1))) % size
+        frame = int(uniform(self.seed, "frame", epoch, index, number) * self.source.num_frames(other))
+        return self._flip(self.source.read(other, frame, 1, 1), epoch, index, number)
+
+    def _flip(self, clip: Tensor, epoch: int, index: int, number: int) -> Tensor:
+        if self.horizontal_flip and uniform(self.seed, "flip", epoch, index, number) < 0.5:
+            return clip.flip(2)
+        return clip
+
+    def _note_bad(self, index: int, epoch: int, number: int, error: Exception) -> None:
+        worker = get_worker_info()
+        self.bad_counts[0 if worker is None else 1 + worker.id % 255] += 1
+        self.bad_videos.add(index)
+        if self.record is not None:
+            incident = {
+                "path": self.source.name(index), "reason": str(error), "split": self.split, "epoch": epoch,
+                "index": index, "sample": number,
+            }  # fmt: skip
+            os.makedirs(os.path.dirname(self.record), exist_ok=True)
+            with open(self.record, "a", encoding="utf-8") as file:  # one write per line: workers do not mix
+                file.write(json.dumps(incident) + "\n")
+        allowed = max(MIN_BAD_CLIPS, self.max_bad_fraction * len(self.source))
+        if len(self.bad_videos) > allowed:
+            raise BadDataError(
+                f"{len(self.bad_videos)} of {len(self.source)} videos of the {self.split} data cannot be read, "
+                f"more than max_bad_fraction = {self.max_bad_fraction:g} allows; the last: {error}"
+            )
+
+
+class Collate:
+    """Stack samples to ``{"video": uint8 [B, 3, T + I, R, R], "sample": [B], "label": [B], "num_images": I}``.
+
+    The video keeps the memory order of frames in files, channels last, which is what convolutions want.
+    """
+
+    def __init__(self, num_images: int) -> None:
+        self.num_images = num_images
+
+    def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        video = torch.stack([sample["video"] for sample in samples])  # [B, T + I, R, R, 3]
+        batch: dict[str, Any] = {"video": video.permute(0, 4, 1, 2, 3), "num_images": self.num_images}
+        for key in ("sample", "label"):
+            if key in samples[0]:
+                batch[key] = torch.tensor([sample[key] for sample in samples], dtype=torch.int64)
+        return batch

@@ -1,0 +1,274 @@
+"""Two endless sets of generated clips with exact ground truth: bouncing digits and drifting clouds.
+
+Clip `index` of a split is a function of ``(seed, split, index)`` alone (``numpy.random.default_rng``). The digits are
+those of the UCI repository (Alpaydin & Kaynak 1998, CC BY 4.0; credit in ``digits.txt``).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videodiff.data.clips import ClipSource
+
+SPLIT_IDS = {"train": 0, "val": 1, "test": 2}
+SPLIT_SIZES = {"train": 4096, "val": 512, "test": 2048}
+TRAIN_DIGITS = 1437  # images 0..1436 for train and val, the rest (other hands) for test
+CACHE_BYTES = 512 * 2**20
+WEATHERS = ["blue sky", "fair", "overcast", "sunset"]
+COVERAGE = (0.15, 0.45, 0.85, 0.50)
+# RGB in [0, 1] by weather: top of the sky, bottom of the sky, cloud
+SKY_TOP = np.array([[0.16, 0.38, 0.78], [0.25, 0.48, 0.82], [0.52, 0.57, 0.63], [0.22, 0.20, 0.42]])
+SKY_BOTTOM = np.array([[0.60, 0.78, 0.95], [0.68, 0.82, 0.94], [0.70, 0.73, 0.76], [0.96, 0.58, 0.32]])
+CLOUD = np.array([[1.00, 1.00, 1.00], [0.97, 0.97, 0.98], [0.80, 0.81, 0.83], [0.98, 0.72, 0.62]])
+GROUND = np.array([0.07, 0.09, 0.07])
+
+
+@cache
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
+    """The 1797 carried digits: images fp32 ``[1797, 8, 8]`` in [0, 1] and labels ``[1797]``."""
+    with np.load(Path(__file__).with_name("digits.npz")) as archive:
+        return archive["images"].astype(np.float32) / 16, archive["labels"].astype(np.int64)
+
+
+def bounce(start: np.ndarray, velocity: np.ndarray, time: np.ndarray, room: float) -> np.ndarray:
+    """Positions ``[T, 2]`` of a point that flies straight between elastic walls at 0 and `room`."""
+    line = start + time[:, None] * velocity
+    return np.abs(np.mod(line + room, 2 * room) - room)
+
+
+class GeneratedSource(ClipSource):
+    """What the two sets share: numbered, endless in time, drawn from a key.
+
+    Args:
+        split: train, val or test.
+        size: number of clips.
+        num_frames: frames that a clip spans.
+        resolution: side of a frame in pixels, at least 16.
+        seed: of the whole set.
+    """
+
+    key_offset = 0
+
+    def __init__(self, split: str, size: int | None, num_frames: int, resolution: int, seed: int = 0) -> None:
+        if resolution < 16:
+            raise ValueError(f"resolution of the built-in sets must be at least 16, got {resolution}")
+        if seed < 0:
+            raise ValueError(f"seed of the built-in sets must not be negative, got {seed}")
+        self.split, self.size = split, SPLIT_SIZES[split] if size is None else size
+        self.span, self.resolution, self.seed = num_frames, resolution, seed
+
+    def __len__(self) -> int:
+        return self.size
+
+    def num_frames(self, index: int) -> int:
+        return self.span
+
+    def name(self, index: int) -> str:
+        return f"{type(self).__name__} {self.split} {index}"
+
+    def rng(self, index: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, SPLIT_IDS[self.split] + self.key_offset, index])
+
+
+@dataclass(frozen=True)
+class DigitPath:
+    """How one digit moves: its picture's number, its class, start and velocity ``(x, y)`` in pixels (per frame)."""
+
+    image: int
+    digit: int
+    start: np.ndarray
+    velocity: np.ndarray
+
+
+class BouncingDigits(GeneratedSource):
+    """Handwritten digits that fly straight and bounce off the walls; the label is the (first) digit.
+
+    Args:
+        num_digits: digits in a clip, combined by their maximum.
+    """
+
+    class_names = [str(digit) for digit in range(10)]
+
+    def __init__(
+        self,
+        split: str,
+        size: int | None,
+        num_frames: int,
+        resolution: int,
+        seed: int = 0,
+        num_digits: int = 1,
+    ) -> None:
+        super().__init__(split, size, num_frames, resolution, seed)
+        self.num_digits = num_digits
+        self.side = round(7 / 16 * resolution)
+        images, _ = load_digits()
+        enlarged = F.interpolate(
+            torch.from_numpy(images)[:, None], (self.side, self.side), mode="bilinear", antialias=True
+        )
+        self.sprites = enlarged[:, 0].numpy()
+        self.labels = [self.paths(index)[0].digit for index in range(self.size)]
+
+    @property
+    def room(self) -> float:
+        """How far a digit's upper left corner can move, in pixels."""
+        return self.resolution - self.side
+
+    def paths(self, index: int) -> list[DigitPath]:
+        """The ground truth of clip `index`, one path for each digit."""
+        rng, paths = self.rng(index), []
+        first, end = (TRAIN_DIGITS, len(self.sprites)) if self.split == "test" else (0, TRAIN_DIGITS)
+        for _ in range(self.num_digits):
+            image = int(rng.integers(first, end))
+            start = rng.uniform(0, self.room, 2)
+            angle = rng.uniform(0, 2 * np.pi)
+            speed = rng.uniform(0.5, 2.0) * self.resolution / 32
+            velocity = speed * np.array([np.cos(angle), np.sin(angle)])
+            paths.append(DigitPath(image, int(load_digits()[1][image]), start, velocity))
+        return paths
+
+    def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
+        time = start + stride * np.arange(num_frames)
+        size, side = self.resolution, self.side
+        canvas = np.zeros((num_frames, size, size), np.float32)
+        for path in self.paths(index):
+            layer = np.zeros((num_frames, size + 1, size + 1), np.float32)
+            sprite = self.sprites[path.image]
+            for frame, (x, y) in zip(layer, bounce(path.start, path.velocity, time, self.room), strict=True):
+                left, top = int(x), int(y)
+                right_share, low_share = np.float32(x - left), np.float32(y - top)
+                for dy, share_y in ((0, 1 - low_share), (1, low_share)):
+                    for dx, share_x in ((0, 1 - right_share), (1, right_share)):
+                        part = frame[top + dy : top + dy + side, left + dx : left + dx + side]
+                        part += (share_y * share_x) * sprite
+            np.maximum(canvas, layer[:, :size, :size], out=canvas)
+        gray = torch.from_numpy((255 * canvas + 0.5).clip(0, 255).astype(np.uint8))
+        return gray[..., None].repeat(1, 1, 1, 3)
+
+
+@dataclass(frozen=True)
+class Sky:
+    """The ground truth of a clip of clouds: weather 0..3, drift ``(x, y)`` in pixels per frame, share of cloud."""
+
+    weather: int
+    velocity: np.ndarray
+    coverage: float
+
+
+class DriftingClouds(GeneratedSource):
+    """A cloud layer that drifts and slowly changes its shape over a fixed horizon; the label is the weather.
+
+    Finished clips are kept as uint8 in memory that forked loader workers share, up to 512 MiB.
+    """
+
+    key_offset = 10
+    class_names = WEATHERS
+
+    def __init__(self, split: str, size: int | None, num_frames: int, resolution: int, seed: int = 0) -> None:
+        super().__init__(split, size, num_frames, resolution, seed)
+        self.labels = [self.sky(index).weather for index in range(self.size)]
+        self.cache = ClipCache(self.size, CACHE_BYTES)
+
+    def sky(self, index: int) -> Sky:
+        """The ground truth of clip `index`."""
+        return self._sky(self.rng(index))
+
+    def _sky(self, rng: np.random.Generator) -> Sky:
+        weather = int(rng.integers(4))
+        speed = rng.uniform(0.3, 1.5) * self.resolution / 32
+        angle = rng.uniform(0, 2 * np.pi)
+        velocity = speed * np.array([np.cos(angle), 0.35 * np.sin(angle)])
+        coverage = float(np.clip(COVERAGE[weather] + rng.normal(0, 0.06), 0.03, 0.97))
+        return Sky(weather, velocity, coverage)
+
+    def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
+        time = start + stride * np.arange(num_frames)
+        shape = (num_frames, self.resolution, self.resolution, 3)
+        if num_frames == 1:  # a still of joint image training: not worth a place
+            return torch.from_numpy(self._draw(index, time))
+        return self.cache.get(index, (start, stride, shape), lambda: self._draw(index, time))
+
+    def _draw(self, index: int, time: np.ndarray) -> np.ndarray:
+        rng, size = self.rng(index), self.resolution
+        sky = self._sky(rng)
+        fields = self._fields(rng, sky.velocity, np.concatenate([[0], time]))
+        first, fields = fields[0], fields[1:]
+        threshold, std = np.quantile(first, 1 - sky.coverage), first.std()
+        height = (fields - threshold) / std  # [T, S, S]
+        density = 1 / (1 + np.exp(-height / 0.35))
+        shading = 0.78 + 0.22 * np.clip(height / 2, -1, 1)
+        down = np.linspace(0, 1, size)[:, None, None]
+        tint = rng.normal(0, 0.03, 3)
+        air = (1 - down) * SKY_TOP[sky.weather] + down * SKY_BOTTOM[sky.weather] + tint  # [S, 1, 3]
+        cloud = shading[..., None] * CLOUD[sky.weather]
+        picture = air + density[..., None] * (cloud - air)
+        horizon = np.interp(np.arange(size), np.linspace(0, size - 1, 8), rng.uniform(0.80, 0.90, 8) * size)
+        ground = np.clip(np.arange(size)[:, None] + 1 - horizon, 0, 1)[
+            ..., None
+        ]  # share of ground in a pixel
+        picture = picture + ground * (GROUND - picture)
+        return (255 * picture.clip(0, 1) + 0.5).astype(np.uint8)
+
+    def _fields(self, rng: np.random.Generator, velocity: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """The cloud field ``[T, S, S]``: a window of a periodic one of side 2S, moved in Fourier space."""
+        side = 2 * self.resolution
+        k = np.fft.fftfreq(side, 1 / side)
+        kx, ky = k[None, :], k[:, None]
+        radius = np.hypot(kx, ky)
+        beta = rng.uniform(1.7, 2.0)
+        amplitude = np.where((radius > 0) & (radius <= 0.35 * side), np.maximum(radius, 1) ** -beta, 0)
+        phase = rng.uniform(0, 2 * np.pi, (side, side))
+        rate = rng.normal(0, 0.012, (side, side)) * np.sqrt(radius)
+        rate = rate - 2 * np.pi * (kx * velocity[0] + ky * velocity[1]) / side
+        modes = amplitude * np.exp(1j * (phase + time[:, None, None] * rate))
+        return np.fft.ifft2(modes).real[:, : self.resolution, : self.resolution]
+
+
+class ClipCache:
+    """Finished clips in anonymous shared memory: loader workers that are forked fill and read one store.
+
+    The memory is claimed page by page as clips arrive. Two workers may write the same clip at once: same bytes. A
+    pickled cache (spawned workers) starts empty.
+
+    Args:
+        size: number of clips of the set; those that do not fit are drawn each time.
+        max_bytes: of all clips together.
+    """
+
+    def __init__(self, size: int, max_bytes: int) -> None:
+        self.size, self.max_bytes = size, max_bytes
+        self.key: Any = None  # of the stored clips (start, stride, shape); others pass by
+        self.store: np.ndarray | None = None
+        self.filled: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"size": self.size, "max_bytes": self.max_bytes, "key": None, "store": None, "filled": None}
+
+    def prepare(self, key: Any) -> None:
+        """Claim the memory for clips of one kind; called before workers are forked."""
+        shape = key[-1]
+        places = min(self.size, self.max_bytes // int(np.prod(shape)))
+        if self.key is None and places > 0:
+            self.key = key
+            memory = mmap.mmap(-1, places * int(np.prod(shape)))
+            self.store = np.frombuffer(memory, np.uint8).reshape(places, *shape)
+            self.filled = np.frombuffer(mmap.mmap(-1, places), np.uint8)
+
+    def get(self, index: int, key: Any, draw: Callable[[], np.ndarray]) -> Tensor:
+        """A copy of clip `index`, drawn if it is not there yet."""
+        self.prepare(key)
+        if key != self.key or self.store is None or self.filled is None or index >= len(self.store):
+            return torch.from_numpy(draw())
+        if not self.filled[index]:
+            self.store[index] = draw()
+            self.filled[index] = 1
+        return torch.from_numpy(self.store[index].copy())
