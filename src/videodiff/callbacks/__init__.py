@@ -1,1 +1,27 @@
+"""What watches, guards and saves a run, as Lightning callbacks. The run folder is ``trainer.default_root_dir``."""
 
+from videodiff.callbacks.checkpoint import RunCheckpoint
+from videodiff.callbacks.ema import EMA
+from videodiff.callbacks.nonfinite import NonFiniteGuard
+from videodiff.callbacks.predictions import PredictionWriter
+from videodiff.callbacks.preemption import StopOnSignal
+from videodiff.callbacks.progress import Progress
+from videodiff.callbacks.record import RunRecord
+from videodiff.callbacks.sample_logger import SampleLogger
+from videodiff.callbacks.throughput import Throughput
+from videodiff.callbacks.trace import Trace
+from videodiff.callbacks.watchdog import Watchdog
+
+__all__ = [
+    "EMA",
+    "NonFiniteGuard",
+    "PredictionWriter",
+    "Progress",
+    "RunCheckpoint",
+    "RunRecord",
+    "SampleLogger",
+    "StopOnSignal",
+    "Throughput",
+    "Trace",
+    "Watchdog",
+]

@@ -1,0 +1,167 @@
+"""Stop on a signal: finish the step, save, say how to go on, and leave with the right exit code."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class StopOnSignal(Callback):
+    """SIGTERM, SIGUSR1 (exit 143) or SIGINT (exit 130) save ``checkpoints/last.ckpt`` and end the run.
+
+    The handler only sets a flag, since a collective inside a handler meets those of other ranks out of order. Between
+    steps the ranks agree on the flag and all stop at the same step, whichever of them the signal reached. A signal
+    during validation saves the training state before it, and the resumed run validates again.
+
+    Args:
+        poll_seconds: how often ranks compare flags; the steps between are counted, so that all compare at the same one.
+
+    Raises:
+        ValueError: if ``poll_seconds`` is not positive.
+    """
+
+    def __init__(self, poll_seconds: float = 1.0) -> None:
+        if poll_seconds <= 0:
+            raise ValueError(f"poll_seconds must be positive, got {poll_seconds}")
+        self.poll_seconds = poll_seconds
+        self.received = 0
+        self.active = False
+        self.pid = 0
+        self.previous: dict[int, Any] = {}
+        self.calls, self.next_call, self.stride, self.last_poll = 0, 1, 1, 0.0
+        self.common_batches = 0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Before Lightning registers its own handlers and before loader workers are forked: both find ours in place.
+        self.received, self.active, self.pid = 0, True, os.getpid()
+        self.calls, self.next_call, self.stride, self.last_poll = 0, 1, 1, time.monotonic()
+        silence_lightning(trainer)
+        if not self.previous:
+            self.previous = {number: signal.signal(number, self.handle) for number in SIGNALS}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for number in SIGNALS:
+            if signal.getsignal(number) != self.handle:
+                signal.signal(number, self.handle)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal; outside ``fit`` behave as if this callback were not there."""
+        if self.active and os.getpid() == self.pid:
+            self.received = max(self.received, number)
+        elif self.active:  # a forked loader worker: let the parent decide, but obey a second signal
+            signal.signal(number, signal.SIG_DFL)
+        else:
+            forward(self.previous.get(number), number, frame)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        # Between optimizer steps only: half an accumulated step cannot be saved.
+        if not trainer.fit_loop._should_accumulate() and self.poll(trainer):
+            self.leave(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        count = sum(trainer.num_val_batches) if not trainer.sanity_checking else 0
+        if trainer.world_size > 1 and not trainer.sanity_checking:
+            smallest = torch.tensor(float(count), device=pl_module.device)
+            count = int(trainer.strategy.reduce(smallest, reduce_op="min"))
+        self.common_batches = count
+        self.restart_pace()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.restart_pace()
+
+    def restart_pace(self) -> None:
+        """Ask at the next call: training steps and validation batches take unlike times."""
+        self.stride, self.next_call, self.last_poll = 1, self.calls + 1, time.monotonic()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        *args: Any,
+    ) -> None:
+        if trainer.state.fn == "fit" and batch_idx < self.common_batches and self.poll(trainer):
+            self.leave(trainer)
+
+    def poll(self, trainer: pl.Trainer) -> bool:
+        """Has any rank received a signal? Asked at the same calls on every rank."""
+        if trainer.world_size == 1:
+            return self.received > 0
+        self.calls += 1
+        if self.calls < self.next_call:
+            return False
+        now = time.monotonic()
+        pace = (now - self.last_poll) / self.stride
+        state = torch.tensor([float(self.received), pace], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(state, op=torch.distributed.ReduceOp.MAX)
+        received, pace = state.tolist()
+        self.received, self.last_poll = int(received), now
+        self.stride = max(1, min(int(self.poll_seconds / max(pace, 1e-6)), 2 * self.stride))
+        self.next_call = self.calls + self.stride
+        return self.received > 0
+
+    def leave(self, trainer: pl.Trainer) -> None:
+        """Save, print the resume line and exit; every rank comes here at the same step."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            print(
+                f"{signal.Signals(self.received).name}: saved step {trainer.global_step}; go on with: "
+                f"videodiff fit --ckpt_path {trainer.default_root_dir}",
+                file=sys.stderr,
+                flush=True,
+            )
+        raise SystemExit(130 if self.received == signal.SIGINT else 143)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        if not (isinstance(exception, SystemExit) and self.received):
+            self.restore()
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.restore()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Give the signals back to whom they belonged."""
+        self.active = False
+        for number, handler in self.previous.items():
+            if signal.getsignal(number) == self.handle:
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def silence_lightning(trainer: pl.Trainer) -> None:
+    """Keep Lightning's SIGTERM handler from running a collective, and its step loop from broadcasting a flag we reduce.
+
+    Its handler broadcasts wherever the process happens to be, which hangs distributed runs, and the loop reads a flag
+    on the host before every batch.
+    """
+    trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
+    if hasattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"):
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+
+
+def forward(handler: Callable | int | None, number: int, frame: FrameType | None) -> None:
+    """Do what an earlier handler would have done."""
+    if callable(handler):
+        handler(number, frame)
+    elif handler == signal.SIG_DFL:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

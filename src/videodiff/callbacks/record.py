@@ -1,0 +1,164 @@
+"""What a run leaves to read: metrics.jsonl, one line per logged step, and env.json."""
+
+import json
+import math
+import os
+import platform
+import socket
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+PACKAGES = (
+    "videodiff",
+    "torch",
+    "pytorch-lightning",
+    "torchmetrics",
+    "jsonargparse",
+    "einops",
+    "av",
+    "numpy",
+)
+VOLATILE = ("time", "throughput/")
+
+
+class RunRecord(Callback):
+    """Append every logged metric to ``metrics.jsonl`` in the run folder; rank 0, each line flushed.
+
+    A training line holds the step, the position of its first sample in the training stream, the time (seconds since
+    1970), the learning rate and all metrics but those of ``val/``; a validation line holds the step and those. NaN
+    and infinity are written as null. A resumed run cuts off a half-written last line and writes again only those
+    steps whose numbers differ from what the file holds.
+
+    Args:
+        every_n_steps: steps between training lines; none takes the trainer's ``log_every_n_steps``.
+
+    Raises:
+        ValueError: if ``every_n_steps`` is below 1.
+    """
+
+    def __init__(self, every_n_steps: int | None = None) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
+        self.every_n_steps = every_n_steps
+        self.path = Path()
+        self.known: dict[tuple[int, str], dict[str, Any]] = {}
+        self.step = 0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "env.json").write_text(json.dumps(environment(trainer), indent=2) + "\n")
+            self.path = folder / "metrics.jsonl"
+            repair(self.path)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.step = trainer.global_step
+        if trainer.is_global_zero:
+            lines = read_metrics(self.path)
+            self.known = {(line["step"], kind(line)): line for line in lines if line["step"] >= self.step}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if not trainer.is_global_zero or step == self.step:
+            return
+        self.step = step
+        if step % (self.every_n_steps or trainer.log_every_n_steps):
+            return
+        line: dict[str, Any] = {}
+        if isinstance(batch, dict) and "sample" in batch:
+            line["sample"] = int(batch["sample"][0])
+        line["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        metrics = trainer.callback_metrics
+        self.write(step, line | {k: v for k, v in metrics.items() if not k.startswith(("val/", "test/"))})
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            metrics = trainer.callback_metrics
+            self.write(trainer.global_step, {k: v for k, v in metrics.items() if k.startswith("val/")})
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Append one line, unless the file already holds it from before a resume."""
+        numbers = {key: to_number(value) for key, value in values.items()}
+        line = {"step": step, "time": round(time.time(), 3), **numbers}
+        before = self.known.pop((step, kind(line)), None)
+        if before is not None and steady(before) == steady(line):
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def to_number(value: Any) -> float | int | None:
+    """A tensor or number as JSON can hold it; NaN and infinity become None."""
+    number = value.item() if isinstance(value, torch.Tensor) else value
+    return number if math.isfinite(number) else None
+
+
+def kind(line: dict[str, Any]) -> str:
+    """``val`` for a validation line, else ``train``."""
+    return "val" if any(key.startswith("val/") for key in line) else "train"
+
+
+def steady(line: dict[str, Any]) -> dict[str, Any]:
+    """A line without the numbers that differ between two equal runs."""
+    return {key: value for key, value in line.items() if not key.startswith(VOLATILE)}
+
+
+def repair(path: Path) -> None:
+    """End the file with a whole line: complete one that lost only its newline, cut off one that is half written."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    tail = data.rpartition(b"\n")[2]
+    if not tail:
+        return
+    try:
+        json.loads(tail)
+        data += b"\n"
+    except ValueError:
+        data = data[: len(data) - len(tail)]
+    with path.open("r+b") as file:
+        file.truncate(len(data))
+        file.seek(max(len(data) - 1, 0))
+        file.write(data[-1:])
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All lines of a ``metrics.jsonl``, oldest first; an absent file has none."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def environment(trainer: pl.Trainer) -> dict[str, Any]:
+    """Where and with what a run was started."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "cuda": torch.version.cuda if devices else None,
+        "devices": devices or [platform.processor() or platform.machine()],
+        "world_size": trainer.world_size,
+        "precision": str(trainer.precision),
+        "threads": torch.get_num_threads(),
+    }

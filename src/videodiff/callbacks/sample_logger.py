@@ -1,0 +1,114 @@
+"""Look at generated videos while the model trains."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from videodiff.callbacks.ema import EMA
+from videodiff.callbacks.watchdog import Watchdog
+from videodiff.data.video_io import gif_bytes, video_grid, write_mp4
+
+
+class SampleLogger(Callback):
+    """Every so many steps draw a sheet of videos from fixed noise, with the averaged weights where there are any.
+
+    The sheet goes to ``samples/step_<n>.mp4`` in the run folder and, as an animated GIF, to TensorBoard. Rank 0
+    draws; training is not disturbed (mode, weights and random state are put back).
+
+    Args:
+        every_n_steps: optimizer steps between sheets.
+        num_videos: videos on a sheet.
+        num_frames: their length; none means one clip of the model.
+        seed: of their noise, so that sheets of different steps show the same videos getting better.
+        fps: frames per second of the files.
+        label: class of each video for a class-conditional model, repeated as needed; none is unconditional.
+
+    Raises:
+        ValueError: if a count or fps is not positive.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 1000,
+        num_videos: int = 9,
+        num_frames: int | None = None,
+        seed: int = 0,
+        fps: float = 8.0,
+        label: tuple[int, ...] | None = None,
+    ) -> None:
+        if every_n_steps < 1 or num_videos < 1 or fps <= 0 or (num_frames is not None and num_frames < 1):
+            raise ValueError(
+                "samples: every_n_steps, num_videos, num_frames and fps must be positive, "
+                f"got {every_n_steps}, {num_videos}, {num_frames}, {fps}"
+            )
+        self.every_n_steps, self.num_videos, self.num_frames = every_n_steps, num_videos, num_frames
+        self.seed, self.fps, self.label = seed, fps, label
+        self.step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        step = trainer.global_step
+        if step == self.step:
+            return
+        self.step = step
+        if step % self.every_n_steps == 0 and trainer.is_global_zero:
+            self.log_videos(trainer, self.draw(trainer, pl_module), step)
+
+    @torch.no_grad()
+    def draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Tensor:
+        """Videos as uint8 ``[N, T, H, W, 3]`` on the CPU."""
+        arguments: dict[str, Any] = {"num_frames": self.num_frames, "seed": self.seed}
+        if self.label is not None:
+            labels = [self.label[i % len(self.label)] for i in range(self.num_videos)]
+            arguments["label"] = torch.tensor(labels)
+        dogs = [c for c in trainer.callbacks if isinstance(c, Watchdog)]
+        arguments["progress"] = lambda done, total: [dog.beat() for dog in dogs]
+        average = next((c for c in trainer.callbacks if isinstance(c, EMA)), None) or EMA()
+        modes = {module: module.training for module in pl_module.modules()}
+        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
+        pl_module.eval()
+        try:
+            with (
+                torch.random.fork_rng(devices),
+                trainer.precision_plugin.forward_context(),
+                average.averaged(),
+            ):
+                videos = pl_module.generate(self.num_videos, **arguments)
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        videos = ((videos.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return videos.permute(0, 2, 3, 4, 1).cpu()  # [N, 3, T, H, W] -> [N, T, H, W, 3]
+
+    def log_videos(self, trainer: pl.Trainer, videos: Tensor, step: int) -> None:
+        """Write the sheet to the run folder and to every TensorBoard logger; a full disk does not end the run."""
+        sheet = video_grid(videos)
+        try:
+            write_mp4(
+                Path(trainer.default_root_dir) / "samples" / f"step_{step:06d}.mp4", sheet, fps=self.fps
+            )
+        except OSError as err:
+            print(f"samples of step {step} not written: {err}", file=sys.stderr, flush=True)
+        for logger in trainer.loggers:
+            writer = getattr(logger, "experiment", None)
+            if hasattr(writer, "_get_file_writer"):
+                add_gif(writer, "samples", sheet, step, self.fps)
+
+
+def add_gif(writer: Any, tag: str, video: Tensor, step: int, fps: float) -> None:
+    """Add uint8 ``[T, H, W, 3]`` to a ``SummaryWriter`` as an image that moves; ``add_video`` needs an old moviepy."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    height, width = video.shape[1:3]
+    image = Summary.Image(
+        height=height, width=width, colorspace=3, encoded_image_string=gif_bytes(video, fps=fps)
+    )
+    writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+    writer.flush()
