@@ -57,6 +57,9 @@ class ClipSource(ABC):
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         """Frames ``start, start + stride, ...`` of video `index` -> uint8 ``[num_frames, R, R, 3]``."""
 
+    def expect(self, num_frames: int, stride: int) -> None:  # noqa: B027
+        """Told once, before loader workers start, which windows will be asked for; a place to claim memory."""
+
     @abstractmethod
     def name(self, index: int) -> str:
         """What to call video `index` in a message: its path, for files."""

@@ -240,6 +240,15 @@ class VideoDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         return self._evaluation_loader("test")
 
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> Any:
+        # Positions key the random numbers on the host: sent to a GPU, each step would wait to read them back.
+        moved = super().transfer_batch_to_device(
+            {k: v for k, v in batch.items() if k != "sample"}, device, dataloader_idx
+        )
+        return {**moved, "sample": batch["sample"]}
+
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         if batch["video"].dtype == torch.uint8:
             batch = {**batch, "video": to_float(batch["video"])}

@@ -126,6 +126,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.horizontal_flip = horizontal_flip and self.is_training
         self.images_per_video = images_per_video if self.is_training else 0
         self.record, self.max_bad_fraction = record, max_bad_fraction
+        self.source.expect(num_frames, frame_stride)
         self.bad_videos: set[int] = set()
         # Incidents by worker (slot 0: this process), in shared memory, so that the main process can count them.
         self.bad_counts = torch.zeros(256, dtype=torch.int64).share_memory_()

@@ -190,12 +190,13 @@ class DriftingClouds(GeneratedSource):
         coverage = float(np.clip(COVERAGE[weather] + rng.normal(0, 0.06), 0.03, 0.97))
         return Sky(weather, velocity, coverage)
 
+    def expect(self, num_frames: int, stride: int) -> None:
+        self.cache.claim((0, stride, (num_frames, self.resolution, self.resolution, 3)))
+
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         time = start + stride * np.arange(num_frames)
-        shape = (num_frames, self.resolution, self.resolution, 3)
-        if num_frames == 1:  # a still of joint image training: not worth a place
-            return torch.from_numpy(self._draw(index, time))
-        return self.cache.get(index, (start, stride, shape), lambda: self._draw(index, time))
+        key = (start, stride, (num_frames, self.resolution, self.resolution, 3))
+        return self.cache.get(index, key, lambda: self._draw(index, time))
 
     def _draw(self, index: int, time: np.ndarray) -> np.ndarray:
         rng, size = self.rng(index), self.resolution
@@ -236,8 +237,8 @@ class DriftingClouds(GeneratedSource):
 class ClipCache:
     """Finished clips in anonymous shared memory: loader workers that are forked fill and read one store.
 
-    The memory is claimed page by page as clips arrive. Two workers may write the same clip at once: same bytes. A
-    pickled cache (spawned workers) starts empty.
+    The memory is taken page by page as clips arrive. Two workers may write the same clip at once: same bytes. A
+    pickled cache (spawned workers) holds nothing and draws each time.
 
     Args:
         size: number of clips of the set; those that do not fit are drawn each time.
@@ -246,27 +247,29 @@ class ClipCache:
 
     def __init__(self, size: int, max_bytes: int) -> None:
         self.size, self.max_bytes = size, max_bytes
-        self.key: Any = None  # of the stored clips (start, stride, shape); others pass by
-        self.store: np.ndarray | None = None
-        self.filled: np.ndarray | None = None
+        self.key: Any = None  # start, stride and shape of the stored clips; others pass by
+        self.store = np.empty((0,), np.uint8)
+        self.filled = np.empty((0,), np.uint8)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"size": self.size, "max_bytes": self.max_bytes, "key": None, "store": None, "filled": None}
+        return ClipCache(self.size, self.max_bytes).__dict__
 
-    def prepare(self, key: Any) -> None:
-        """Claim the memory for clips of one kind; called before workers are forked."""
+    def claim(self, key: tuple[int, int, tuple[int, ...]]) -> None:
+        """Keep clips of this start, stride and shape; before workers are forked, or each has its own."""
         shape = key[-1]
         places = min(self.size, self.max_bytes // int(np.prod(shape)))
-        if self.key is None and places > 0:
+        if places > 0:
             self.key = key
-            memory = mmap.mmap(-1, places * int(np.prod(shape)))
-            self.store = np.frombuffer(memory, np.uint8).reshape(places, *shape)
+            self.store = np.frombuffer(mmap.mmap(-1, places * int(np.prod(shape))), np.uint8).reshape(
+                -1, *shape
+            )
             self.filled = np.frombuffer(mmap.mmap(-1, places), np.uint8)
 
-    def get(self, index: int, key: Any, draw: Callable[[], np.ndarray]) -> Tensor:
+    def get(
+        self, index: int, key: tuple[int, int, tuple[int, ...]], draw: Callable[[], np.ndarray]
+    ) -> Tensor:
         """A copy of clip `index`, drawn if it is not there yet."""
-        self.prepare(key)
-        if key != self.key or self.store is None or self.filled is None or index >= len(self.store):
+        if key != self.key or index >= len(self.filled):
             return torch.from_numpy(draw())
         if not self.filled[index]:
             self.store[index] = draw()

@@ -193,7 +193,7 @@ def read_clip(
         raise ValueError(f"{info.path}: frames {start} to {last} asked, {info.num_frames} there")
     with _reading(_regular_file(info.path)):
         frames = _decode_window(info, wanted, resolution, seek=True)
-        if frames is None:
+        if frames is None or len(frames) < num_frames:
             frames = _decode_window(info, wanted, resolution, seek=False)
         if frames is None or len(frames) < num_frames:
             raise BadVideoError(

@@ -1,0 +1,221 @@
+"""Reading and writing video files, against linear decoding and against what was written."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from videodiff.data import video_io
+from videodiff.data.video_io import (
+    BadVideoError,
+    gif_bytes,
+    probe,
+    read_clip,
+    read_image,
+    read_video,
+    resize_crop,
+    to_float,
+    to_uint8,
+    video_grid,
+    write_lossless,
+    write_mp4,
+)
+
+ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
+needs_assets = pytest.mark.skipif(ASSETS is None, reason="VIDEODIFF_TEST_ASSETS (real clips) is not set")
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def numbered(num_frames: int, height: int = 32, width: int = 48) -> torch.Tensor:
+    """Flat gray frames whose level tells their number."""
+    levels = (20 + 3 * torch.arange(num_frames)).to(torch.uint8)
+    return levels[:, None, None, None].expand(num_frames, height, width, 3)
+
+
+def test_all_256_levels_survive_the_way_to_float_and_back():
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert to_float(levels).min() == -1
+    assert to_float(levels).max() == 1
+    assert torch.equal(to_uint8(to_float(levels)), levels)
+    assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (31, 47), (7, 9)])
+def test_ffv1_returns_rgb_bit_for_bit(tmp_path, height, width):
+    video = noise(5, height, width, 3)
+    write_lossless(tmp_path / "clip.mkv", video, fps=12.5)
+    assert torch.equal(read_video(tmp_path / "clip.mkv"), video)
+    assert probe(tmp_path / "clip.mkv").fps == pytest.approx(12.5, rel=1e-3)
+
+
+def test_mp4_pads_odd_sides_and_keeps_the_picture(tmp_path):
+    y, x = torch.meshgrid(torch.arange(31), torch.arange(47), indexing="ij")
+    video = (2 * x + 3 * y).to(torch.uint8)[None, ..., None].expand(6, 31, 47, 3)
+    write_mp4(tmp_path / "clip.mp4", video)
+    back = read_video(tmp_path / "clip.mp4")
+    assert back.shape == (6, 32, 48, 3)
+    assert (back[:, :31, :47].int() - video.int()).abs().float().mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9")],
+)
+@pytest.mark.parametrize("stride", [1, 3])
+def test_windows_hold_the_frames_they_name(tmp_path, name, codec, stride):
+    with av.open(str(tmp_path / name), "w") as output:
+        stream = output.add_stream(codec, rate=25, options={"g": "10", "b": "4000000"})
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for picture in numbered(60).numpy():
+            output.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
+            )
+        output.mux(stream.encode(None))
+    info = probe(tmp_path / name)
+    assert info.num_frames == 60
+    for start in (0, 1, 13, 60 - (8 - 1) * stride - 1):
+        levels = read_clip(info, start, 8, stride).float().mean((1, 2, 3))
+        expected = 20 + 3 * (start + stride * torch.arange(8)).float()
+        assert (levels - expected).abs().max() < 1.4  # half a step between neighbours is 1.5
+
+
+def test_windows_outside_the_video_are_refused(tmp_path):
+    write_lossless(tmp_path / "a.mkv", noise(10, 16, 16, 3))
+    with pytest.raises(ValueError, match="frames 4 to 11 asked, 10 there"):
+        read_clip(tmp_path / "a.mkv", 4, 8)
+
+
+def test_resize_takes_the_centre_square_with_an_antialiased_triangle():
+    frame = noise(48, 64, 3)
+    expected = Image.fromarray(frame[:, 8:56].contiguous().numpy()).resize((16, 16), Image.BILINEAR)
+    difference = resize_crop(frame, 16).int() - torch.from_numpy(np.array(expected)).int()
+    assert difference.abs().max() <= 1
+    assert torch.equal(resize_crop(frame, 48), frame[:, 8:56])
+    assert resize_crop(noise(3, 10, 200, 3), 32).shape == (3, 32, 32, 3)
+
+
+def test_wide_pixels_are_cropped_to_a_square_on_the_screen():
+    frame = torch.zeros(40, 40, 3, dtype=torch.uint8)
+    frame[:, 10:30] = 200  # with pixels 2:1, exactly the centre square
+    assert (resize_crop(frame, 20, pixel_aspect=2.0) == 200).all()
+
+
+def test_a_sheet_fills_rows_and_leaves_white(tmp_path):
+    clips = noise(5, 2, 8, 6, 3)
+    sheet = video_grid(clips, columns=3, padding=1)
+    assert sheet.shape == (2, 17, 20, 3)
+    assert torch.equal(sheet[:, 9:17, 7:13], clips[4])
+    assert (sheet[:, 9:17, 14:] == 255).all()
+
+
+def test_gif_holds_every_frame():
+    image = Image.open(io.BytesIO(gif_bytes(noise(7, 16, 16, 3), fps=10)))
+    assert image.n_frames == 7
+    assert image.info["duration"] == 100
+
+
+def test_writing_leaves_the_old_file_and_no_scraps_when_it_fails(tmp_path, monkeypatch):
+    write_mp4(tmp_path / "a.mp4", noise(4, 16, 16, 3))
+    before = (tmp_path / "a.mp4").read_bytes()
+    monkeypatch.setattr(
+        av.VideoFrame, "from_ndarray", lambda *a, **k: 1 / 0, raising=False
+    ) if False else None
+    monkeypatch.setattr(video_io, "_encode", lambda path, *a: (path.write_bytes(b"half"), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        write_mp4(tmp_path / "a.mp4", noise(4, 16, 16, 3))
+    assert (tmp_path / "a.mp4").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_only_uint8_clips_are_written(tmp_path):
+    with pytest.raises(TypeError, match="uint8"):
+        write_mp4(tmp_path / "a.mp4", torch.zeros(4, 16, 16, 3))
+    with pytest.raises(ValueError, match="shape"):
+        write_lossless(tmp_path / "a.mkv", noise(16, 16, 3))
+
+
+def test_a_playlist_that_calls_itself_mp4_is_refused(tmp_path):
+    write_mp4(tmp_path / "secret.mp4", noise(4, 16, 16, 3))
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    with pytest.raises(BadVideoError, match=r"list\.mp4"):
+        probe(tmp_path / "list.mp4")
+
+
+def test_a_pipe_and_a_missing_file_do_not_block(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(BadVideoError, match="not a regular file"):
+        probe(tmp_path / "pipe.mp4")
+    with pytest.raises(FileNotFoundError, match=r"absent\.mp4"):
+        read_video(tmp_path / "absent.mp4")
+
+
+def test_frames_beyond_the_size_limit_are_not_decoded(tmp_path, monkeypatch):
+    write_mp4(tmp_path / "a.mp4", noise(2, 64, 64, 3))
+    monkeypatch.setattr(video_io, "MAX_PIXELS", 64 * 63)
+    with pytest.raises(BadVideoError, match="exceed the limit"):
+        probe(tmp_path / "a.mp4")
+
+
+def test_half_a_picture_is_an_error_and_modes_become_rgb(tmp_path):
+    Image.fromarray(noise(32, 32, 3).numpy()).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(BadVideoError, match=r"half\.jpg"):
+        read_image(tmp_path / "half.jpg")
+    Image.fromarray(np.full((8, 8), 0x8000, np.uint16)).save(tmp_path / "deep.png")
+    assert read_image(tmp_path / "deep.png").unique().tolist() == [0x80]
+    for mode in ("L", "P", "RGBA", "1"):
+        Image.new(mode, (8, 8)).save(tmp_path / f"{mode}.png")
+        assert read_image(tmp_path / f"{mode}.png").shape == (8, 8, 3)
+
+
+@needs_assets
+def test_no_real_broken_file_crashes_the_reader_and_counts_are_the_decoded_ones():
+    folder = Path(ASSETS) / "data/bad"
+    failures = {}
+    expected = json.loads((folder / "expected.json").read_text())
+    for name, facts in expected.items():
+        if not (folder / name).is_file() or Path(name).suffix.lower() not in video_io.VIDEO_SUFFIXES:
+            continue
+        try:
+            info = probe(folder / name)
+            video = read_video(folder / name)
+        except BadVideoError as error:
+            failures[name] = str(error)
+            continue
+        assert len(video) == facts["decoded"], name
+        if facts["expect"] == "ok":
+            assert info.num_frames == facts["decoded"], name
+            start = max(0, info.num_frames - 5)
+            assert torch.equal(read_clip(info, start, info.num_frames - start), video[start:]), name
+    assert {expected[name]["expect"] for name in failures} <= {"unopenable", "no_video", "damaged", "partial"}
+    assert all(name in text and "\n" not in text for name, text in failures.items())
+
+
+@needs_assets
+def test_rotation_and_wide_pixels_stand_as_a_player_shows_them():
+    folder = Path(ASSETS) / "data/bad"
+    assert read_video(folder / "rotated_90.mp4", max_frames=1).shape == (1, 160, 120, 3)
+    upright = read_video(folder / "same_content_1.mp4", max_frames=1)[0].float()
+    turned = read_video(folder / "rotated_180.mp4", max_frames=1)[0].float()
+    if torch.corrcoef(torch.stack([upright.flatten(), turned.flatten()]))[0, 1] < 0.9:
+        turned_back = turned.flip(0, 1)
+        assert torch.corrcoef(torch.stack([upright.flatten(), turned_back.flatten()]))[0, 1] > 0.9
+
+
+@needs_assets
+def test_random_windows_of_real_videos_equal_linear_decoding():
+    for path in sorted((Path(ASSETS) / "data/plain_mp4").rglob("*.mp4"))[:4]:
+        info, video = probe(path), read_video(path)
+        for start in (3, info.num_frames // 2, info.num_frames - 8):
+            assert torch.equal(read_clip(info, start, 8), video[start : start + 8]), path
