@@ -1,5 +1,76 @@
-"""The maths of diffusion: schedules, losses, denoisers, guidance and samplers. Imports torch and the seeds only."""
+"""The maths of diffusion: schedules, losses, denoisers, guidance and samplers. Imports torch and nothing of ours."""
 
 from videodiff.diffusion.condition import Condition
+from videodiff.diffusion.denoiser import Denoiser, NetworkDenoiser, call_network
+from videodiff.diffusion.guidance import (
+    ClassifierFreeGuidance,
+    KnownFrames,
+    LowResolution,
+    ReconstructionGuidance,
+    Replacement,
+    Threshold,
+    downsample,
+)
+from videodiff.diffusion.loss import Weighting, diffusion_loss, loss_weight
+from videodiff.diffusion.noise import Generator, normal_like
+from videodiff.diffusion.prediction import Prediction, prediction_target, to_eps, to_x
+from videodiff.diffusion.samplers import (
+    AncestralSampler,
+    Coefficients,
+    DDIMSampler,
+    DPMSolverPP2MSampler,
+    LangevinSampler,
+    Plan,
+    Sampler,
+)
+from videodiff.diffusion.schedule import (
+    CosineSchedule,
+    DiscreteCosineSchedule,
+    DiscreteSchedule,
+    LinearSchedule,
+    NoiseSchedule,
+    Posterior,
+    ScaledLinearSchedule,
+)
+from videodiff.diffusion.windows import Window, autoregressive, cover, interpolation
 
-__all__ = ["Condition"]
+__all__ = [
+    "AncestralSampler",
+    "ClassifierFreeGuidance",
+    "Coefficients",
+    "Condition",
+    "CosineSchedule",
+    "DDIMSampler",
+    "DPMSolverPP2MSampler",
+    "Denoiser",
+    "DiscreteCosineSchedule",
+    "DiscreteSchedule",
+    "Generator",
+    "KnownFrames",
+    "LangevinSampler",
+    "LinearSchedule",
+    "LowResolution",
+    "NetworkDenoiser",
+    "NoiseSchedule",
+    "Plan",
+    "Posterior",
+    "Prediction",
+    "ReconstructionGuidance",
+    "Replacement",
+    "Sampler",
+    "ScaledLinearSchedule",
+    "Threshold",
+    "Weighting",
+    "Window",
+    "autoregressive",
+    "call_network",
+    "cover",
+    "diffusion_loss",
+    "downsample",
+    "interpolation",
+    "loss_weight",
+    "normal_like",
+    "prediction_target",
+    "to_eps",
+    "to_x",
+]

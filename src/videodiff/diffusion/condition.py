@@ -13,16 +13,16 @@ from torch import Tensor
 class Condition:
     """Everything a network may be told beside ``z`` and the time; a field left ``None`` does not exist.
 
-    The null condition is one state per field: label -1 ("no class"), zeros for all other tensors. A network learns it
-    through ``drop`` and classifier-free guidance asks for it through ``null``.
+    The null condition is one state per field: label -1 ("no class"), zeros for all other tensors.
+    A network learns it through ``drop`` and classifier-free guidance asks for it through ``null``.
 
     Args:
         label: class of each sample, ``[B]`` int64; -1 is "no class".
         vector: one embedding per sample, ``[B, D]``.
         context: tokens to attend to, ``[B, L, D]``.
-        concat: joined to ``z`` on the channel axis, ``[B, C', *S]``: known frames and their mask, low-res video.
+        concat: joined to ``z`` on the channel axis, ``[B, C', *S]``: known frames with mask, low-res video.
         concat_time: how far ``concat`` was itself noised, ``[B]`` in [0, 1].
-        num_images: how many of the last frames of ``z`` are independent still images (joint image-video training).
+        num_images: how many of the last frames of ``z`` are independent still images (joint training).
     """
 
     label: Tensor | None = None
@@ -63,8 +63,8 @@ class Condition:
         ours, theirs = self.tensors(), other.tensors()
         if ours.keys() != theirs.keys() or self.num_images != other.num_images:
             raise ValueError(
-                f"conditions joined on the batch axis must have the same fields and num_images, got {sorted(ours)} "
-                f"with {self.num_images} and {sorted(theirs)} with {other.num_images}"
+                f"conditions joined on the batch axis must have the same fields and num_images, "
+                f"got {sorted(ours)} with {self.num_images} and {sorted(theirs)} with {other.num_images}"
             )
         return replace(self, **{name: torch.cat([value, theirs[name]]) for name, value in ours.items()})
 
@@ -76,6 +76,11 @@ class Condition:
         """The reverse of ``cat``: ``parts`` conditions of equal batch size."""
         split = {name: value.chunk(parts) for name, value in self.tensors().items()}
         return [replace(self, **{name: values[i] for name, values in split.items()}) for i in range(parts)]
+
+    def cast(self, dtype: torch.dtype) -> Condition:
+        """The condition with ``vector``, ``context`` and ``concat`` in ``dtype``; times and labels stay."""
+        named = ((name, self.tensors().get(name)) for name in ("vector", "context", "concat"))
+        return replace(self, **{name: value.to(dtype) for name, value in named if value is not None})
 
     def to(self, device: torch.device | str) -> Condition:
         """The condition with every tensor on ``device``."""

@@ -1,0 +1,57 @@
+"""What the network predicts, and the way from any of the three to the others; always in fp32 or better."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Prediction = Literal["eps", "x", "v"]
+PREDICTIONS: tuple[str, ...] = ("eps", "x", "v")
+
+
+def check_prediction(kind: str) -> None:
+    """Raise ValueError unless ``kind`` is one of the three."""
+    if kind not in PREDICTIONS:
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {kind!r}")
+
+
+def prediction_target(kind: Prediction, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """What a network of this kind should say: ``[B, C, *S]``; ``v = alpha eps - sigma x`` (Salimans & Ho 2022)."""
+    x, eps = _precise(x), _precise(eps)
+    if kind == "eps":
+        return eps
+    if kind == "x":
+        return x
+    check_prediction(kind)
+    return alpha * eps - sigma * x
+
+
+def to_x(kind: Prediction, output: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The estimate of x in a network's output at ``z = alpha x + sigma eps``: ``[B, C, *S]``.
+
+    An eps-prediction is divided by alpha, so its error grows without bound as alpha goes to 0.
+    """
+    output, z = _precise(output), _precise(z)
+    if kind == "x":
+        return output
+    if kind == "eps":
+        return (z - sigma * output) / alpha
+    check_prediction(kind)
+    return alpha * z - sigma * output
+
+
+def to_eps(kind: Prediction, output: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The estimate of eps in a network's output at ``z = alpha x + sigma eps``: ``[B, C, *S]``."""
+    output, z = _precise(output), _precise(z)
+    if kind == "eps":
+        return output
+    if kind == "x":
+        return (z - alpha * output) / sigma
+    check_prediction(kind)
+    return sigma * z + alpha * output
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

@@ -1,0 +1,308 @@
+"""How much noise there is at time t: log SNR, and all that follows from it (variance preserving).
+
+``t`` in [0, 1]: 0 is data, 1 is noise; ``s < t`` is the less noisy of two times. ``l = log(alpha^2 /
+sigma^2)``, so ``alpha = sqrt(sigmoid(l))`` and ``sigma = sqrt(sigmoid(-l))`` (Kingma et al. 2021). Discrete
+(beta) schedules are the same thing on a grid: index ``i`` of ``num_train_steps`` is ``t = (i + 1) /
+num_train_steps``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Posterior(NamedTuple):
+    """``q(z_s | z_t, x) = N(z * z_t + x * x, variance)``; ``variance_upper`` is that of ``q(z_t | z_s)``."""
+
+    z: Tensor
+    x: Tensor
+    variance: Tensor
+    variance_upper: Tensor
+
+
+class NoiseSchedule(nn.Module, ABC):
+    """Log SNR as a function of time; this base also serves every continuous schedule.
+
+    A result has the dtype fp64 if ``t`` has it, else fp32; it is computed in fp64 either way.
+    """
+
+    grids: tuple[str, ...] = ("trailing", "linspace")
+    smallest_time: float = 1e-3  # the last noisy time of solvers that cannot step to log SNR = max at once
+
+    @abstractmethod
+    def _log_snr(self, t: Tensor) -> Tensor:
+        """Log SNR at ``t``, both fp64; strictly decreasing."""
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """``l(t) = log(alpha^2 / sigma^2)``, same shape as ``t``."""
+        return self._log_snr(t.double()).to(_dtype(t))
+
+    def alpha_sigma(self, t: Tensor, ndim: int = 1) -> tuple[Tensor, Tensor]:
+        """Scales of signal and noise: ``[B]`` -> two of ``[B, 1, ...]`` with ``ndim`` axes."""
+        log_snr = self._log_snr(t.double()).view(*t.shape, *[1] * (ndim - t.ndim))
+        return log_snr.sigmoid().sqrt().to(_dtype(t)), (-log_snr).sigmoid().sqrt().to(_dtype(t))
+
+    def add_noise(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """``z_t = alpha x + sigma eps``: ``[B, C, *S]``, ``[B, C, *S]``, ``[B]`` -> ``[B, C, *S]``, fp32."""
+        alpha, sigma = self.alpha_sigma(t, x.ndim)
+        return alpha * x + sigma * eps
+
+    def posterior(self, t: Tensor, s: Tensor) -> Posterior:
+        """Coefficients of ``q(z_s | z_t, x)`` for ``s < t`` (Kingma et al. 2021), each shaped as ``t``.
+
+        With ``e = exp(l_t - l_s)`` the mean is ``e (alpha_s / alpha_t) z_t + (1 - e) alpha_s x`` and the
+        variance ``(1 - e) sigma_s^2``. The first factor is written so that ``alpha_t = 0`` is allowed.
+        """
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.alpha_sigma(t), self.alpha_sigma(s)
+        one_minus_e = -torch.expm1(self.log_snr(t) - self.log_snr(s))
+        return Posterior(
+            z=alpha_t * sigma_s**2 / (sigma_t**2 * alpha_s),
+            x=one_minus_e * alpha_s,
+            variance=one_minus_e * sigma_s**2,
+            variance_upper=one_minus_e * sigma_t**2,
+        )
+
+    def times(self, num_steps: int, grid: str = "trailing") -> Tensor:
+        """Times a sampler visits: ``[num_steps + 1]`` fp32, descending from 1 to 0.
+
+        Raises:
+            ValueError: if ``num_steps`` is below 1 or the schedule has no such grid.
+        """
+        self._check_grid(num_steps, grid)
+        return torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64, device="cpu").float()
+
+    def solver_times(self, num_steps: int) -> Tensor:
+        """``num_steps`` equal steps of time from 1 to ``smallest_time``, then 0: ``[num_steps + 1]`` fp32."""
+        self._check_grid(num_steps, "linspace")
+        times = torch.linspace(1.0, self.smallest_time, num_steps, dtype=torch.float64, device="cpu")
+        return torch.cat([times, torch.zeros(1, dtype=torch.float64, device="cpu")]).float()
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """What time embeddings see, ``[B]`` fp32: ``1000 u`` with ``u = 2/pi atan(exp(-l/2))`` in (0, 1)."""
+        angle = torch.atan(torch.exp(-0.5 * self._log_snr(t.double()).clamp(-20.0, 20.0)))
+        return (1000.0 / (0.5 * math.pi) * angle).float()
+
+    def draw_times(self, u: Tensor) -> Tensor:
+        """Training times from uniform numbers: ``[B]`` in [0, 1) -> ``[B]`` in [0, 1]."""
+        return u
+
+    def has_zero_terminal_snr(self) -> bool:
+        """Whether ``alpha`` is exactly 0 at ``t = 1``, where eps says nothing about x."""
+        return bool(self._log_snr(torch.ones(1, dtype=torch.float64)).isneginf())
+
+    def _check_grid(self, num_steps: int, grid: str) -> None:
+        if num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        if grid not in self.grids:
+            raise ValueError(
+                f"grid of {type(self).__name__} must be one of {', '.join(self.grids)}, got {grid!r}"
+            )
+
+
+class CosineSchedule(NoiseSchedule):
+    """``alpha = cos(pi t / 2)``, affinely cut in its angle to a range of log SNR (Salimans & Ho 2022).
+
+    Args:
+        log_snr_min: log SNR at t = 1; -20 in Ho et al. 2022.
+        log_snr_max: log SNR at t = 0; 20 in Ho et al. 2022.
+
+    Raises:
+        ValueError: if ``log_snr_min`` does not lie below ``log_snr_max``.
+    """
+
+    def __init__(self, log_snr_min: float = -20.0, log_snr_max: float = 20.0) -> None:
+        super().__init__()
+        if not log_snr_min < log_snr_max:
+            raise ValueError(f"log_snr_min must lie below log_snr_max ({log_snr_max}), got {log_snr_min}")
+        self.angle_0 = math.atan(math.exp(-0.5 * log_snr_max))
+        self.angle_1 = math.atan(math.exp(-0.5 * log_snr_min))
+
+    def _log_snr(self, t: Tensor) -> Tensor:
+        angle = self.angle_0 + t * (self.angle_1 - self.angle_0)
+        return -2.0 * angle.tan().log()
+
+
+class DiscreteSchedule(NoiseSchedule):
+    """A table of ``num_train_steps`` noise levels; times between them count as the nearest one.
+
+    ``t = 0`` is clean data (log SNR infinite). The table is fp64 and kept as the bits of an integer buffer,
+    so that it moves with the module and no cast of a model to bf16 touches it.
+
+    Args:
+        betas: variances of the forward steps, ``[num_train_steps]`` fp64 in (0, 1).
+        zero_terminal_snr: rescale so that nothing of the signal is left at t = 1 (Lin et al. 2024, algorithm
+            1).
+
+    Raises:
+        ValueError: if a beta lies outside (0, 1).
+    """
+
+    grids = ("trailing", "linspace", "leading", "pvdm", "ldm")
+
+    def __init__(self, betas: Tensor, zero_terminal_snr: bool = False) -> None:
+        super().__init__()
+        if not bool(((betas > 0) & (betas < 1)).all()):
+            raise ValueError(
+                f"betas must lie in (0, 1), got {betas.min().item():g} to {betas.max().item():g}"
+            )
+        alpha_bar = (1.0 - betas.double()).cumprod(0)
+        if zero_terminal_snr:
+            root = alpha_bar.sqrt()
+            alpha_bar = ((root - root[-1]) * root[0] / (root[0] - root[-1])).square()
+        log_snr = alpha_bar.log() - (-alpha_bar).log1p()
+        table = torch.cat([torch.full((1,), math.inf, dtype=torch.float64, device="cpu"), log_snr])
+        self.num_train_steps = len(betas)
+        self.smallest_time = 1.0 / len(betas)
+        self.register_buffer("log_snr_bits", table.view(torch.int64), persistent=False)
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        """``alpha^2`` of every index, ``[num_train_steps]`` fp64."""
+        return self.log_snr_bits.view(torch.float64)[1:].sigmoid()
+
+    def index(self, t: Tensor) -> Tensor:
+        """Index of the noise level, int64 in -1 (clean) to ``num_train_steps - 1``."""
+        return (t.double() * self.num_train_steps).round().long().clamp(0, self.num_train_steps) - 1
+
+    def _log_snr(self, t: Tensor) -> Tensor:
+        table = self.log_snr_bits.to(t.device).view(torch.float64)
+        return table[self.index(t) + 1]
+
+    def times(self, num_steps: int, grid: str = "trailing") -> Tensor:
+        """Times a sampler visits, fp32 and descending; ``[num_steps + 1]`` but for the ``ldm`` grid.
+
+        ``trailing``, ``linspace``, ``leading``: as Lin et al. 2024, table 2, name them. ``pvdm``: equal parts
+        of -1 ... T-1, cut to integers. ``ldm``: every (T // num_steps)-th index plus 1; it starts below T-1,
+        may take more steps than asked for, and ends at index 0, not at clean data.
+
+        Raises:
+            ValueError: as the base, if there are more steps than indices, or the grid leaves the table.
+        """
+        self._check_grid(num_steps, grid)
+        total = self.num_train_steps
+        if num_steps > total:
+            raise ValueError(f"num_steps must be at most num_train_steps ({total}), got {num_steps}")
+        indices = _GRIDS[grid](total, num_steps)
+        if indices[0] > total - 1:
+            raise ValueError(
+                f"grid 'ldm' with num_steps {num_steps} asks for index {indices[0]} of {total}; "
+                f"take another number of steps, such as {_nearest_ldm(total, num_steps)}, or another grid"
+            )
+        return (torch.tensor(indices, dtype=torch.float64, device="cpu").add(1) / total).float()
+
+    def solver_times(self, num_steps: int) -> Tensor:
+        return self.times(num_steps, "linspace")
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The integer index of the noise level, ``[B]``, as fp32 numbers; clean data counts as index 0."""
+        return self.index(t).clamp(min=0).float()
+
+    def draw_times(self, u: Tensor) -> Tensor:
+        """Every index with equal probability: ``[B]`` in [0, 1) -> ``[B]`` in {1/T, ..., 1}."""
+        index = (u.double() * self.num_train_steps).floor().clamp(max=self.num_train_steps - 1)
+        return ((index + 1) / self.num_train_steps).to(u.dtype)
+
+
+class LinearSchedule(DiscreteSchedule):
+    """Betas equally spaced (Ho et al. 2020, section 4).
+
+    Args:
+        num_train_steps: number of noise levels.
+        beta_start: first beta.
+        beta_end: last beta.
+        zero_terminal_snr: leave no signal at t = 1; for x- and v-prediction only.
+    """
+
+    def __init__(
+        self,
+        num_train_steps: int = 1000,
+        beta_start: float = 1e-4,
+        beta_end: float = 0.02,
+        zero_terminal_snr: bool = False,
+    ) -> None:
+        super().__init__(_spaced(beta_start, beta_end, num_train_steps), zero_terminal_snr)
+
+
+class ScaledLinearSchedule(DiscreteSchedule):
+    """Square roots of betas equally spaced; the code of latent diffusion calls this one "linear".
+
+    Args:
+        num_train_steps: number of noise levels.
+        beta_start: first beta; 0.0015 in LVDM (He et al. 2022) and PVDM (Yu et al. 2023).
+        beta_end: last beta; 0.0155 in LVDM, 0.0195 in PVDM.
+        zero_terminal_snr: leave no signal at t = 1; for x- and v-prediction only.
+    """
+
+    def __init__(
+        self,
+        num_train_steps: int = 1000,
+        beta_start: float = 0.0015,
+        beta_end: float = 0.0155,
+        zero_terminal_snr: bool = False,
+    ) -> None:
+        for name, beta in (("beta_start", beta_start), ("beta_end", beta_end)):
+            if not 0 < beta < 1:
+                raise ValueError(f"{name} must lie in (0, 1), got {beta}")
+        roots = _spaced(math.sqrt(beta_start), math.sqrt(beta_end), num_train_steps)
+        super().__init__(roots.square(), zero_terminal_snr)
+
+
+class DiscreteCosineSchedule(DiscreteSchedule):
+    """``alpha_bar ~ cos^2`` on a grid (Nichol & Dhariwal 2021, eq. 17).
+
+    Args:
+        num_train_steps: number of noise levels.
+        max_beta: betas are cut here.
+        zero_terminal_snr: leave no signal at t = 1; for x- and v-prediction only.
+    """
+
+    def __init__(
+        self, num_train_steps: int = 1000, max_beta: float = 0.999, zero_terminal_snr: bool = False
+    ) -> None:
+        u = _spaced(0.0, 1.0, num_train_steps + 1)
+        f = ((u + 0.008) / 1.008 * (math.pi / 2)).cos().square()
+        super().__init__((1.0 - f[1:] / f[:-1]).clamp(max=max_beta), zero_terminal_snr)
+
+
+def _dtype(t: Tensor) -> torch.dtype:
+    return torch.float64 if t.dtype == torch.float64 else torch.float32
+
+
+def _spaced(start: float, end: float, num: int) -> Tensor:
+    if num < 2:
+        raise ValueError(f"num_train_steps must be at least 2, got {num}")
+    return torch.linspace(start, end, num, dtype=torch.float64, device="cpu")
+
+
+def _trailing(total: int, num_steps: int) -> list[int]:
+    return [round(total - k * total / num_steps) - 1 for k in range(num_steps)] + [-1]
+
+
+def _linspace(total: int, num_steps: int) -> list[int]:
+    gap = (total - 1) / max(num_steps - 1, 1)
+    return [round(total - 1 - k * gap) for k in range(num_steps)] + [-1]
+
+
+def _leading(total: int, num_steps: int) -> list[int]:
+    return [k * (total // num_steps) for k in reversed(range(num_steps))] + [-1]
+
+
+def _pvdm(total: int, num_steps: int) -> list[int]:
+    return [k * total // num_steps - 1 for k in reversed(range(num_steps + 1))]
+
+
+def _ldm(total: int, num_steps: int) -> list[int]:
+    return [index + 1 for index in reversed(range(0, total, total // num_steps))] + [0]
+
+
+def _nearest_ldm(total: int, num_steps: int) -> int:
+    fits = (n for n in range(1, total + 1) if _ldm(total, n)[0] < total)
+    return min(fits, key=lambda n: abs(n - num_steps))
+
+
+_GRIDS = {"trailing": _trailing, "linspace": _linspace, "leading": _leading, "pvdm": _pvdm, "ldm": _ldm}
