@@ -1,0 +1,195 @@
+"""VideoDataModule in Lightning's hands: same samples for any workers, accumulation and resume."""
+
+import itertools
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from videodiff.data import ClipDataset, VideoDataModule
+from videodiff.data.video_io import write_lossless
+
+
+class Recorder(pl.LightningModule):
+    """Writes down what it is fed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[list[int]] = []
+        self.sums: list[float] = []
+        self.evaluated: list[int] = []
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        assert batch["video"].dtype == torch.float32
+        assert batch["video"].abs().max() <= 1
+        self.seen.append(batch["sample"].tolist())
+        self.sums.append(batch["video"].double().sum().item())
+        return self.weight * batch["video"].mean()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluated += batch["sample"].tolist()
+
+    test_step = validation_step
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def trainer(tmp_path, max_steps: int, **kwargs: Any) -> pl.Trainer:
+    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+                "enable_model_summary": False, "use_distributed_sampler": False, "num_sanity_val_steps": 0,
+                "check_val_every_n_epoch": None, "val_check_interval": 3}  # fmt: skip
+    return pl.Trainer(max_steps=max_steps, default_root_dir=tmp_path, **{**settings, **kwargs})
+
+
+def digits(num_workers: int = 0, **kwargs: Any) -> VideoDataModule:
+    settings = {"num_frames": 4, "resolution": 16, "batch_size": 4, "num_train_clips": 10, "num_val_clips": 5}
+    return VideoDataModule(dataset="bouncing_digits", num_workers=num_workers, **{**settings, **kwargs})
+
+
+def test_workers_accumulation_and_resume_do_not_change_the_samples(tmp_path):
+    whole = Recorder()
+    trainer(tmp_path, 6).fit(whole, digits())
+    assert list(itertools.chain(*whole.seen)) == list(range(24))
+
+    half = Recorder()
+    first = trainer(tmp_path, 2)
+    first.fit(half, digits(num_workers=2))
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    trainer(tmp_path, 6).fit(half, digits(num_workers=1), ckpt_path=tmp_path / "a.ckpt")
+    assert half.seen == whole.seen
+    assert half.sums == whole.sums
+
+    accumulated = Recorder()
+    trainer(tmp_path, 6, accumulate_grad_batches=2, val_check_interval=6).fit(accumulated, digits())
+    assert list(itertools.chain(*accumulated.seen)) == list(range(24))
+    assert all(len(batch) == 2 for batch in accumulated.seen)
+
+
+def test_validation_and_test_see_every_clip_once(tmp_path):
+    module = Recorder()
+    trainer(tmp_path, 3).fit(module, digits())
+    assert module.evaluated == list(range(5))
+    module.evaluated = []
+    trainer(tmp_path, 1).test(module, digits(num_test_clips=7, eval_batch_size=3), verbose=False)
+    assert module.evaluated == list(range(7))
+
+
+class Place:
+    """What the module asks of a trainer, for one of several processes."""
+
+    def __init__(self, world: int, rank: int, accumulate: int = 1, step: int = 0) -> None:
+        self.world_size, self.global_rank, self.accumulate_grad_batches = world, rank, accumulate
+        self.global_step = step
+        self.strategy = type("Strategy", (), {"root_device": torch.device("cpu")})()
+
+
+def test_two_processes_see_the_batches_of_one():
+    parts = []
+    for rank in range(2):
+        module = digits()
+        module.trainer = Place(world=2, rank=rank, step=3)
+        parts.append(next(iter(module.train_dataloader())))
+        assert len(module.val_dataloader()) == 2 - (rank == 1)
+    alone = digits()
+    alone.trainer = Place(world=1, rank=0, step=3)
+    whole = next(iter(alone.train_dataloader()))
+    assert whole["sample"].tolist() == [12, 13, 14, 15]
+    for rank, part in enumerate(parts):
+        assert torch.equal(part["video"], whole["video"][rank::2])
+        assert torch.equal(part["label"], whole["label"][rank::2])
+
+
+def test_a_process_without_a_validation_clip_is_refused():
+    module = digits(num_val_clips=1)
+    module.trainer = Place(world=2, rank=0)
+    with pytest.raises(ValueError, match="val has 1 clips for 2 processes"):
+        module.val_dataloader()
+    module.batch_size = 3
+    with pytest.raises(ValueError, match="use 2 or 4"):
+        module.train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"num_frames": 0}, "num_frames must be at least 1, got 0"), ({"resolution": 0}, "resolution"),
+     ({"frame_stride": 0}, "frame_stride"), ({"batch_size": 0}, "batch_size"), ({"num_workers": -1}, "num_workers"),
+     ({"images_per_video": -1}, "images_per_video"), ({"num_val_clips": 0}, "num_val_clips"),
+     ({"eval_batch_size": 0}, "eval_batch_size"), ({"seed": -1}, "seed"), ({"val_fraction": 1.0}, "val_fraction"),
+     ({"dataset": "ducks"}, "must be one of folder, bouncing_digits, drifting_clouds, got 'ducks'")],
+)  # fmt: skip
+def test_values_out_of_range_are_refused_by_name(setting, message):
+    with pytest.raises(ValueError, match=message):
+        VideoDataModule(**setting)
+
+
+def test_a_root_wins_over_a_built_in_set_and_a_folder_needs_one(tmp_path):
+    for i in range(3):
+        write_lossless(tmp_path / f"{i}.mkv", torch.full((6, 16, 16, 3), i, dtype=torch.uint8))
+    module = digits(root=str(tmp_path))
+    module.setup("fit")
+    assert module.dataset == "folder"
+    assert module.num_classes is None
+    assert module.summary()["train"] == {"clips": 2, "too_short": 0, "unreadable": 0, "replaced": 0}
+    with pytest.raises(ValueError, match=r"data\.root is missing"):
+        VideoDataModule().setup("fit")
+
+
+def test_the_fingerprint_changes_with_whatever_changes_a_sample(tmp_path):
+    write_lossless(tmp_path / "0.mkv", torch.zeros(6, 16, 16, 3, dtype=torch.uint8))
+    base = {"root": str(tmp_path), "num_frames": 4, "resolution": 16}
+    fingerprint = VideoDataModule(**base).fingerprint()
+    assert VideoDataModule(**base, num_workers=0, batch_size=3).fingerprint() == fingerprint
+    changes = [{"num_frames": 5}, {"resolution": 32}, {"frame_stride": 2}, {"seed": 1}, {"horizontal_flip": True},
+               {"images_per_video": 1}]  # fmt: skip
+    prints = [VideoDataModule(**{**base, **change}).fingerprint() for change in changes]
+    write_lossless(tmp_path / "1.mkv", torch.zeros(6, 16, 16, 3, dtype=torch.uint8))
+    prints.append(VideoDataModule(**base).fingerprint())
+    assert all(other != fingerprint for other in prints)
+
+
+@pytest.mark.parametrize("dataset", ["bouncing_digits", "drifting_clouds"])
+def test_the_built_in_sets_have_their_stated_sizes_and_classes(dataset):
+    module = VideoDataModule(dataset=dataset, num_workers=0, num_frames=4, resolution=16)
+    module.setup("fit")
+    module.setup("test")
+    assert {split: len(module.clips(split)) for split in ("train", "val", "test")} == {
+        "train": 4096, "val": 512, "test": 2048,
+    }  # fmt: skip
+    assert isinstance(module.clips("train"), ClipDataset)
+    assert module.num_classes == len(module.class_names) == (10 if dataset == "bouncing_digits" else 4)
+
+
+def test_forked_workers_fill_one_store_of_clouds():
+    module = VideoDataModule(
+        dataset="drifting_clouds", num_frames=4, resolution=16, num_train_clips=8, num_workers=2, batch_size=4
+    )
+    loader = iter(module.train_dataloader())
+    for _ in range(2):
+        next(loader)
+    source = module.clips("train").source
+    assert source.cache.filled.all()  # by the workers, seen here
+
+
+def test_bad_clips_are_counted_across_workers_and_recorded_where_the_caller_says(tmp_path):
+    for i in range(6):
+        write_lossless(tmp_path / "data" / f"{i}.mkv", torch.full((6, 16, 16, 3), 9 * i, dtype=torch.uint8))
+    seen = []
+    for num_workers in (0, 2):
+        module = VideoDataModule(
+            root=str(tmp_path / "data"), num_frames=4, resolution=16, batch_size=6, num_workers=num_workers
+        )
+        module.record_folder = str(tmp_path / f"run{num_workers}")
+        module.setup("fit")
+        good = (tmp_path / "data/0.mkv").read_bytes(), (tmp_path / "data/1.mkv").read_bytes()
+        for name, data in zip(("0.mkv", "1.mkv"), good, strict=True):
+            (tmp_path / "data" / name).write_bytes(data[: len(data) // 2])  # damaged after it was indexed
+        batch = next(iter(module.train_dataloader()))
+        for name, data in zip(("0.mkv", "1.mkv"), good, strict=True):
+            (tmp_path / "data" / name).write_bytes(data)
+        seen.append(batch["video"])
+        assert module.summary()["train"]["replaced"] > 0
+        assert (tmp_path / f"run{num_workers}" / "bad_clips.jsonl").exists()
+    assert torch.equal(seen[0], seen[1])
