@@ -160,7 +160,7 @@ class Replacement(Denoiser):
         generator: Generator = None,
     ) -> None:
         self.denoiser, self.schedule, self.generator = denoiser, schedule, generator
-        self.known, self.mask = known, _mask_like(mask, known)
+        self.known, self.mask = _normal(known), _mask_like(mask, known)
 
     def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
         z_known = self.schedule.add_noise(self.known, normal_like(z, self.generator), t)
@@ -202,8 +202,9 @@ class ReconstructionGuidance(Denoiser):
                 raise ValueError(f"weight of an observation must be at least 0, got {observation.weight}")
         self.denoiser, self.schedule, self.generator = denoiser, schedule, generator
         known = [observation for observation in observations if isinstance(observation, KnownFrames)]
-        self.known = [(o.x, _mask_like(o.mask, o.x), o.weight) for o in known]
-        self.small = [o for o in observations if isinstance(o, LowResolution)]
+        self.known = [(_normal(o.x), _mask_like(o.mask, o.x), o.weight) for o in known]
+        small = [observation for observation in observations if isinstance(observation, LowResolution)]
+        self.small = [(_normal(o.video), _frames_like(o.frames, o.video), o.weight) for o in small]
         self.guided = any(observation.weight > 0 for observation in observations)
 
     def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
@@ -235,12 +236,10 @@ class ReconstructionGuidance(Denoiser):
         """The weighted sum (never a mean) of squared differences over all observations."""
         total = x.new_zeros(())
         for known, mask, weight in self.known:
-            total = total + weight * (known.clone() - x).square().mul(mask).sum()
-        for low in self.small:
-            error = (low.video.clone() - downsample(x, tuple(low.video.shape[-2:]))).square()
-            if low.frames is not None:
-                error = error * low.frames.view(-1, 1, 1)
-            total = total + low.weight * error.sum()
+            total = total + weight * (known - x).square().mul(mask).sum()
+        for video, frames, weight in self.small:
+            error = (video - downsample(x, tuple(video.shape[-2:]))).square()
+            total = total + weight * error.mul(frames).sum()
         return total
 
 
@@ -248,6 +247,21 @@ _NO_GRADIENT = (
     "reconstruction guidance needs the gradient through the network, but none reaches z: build or load the network "
     "outside torch.inference_mode, and call it without no_grad inside"
 )
+
+
+def _normal(tensor: Tensor) -> Tensor:
+    """A copy that autograd may keep, even of a tensor made under torch.inference_mode."""
+    with torch.inference_mode(False):
+        return tensor.detach().clone()
+
+
+def _frames_like(frames: Tensor | None, video: Tensor) -> Tensor:
+    """``[T]`` bool as ``[T, 1, 1]``; all true if there is none."""
+    num_frames = video.shape[2]
+    frames = torch.ones(num_frames, dtype=torch.bool) if frames is None else frames
+    if frames.shape != (num_frames,):
+        raise ValueError(f"frames must be a mask over {num_frames} frames, got shape {list(frames.shape)}")
+    return _normal(frames.bool().to(video.device).view(-1, 1, 1))
 
 
 def _mask_like(mask: Tensor, x: Tensor) -> Tensor:
@@ -261,7 +275,7 @@ def _mask_like(mask: Tensor, x: Tensor) -> Tensor:
         raise ValueError(
             f"mask must be [T] or broadcast to the known frames {list(x.shape)}, got {list(mask.shape)}"
         ) from None
-    return mask
+    return _normal(mask)
 
 
 def _quantile(values: Tensor, q: float) -> Tensor:

@@ -1,0 +1,83 @@
+"""Denoisers known in closed form, the networks nobody has to train, and exact moments of what samplers make of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from videodiff.diffusion import Condition, Denoiser, NoiseSchedule, Sampler, prediction_target
+
+
+class GaussianDenoiser(Denoiser):
+    """E[x | z_t] for x ~ N(mean, std^2), each element on its own."""
+
+    def __init__(self, schedule: NoiseSchedule, mean: float, std: float) -> None:
+        self.schedule, self.mean, self.std = schedule, mean, std
+
+    def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        alpha, sigma = self.schedule.alpha_sigma(t, z.ndim)
+        gain = alpha * self.std**2 / (alpha**2 * self.std**2 + sigma**2)
+        return self.mean + gain * (z - alpha * self.mean)
+
+
+class MixtureDenoiser(Denoiser):
+    """E[x | z_t] for x ~ sum_k weights_k N(means_k, stds_k^2), each element on its own."""
+
+    def __init__(self, schedule: NoiseSchedule, weights: tuple, means: tuple, stds: tuple) -> None:
+        self.schedule = schedule
+        self.weights, self.means, self.stds = torch.tensor([weights, means, stds], dtype=torch.float64)
+
+    def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        alpha, sigma = (value.unsqueeze(-1) for value in self.schedule.alpha_sigma(t, z.ndim))
+        weights, means, stds = self.weights.to(z), self.means.to(z), self.stds.to(z)
+        variance = alpha**2 * stds**2 + sigma**2  # of z_t in each mode, [B, ..., K]
+        error = z.unsqueeze(-1) - alpha * means
+        share = (weights.log() - 0.5 * variance.log() - 0.5 * error**2 / variance).softmax(-1)
+        return (share * (means + alpha * stds**2 / variance * error)).sum(-1)
+
+
+class CorrelatedDenoiser(Denoiser):
+    """E[x | z_t] for frames x ~ N(0, covariance [T, T]); z is [B, C, T, ...] and pixels are independent."""
+
+    def __init__(self, schedule: NoiseSchedule, covariance: Tensor) -> None:
+        self.schedule, self.covariance = schedule, covariance
+
+    def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        alpha, sigma = self.schedule.alpha_sigma(t[:1])
+        covariance = self.covariance.to(z)
+        noisy = alpha**2 * covariance + sigma**2 * torch.eye(len(covariance)).to(z)
+        return torch.einsum("st,bct...->bcs...", alpha * covariance @ torch.linalg.inv(noisy), z)
+
+
+class ClosedFormNetwork:
+    """What a perfect network of the given prediction says, out of a closed-form denoiser."""
+
+    def __init__(self, denoiser: Denoiser, prediction: str) -> None:
+        self.denoiser, self.schedule, self.prediction = denoiser, denoiser.schedule, prediction
+
+    def __call__(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
+        num_train_steps = getattr(self.schedule, "num_train_steps", None)
+        t = (time + 1) / num_train_steps if num_train_steps else (time / 1000).clamp(0, 1)
+        alpha, sigma = self.schedule.alpha_sigma(t, z.ndim)
+        x = self.denoiser(z, t, cond)
+        return prediction_target(self.prediction, x, (z - alpha * x) / sigma, alpha, sigma)
+
+
+def sampled_variance(sampler: Sampler, schedule: NoiseSchedule, variance: float) -> float:
+    """The exact variance of what a sampler returns for x ~ N(0, variance): every step is linear in z and noise."""
+    plan = sampler.plan(schedule)
+    alpha, sigma = schedule.alpha_sigma(plan.times)
+    gains = (alpha * variance / (alpha**2 * variance + sigma**2)).tolist()
+    now, cross, before = 1.0, 0.0, 0.0  # var z_k, cov(z_k, z_{k-1}), var z_{k-1}
+    before_gain = 0.0
+    for k, (of_z, of_x, of_raw, of_previous, noise) in enumerate(plan.table.tolist()):
+        if plan.ends_clean and k == len(gains) - 1:
+            return gains[k] ** 2 * now
+        a, b = of_z + (of_x + of_raw) * gains[k], of_previous * before_gain
+        now, cross, before = (
+            a * a * now + 2 * a * b * cross + b * b * before + noise**2,
+            a * now + b * cross,
+            now,
+        )
+        before_gain = gains[k]
+    return now
