@@ -5,6 +5,7 @@ from .autoencoder import Autoencoder, PixelSpace
 from .blocks import FrameNorm, ResBlock
 from .embeddings import TimeEmbedding
 from .unet3d import UNet3D
+from .unet3d_port import UNet3DPort
 
 __all__ = [
     "Autoencoder",
@@ -15,4 +16,5 @@ __all__ = [
     "TemporalAttention",
     "TimeEmbedding",
     "UNet3D",
+    "UNet3DPort",
 ]

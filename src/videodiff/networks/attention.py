@@ -7,6 +7,7 @@ transposed copy of its input, and what depends on a pair of frames alone (Shaw's
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import FrameNorm, from_tokens, tokens, zero_init
-from .embeddings import BucketBias, ShawPositions, rotate
+from .embeddings import BucketBias, ShawPositions, rotate, without_autocast
 
 TemporalPosition = Literal["shaw", "rotary", "t5"]
 
 MAX_SEQUENCES = 65_535  # the y and z extent of a CUDA grid: no batched kernel is asked for more sequences
+CPU_PIECE = 2**21  # numbers of the widest intermediate that a CPU works on at once: they stay in its cache
 
 
 def image_mask(num_frames: int, num_images: int, device: torch.device | str = "cpu") -> Tensor | None:
@@ -32,6 +34,24 @@ def image_mask(num_frames: int, num_images: int, device: torch.device | str = "c
         return None
     is_video = torch.arange(num_frames, device=device) < num_frames - num_images
     return (is_video[:, None] & is_video[None, :]) | torch.eye(num_frames, dtype=torch.bool, device=device)
+
+
+def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, features: int, sequences: int = 1) -> Tensor:
+    """``function(x)`` piece by piece along the second axis, for functions that treat its entries independently.
+
+    On a CPU the pieces are small: an intermediate many times wider than ``x`` then stays in the cache, and the
+    allocator hands out memory it has touched before. Elsewhere they are as large as a grid may be.
+
+    Args:
+        function: ``[T, n, C]`` -> ``[T, n, C']`` for any n.
+        x: ``[T, N, C]``.
+        features: width of its widest intermediate.
+        sequences: batch entries of its batched kernels for each of the N.
+    """
+    size = CPU_PIECE // (len(x) * features) if x.device.type == "cpu" else MAX_SEQUENCES // sequences
+    if size >= x.shape[1]:
+        return function(x)
+    return torch.cat([function(piece) for piece in x.split(max(size, 1), dim=1)], dim=1)
 
 
 def attend_over_frames(
@@ -52,24 +72,51 @@ def attend_over_frames(
     Returns:
         ``[T, N, D]`` in the dtype of ``q``.
     """
-    if q.shape[1] > MAX_SEQUENCES:
-        heads = 1 if bias is None else len(bias)
-        size = MAX_SEQUENCES // heads * heads
-        parts = zip(q.split(size, 1), k.split(size, 1), v.split(size, 1), strict=True)
-        return torch.cat([attend_over_frames(*part, bias, vectors) for part in parts], dim=1)
-    with torch.autocast(q.device.type, enabled=False):
-        q = q * q.shape[-1] ** -0.5
-        keys = k.permute(1, 2, 0)  # [N, D, T]
+    scale = q.shape[-1] ** -0.5
+    with without_autocast(q.device):
+        queries, keys = q.transpose(0, 1), k.permute(1, 2, 0)  # [N, T, D], [N, D, T]
         if vectors is None:
-            logits = torch.bmm(q.transpose(0, 1), keys)
+            start = q.new_empty(1, 1, 1).expand(queries.shape[0], len(q), len(k))  # not read: beta is 0
+            logits = torch.baddbmm(start, queries, keys, beta=0, alpha=scale)
         else:
             a, b = (vector.to(q.dtype) for vector in vectors)
-            logits = torch.baddbmm(torch.bmm(q, a.mT).transpose(0, 1), q.transpose(0, 1), keys)
+            logits = torch.baddbmm(torch.bmm(q, a.mT).transpose(0, 1), queries, keys, beta=scale, alpha=scale)
         if bias is not None:
-            logits = (logits.unflatten(0, (-1, len(bias))) + bias.to(torch.float32)).flatten(0, 1)
+            logits.unflatten(0, (-1, len(bias))).add_(bias)
         weights = logits.softmax(-1, dtype=torch.float32).to(q.dtype)  # [N, T, T]
         out = torch.bmm(weights, v.transpose(0, 1)).transpose(0, 1)
         return out if vectors is None else torch.bmm(weights.transpose(0, 1), b) + out
+
+
+def turned_weights(weight: Tensor, bias: Tensor | None, table: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The projection of each frame, its queries and keys turned by the frame's rotary angle.
+
+    Turning is linear: T copies of a small matrix are turned in place of the largest tensor of the network, and rotary
+    positions cost nothing in the pass over it.
+
+    Args:
+        weight: ``[heads 3 D, C]``, rows in the order head, (q, k, v), D.
+        bias: ``[heads 3 D]`` or None.
+        table: ``[2, T, D / 2]``, fp32.
+
+    Returns:
+        ``[T, C, heads 3 D]`` and ``[T, 1, heads 3 D]`` or None.
+    """
+    columns = weight.float().mT.unflatten(1, (-1, 3, 2 * table.shape[-1]))  # [C, heads, 3, D]
+    if bias is not None:
+        columns = torch.cat([columns, bias.float().view(1, *columns.shape[1:])])
+    columns = columns.expand(table.shape[1], *columns.shape)
+    turned = (
+        torch.cat([rotate(columns[..., :2, :], table), columns[..., 2:, :]], dim=-2)
+        .flatten(2)
+        .to(weight.dtype)
+    )
+    return (turned, None) if bias is None else (turned[:, :-1], turned[:, -1:])
+
+
+def project_frames(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x [T, N, C]`` through a linear layer for each frame: ``[T, C, E]`` and ``[T, 1, E]`` -> ``[T, N, E]``."""
+    return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
 
 
 class SpatialAttention(nn.Module):
@@ -125,14 +172,19 @@ class TemporalAttention(nn.Module):
             mask: ``[T, T]`` bool, True where a frame is seen, or None.
             table: ``[2, T, D / 2]`` rotary angles, or None.
         """
-        y = self.qkv(tokens(self.norm(x)))
-        q, k, v = y.view(num_frames, -1, 3, self.head_dim).unbind(2)  # [T, (B H W heads), D]
-        if table is not None:
-            q, k = rotate(q, table), rotate(k, table)
         bias = self.bucket_bias(num_frames) if self.bucket_bias is not None else None
         if mask is not None:
             hidden = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -torch.inf)[None]
             bias = hidden if bias is None else bias + hidden
-        y = attend_over_frames(q, k, v, bias, self.shaw(num_frames) if self.shaw is not None else None)
-        y = y.reshape(len(x), -1, x.shape[1])
-        return x + from_tokens(self.out(y), x.shape[2])
+        vectors = self.shaw(num_frames) if self.shaw is not None else None
+        turned = turned_weights(self.qkv.weight, self.qkv.bias, table) if table is not None else None
+
+        def attend(y: Tensor) -> Tensor:
+            qkv = self.qkv(y) if turned is None else project_frames(y, *turned)
+            q, k, v = qkv.reshape(num_frames, -1, 3, self.head_dim).unbind(2)  # [T, (B H W heads), D]
+            return self.out(attend_over_frames(q, k, v, bias, vectors).reshape(y.shape))
+
+        channels = x.shape[1]
+        y = tokens(self.norm(x)).reshape(num_frames, -1, channels)
+        y = in_pieces(attend, y, 3 * channels, channels // self.head_dim)
+        return x + from_tokens(y.view(len(x), -1, channels), x.shape[2])

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .embeddings import without_autocast
+
 Resample = Literal["residual", "conv"]
 
 
@@ -39,7 +41,7 @@ class FrameNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """``norm(x) * (1 + scale) + shift``; ``x [N, C, H, W]``, ``scale`` and ``shift`` ``[N, C]``."""
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             if x.device.type != "cpu":  # torch's CUDA kernel turns channels-last into contiguous memory
                 return self.by_moments(x, scale, shift)
             y = F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

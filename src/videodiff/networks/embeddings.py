@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """A context in which autocast is off (the meta device, on which FLOPs are counted, knows no autocast)."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def sinusoidal_embedding(time: Tensor, dim: int) -> Tensor:
@@ -65,7 +71,7 @@ class TimeEmbedding(nn.Module):
     ) -> Tensor:
         """``time``, ``label``, ``concat_time`` ``[B]`` and ``vector`` ``[B, vector_dim]`` -> ``[B, dim]``."""
         dtype = self.first.weight.dtype
-        with torch.autocast(time.device.type, enabled=False):
+        with without_autocast(time.device):
             y = self.first(sinusoidal_embedding(time, self.width).to(dtype))
             if self.classes is not None:
                 label = torch.full_like(time, -1, dtype=torch.long) if label is None else label
@@ -171,9 +177,9 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turn each pair of neighbouring features by its frame's angle.
 
     Args:
-        x: ``[T, N, D]``.
+        x: ``[T, ..., D]``.
         table: ``[2, T, D / 2]``, cosine and sine.
     """
-    cos, sin = table.to(x.dtype)[:, :, None]
+    cos, sin = table.to(x.dtype).unflatten(1, (-1, *[1] * (x.ndim - 2)))
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)

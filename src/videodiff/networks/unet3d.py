@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from ..diffusion.condition import Condition
 from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
 from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, zero_init
-from .embeddings import RotaryTables, TimeEmbedding
+from .embeddings import RotaryTables, TimeEmbedding, without_autocast
 
 
 class Frames(NamedTuple):
@@ -180,7 +180,7 @@ class UNet3D(nn.Module):
             if isinstance(layer, SpaceTimeBlock):
                 x = torch.cat([x, skips.pop()], dim=1)
             x = self.run(layer, x, embedding, frames)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             x = self.conv_out(F.silu(self.norm_out(x.to(self.conv_out.weight.dtype))))
         # (t b) c h w -> b c t h w
         return x.unflatten(0, (num_frames, -1)).permute(1, 2, 0, 3, 4).contiguous()

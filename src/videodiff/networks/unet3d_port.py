@@ -1,0 +1,269 @@
+"""The 3-D U-Net of the PyPI package video-diffusion-pytorch (``Unet3D`` by Phil Wang), the same function laid out anew.
+
+Levels of two residual blocks, linear attention over pixels and attention over frames; RMS norms over channels; rotary
+angles and T5 buckets together for the frames' positions. Its checkpoints load through ``load_published``.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from rotary_embedding_torch import RotaryEmbedding
+from torch import Tensor, nn
+
+from ..diffusion.condition import Condition
+from .attention import attend_over_frames, in_pieces, project_frames, turned_weights
+from .blocks import PointwiseConv, from_tokens, tokens
+from .embeddings import BucketBias, rotary_table, sinusoidal_embedding
+
+HEADS, HEAD_DIM = 8, 32
+
+
+class ChannelNorm(nn.Module):
+    """RMS norm over channels without epsilon in the mean: ``x / max(|x|, 1e-12) * sqrt(C) * gamma``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """``[N, C, H, W]`` -> the same, times ``gain``, which broadcasts over ``[N, H W, C]``."""
+        y = tokens(x)
+        length = torch.linalg.vector_norm(y, dim=-1, keepdim=True, dtype=torch.float32).clamp(min=1e-12)
+        factor = (y.shape[-1] ** 0.5 / length).to(y.dtype)
+        return from_tokens(y * factor * (self.gamma * gain).to(y.dtype), x.shape[2])
+
+
+class PortBlock(nn.Module):
+    """3x3 convolution, norm, scale and shift, SiLU."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.norm = ChannelNorm(out_channels)
+
+    def forward(self, x: Tensor, modulation: Tensor | None = None) -> Tensor:
+        """``[N, C, H, W]``, ``modulation [N, 2 C_out]`` -> ``[N, C_out, H, W]``."""
+        x = self.proj(x)
+        if modulation is None:
+            return F.silu(self.norm(x))
+        scale, shift = modulation.chunk(2, dim=1)
+        return F.silu(self.norm(x, 1 + scale[:, None]) + shift[..., None, None].to(x.dtype))
+
+
+class PortResBlock(nn.Module):
+    """Two blocks, the first one told the time, plus the skip."""
+
+    def __init__(self, channels: int, out_channels: int, embedding_dim: int | None) -> None:
+        super().__init__()
+        self.mlp = nn.Linear(embedding_dim, 2 * out_channels) if embedding_dim is not None else None
+        self.block1 = PortBlock(channels, out_channels)
+        self.block2 = PortBlock(out_channels, out_channels)
+        self.res_conv = PointwiseConv(channels, out_channels) if channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """``[(T B), C, H, W]``, ``embedding [B, E]`` after its SiLU -> ``[(T B), C_out, H, W]``."""
+        modulation = None
+        if self.mlp is not None:
+            modulation = self.mlp(embedding).repeat(len(x) // len(embedding), 1)
+        return self.res_conv(x) + self.block2(self.block1(x, modulation))
+
+
+class LinearSpatialAttention(nn.Module):
+    """Attention over pixels with softmax on queries and keys apart, linear in the number of pixels; plus its input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, bias=False)
+        self.to_qkv = nn.Linear(channels, 3 * HEADS * HEAD_DIM, bias=False)
+        self.to_out = nn.Linear(HEADS * HEAD_DIM, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` -> the same."""
+        y = tokens(x)
+        y = in_pieces(
+            lambda frames: self.attend(frames[0])[None], y[None], 3 * HEADS * HEAD_DIM * y.shape[1], HEADS
+        )[0]
+        return x + from_tokens(y, x.shape[2])
+
+    def attend(self, y: Tensor) -> Tensor:
+        """``[N, H W, C]`` -> the same, with features before pixels inside: nothing is copied between the products."""
+        y = self.norm(y).mT
+        q, k, v = (
+            torch.bmm(w.expand(len(y), -1, -1), y)
+            .unflatten(1, (HEADS, -1))
+            .flatten(0, 1)  # [(N heads), D, H W]
+            for w in self.to_qkv.weight.chunk(3)
+        )
+        context = torch.bmm(v, k.softmax(-1).mT) * HEAD_DIM**-0.5  # [(N heads), D of v, D of k]
+        out = torch.bmm(context, q.softmax(-2)).unflatten(0, (-1, HEADS)).flatten(1, 2)
+        return F.linear(out.mT, self.to_out.weight, self.to_out.bias)
+
+
+class FullSpatialAttention(nn.Module):
+    """Softmax attention over the pixels of a frame, plus its input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, bias=False)
+        self.to_qkv = nn.Linear(channels, 3 * HEADS * HEAD_DIM, bias=False)
+        self.to_out = nn.Linear(HEADS * HEAD_DIM, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` -> the same."""
+        y = self.to_qkv(self.norm(tokens(x))).unflatten(-1, (3, HEADS, HEAD_DIM))
+        y = F.scaled_dot_product_attention(*y.permute(2, 0, 3, 1, 4)).transpose(1, 2).flatten(2)
+        return x + from_tokens(self.to_out(y), x.shape[2])
+
+
+class PortTemporalAttention(nn.Module):
+    """Attention over the frames of a pixel with rotary angles and a bias per bucket of distance, plus its input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, bias=False)
+        self.to_qkv = nn.Linear(
+            channels, 3 * HEADS * HEAD_DIM, bias=False
+        )  # features in the order head, (q, k, v), D
+        self.to_out = nn.Linear(HEADS * HEAD_DIM, channels, bias=False)
+
+    def forward(self, x: Tensor, table: Tensor, bias: Tensor) -> Tensor:
+        """``[(T B), C, H, W]`` -> the same; ``table [2, T, D / 2]``, ``bias [heads, T, T]``."""
+        num_frames, channels = bias.shape[-1], x.shape[1]
+        weight, _ = turned_weights(self.to_qkv.weight, None, table)
+
+        def attend(y: Tensor) -> Tensor:
+            qkv = project_frames(self.norm(y), weight, None)
+            q, k, v = qkv.reshape(num_frames, -1, 3, HEAD_DIM).unbind(2)  # [T, (B H W heads), D]
+            return self.to_out(
+                attend_over_frames(q, k, v, bias, None).reshape(num_frames, -1, HEADS * HEAD_DIM)
+            )
+
+        y = in_pieces(attend, tokens(x).reshape(num_frames, -1, channels), 3 * HEADS * HEAD_DIM, HEADS)
+        return x + from_tokens(y.view(len(x), -1, channels), x.shape[2])
+
+
+class UNet3DPort(nn.Module):
+    """``Unet3D`` of video-diffusion-pytorch 0.7.0 without text: equal outputs for equal weights, faster.
+
+    Args:
+        width: channels of the first level (``dim`` there); even.
+        channel_multipliers: channels of each level over ``width``.
+        channels: channels of the video.
+        num_frames: frames of a video; it takes others too, to which its positions extend.
+        resolution: height and width it is made for.
+
+    Raises:
+        ValueError: if ``resolution`` cannot be halved once less than there are levels.
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        channel_multipliers: tuple[int, ...] = (1, 2, 4, 8),
+        channels: int = 3,
+        num_frames: int = 16,
+        resolution: int = 64,
+    ) -> None:
+        super().__init__()
+        factor = 2 ** (len(channel_multipliers) - 1)
+        if resolution % factor:
+            raise ValueError(
+                f"resolution must be divisible by {factor} (one halving between levels), got {resolution}"
+            )
+        self.width, self.num_frames, self.resolution, self.size_factor = width, num_frames, resolution, factor
+        dims = [width, *(width * m for m in channel_multipliers)]
+        pairs, e = list(pairwise(dims)), 4 * width
+        self.time_rel_pos_bias = BucketBias(HEADS)
+        self.register_buffer(
+            "frequencies", RotaryEmbedding(HEAD_DIM, cache_max_seq_len=1).freqs.detach().clone()
+        )
+        self.init_conv = nn.Conv2d(channels, width, 7, padding=3)
+        self.init_temporal_attn = PortTemporalAttention(width)
+        self.time_mlp = nn.Sequential(nn.Linear(width, e), nn.GELU(), nn.Linear(e, e))
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for i, o in pairs:
+            down = nn.Conv2d(o, o, 4, 2, 1) if (i, o) != pairs[-1] else nn.Identity()
+            self.downs.append(self.level(i, o, o, e, down))
+        mid = dims[-1]
+        self.mid_block1, self.mid_block2 = PortResBlock(mid, mid, e), PortResBlock(mid, mid, e)
+        self.mid_spatial_attn, self.mid_temporal_attn = FullSpatialAttention(mid), PortTemporalAttention(mid)
+        for rank, (i, o) in enumerate(reversed(pairs)):
+            up = nn.ConvTranspose2d(i, i, 4, 2, 1) if rank < len(pairs) - 1 else nn.Identity()
+            self.ups.append(self.level(2 * o, i, i, e, up))
+        self.final_conv = nn.ModuleList(
+            [PortResBlock(2 * width, width, None), PointwiseConv(width, channels)]
+        )
+        self.to(memory_format=torch.channels_last)
+
+    @staticmethod
+    def level(first: int, second: int, out: int, embedding_dim: int, resample: nn.Module) -> nn.ModuleList:
+        """Two residual blocks, attention over pixels and over frames, the way to the next level."""
+        res = [PortResBlock(first, out, embedding_dim), PortResBlock(out, out, embedding_dim)]
+        return nn.ModuleList([*res, LinearSpatialAttention(out), PortTemporalAttention(out), resample])
+
+    def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
+        """``z [B, C, T, H, W]``, ``time [B]`` in steps -> ``[B, C, T, H, W]``; ``cond`` must be empty.
+
+        Raises:
+            ValueError: for a condition, or a size that cannot be halved.
+        """
+        if cond.tensors() or cond.num_images:
+            raise ValueError("UNet3DPort is unconditional and trains on videos alone, got a condition")
+        if z.shape[3] % self.size_factor or z.shape[4] % self.size_factor:
+            raise ValueError(
+                f"height and width must be divisible by {self.size_factor}, got {list(z.shape[3:])}"
+            )
+        num_frames = z.shape[2]
+        positions = rotary_table(self.frequencies, num_frames), self.time_rel_pos_bias(num_frames)
+        embedding = F.silu(self.time_mlp(sinusoidal_embedding(time, self.width)))
+        x = (
+            z.permute(2, 0, 3, 4, 1).contiguous().flatten(0, 1).permute(0, 3, 1, 2)
+        )  # (t b) c h w, channels-last
+        x = first = self.init_temporal_attn(self.init_conv(x), *positions)
+        skips = []
+        for res1, res2, spatial, temporal, down in self.downs:
+            x = temporal(spatial(res2(res1(x, embedding), embedding)), *positions)
+            skips.append(x)
+            x = down(x)
+        x = self.mid_temporal_attn(self.mid_spatial_attn(self.mid_block1(x, embedding)), *positions)
+        x = self.mid_block2(x, embedding)
+        for res1, res2, spatial, temporal, up in self.ups:
+            x = res2(res1(torch.cat([x, skips.pop()], dim=1), embedding), embedding)
+            x = up(temporal(spatial(x), *positions))
+        for layer in self.final_conv:
+            x = layer(torch.cat([x, first], dim=1) if isinstance(layer, PortResBlock) else x)
+        return x.unflatten(0, (num_frames, -1)).permute(1, 2, 0, 3, 4).contiguous()
+
+    def load_published(self, state_dict: dict[str, Tensor]) -> None:
+        """Load a state dict of the published ``Unet3D``: its names mapped, its length-one axes dropped.
+
+        Raises:
+            RuntimeError: if names or shapes do not fit.
+        """
+        ours = self.state_dict()
+        mapped = {}
+        for name, value in state_dict.items():
+            name = published_name(name)
+            if name.endswith("to_qkv.weight") and is_over_frames(name):
+                value = value.unflatten(0, (3, HEADS, HEAD_DIM)).transpose(0, 1).flatten(0, 2)
+            mapped[name] = value.reshape(ours[name].shape) if name in ours else value
+        self.load_state_dict(mapped)
+
+
+def is_over_frames(name: str) -> bool:
+    """Whether a parameter is of attention over frames, whose packed projection is ordered by head here."""
+    return re.search(r"temporal|(downs|ups)\.\d+\.3\.", name) is not None
+
+
+def published_name(name: str) -> str:
+    """Our name of a parameter of the published network."""
+    if name.endswith("rotary_emb.freqs"):
+        return "frequencies"
+    name = name.replace("relative_attention_bias", "bias").replace("fn.fn.fn.", "").replace("fn.fn.", "")
+    name = name.replace("fn.norm.gamma", "norm.weight")
+    name = re.sub(r"^time_mlp\.(\d)", lambda match: f"time_mlp.{int(match[1]) - 1}", name)
+    return name.replace("mlp.1.", "mlp.") if not name.startswith("time_mlp") else name
