@@ -114,7 +114,7 @@ def test_predict_keeps_what_was_given_and_scores_the_rest(run, tmp_path):
 
 def test_demo_writes_a_page_that_stands_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--minutes", "0.05", *SMOKE]) == 0
+    assert main(["demo", "--minutes", "0.02", "--steps", "2", *SMOKE]) == 0
     text = (tmp_path / "runs" / "demo" / "report" / "index.html").read_text()
     assert text.count("data:video/mp4;base64,") == 3
     assert "<polyline" in text

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from videodiff.data import BadDataError, ClipDataset, ClipSource, GlobalBatches
-from videodiff.data.stream import Collate, epoch_and_index, shard_batches
+from videodiff.data.stream import Collate, ShardBatches, epoch_and_index
 
 
 class Numbered(ClipSource):
@@ -80,7 +80,7 @@ def test_a_batch_that_cannot_be_shared_out_names_the_nearest_that_can(batch_size
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
 def test_evaluation_sees_every_clip_once_for_any_number_of_processes(world):
-    shards = [shard_batches(20, 3, world, rank) for rank in range(world)]
+    shards = [list(ShardBatches(20, 3, world, rank)) for rank in range(world)]
     assert sorted(i for shard in shards for batch in shard for i in batch) == list(range(20))
     assert all(shard[0][0] == rank for rank, shard in enumerate(shards))
 

@@ -1,5 +1,6 @@
 """Stop on a signal: finish the step, save, say how to go on, and leave with the right exit code."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -39,7 +40,7 @@ class StopOnSignal(Callback):
         self.pid = 0
         self.previous: dict[int, Any] = {}
         self.calls, self.next_call, self.stride, self.last_poll = 0, 1, 1, 0.0
-        self.common_batches = 0
+        self.common_batches = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Before Lightning registers its own handlers and before loader workers are forked: both find ours in place.
@@ -69,11 +70,11 @@ class StopOnSignal(Callback):
             self.leave(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        count = sum(trainer.num_val_batches) if not trainer.sanity_checking else 0
-        if trainer.world_size > 1 and not trainer.sanity_checking:
-            smallest = torch.tensor(float(count), device=pl_module.device)
-            count = int(trainer.strategy.reduce(smallest, reduce_op="min"))
-        self.common_batches = count
+        self.common_batches = float(sum(trainer.num_val_batches)) if not trainer.sanity_checking else 0.0
+        if trainer.world_size > 1 and self.common_batches:  # ranks may have unlike shares of the set
+            smallest = torch.tensor(self.common_batches, device=pl_module.device)
+            torch.distributed.all_reduce(smallest, op=torch.distributed.ReduceOp.MIN)
+            self.common_batches = float(smallest)
         self.restart_pace()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -106,11 +107,13 @@ class StopOnSignal(Callback):
         pace = (now - self.last_poll) / self.stride
         state = torch.tensor([float(self.received), pace], device=trainer.strategy.root_device)
         torch.distributed.all_reduce(state, op=torch.distributed.ReduceOp.MAX)
-        received, pace = state.tolist()
-        self.received, self.last_poll = int(received), now
+        agreed, pace = state.tolist()
+        self.last_poll = now
         self.stride = max(1, min(int(self.poll_seconds / max(pace, 1e-6)), 2 * self.stride))
         self.next_call = self.calls + self.stride
-        return self.received > 0
+        if agreed:  # one that came while we reduced waits for the next poll, or ranks would part here
+            self.received = int(agreed)
+        return agreed > 0
 
     def leave(self, trainer: pl.Trainer) -> None:
         """Save, print the resume line and exit; every rank comes here at the same step."""
@@ -121,10 +124,11 @@ class StopOnSignal(Callback):
         if trainer.is_global_zero:
             print(
                 f"{signal.Signals(self.received).name}: saved step {trainer.global_step}; go on with: "
-                f"videodiff fit --ckpt_path {trainer.default_root_dir}",
+                f"videodiff fit --out {trainer.default_root_dir}",
                 file=sys.stderr,
                 flush=True,
             )
+        end_workers()
         raise SystemExit(130 if self.received == signal.SIGINT else 143)
 
     def on_exception(
@@ -156,6 +160,16 @@ def silence_lightning(trainer: pl.Trainer) -> None:
     trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
     if hasattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"):
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+
+
+def end_workers() -> None:
+    """End this process's loader workers at once; they would wait for each other's queues for seconds at exit."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises when a worker dies
+    workers = [process for process in multiprocessing.active_children() if process.daemon]
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
 
 
 def forward(handler: Callable | int | None, number: int, frame: FrameType | None) -> None:

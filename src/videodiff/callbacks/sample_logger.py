@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videodiff.callbacks.ema import EMA
 from videodiff.callbacks.watchdog import Watchdog
-from videodiff.data.video_io import gif_bytes, video_grid, write_mp4
+from videodiff.data.video_io import gif_bytes, to_uint8, video_grid, write_mp4
 
 
 class SampleLogger(Callback):
@@ -21,7 +21,7 @@ class SampleLogger(Callback):
     draws; training is not disturbed (mode, weights and random state are put back).
 
     Args:
-        every_n_steps: optimizer steps between sheets.
+        every_n_steps: optimizer steps between sheets; 0 draws none.
         num_videos: videos on a sheet.
         num_frames: their length; none means one clip of the model.
         seed: of their noise, so that sheets of different steps show the same videos getting better.
@@ -41,9 +41,9 @@ class SampleLogger(Callback):
         fps: float = 8.0,
         label: tuple[int, ...] | None = None,
     ) -> None:
-        if every_n_steps < 1 or num_videos < 1 or fps <= 0 or (num_frames is not None and num_frames < 1):
+        if every_n_steps < 0 or num_videos < 1 or fps <= 0 or (num_frames is not None and num_frames < 1):
             raise ValueError(
-                "samples: every_n_steps, num_videos, num_frames and fps must be positive, "
+                "samples: num_videos, num_frames and fps must be positive and every_n_steps not negative, "
                 f"got {every_n_steps}, {num_videos}, {num_frames}, {fps}"
             )
         self.every_n_steps, self.num_videos, self.num_frames = every_n_steps, num_videos, num_frames
@@ -58,7 +58,7 @@ class SampleLogger(Callback):
         if step == self.step:
             return
         self.step = step
-        if step % self.every_n_steps == 0 and trainer.is_global_zero:
+        if self.every_n_steps and step % self.every_n_steps == 0 and trainer.is_global_zero:
             self.log_videos(trainer, self.draw(trainer, pl_module), step)
 
     @torch.no_grad()
@@ -84,8 +84,7 @@ class SampleLogger(Callback):
         finally:
             for module, training in modes.items():
                 module.training = training
-        videos = ((videos.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        return videos.permute(0, 2, 3, 4, 1).cpu()  # [N, 3, T, H, W] -> [N, T, H, W, 3]
+        return to_uint8(videos).permute(0, 2, 3, 4, 1).cpu()  # [N, 3, T, H, W] -> [N, T, H, W, 3]
 
     def log_videos(self, trainer: pl.Trainer, videos: Tensor, step: int) -> None:
         """Write the sheet to the run folder and to every TensorBoard logger; a full disk does not end the run."""

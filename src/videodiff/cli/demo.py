@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
         "videodiff demo",
         description="Train VDM on the built-in digits, sample it and write a page with the clips and the loss curve.",
     )
+    p.add_argument("--steps", type=int, default=50, help="sampler steps (default 50)")
     p.add_argument("--minutes", type=float, default=3.0, help="minutes of training (default 3)")
     p.add_argument(
         "-c", "--config", action="append", help=f"what to train (default {CONFIG}); overlays may follow"
@@ -41,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
     stage(started, f"training VDM for {args.minutes:g} minutes in {directory}")
     train(directory, configs, args.minutes)
     stage(started, "sampling")
-    sample(directory)
+    sample(directory, args.steps)
     report = args.out / "report" / "index.html"
     write_report(directory, report)
     stage(started, "done")
@@ -77,15 +78,16 @@ def train(directory: Path, configs: list[str], minutes: float) -> None:
     call(["fit", *files, "--out", str(directory), *bounds])
 
 
-def sample(directory: Path) -> None:
-    """Sixteen clips, the continuation of unseen clips, and one long video."""
-    generate = ["generate", "--ckpt_path", str(directory), "--steps", "50"]
+def sample(directory: Path, steps: int) -> None:
+    """Sixteen clips, the continuation of unseen clips, and videos four times as long as a clip."""
+    import json
+
+    generate = ["generate", "--ckpt_path", str(directory), "--steps", str(steps)]
     call([*generate, "--num_samples", "16", "--batch_size", "16", "--out", str(directory / "samples16")])
-    call([*generate, "--num_samples", "4", "--frames", "64", "--out", str(directory / "long")])
-    call([
-        "predict", "--ckpt_path", str(directory), "--out", str(directory / "predictions"),
-        "--data.num_test_clips", "8", "--data.batch_size", "8",
-    ])  # fmt: skip
+    clip = json.loads((directory / "samples16" / "samples.json").read_text())["frames"]
+    call([*generate, "--num_samples", "4", "--frames", str(4 * clip), "--out", str(directory / "long")])
+    few = ["--data.num_test_clips", "8", "--data.batch_size", "8", "--model.sampler.num_steps", str(steps)]
+    call(["predict", "--ckpt_path", str(directory), "--out", str(directory / "predictions"), *few])
 
 
 def write_report(directory: Path, target: Path) -> None:
@@ -104,7 +106,7 @@ def write_report(directory: Path, target: Path) -> None:
     blocks = [
         page.section(
             f"Sixteen samples after {steps} steps",
-            "Drawn from noise alone, 50 DDIM steps. Minutes on a CPU give moving strokes, not yet clean digits.",
+            f"Drawn from noise alone, {record['steps']} sampler steps. Minutes on a CPU give moving strokes, not yet clean digits.",
             page.video(directory / "samples16" / "sheet.mp4", 560),
         ),
         page.section(
@@ -115,8 +117,8 @@ def write_report(directory: Path, target: Path) -> None:
             page.video(directory / "predictions" / "sheet.mp4", 900),
         ),
         page.section(
-            "64 frames from a 16-frame model",
-            "Each window of 16 frames sees the last 8 of the one before.",
+            f"{4 * record['frames']} frames from a {record['frames']}-frame model",
+            "Each window sees the last half of the one before.",
             page.video(directory / "long" / "sheet.mp4", 280),
         ),
         page.section("Loss", "Mean squared error of v.", page.line_chart(curves, "step")),

@@ -113,9 +113,17 @@ def default_precision(accelerator: str) -> str:
 
 def quiet_lightning() -> None:
     """Drop Lightning's advertising tips and start-up lines; its warnings stay."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "pytorch_lightning.accelerators.cuda",
+        "lightning_fabric.utilities.seed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
+        ".*using a custom batch sampler.*",
+        ".*`weights_only` was not set.*",
         ".*does not have many workers.*",
         ".*Found .* module.* in eval mode.*",
         ".*no .* hook.*DataLoader length.*",

@@ -6,13 +6,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.config import check_config, check_options, find_config, load_yaml, merge, shipped_configs
+from videodiff.cli.config import find_config, read_configs, shipped_configs
 from videodiff.cli.errors import UsageError
 
 # A launcher starts the other ranks with the same words; these two tell them what rank 0 decided.
@@ -58,12 +59,15 @@ def fit(options: argparse.Namespace, rest: list[str]) -> int:
         files.insert(0, directory / "config.yaml")
     if not files:
         raise UsageError(f"fit needs --config FILE or NAME; shipped: {', '.join(shipped_configs())}")
-    check_everything("fit", files, rest, options.trust)
+    read_configs(files, "fit", rest, options.trust)
     if rank() > 0:
         return train(options, directory, files, rest, existing)
     directory.mkdir(parents=True, exist_ok=True)
-    with RunLock(directory):
-        return train(options, directory, files, rest, existing)
+    try:
+        with RunLock(directory):
+            return train(options, directory, files, rest, existing)
+    finally:
+        remove_if_empty(directory)
 
 
 def train(
@@ -72,10 +76,9 @@ def train(
     """The part of ``fit`` that every rank does."""
     from videodiff.checkpoints.files import load_checkpoint
     from videodiff.checkpoints.run import resolve_checkpoint
-    from videodiff.cli.lightning import RunCLI
 
     checkpoint = starting_point(options, directory, existing)
-    cli = RunCLI("fit", directory, arguments(files, rest))
+    cli = build("fit", directory, files, rest, options.trust)
     check_stream(cli.trainer)
     done = 0
     if checkpoint is not None:
@@ -97,6 +100,14 @@ def train(
         )
     say(f"trained {cli.trainer.global_step} steps; last checkpoint: {resolve_checkpoint(str(directory))}")
     return 0
+
+
+def remove_if_empty(directory: Path) -> None:
+    """A run that failed before it wrote anything leaves no trace."""
+    with suppress(OSError):
+        (directory / "checkpoints").rmdir()
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path, bool]:
@@ -206,15 +217,15 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
         )
     checkpoint = resolve_checkpoint(options.ckpt_path)
     stored = {k: v for k, v in load_config(checkpoint).items() if k in ("model", "data", "seed_everything")}
-    out = results_directory(verb, options.out, checkpoint)
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(stored, file)
-        file.flush()
-        files = [Path(file.name), *(find_config(name) for name in options.config)]
-        check_everything(verb, files, rest, options.trust)
-        from videodiff.cli.lightning import RunCLI
-
-        cli = RunCLI(verb, out, arguments(files, rest))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / "config.yaml", *(find_config(name) for name in options.config)]
+        files[0].write_text(yaml.safe_dump(stored))
+        try:
+            read_configs(files, verb, rest, options.trust)
+        except UsageError as error:
+            raise UsageError(str(error).replace(str(files[0]), f"config of {checkpoint}")) from None
+        out = results_directory(verb, options.out, checkpoint)
+        cli = build(verb, out, files, rest, options.trust)
     if verb == "predict":
         from videodiff.callbacks import PredictionWriter
 
@@ -260,19 +271,16 @@ def report(verb: str, out: Path, checkpoint: Path, result: Any) -> int:
 # --- shared ---------------------------------------------------------------------------------------------------
 
 
-def check_everything(verb: str, files: Sequence[Path], rest: list[str], trusted: Sequence[str]) -> None:
-    """Check configs and options before anything they name is imported."""
-    merged: dict[str, Any] = {}
-    for file in files:
-        config = load_yaml(file)
-        check_config(config, str(file), verb, trusted)
-        merged = merge(merged, config)
-    check_options(rest, verb, merged, trusted)
+def build(verb: str, directory: Path, files: Sequence[Path], rest: list[str], trusted: Sequence[str]) -> Any:
+    """The trainer, model and data of checked configs; single options come last, so that they win."""
+    from videodiff import trust
+    from videodiff.cli.lightning import RunCLI
 
-
-def arguments(files: Sequence[Path], rest: list[str]) -> list[str]:
-    """Arguments for the LightningCLI: configs first, so that single options win."""
-    return [word for file in files for word in ("--config", str(file))] + rest
+    configs = [word for file in files for word in ("--config", str(file))]
+    with trust.guarded_jsonargparse(trusted):
+        cli = RunCLI(verb, directory, configs + rest)
+    cli.datamodule.record_folder = str(directory)
+    return cli
 
 
 def rank() -> int:

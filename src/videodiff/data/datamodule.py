@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from videodiff.data.clips import ClipSource, Entry, FolderSource, class_folders, listing_hash, split_videos
 from videodiff.data.pixels import RESIZE_RULE, to_float
-from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, shard_batches
+from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
 from videodiff.seeding import uniform
 
@@ -183,13 +183,12 @@ class VideoDataModule(pl.LightningDataModule):
     def clips(self, split: Split) -> ClipDataset:
         """The samples of a split, built on first use."""
         if split not in self._datasets:
-            record = (
-                None if self.record_folder is None else os.path.join(self.record_folder, "bad_clips.jsonl")
-            )
             self._datasets[split] = ClipDataset(
                 self.source(split), self.num_frames, self.frame_stride, self.seed, split, self.horizontal_flip,
-                self.images_per_video, record, self.max_bad_fraction,
+                self.images_per_video, max_bad_fraction=self.max_bad_fraction,
             )  # fmt: skip
+        if self.record_folder is not None:  # may be known only after setup
+            self._datasets[split].record = os.path.join(self.record_folder, "bad_clips.jsonl")
         return self._datasets[split]
 
     def summary(self) -> dict[str, dict[str, int]]:
@@ -273,9 +272,9 @@ class VideoDataModule(pl.LightningDataModule):
                 f"{split} has {len(dataset)} clips for {world} processes; each needs at least one"
             )
         batch_size = self.eval_batch_size or max(1, self.batch_size // (world * accumulate))
-        return self._loader(dataset, shard_batches(len(dataset), batch_size, world, rank))
+        return self._loader(dataset, ShardBatches(len(dataset), batch_size, world, rank))
 
-    def _loader(self, dataset: ClipDataset, batches: GlobalBatches | list[list[int]]) -> DataLoader:
+    def _loader(self, dataset: ClipDataset, batches: GlobalBatches | ShardBatches) -> DataLoader:
         """Torch gives each worker one thread; a worker that hangs ends the run after two minutes."""
         on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(

@@ -84,10 +84,18 @@ class GlobalBatches(Sampler[list[int]]):
             start += micro
 
 
-def shard_batches(size: int, batch_size: int, world: int = 1, rank: int = 0) -> list[list[int]]:
+class ShardBatches(Sampler[list[int]]):
     """Every `world`-th of `size` clips from the `rank`-th on, in batches; none twice, none left out."""
-    mine = list(range(rank, size, world))
-    return [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
+
+    def __init__(self, size: int, batch_size: int, world: int = 1, rank: int = 0) -> None:
+        mine = range(rank, size, world)
+        self.batches = [list(mine[i : i + batch_size]) for i in range(0, len(mine), batch_size)]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 class ClipDataset(Dataset[dict[str, Any]]):

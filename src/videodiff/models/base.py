@@ -140,6 +140,13 @@ class DiffusionModule(pl.LightningModule):
     # --- training ---------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
+        if None not in (frames, side) and (3, frames, side, side) != self.video_shape:
+            raise ValueError(
+                f"data.num_frames and data.resolution ({frames}, {side}) must be what the model draws "
+                f"({self.video_shape[1]}, {self.video_shape[2]}); set both parts, e.g. --model.net.resolution {side}"
+            )
         if stage == "fit" and self.compile_net:
             self.net.compile_blocks()
 
@@ -285,7 +292,9 @@ class DiffusionModule(pl.LightningModule):
         if classes is None:
             raise ValueError("this model has no classes; leave the class out")
         if int(label.max()) >= classes or int(label.min()) < -1:
-            raise ValueError(f"this model has {classes} classes (0 to {classes - 1}), got {label.tolist()[0]}")
+            raise ValueError(
+                f"this model has {classes} classes (0 to {classes - 1}), got {label.tolist()[0]}"
+            )
 
     def latent_shape(self, num_units: int) -> tuple[int, ...]:
         """Shape ``(C, U, ...)`` of a latent of ``num_units`` units."""
