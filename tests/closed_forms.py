@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -57,7 +59,11 @@ class ClosedFormNetwork:
 
     def __call__(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
         num_train_steps = getattr(self.schedule, "num_train_steps", None)
-        t = (time + 1) / num_train_steps if num_train_steps else (time / 1000).clamp(0, 1)
+        if num_train_steps:
+            t = (time + 1) / num_train_steps
+        else:  # the time of the cosine schedule is 2000 / pi of its angle, and that is affine in t
+            start, end = self.schedule.angle_0, self.schedule.angle_1
+            t = ((time * (math.pi / 2000) - start) / (end - start)).clamp(0, 1)
         alpha, sigma = self.schedule.alpha_sigma(t, z.ndim)
         x = self.denoiser(z, t, cond)
         return prediction_target(self.prediction, x, (z - alpha * x) / sigma, alpha, sigma)

@@ -264,7 +264,7 @@ class DiscreteCosineSchedule(DiscreteSchedule):
     def __init__(
         self, num_train_steps: int = 1000, max_beta: float = 0.999, zero_terminal_snr: bool = False
     ) -> None:
-        u = _spaced(0.0, 1.0, num_train_steps + 1)
+        u = _spaced(0.0, 1.0, num_train_steps, intervals=True)
         f = ((u + 0.008) / 1.008 * (math.pi / 2)).cos().square()
         super().__init__((1.0 - f[1:] / f[:-1]).clamp(max=max_beta), zero_terminal_snr)
 
@@ -273,10 +273,11 @@ def _dtype(t: Tensor) -> torch.dtype:
     return torch.float64 if t.dtype == torch.float64 else torch.float32
 
 
-def _spaced(start: float, end: float, num: int) -> Tensor:
+def _spaced(start: float, end: float, num: int, intervals: bool = False) -> Tensor:
+    """``num`` equally spaced points, or the ends of as many intervals."""
     if num < 2:
         raise ValueError(f"num_train_steps must be at least 2, got {num}")
-    return torch.linspace(start, end, num, dtype=torch.float64, device="cpu")
+    return torch.linspace(start, end, num + intervals, dtype=torch.float64, device="cpu")
 
 
 def _trailing(total: int, num_steps: int) -> list[int]:

@@ -1,0 +1,85 @@
+import pytest
+import torch
+from torch import nn
+
+from closed_forms import ClosedFormNetwork, GaussianDenoiser
+from videodiff.diffusion import Condition, CosineSchedule, ScaledLinearSchedule, diffusion_loss
+
+SCHEDULE = CosineSchedule()
+
+
+def batch(std=0.5, num=4000):
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(2, num, 2, 3, generator=generator)
+    return std * x, eps, torch.rand(num, generator=generator)
+
+
+def loss(net, **kwargs):
+    return diffusion_loss(net, SCHEDULE, *batch(), Condition(), **kwargs)
+
+
+def test_an_untrained_v_network_starts_at_the_closed_form_value():
+    # output 0: E[alpha^2] + E[sigma^2] E[x^2] = 0.5 + 0.5 * 0.25 for times drawn uniformly
+    assert loss(lambda z, *_: 0 * z).mean().item() == pytest.approx(0.625, abs=0.02)
+
+
+@pytest.mark.parametrize("prediction", ["x", "eps", "v"])
+def test_no_scaled_network_beats_the_closed_form_one(prediction):
+    net = ClosedFormNetwork(GaussianDenoiser(SCHEDULE, 0.0, 0.5), prediction)
+    best = loss(net, prediction=prediction).mean()
+    for factor in (0.9, 1.1):
+        assert best < loss(lambda *a, f=factor: f * net(*a), prediction=prediction).mean()
+
+
+@pytest.mark.parametrize("weighting", ["truncated_snr", "min_snr"])
+def test_a_weighting_means_the_same_for_every_prediction(weighting):
+    closed_form = GaussianDenoiser(SCHEDULE, 0.05, 0.4)  # wrong on purpose: x has mean 0 and deviation 0.5
+    losses = [
+        loss(ClosedFormNetwork(closed_form, kind), prediction=kind, weighting=weighting)
+        for kind in ("x", "eps", "v")
+    ]
+    middle = (batch()[2] > 0.05) & (batch()[2] < 0.95)  # nearer the ends fp32 division shows
+    for other in losses[1:]:
+        assert torch.allclose(other[middle], losses[0][middle], rtol=2e-3)
+
+
+def test_the_loss_is_fp32_and_its_gradient_reaches_a_bf16_network():
+    class Net(nn.Linear):
+        def forward(self, z, time, cond):
+            return super().forward(z)
+
+    net = Net(3, 3).bfloat16()
+    value = loss(net)
+    assert value.dtype == torch.float32
+    assert value.shape == (4000,)
+    value.mean().backward()
+    assert net.weight.grad.abs().sum() > 0
+
+
+def test_autocast_changes_the_network_only():
+    def net(z, time, cond):
+        assert z.dtype == torch.float32
+        return (0.3 * z).bfloat16()
+
+    plain = loss(net)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(loss(net), plain)
+
+
+def test_the_loss_draws_no_randomness():
+    before = torch.get_rng_state()
+    diffusion_loss(lambda z, *_: z, ScaledLinearSchedule(), *batch(), Condition())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"prediction": "noise"}, "prediction must be one of eps, x, v, got 'noise'"),
+        ({"weighting": "snr"}, "weighting must be simple, truncated_snr or min_snr, got 'snr'"),
+        ({"norm": "huber"}, "norm must be l1 or l2, got 'huber'"),
+    ],
+)
+def test_an_unknown_name_is_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        loss(lambda z, *_: z, **kwargs)

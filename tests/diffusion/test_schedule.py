@@ -1,0 +1,152 @@
+import pytest
+import torch
+from torch import nn
+
+from videodiff.diffusion import (
+    CosineSchedule,
+    DiscreteCosineSchedule,
+    LinearSchedule,
+    ScaledLinearSchedule,
+    prediction_target,
+    to_eps,
+    to_x,
+)
+
+SCHEDULES = [
+    CosineSchedule(),
+    LinearSchedule(),
+    ScaledLinearSchedule(),
+    DiscreteCosineSchedule(),
+    ScaledLinearSchedule(zero_terminal_snr=True),
+]
+each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+
+
+@each_schedule
+def test_log_snr_falls_and_alpha_and_sigma_make_one(schedule):
+    t = torch.linspace(0, 1, 1001)
+    log_snr = schedule.log_snr(t.double())
+    assert (log_snr[1:] < log_snr[:-1]).all()
+    alpha, sigma = schedule.alpha_sigma(t, 5)
+    assert alpha.shape == (1001, 1, 1, 1, 1)
+    assert alpha.dtype == torch.float32
+    assert torch.allclose(alpha**2 + sigma**2, torch.ones_like(alpha), atol=1e-6)
+
+
+@each_schedule
+def test_every_prediction_gives_x_and_eps_back(schedule):
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(2, 5, 4, 3, generator=generator)
+    t = torch.tensor([0.001, 0.1, 0.5, 0.999, 1.0])
+    alpha, sigma = schedule.alpha_sigma(t, 3)
+    z = schedule.add_noise(x, eps, t)
+    for kind in ("x", "v", "eps"):
+        target = prediction_target(kind, x, eps, alpha, sigma)
+        back = to_x(kind, target, z, alpha, sigma)
+        rows = slice(0, 3) if kind == "eps" else slice(None)  # at t near 1 eps is divided by next to nothing
+        assert torch.allclose(back[rows], x[rows], atol=1e-5)
+        rows = slice(1, None) if kind == "x" else slice(None)  # at t near 0 x is divided by next to nothing
+        assert torch.allclose(to_eps(kind, target, z, alpha, sigma)[rows], eps[rows], atol=1e-5)
+
+
+@each_schedule
+def test_one_half_of_the_times_lies_below_one_half(schedule):
+    u = torch.linspace(0, 1 - 2**-24, 4001)
+    t = schedule.draw_times(u)
+    assert t.max() <= 1
+    assert t.min() >= 0
+    assert t.mean().item() == pytest.approx(0.5, abs=0.001)
+
+
+def test_every_index_is_drawn_equally_often():
+    schedule = LinearSchedule(num_train_steps=10)
+    index = schedule.index(schedule.draw_times((torch.arange(1000) + 0.5) / 1000))
+    assert index.bincount().tolist() == [100] * 10
+    assert schedule.draw_times(torch.tensor([1 - 2**-24])).item() == 1
+
+
+def test_index_and_time_are_the_same_thing_for_every_index():
+    schedule = ScaledLinearSchedule()
+    index = torch.arange(1000)
+    t = schedule.times(1000).flip(0)[1:]
+    assert torch.equal(schedule.index(t), index)
+    assert torch.allclose(schedule.alpha_sigma(t.double())[0] ** 2, schedule.alpha_bar, rtol=1e-12)
+    alpha, sigma = schedule.alpha_sigma(torch.zeros(1))
+    assert (alpha.item(), sigma.item()) == (1, 0)
+
+
+@each_schedule
+@pytest.mark.parametrize("grid", ["trailing", "linspace", "leading", "pvdm", "ldm"])
+@pytest.mark.parametrize("num_steps", [1, 7, 50, 400, 999])
+def test_a_grid_descends_without_repeating_a_time(schedule, grid, num_steps):
+    if grid not in schedule.grids:
+        with pytest.raises(
+            ValueError, match=f"grid of CosineSchedule must be one of trailing, linspace, got '{grid}'"
+        ):
+            schedule.times(num_steps, grid)
+        return
+    if grid == "ldm" and num_steps == 999:
+        with pytest.raises(ValueError, match="asks for index 1000 of 1000"):
+            schedule.times(num_steps, grid)
+        return
+    times = schedule.times(num_steps, grid)
+    assert times.dtype == torch.float32
+    assert (times[1:] < times[:-1]).all()
+    assert times[0] <= 1
+    if grid == "ldm":
+        assert times[-1].item() == pytest.approx(0.001)
+    else:
+        assert len(times) == num_steps + 1
+        assert times[-1] == 0
+    if grid in ("trailing", "linspace", "pvdm"):
+        assert times[0] == 1
+
+
+@pytest.mark.parametrize("num_steps", [10, 25, 50, 100, 128, 200, 250, 333, 400, 500, 1000])
+def test_the_pvdm_grid_is_that_of_the_published_code(num_steps):
+    published = torch.linspace(-1, 999, num_steps + 1).int().tolist()[::-1]
+    times = ScaledLinearSchedule().times(num_steps, "pvdm")
+    assert [round(1000 * t) - 1 for t in times.tolist()] == published
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CosineSchedule(5, 5), "log_snr_min must lie below log_snr_max"),
+        (lambda: CosineSchedule().times(0), "num_steps must be at least 1, got 0"),
+        (
+            lambda: LinearSchedule().times(10, "karras"),
+            "must be one of trailing, linspace, leading, pvdm, ldm, got 'karras'",
+        ),
+        (
+            lambda: LinearSchedule().times(1001),
+            r"num_steps must be at most num_train_steps \(1000\), got 1001",
+        ),
+        (lambda: LinearSchedule().times(1001, "ldm"), "num_steps must be at most"),
+        (lambda: LinearSchedule().times(300, "ldm"), "num_steps 300 asks for index 1000 of 1000"),
+        (lambda: LinearSchedule(beta_end=1.5), r"betas must lie in \(0, 1\)"),
+        (lambda: ScaledLinearSchedule(beta_start=-0.1), "beta_start must lie in"),
+        (lambda: DiscreteCosineSchedule(num_train_steps=0), "num_train_steps must be at least 2, got 0"),
+        (lambda: LinearSchedule(num_train_steps=1), "num_train_steps must be at least 2, got 1"),
+    ],
+)
+def test_a_wrong_argument_is_refused(make, message):
+    with pytest.raises(ValueError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+@each_schedule
+def test_casts_of_the_model_do_not_touch_the_table(schedule):
+    t = torch.tensor([0.001, 0.3, 0.999])
+    module = nn.ModuleDict({"schedule": schedule}).to(torch.bfloat16)
+    fresh = type(schedule)(**({"zero_terminal_snr": True} if schedule.has_zero_terminal_snr() else {}))
+    assert torch.equal(module["schedule"].log_snr(t), fresh.log_snr(t))
+    assert not module.state_dict()
+
+
+def test_a_schedule_can_be_built_beside_a_network_on_the_meta_device():
+    with torch.device("meta"):
+        schedule = ScaledLinearSchedule(zero_terminal_snr=True)
+    assert schedule.alpha_bar[0].item() == pytest.approx(0.9985)
+    assert schedule.times(10).device.type == "cpu"
