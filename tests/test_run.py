@@ -129,6 +129,7 @@ def test_demo_writes_a_page_that_stands_alone(tmp_path, monkeypatch, capsys):
         (["fit", *SMOKE, "--out", "{run}/config.yaml"], "is a file"),
         (["fit", *SMOKE, "--data.root", "/nowhere/at/all"], "/nowhere/at/all"),
         (["fit", *SMOKE, "--data.resolution", "30"], "30"),
+        (["fit", *SMOKE, "--model.net.num_classes", "3"], "10 classes"),
         (["fit", *SMOKE, "--data.num_frames", "0"], "num_frames"),
         (["fit", *SMOKE, "--trainer.max_epochs", "3"], "max_steps"),
         (["test"], "--ckpt_path"),

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-import videodiff
+from videodiff import __version__
 from videodiff.callbacks.hyperparameters import apply_configured_hyperparameters, configured_hyperparameters
 
 
@@ -185,7 +185,7 @@ class RunCheckpoint(Checkpoint):
         config = Path(trainer.default_root_dir) / "config.yaml"
         fingerprint = getattr(trainer.datamodule, "fingerprint", None)
         checkpoint["videodiff"] = {
-            "version": videodiff.__version__,
+            "version": __version__,
             "config": config.read_text(encoding="utf-8") if config.is_file() else "",
             "fingerprint": fingerprint() if callable(fingerprint) else None,
         }

@@ -106,7 +106,8 @@ def write_report(directory: Path, target: Path) -> None:
     blocks = [
         page.section(
             f"Sixteen samples after {steps} steps",
-            f"Drawn from noise alone, {record['steps']} sampler steps. Minutes on a CPU give moving strokes, not yet clean digits.",
+            f"Drawn from noise alone in {record['steps']} sampler steps. Minutes on a CPU give moving strokes, "
+            "not yet clean digits.",
             page.video(directory / "samples16" / "sheet.mp4", 560),
         ),
         page.section(

@@ -140,15 +140,24 @@ class DiffusionModule(pl.LightningModule):
     # --- training ---------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
+        self.check_data(getattr(self.trainer, "datamodule", None))
+        if stage == "fit" and self.compile_net:
+            self.net.compile_blocks()
+
+    def check_data(self, data: Any) -> None:
+        """Refuse data whose clips or classes are not what the network was built for."""
         frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
         if None not in (frames, side) and (3, frames, side, side) != self.video_shape:
             raise ValueError(
                 f"data.num_frames and data.resolution ({frames}, {side}) must be what the model draws "
                 f"({self.video_shape[1]}, {self.video_shape[2]}); set both parts, e.g. --model.net.resolution {side}"
             )
-        if stage == "fit" and self.compile_net:
-            self.net.compile_blocks()
+        known, needed = getattr(self.net, "num_classes", None), getattr(data, "num_classes", None)
+        if known is not None and needed is not None and needed > known:
+            raise ValueError(
+                f"the data have {needed} classes, the network {known}; set --model.net.num_classes {needed}, "
+                "or null to train without classes"
+            )
 
     def draw(self, positions: Sequence[int], name: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Times ``[B]`` and noise ``[B, *shape]``, each a function of (seed, name, position) alone."""
