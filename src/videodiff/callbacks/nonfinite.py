@@ -80,7 +80,11 @@ class NonFiniteGuard(Callback):
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         bad = self.bad_loss
         if trainer.world_size > 1:
-            bad = trainer.strategy.reduce(bad.float(), reduce_op="max") > 0
+            bad = bad.float()
+            torch.distributed.all_reduce(
+                bad, op=torch.distributed.ReduceOp.MAX
+            )  # queued on the device, no barrier
+            bad = bad > 0
         if grads:
             norm = torch.stack([n.float() for n in torch._foreach_norm(grads)]).norm()
             bad = bad.to(norm.device) | ~torch.isfinite(norm)

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch.utils.data._utils import signal_handling
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -47,6 +48,7 @@ class StopOnSignal(Callback):
         self.received, self.active, self.pid = 0, True, os.getpid()
         self.calls, self.next_call, self.stride, self.last_poll = 0, 1, 1, time.monotonic()
         silence_lightning(trainer)
+        shield_workers(True)
         if not self.previous:
             self.previous = {number: signal.signal(number, self.handle) for number in SIGNALS}
 
@@ -59,8 +61,8 @@ class StopOnSignal(Callback):
         """Remember the signal; outside ``fit`` behave as if this callback were not there."""
         if self.active and os.getpid() == self.pid:
             self.received = max(self.received, number)
-        elif self.active:  # a forked loader worker: let the parent decide, but obey a second signal
-            signal.signal(number, signal.SIG_DFL)
+        elif self.active:  # a forked child of ours
+            ignore_once(number, frame)
         else:
             forward(self.previous.get(number), number, frame)
 
@@ -146,6 +148,7 @@ class StopOnSignal(Callback):
     def restore(self) -> None:
         """Give the signals back to whom they belonged."""
         self.active = False
+        shield_workers(False)
         for number, handler in self.previous.items():
             if signal.getsignal(number) == self.handle:
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
@@ -160,6 +163,31 @@ def silence_lightning(trainer: pl.Trainer) -> None:
     trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
     if hasattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"):
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+
+
+def ignore_once(number: int, frame: FrameType | None) -> None:
+    """In a loader worker: the parent decides what its group's signal means; a second one ends the worker."""
+    signal.signal(number, signal.SIG_DFL)
+
+
+def shield_workers(on: bool) -> None:
+    """Make loader workers forked from now on outlive the first signal, or no longer.
+
+    A signal to the process group reaches them too. Torch gives them a SIGTERM handler that ends them, upon which the
+    parent fails for want of data, at a place where it cannot save.
+    """
+    if on and not hasattr(signal_handling, "_videodiff_original"):
+        original = signal_handling._videodiff_original = signal_handling._set_worker_signal_handlers
+
+        def handlers() -> None:
+            original()
+            for number in SIGNALS:
+                signal.signal(number, ignore_once)
+
+        signal_handling._set_worker_signal_handlers = handlers
+    elif not on and hasattr(signal_handling, "_videodiff_original"):
+        signal_handling._set_worker_signal_handlers = signal_handling._videodiff_original
+        del signal_handling._videodiff_original
 
 
 def end_workers() -> None:

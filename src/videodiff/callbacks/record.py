@@ -50,6 +50,7 @@ class RunRecord(Callback):
         self.path = Path()
         self.known: dict[tuple[int, str], dict[str, Any]] = {}
         self.step = 0
+        self.pending: dict[str, Any] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
@@ -72,14 +73,38 @@ class RunRecord(Callback):
         if not trainer.is_global_zero or step == self.step:
             return
         self.step = step
-        if step % (self.every_n_steps or trainer.log_every_n_steps):
-            return
-        line: dict[str, Any] = {}
-        if isinstance(batch, dict) and "sample" in batch:
-            line["sample"] = int(batch["sample"][0])
-        line["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        metrics = trainer.callback_metrics
-        self.write(step, line | {k: v for k, v in metrics.items() if not k.startswith(("val/", "test/"))})
+        if step % (self.every_n_steps or trainer.log_every_n_steps) == 0:
+            self.pending = {"lr": float(trainer.optimizers[0].param_groups[0]["lr"])}
+            if isinstance(batch, dict) and "sample" in batch:
+                self.pending["sample"] = int(batch["sample"][0])
+
+    def flush(self, trainer: pl.Trainer) -> None:
+        """Write the pending training line; not before other callbacks, in whatever order, have logged for the step."""
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            metrics = {
+                k: v for k, v in trainer.callback_metrics.items() if not k.startswith(("val/", "test/"))
+            }
+            self.write(self.step, pending | metrics)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.flush(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.flush(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.flush(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.flush(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self.flush(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and trainer.state.fn == "fit" and not trainer.sanity_checking:
