@@ -181,8 +181,8 @@ def test_bad_clips_are_counted_across_workers_and_recorded_where_the_caller_says
         module = VideoDataModule(
             root=str(tmp_path / "data"), num_frames=4, resolution=16, batch_size=6, num_workers=num_workers
         )
-        module.record_folder = str(tmp_path / f"run{num_workers}")
         module.setup("fit")
+        module.record_folder = str(tmp_path / f"run{num_workers}")
         good = (tmp_path / "data/0.mkv").read_bytes(), (tmp_path / "data/1.mkv").read_bytes()
         for name, data in zip(("0.mkv", "1.mkv"), good, strict=True):
             (tmp_path / "data" / name).write_bytes(data[: len(data) // 2])  # damaged after it was indexed
