@@ -1,6 +1,7 @@
 """A model of two layers on a stateless endless stream: what fault tests train when the model does not matter."""
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from videodiff.callbacks import EMA, NonFiniteGuard, RunCheckpoint, RunRecord, StopOnSignal, Trace
+from videodiff.callbacks import EMA, NonFiniteGuard, RunCheckpoint, RunRecord, StopOnSignal, Trace, Watchdog
 from videodiff.checkpoints import AtomicCheckpointIO, load_checkpoint
 from videodiff.seeding import generator, key_to_seed
 
@@ -168,3 +169,32 @@ def same(a, b):
 
 def lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+class Hang(pl.Callback):
+    """Step 4 never begins."""
+
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_step == 3:
+            threading.Event().wait()
+
+
+def hang(folder):
+    fit(folder, 10, callbacks=[Watchdog(min_seconds=0.3, factor=1), Hang()])
+
+
+class InfiniteOnOneRank(pl.Callback):
+    """An infinite loss with finite gradients on rank 1: only a reduced verdict tells the other rank."""
+
+    def on_fit_start(self, trainer, pl_module):
+        step = pl_module.training_step
+
+        def training_step(batch, batch_idx):
+            bad = pl_module.global_rank == 1 and pl_module.global_step == 2
+            return step(batch, batch_idx) + (float("inf") if bad else 0.0)
+
+        pl_module.training_step = training_step
+
+
+def fit_infinite_on_one_rank(folder):
+    fit(folder, 5, world=2, extra=[InfiniteOnOneRank()])

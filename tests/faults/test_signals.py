@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGUSR1 end a run with a checkpoint and the right exit code; SIGKILL costs an interval at most."""
+"""Signals end a run with a checkpoint and the right exit code; SIGKILL costs an interval at most."""
 
 import os
 import random

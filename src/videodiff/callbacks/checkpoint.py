@@ -153,7 +153,8 @@ class RunCheckpoint(Checkpoint):
                 text = f"step {self.step}: weights are not finite, checkpoint not written, the previous one is kept"
                 print(text, file=sys.stderr, flush=True)
             return
-        self.saved_step, self.saved_at, self.owed = self.step, time.monotonic(), False
+        if "last.ckpt" in names:
+            self.saved_step, self.saved_at, self.owed = self.step, time.monotonic(), False
         paths = [self.folder / name for name in names]
         for path in paths:
             if path.name == "best.ckpt":

@@ -40,7 +40,7 @@ class NonFiniteGuard(Callback):
                 f"max_in_a_row and check_every must be at least 1, got {max_in_a_row} and {check_every}"
             )
         self.max_in_a_row, self.check_every = max_in_a_row, check_every
-        self.skipped, self.in_a_row = 0, 0
+        self.skipped, self.in_a_row, self.last_bad = 0, 0, 0
         self.attempts: list[Attempt] = []
         self.samples: list[Tensor] = []
         self.bad_loss: Tensor | None = None
@@ -91,18 +91,22 @@ class NonFiniteGuard(Callback):
         return bad.float().reshape(())
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        if len(self.attempts) < self.every:
-            return
-        self.look()
+        if len(self.attempts) >= self.every:
+            self.look()
         pl_module.log("train/skipped_steps", float(self.skipped))
-        if self.in_a_row >= self.max_in_a_row:
-            raise RuntimeError(
-                f"{self.in_a_row} steps in a row up to step {trainer.global_step} had a non-finite loss or gradient; "
-                "stopped, the weights are those before them (lower the learning rate or look at the samples named)"
-            )
+        self.stop_if_hopeless()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.look()
+        self.stop_if_hopeless()
+
+    def stop_if_hopeless(self) -> None:
+        """Give up after too many skipped steps in a row; ranks count alike and stop together."""
+        if self.in_a_row >= self.max_in_a_row:
+            raise RuntimeError(
+                f"{self.in_a_row} steps in a row up to step {self.last_bad} had a non-finite loss or gradient; "
+                "stopped, the weights are those before them (lower the learning rate or look at the samples named)"
+            )
 
     def look(self) -> None:
         """Read the verdicts since the last look, in one transfer; count and name the bad ones."""
@@ -112,7 +116,7 @@ class NonFiniteGuard(Callback):
         for attempt, bad in zip(self.attempts, verdicts, strict=True):
             self.in_a_row = self.in_a_row + 1 if bad else 0
             if bad:
-                self.skipped += 1
+                self.skipped, self.last_bad = self.skipped + 1, attempt.step
                 samples = [int(i) for ids in attempt.samples for i in ids.flatten().tolist()]
                 print(
                     f"step {attempt.step}: loss or gradient not finite, update skipped "

@@ -172,6 +172,7 @@ def environment(trainer: pl.Trainer) -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
+    versions["torch"] = torch.__version__  # with its build, which the package's metadata leaves out
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
