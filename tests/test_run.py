@@ -149,3 +149,16 @@ def test_bad_input_is_one_line_and_exit_code_2(run, tmp_path, monkeypatch, capfd
     assert len([line for line in error if "error" in line]) == 1
     assert message in error[-1]
     assert "Traceback" not in "\n".join(error)
+
+
+def test_an_integer_limit_means_batches_and_a_float_a_share(tmp_path):
+    from videodiff.cli.config import find_config, read_configs
+    from videodiff.cli.lightning import RunCLI
+
+    names = ["vdm_digits", "with/smoke"]
+    configs = [word for name in names for word in ("--config", str(find_config(name)))]
+    for words, expected in (("1", 1), ("1.0", 1.0), ("0.5", 0.5), ("3", 3)):
+        rest = ["--trainer.limit_val_batches", words]
+        cli = RunCLI("fit", tmp_path, [*configs, *rest], read_configs(names, "fit", rest))
+        assert cli.trainer.limit_val_batches == expected
+        assert type(cli.trainer.limit_val_batches) is type(expected)

@@ -38,10 +38,14 @@ class RunCLI(LightningCLI):
         verb: fit, validate, test or predict; only ``fit`` gets the callbacks that change or save training state.
         run_directory: where the run leaves its record; None writes nothing.
         args: command-line arguments without the verb.
+        written: the merged config as its author wrote it, if known.
     """
 
-    def __init__(self, verb: str, run_directory: Path | None, args: list[str]) -> None:
+    def __init__(
+        self, verb: str, run_directory: Path | None, args: list[str], written: dict[str, Any] | None = None
+    ) -> None:
         self.verb, self.run_directory = verb, run_directory
+        self.written = (written or {}).get("trainer") or {}
         quiet_lightning()
         with warnings.catch_warnings():
             warnings.filterwarnings(
@@ -75,6 +79,11 @@ class RunCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
+        # typing caches Union[int, float] and Union[float, int] as one, so that jsonargparse may turn an integer into a
+        # float; "limit_val_batches: 1" (one batch) would become 1.0 (all of them).
+        for key, value in self.written.items():
+            if type(config.get(key)) is float and str(value).isdigit():
+                config[key] = int(value)
         keys = {**COMMON_CALLBACKS, **(FIT_CALLBACKS if self.verb == "fit" else {})}
         if self.run_directory is None:
             keys = {

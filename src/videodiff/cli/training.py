@@ -59,26 +59,31 @@ def fit(options: argparse.Namespace, rest: list[str]) -> int:
         files.insert(0, directory / "config.yaml")
     if not files:
         raise UsageError(f"fit needs --config FILE or NAME; shipped: {', '.join(shipped_configs())}")
-    read_configs(files, "fit", rest, options.trust)
+    written = read_configs(files, "fit", rest, options.trust)
     if rank() > 0:
-        return train(options, directory, files, rest, existing)
+        return train(options, directory, files, rest, existing, written)
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with RunLock(directory):
-            return train(options, directory, files, rest, existing)
+            return train(options, directory, files, rest, existing, written)
     finally:
         remove_if_empty(directory)
 
 
 def train(
-    options: argparse.Namespace, directory: Path, files: list[Path], rest: list[str], existing: bool
+    options: argparse.Namespace,
+    directory: Path,
+    files: list[Path],
+    rest: list[str],
+    existing: bool,
+    written: dict[str, Any],
 ) -> int:
     """The part of ``fit`` that every rank does."""
     from videodiff.checkpoints.files import load_checkpoint
     from videodiff.checkpoints.run import resolve_checkpoint
 
     checkpoint = starting_point(options, directory, existing)
-    cli = build("fit", directory, files, rest, options.trust)
+    cli = build("fit", directory, files, rest, options.trust, written)
     check_stream(cli.trainer)
     done = 0
     if checkpoint is not None:
@@ -221,11 +226,11 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
         files = [Path(folder) / "config.yaml", *(find_config(name) for name in options.config)]
         files[0].write_text(yaml.safe_dump(stored))
         try:
-            read_configs(files, verb, rest, options.trust)
+            written = read_configs(files, verb, rest, options.trust)
         except UsageError as error:
             raise UsageError(str(error).replace(str(files[0]), f"config of {checkpoint}")) from None
         out = results_directory(verb, options.out, checkpoint)
-        cli = build(verb, out, files, rest, options.trust)
+        cli = build(verb, out, files, rest, options.trust, written)
     if verb == "predict":
         from videodiff.callbacks import PredictionWriter
 
@@ -271,14 +276,21 @@ def report(verb: str, out: Path, checkpoint: Path, result: Any) -> int:
 # --- shared ---------------------------------------------------------------------------------------------------
 
 
-def build(verb: str, directory: Path, files: Sequence[Path], rest: list[str], trusted: Sequence[str]) -> Any:
+def build(
+    verb: str,
+    directory: Path,
+    files: Sequence[Path],
+    rest: list[str],
+    trusted: Sequence[str],
+    written: dict[str, Any],
+) -> Any:
     """The trainer, model and data of checked configs; single options come last, so that they win."""
     from videodiff import trust
     from videodiff.cli.lightning import RunCLI
 
     configs = [word for file in files for word in ("--config", str(file))]
     with trust.guarded_jsonargparse(trusted):
-        cli = RunCLI(verb, directory, configs + rest)
+        cli = RunCLI(verb, directory, configs + rest, written)
     cli.datamodule.record_folder = str(directory)
     return cli
 

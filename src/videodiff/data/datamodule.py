@@ -40,7 +40,7 @@ class VideoDataModule(pl.LightningDataModule):
         batch_size: clips of one optimizer step, over all processes and accumulated batches.
         images_per_video: single frames of other videos appended to every training clip (joint image-video training).
         num_workers: loader processes for each training process.
-        seed: of order, windows and flips, and of the built-in sets.
+        seed: of order, windows and flips; the content of the built-in sets does not follow it.
         horizontal_flip: mirror half of the training clips.
         eval_batch_size: clips of a validation or test batch of one process; by default as in a training batch.
         num_train_clips: limit of training videos; for built-in sets their number (4096).
@@ -171,7 +171,8 @@ class VideoDataModule(pl.LightningDataModule):
         """
         limit = self.limits[split]
         if self.dataset != "folder":
-            return GENERATED[self.dataset](split, limit, self.span, self.resolution, self.seed)
+            # Content does not follow the seed of training: two seeds of one experiment share their test clips.
+            return GENERATED[self.dataset](split, limit, self.span, self.resolution)
         entries = self.splits[split]
         if limit is not None and limit < len(entries):
             kept = sorted(entries, key=lambda entry: uniform("limit", entry.relative))[:limit]
