@@ -87,8 +87,10 @@ class Tiny(pl.LightningModule):
         loss = self.loss(batch)
         if self.poison:
             kind, first, last = self.poison.split(":")
-            if int(first) <= self.global_step <= int(last) and (kind != "micro" or batch_idx % 2 == 0):
-                loss = loss + torch.tensor(float("inf")) if kind == "inf" else loss * float("nan")
+            if int(first) <= self.global_step <= int(last) and (
+                not kind.startswith("micro") or batch_idx % 2 == 0
+            ):
+                loss = loss + torch.tensor(float("inf")) if kind.endswith("inf") else loss * float("nan")
         self.log("train/loss", loss.detach())
         return loss
 

@@ -39,8 +39,9 @@ def test_a_bad_step_changes_neither_weights_nor_optimizer(kind, optimizer, tmp_p
     assert logged[4] == logged[6] == 1
 
 
-def test_one_bad_micro_batch_voids_its_whole_step(tmp_path):
-    tiny.fit(tmp_path, 4, accumulate=2, module={"poison": "micro:2:2"})
+@pytest.mark.parametrize("kind", ["micro nan", "micro inf"])
+def test_one_bad_micro_batch_voids_its_whole_step(kind, tmp_path):
+    tiny.fit(tmp_path, 4, accumulate=2, module={"poison": f"{kind}:2:2"})
     assert tiny.same(state(tmp_path, 3)[2], state(tmp_path, 2)[2])
     assert not tiny.same(state(tmp_path, 4)[2], state(tmp_path, 3)[2])
 

@@ -93,7 +93,8 @@ class NonFiniteGuard(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         if len(self.attempts) >= self.every:
             self.look()
-        pl_module.log("train/skipped_steps", float(self.skipped))
+        # A tensor of the host: Lightning would copy a plain number to the device, and wait for it, every step.
+        pl_module.log("train/skipped_steps", torch.tensor(float(self.skipped)))
         self.stop_if_hopeless()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
