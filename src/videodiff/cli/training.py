@@ -80,7 +80,7 @@ def train(
 ) -> int:
     """The part of ``fit`` that every rank does."""
     from videodiff.checkpoints.files import load_checkpoint
-    from videodiff.checkpoints.run import resolve_checkpoint
+    from videodiff.checkpoints.run import load_weights, resolve_checkpoint
 
     checkpoint = starting_point(options, directory, existing)
     cli = build("fit", directory, files, rest, options.trust, written)
@@ -91,6 +91,7 @@ def train(
         done = int(stored["global_step"])
         if existing:
             check_same_run(stored, cli, options.force)
+        load_weights(cli.model, stored["state_dict"], checkpoint)  # refuses another model in one line
         del stored
         say(f"going on from {checkpoint} (step {done})")
     if 0 <= cli.trainer.max_steps <= done:
@@ -214,14 +215,17 @@ def write_config(directory: Path, text: str) -> None:
 
 def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
     """Validate, test or predict with a trained model; model and data come from the checkpoint unless overridden."""
-    from videodiff.checkpoints.run import load_config, resolve_checkpoint
+    from videodiff.checkpoints.files import load_checkpoint
+    from videodiff.checkpoints.run import load_weights, resolve_checkpoint, stored_config
 
     if options.ckpt_path is None:
         raise UsageError(
             f"{verb} needs --ckpt_path RUN (a run directory, RUN/best, RUN/last or a checkpoint file)"
         )
     checkpoint = resolve_checkpoint(options.ckpt_path)
-    stored = {k: v for k, v in load_config(checkpoint).items() if k in ("model", "data", "seed_everything")}
+    content = load_checkpoint(checkpoint)
+    config = stored_config(content, checkpoint)
+    stored = {k: v for k, v in config.items() if k in ("model", "data", "seed_everything")}
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "config.yaml", *(find_config(name) for name in options.config)]
         files[0].write_text(yaml.safe_dump(stored))
@@ -235,7 +239,8 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
         from videodiff.callbacks import PredictionWriter
 
         cli.trainer.callbacks.append(PredictionWriter(out))
-    result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint))
+    load_weights(cli.model, content["state_dict"], checkpoint)
+    result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule)
     return report(verb, out, checkpoint, result)
 
 
