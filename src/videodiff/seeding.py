@@ -30,10 +30,14 @@ def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Gene
 
 def uniforms(keys: list[tuple[int | str, ...]], device: torch.device | str = "cpu") -> Tensor:
     """One uniform number in [0, 1) for each key, fp32 ``[len(keys)]``, the same on every device."""
-    return torch.tensor([min(uniform(*key), 1.0 - 2.0**-24) for key in keys], dtype=torch.float32, device=device)
+    return torch.tensor(
+        [min(uniform(*key), 1.0 - 2.0**-24) for key in keys], dtype=torch.float32, device=device
+    )
 
 
-def normals(keys: list[tuple[int | str, ...]], shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
+def normals(
+    keys: list[tuple[int | str, ...]], shape: tuple[int, ...], device: torch.device | str = "cpu"
+) -> Tensor:
     """Standard normal noise ``[len(keys), *shape]``, fp32; row ``i`` depends on ``keys[i]`` and the shape alone."""
     source = torch.Generator(device=device)
     noise = torch.empty((len(keys), *shape), device=device)
