@@ -161,7 +161,7 @@ class RunCheckpoint(Checkpoint):
                 self.best_model_path = str(path)
             elif path.name == "last.ckpt":
                 self.last_model_path = str(path)
-        trainer.save_checkpoint(paths[0])
+        trainer.save_checkpoint(paths[0], weights_only=False)
         if trainer.is_global_zero:
             link = getattr(trainer.strategy.checkpoint_io, "link", shutil.copyfile)
             for path in paths[1:]:

@@ -122,7 +122,7 @@ class StopOnSignal(Callback):
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             print(
                 f"{signal.Signals(self.received).name}: saved step {trainer.global_step}; go on with: "
