@@ -95,7 +95,10 @@ def test_super_resolution_and_long_video_from_one_command(run, tmp_path):
 
 
 def test_test_and_validate_need_no_model_and_the_command_line_wins(run, tmp_path, capsys):
-    assert main(["test", "--ckpt_path", str(run), "--data.num_test_clips", "4", "--out", str(tmp_path / "t")]) == 0
+    assert (
+        main(["test", "--ckpt_path", str(run), "--data.num_test_clips", "4", "--out", str(tmp_path / "t")])
+        == 0
+    )
     assert "test/loss" in capsys.readouterr().out
     record = json.loads((tmp_path / "t" / "results.json").read_text())
     assert 0 < record["metrics"]["test/loss"] < 5
@@ -162,3 +165,31 @@ def test_an_integer_limit_means_batches_and_a_float_a_share(tmp_path):
         cli = RunCLI("fit", tmp_path, [*configs, *rest], read_configs(names, "fit", rest))
         assert cli.trainer.limit_val_batches == expected
         assert type(cli.trainer.limit_val_batches) is type(expected)
+
+
+def test_mixed_precision_trains_with_a_fused_optimizer_and_clipping(tmp_path):
+    more = ["--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", "1.0"]
+    assert main(["fit", *SMOKE, *more, "--out", str(tmp_path / "run")]) == 0
+    weights = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["raw_state_dict"]
+    assert {w.dtype for w in weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_are_clipped(algorithm, tmp_path):
+    from videodiff.cli.config import find_config
+    from videodiff.cli.lightning import RunCLI
+
+    limit = 1e-3
+    configs = [word for name in SMOKE[1::2] for word in ("--config", str(find_config(name)))]
+    clip = ["--trainer.gradient_clip_val", str(limit), "--trainer.gradient_clip_algorithm", algorithm]
+    cli = RunCLI("fit", tmp_path, [*configs, *clip])
+    seen = []
+
+    def step(*args, plain=cli.model.optimizer_step, **kwargs):
+        plain(*args, **kwargs)
+        seen.append(torch.cat([p.grad.flatten() for p in cli.model.net.parameters()]))
+
+    cli.model.optimizer_step = step
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    size = seen[0].abs().max() if algorithm == "value" else seen[0].norm()
+    assert size.item() == pytest.approx(limit, rel=1e-3)

@@ -47,6 +47,11 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 # Containers only: text formats such as ffconcat or m3u8 can name other files.
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,ogg,flv"
+# A tag that is not UTF-8 must not cost the video; PyAV 19 no longer fails on one and dropped the option.
+TAGS = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+# PyAV keeps one scaler a thread, by default with helper threads of its own; a worker forked after its first use would
+# wait for helpers that were not forked with it.
+ONE_THREAD = {"threads": 1} if "threads" in (av.VideoFrame.reformat.__doc__ or "") else {}
 MAX_PIXELS = 8192 * 4320  # of one frame; a file of 200 kB can declare far more
 MAX_BYTES = 4 * 2**30  # of a whole decoded video
 
@@ -101,7 +106,7 @@ def _regular_file(path: str | os.PathLike[str]) -> str:
 @contextmanager
 def _open_stream(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The first true video stream, with one decoding thread and bounded frame size; always closed."""
-    with av.open(path, metadata_errors="ignore", options={"format_whitelist": DEMUXERS}) as container:
+    with av.open(path, options={"format_whitelist": DEMUXERS}, **TAGS) as container:
         attached = av.stream.Disposition.attached_pic
         streams = [s for s in container.streams.video if not s.disposition & attached]
         if not streams:
@@ -147,7 +152,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
 
 def _to_rgb(path: str, frame: av.VideoFrame, pixel_aspect: float, resolution: int | None) -> Tensor:
     _check_size(path, frame.width, frame.height)
-    rgb = frame.to_ndarray(format="rgb24")
+    rgb = frame.reformat(format="rgb24", **ONE_THREAD).to_ndarray()
     turns = round(frame.rotation / 90) % 4  # the display matrix turns counter-clockwise
     if turns:
         rgb = np.ascontiguousarray(np.rot90(rgb, turns))

@@ -216,6 +216,25 @@ class DiffusionModule(pl.LightningModule):
         # "step": Lightning's own default would change the rate once per epoch, and our stream is one epoch.
         return [optimizer], [{"scheduler": self.make_lr_scheduler(optimizer), "interval": "step"}]
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning would, also where it refuses: a fused optimizer under bf16-mixed.
+
+        It cannot tell that case from fp16, whose gradients are still scaled when it clips; bf16 has no scaler.
+        """
+        if not gradient_clip_val or getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if gradient_clip_algorithm == "value":
+            nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        else:
+            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     # --- sampling ---------------------------------------------------------------------------------------------
 
     def denoiser(self, guidance_scale: float | None = None) -> Denoiser:
