@@ -86,6 +86,11 @@ def _hint(annotation: Any, function: Any) -> Any:
         return Unreadable
 
 
+def _is_class(hint: Any) -> bool:
+    """Whether a hint is a class; ``list[int]`` is none, though Python 3.10's ``inspect.isclass`` says so."""
+    return inspect.isclass(hint) and not isinstance(hint, types.GenericAlias)
+
+
 def members(hint: Any) -> tuple[Any, ...]:
     """The alternatives of a Union; the hint alone if it is none."""
     if typing.get_origin(hint) is typing.Annotated:
@@ -116,11 +121,11 @@ def _classes(hint: Any) -> list[type]:
     found = []
     for part in members(hint):
         if typing.get_origin(part) is collections.abc.Callable:
-            part = next((p for p in members(typing.get_args(part)[-1]) if inspect.isclass(p)), None)
-        elif typing.get_origin(part) is not None and inspect.isclass(typing.get_origin(part)):
+            part = next((p for p in members(typing.get_args(part)[-1]) if _is_class(p)), None)
+        elif typing.get_origin(part) is not None and _is_class(typing.get_origin(part)):
             continue
         if (
-            inspect.isclass(part)
+            _is_class(part)
             and part not in _PLAIN
             and not issubclass(part, (os.PathLike, enum.Enum, Unreadable))
         ):
@@ -135,7 +140,7 @@ def element_hint(hint: Any) -> Any:
     """The type of the elements of a list or tuple hint; None if it says nothing."""
     for part in members(hint):
         origin, args = typing.get_origin(part), [a for a in typing.get_args(part) if a is not Ellipsis]
-        sequence = inspect.isclass(origin) and issubclass(origin, collections.abc.Iterable)
+        sequence = _is_class(origin) and issubclass(origin, collections.abc.Iterable)
         if sequence and not issubclass(origin, collections.abc.Mapping) and args:
             return args[0] if len(set(args)) == 1 else Union[tuple(args)]  # noqa: UP007
     return None
@@ -183,7 +188,7 @@ def _accepts_one(part: Any, value: Any) -> bool | None:
             return value.strip().lstrip("+-").replace("_", "").isdecimal()
         number = as_number(value)
         return number is not None and number == number // 1
-    if part is str or (inspect.isclass(part) and issubclass(part, os.PathLike)):
+    if part is str or (_is_class(part) and issubclass(part, os.PathLike)):
         return not isinstance(value, (dict, list))
     element = element_hint(part)
     if element is not None and isinstance(value, list):
