@@ -14,7 +14,7 @@ from videodiff.cli.errors import UsageError
 SAMPLERS = ("ancestral", "ddim", "dpmpp", "langevin")
 EPILOG = """examples:
   videodiff generate --ckpt_path runs/vdm_digits --num_samples 16
-  videodiff generate --ckpt_path runs/vdm_digits/0/best --steps 25 --sampler dpmpp
+  videodiff generate --ckpt_path runs/vdm_digits/1/best --steps 25 --sampler dpmpp
   videodiff generate --ckpt_path RUN --frames 128                          # long video, window by window
   videodiff generate --ckpt_path RUN --condition clip.mp4                  # continue a clip
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames 0,15    # fill in between

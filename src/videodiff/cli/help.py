@@ -35,15 +35,15 @@ _TOPS = {
     ),
     "validate": (
         "Loss of a trained model on the validation clips. Model and data come from the checkpoint.",
-        "videodiff validate --ckpt_path runs/vdm_digits/0",
+        "videodiff validate --ckpt_path runs/vdm_digits/1",
     ),
     "test": (
         "Loss of a trained model on the test clips. Model and data come from the checkpoint.",
-        "videodiff test --ckpt_path runs/vdm_digits/0/best",
+        "videodiff test --ckpt_path runs/vdm_digits/1/best",
     ),
     "predict": (
         "Reconstructions of the predict clips, written to files. Model and data come from the checkpoint.",
-        "videodiff predict --ckpt_path runs/vdm_digits/0",
+        "videodiff predict --ckpt_path runs/vdm_digits/1",
     ),
 }
 
