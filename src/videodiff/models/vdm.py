@@ -17,7 +17,8 @@ from videodiff.diffusion import (
     ReconstructionGuidance,
     Replacement,
 )
-from videodiff.models.base import DiffusionModule, Given
+from videodiff.models.base import DiffusionModule
+from videodiff.models.given import Given
 
 
 class VDM(DiffusionModule):

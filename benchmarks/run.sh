@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# All benchmarks, one thread. The peer package comes with: pip install -e '.[benchmark]'
+set -euo pipefail
+bin=${1:-.venv}/bin
+export OMP_NUM_THREADS=1
+"$bin/python" benchmarks/sampler_overhead.py
+if "$bin/python" -c 'import video_diffusion_pytorch' 2>/dev/null; then
+    "$bin/python" benchmarks/unet_against_peer.py
+else
+    echo "video-diffusion-pytorch is not installed: $bin/python -m pip install 'video-diffusion-pytorch>=0.7'"
+fi
