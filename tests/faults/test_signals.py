@@ -59,7 +59,7 @@ def test_a_signal_stops_one_process_with_a_checkpoint(number, attempt, tmp_path)
 
 @pytest.mark.parametrize("who", ["main", "child", "group"])
 @pytest.mark.parametrize("number", NAMES, ids=lambda n: n.name)
-@pytest.mark.parametrize("attempt", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))])
+@pytest.mark.parametrize("attempt", range(5))
 def test_a_signal_to_any_rank_stops_both_at_the_same_step(number, who, attempt, tmp_path):
     stop_run(tmp_path, number, world=2, who=who)
     steps = [tiny.lines(tmp_path / f"trace_rank{rank}.jsonl")[-1]["step"] for rank in (0, 1)]
