@@ -15,6 +15,7 @@ from videodiff.checkpoints.files import CheckpointError, load_checkpoint, verify
 from videodiff.trust import check_tree, guarded_jsonargparse
 
 NAMES = ("best", "last")
+MAX_NODES, MAX_DEPTH = 50_000, 60  # of a stored config, its aliases written out
 
 
 def new_run_directory(name: str, root: str | os.PathLike = "runs") -> Path:
@@ -234,14 +235,53 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, where: str) -> dict[str, Any]:
-    """Plain YAML values only."""
+    """Plain YAML values only, bounded in number and depth."""
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as err:
         raise ValueError(f"{where}: its config is not YAML: {' '.join(str(err).split())[:160]}") from err
+    except RecursionError as err:
+        raise ValueError(f"{where}: its config is nested too deeply") from err
     if not isinstance(config, dict):
         raise ValueError(f"{where}: its config is not a mapping")
+    waiting, count = [(config, 1)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            raise ValueError(
+                f"{where}: its config holds more than {MAX_NODES} values or is nested too deeply"
+            )
+        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        waiting += [(value, depth + 1) for value in below]
     return config
+
+
+def trusted_config(checkpoint: Mapping[str, Any], path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
+    """The stored configuration with every class in it allowed, also those that the caller will not use.
+
+    Raises:
+        CheckpointError: in one line, for a checkpoint without one, or with one that names what no config may.
+    """
+    config = stored_config(checkpoint, path)
+    try:
+        check_tree(config, trusted)
+    except ValueError as err:
+        raise CheckpointError(f"checkpoint {path}: its config: {err}") from err
+    return config
+
+
+def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that holds weights only.
+
+    Raises:
+        CheckpointError: naming the first thing that is missing.
+    """
+    for key in ("global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks"):
+        if key not in checkpoint:
+            raise CheckpointError(
+                f"checkpoint {path} holds no {key}: training cannot go on from it (give one that fit has written)"
+            )
 
 
 def load_run(
@@ -263,7 +303,7 @@ def load_run(
     """
     path = resolve_checkpoint(spec)
     checkpoint = load_checkpoint(path)
-    section = stored_config(checkpoint, path).get("model")
+    section = trusted_config(checkpoint, path, trusted).get("model")
     if not isinstance(section, dict) or "class_path" not in section:
         raise CheckpointError(f"checkpoint {path}: its config names no model")
     section = merge(section, {"init_args": dict(overrides or {})})

@@ -83,7 +83,9 @@ def sample(directory: Path, steps: int) -> None:
     import json
 
     generate = ["generate", "--ckpt_path", str(directory), "--num_samples"]
-    call([*generate, "16", "--batch_size", "16", "--steps", str(steps), "--out", str(directory / "samples16")])
+    call(
+        [*generate, "16", "--batch_size", "16", "--steps", str(steps), "--out", str(directory / "samples16")]
+    )
     clip = json.loads((directory / "samples16" / "samples.json").read_text())["frames"]
     # Guided steps cost three plain ones: half as many do here.
     fewer = str(max(steps // 2, 1))

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
+JSONARGPARSE = ('Parser key "', "Does not validate against any of the Union subtypes")
+
 BAD_INPUT = (
     ValueError,
     FileNotFoundError,
@@ -55,7 +57,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     text = str(error)
-    if type(error).__name__ in {"ArgumentError", "ParserError"} or text.startswith('Parser key "'):
+    if type(error).__name__ in {"ArgumentError", "ParserError"} or text.startswith(JSONARGPARSE):
         return explain(text)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror.lower()}"

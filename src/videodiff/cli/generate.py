@@ -10,6 +10,7 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError
+from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp", "langevin")
 EPILOG = """examples:
@@ -81,13 +82,19 @@ def run(argv: Sequence[str]) -> int:
     if args.reconstruction_weight is not None:
         model.reconstruction_weight = args.reconstruction_weight
     given, num_frames = read_condition(args, model)
-    out = output_directory(args.out, checkpoint)
+    run_directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    leftovers = Leftovers(args.out or run_directory / "generate")
+    out = output_directory(args.out, run_directory)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     mine = list(range(rank, args.num_samples, world))
     sampler = pick_sampler(args, model)
     started = time.perf_counter()
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        draw(model, args, mine, num_frames, given, sampler, out)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            draw(model, args, mine, num_frames, given, sampler, out)
+    except BaseException:
+        leftovers.remove(out)
+        raise
     seconds = time.perf_counter() - started
     if rank > 0:
         return 0
@@ -223,22 +230,19 @@ def place_frames(
 # --- draw and write -------------------------------------------------------------------------------------------
 
 
-def output_directory(out: Path | None, checkpoint: Path) -> Path:
+def output_directory(out: Path | None, run_directory: Path) -> Path:
     """A new directory; nothing that was written before is touched."""
-    from videodiff.checkpoints.run import new_run_directory
-
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     if out is None:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if world > 1:
             raise UsageError("several processes were launched: name the directory they share with --out DIR")
-        run_directory = (
-            checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-        )
-        return new_run_directory("generate", run_directory)
+        return numbered_folder("generate", run_directory)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a directory")
-    if (out / "samples.json").is_file():
+    # Processes of one job may find each other's clips.
+    if (out / "samples.json").is_file() or (world == 1 and any(out.glob("clip_*.mkv"))):
         raise UsageError(f"--out {out} already holds samples; nothing is overwritten, name another directory")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     return out
 
 

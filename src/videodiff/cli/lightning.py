@@ -1,6 +1,7 @@
 """The LightningCLI behind fit, validate, test and predict: what a run is made of, assembled in one place."""
 
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -76,14 +77,21 @@ class RunCLI(LightningCLI):
             # A seed of its own, written into a part, wins; 0 is every part's default.
             if part.get("init_args", {}).get("seed", None) == 0:
                 part.init_args.seed = seed
+        self.restore_integers(self.config.trainer)
+
+    def restore_integers(self, trainer: Any) -> None:
+        """Undo jsonargparse's floats where the author wrote an integer.
+
+        typing caches Union[int, float] and Union[float, int] as one, so that "limit_val_batches: 1" (one batch) may
+        become 1.0 (all of them), in the trainer and in the run's config.yaml.
+        """
+        for key, value in self.written.items():
+            if type(trainer.get(key)) is float and str(value).isdigit():
+                trainer[key] = int(value)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
-        # typing caches Union[int, float] and Union[float, int] as one, so that jsonargparse may turn an integer into a
-        # float; "limit_val_batches: 1" (one batch) would become 1.0 (all of them).
-        for key, value in self.written.items():
-            if type(config.get(key)) is float and str(value).isdigit():
-                config[key] = int(value)
+        self.restore_integers(config)
         keys = {**COMMON_CALLBACKS, **(FIT_CALLBACKS if self.verb == "fit" else {})}
         if self.run_directory is None:
             keys = {
@@ -107,7 +115,11 @@ class RunCLI(LightningCLI):
 
     def config_text(self) -> str:
         """The whole effective configuration as YAML."""
-        return self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_none=False)
+        for key, value in self.config.trainer.items():
+            if type(value) is int:  # dumped as a float again
+                text = re.sub(rf"^(  {re.escape(key)}: {value})\.0$", r"\1", text, flags=re.MULTILINE)
+        return text
 
 
 def default_precision(accelerator: str) -> str:

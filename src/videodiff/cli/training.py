@@ -6,15 +6,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.config import find_config, read_configs, shipped_configs
+from videodiff.cli.config import check_config, find_config, read_configs, shipped_configs
 from videodiff.cli.errors import UsageError
+from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
 
 # A launcher starts the other ranks with the same words; these two tell them what rank 0 decided.
 RUN_VARIABLE, RESUME_VARIABLE = "VIDEODIFF_RUN_DIRECTORY", "VIDEODIFF_RESUME_FROM"
@@ -51,23 +51,40 @@ def own_options(verb: str) -> argparse.ArgumentParser:
 
 def fit(options: argparse.Namespace, rest: list[str]) -> int:
     """Train; goes on from the newest checkpoint that verifies when the run directory already holds a run."""
-    from videodiff.checkpoints.run import RunLock
+    from videodiff.checkpoints.run import RunLock, resolve_checkpoint
 
     files = [find_config(name) for name in options.config]
+    if options.ckpt_path is not None:  # before this run's folder is one of those that a name may mean
+        options.ckpt_path = str(resolve_checkpoint(options.ckpt_path))
+    leftovers = Leftovers(options.out or Path("runs") / run_name(options, files))
     directory, existing = choose_run(options, files)
     if existing:
         files.insert(0, directory / "config.yaml")
-    if not files:
-        raise UsageError(f"fit needs --config FILE or NAME; shipped: {', '.join(shipped_configs())}")
-    written = read_configs(files, "fit", rest, options.trust)
-    if rank() > 0:
-        return train(options, directory, files, rest, existing, written)
-    directory.mkdir(parents=True, exist_ok=True)
     try:
-        with RunLock(directory):
+        if not files:
+            raise needs_config()
+        written = read_configs(files, "fit", rest, options.trust)
+        if rank() > 0:
             return train(options, directory, files, rest, existing, written)
-    finally:
-        remove_if_empty(directory)
+        make_folder(directory)
+        with RunLock(directory):
+            if not existing and (directory / "config.yaml").is_file():
+                raise UsageError(f"--out {directory}: another run has just been made there; name another one")
+            return train(options, directory, files, rest, existing, written)
+    except BaseException:
+        if rank() == 0 and not existing:
+            leftovers.remove(directory)
+        raise
+
+
+def run_name(options: argparse.Namespace, files: Sequence[Path]) -> str:
+    """The folder of runs that a run without ``--out`` joins."""
+    return options.name or (files[0].stem if files else "")
+
+
+def needs_config() -> UsageError:
+    """What to say when ``fit`` is given nothing to do."""
+    return UsageError(f"fit needs --config FILE or NAME; shipped: {', '.join(shipped_configs())}")
 
 
 def train(
@@ -80,17 +97,22 @@ def train(
 ) -> int:
     """The part of ``fit`` that every rank does."""
     from videodiff.checkpoints.files import load_checkpoint
-    from videodiff.checkpoints.run import load_weights, resolve_checkpoint
+    from videodiff.checkpoints.run import check_resumable, load_weights, resolve_checkpoint, trusted_config
 
     checkpoint = starting_point(options, directory, existing)
+    stored, before = None, {}
+    if checkpoint is not None:
+        stored = load_checkpoint(checkpoint)
+        before = trusted_config(stored, checkpoint, options.trust)
+        check_config(before, f"config of {checkpoint}", "fit", options.trust)
+        check_resumable(stored, checkpoint)
     cli = build("fit", directory, files, rest, options.trust, written)
     check_stream(cli.trainer)
     done = 0
-    if checkpoint is not None:
-        stored = load_checkpoint(checkpoint)
+    if stored is not None:
         done = int(stored["global_step"])
         if existing:
-            check_same_run(stored, cli, options.force)
+            check_same_run(stored, before, cli, options.force)
         load_weights(cli.model, stored["state_dict"], checkpoint)  # refuses another model in one line
         del stored
         say(f"going on from {checkpoint} (step {done})")
@@ -108,18 +130,8 @@ def train(
     return 0
 
 
-def remove_if_empty(directory: Path) -> None:
-    """A run that failed before it wrote anything leaves no trace."""
-    with suppress(OSError):
-        (directory / "checkpoints").rmdir()
-    with suppress(OSError):
-        directory.rmdir()
-
-
 def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path, bool]:
     """The run's directory, and whether it already holds a run."""
-    from videodiff.checkpoints.run import new_run_directory
-
     if RUN_VARIABLE in os.environ:
         directory = Path(os.environ[RUN_VARIABLE])
         return directory, RESUME_VARIABLE in os.environ
@@ -129,8 +141,8 @@ def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path
                 "several processes were launched from outside: name the run they share with --out DIR"
             )
         if not files:
-            raise UsageError(f"fit needs --config FILE or NAME; shipped: {', '.join(shipped_configs())}")
-        directory, existing = new_run_directory(options.name or files[0].stem), False
+            raise needs_config()
+        directory, existing = numbered_folder(run_name(options, files), Path("runs")), False
     else:
         directory = options.out
         existing = (directory / "config.yaml").is_file()
@@ -166,10 +178,9 @@ def check_stream(trainer: Any) -> None:
         raise UsageError("trainer.max_steps: 0 steps would train nothing; give at least 1")
 
 
-def check_same_run(stored: dict[str, Any], cli: Any, force: bool) -> None:
+def check_same_run(stored: dict[str, Any], before: dict[str, Any], cli: Any, force: bool) -> None:
     """Refuse to go on with another model or other data than the checkpoint's, and tell what else differs."""
     ours = stored.get("videodiff", {})
-    before = yaml.safe_load(ours.get("config", "{}")) or {}
     now = yaml.safe_load(cli.config_text())
     for key, old, new in differences(before, now):
         if rank() == 0:
@@ -216,7 +227,7 @@ def write_config(directory: Path, text: str) -> None:
 def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
     """Validate, test or predict with a trained model; model and data come from the checkpoint unless overridden."""
     from videodiff.checkpoints.files import load_checkpoint
-    from videodiff.checkpoints.run import load_weights, resolve_checkpoint, stored_config
+    from videodiff.checkpoints.run import load_weights, resolve_checkpoint, trusted_config
 
     if options.ckpt_path is None:
         raise UsageError(
@@ -224,8 +235,10 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
         )
     checkpoint = resolve_checkpoint(options.ckpt_path)
     content = load_checkpoint(checkpoint)
-    config = stored_config(content, checkpoint)
+    config = trusted_config(content, checkpoint, options.trust)
     stored = {k: v for k, v in config.items() if k in ("model", "data", "seed_everything")}
+    run_directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    leftovers = Leftovers(options.out or run_directory / verb)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "config.yaml", *(find_config(name) for name in options.config)]
         files[0].write_text(yaml.safe_dump(stored))
@@ -233,30 +246,31 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
             written = read_configs(files, verb, rest, options.trust)
         except UsageError as error:
             raise UsageError(str(error).replace(str(files[0]), f"config of {checkpoint}")) from None
-        out = results_directory(verb, options.out, checkpoint)
-        cli = build(verb, out, files, rest, options.trust, written)
-    if verb == "predict":
-        from videodiff.callbacks import PredictionWriter
+        out = results_directory(verb, options.out, run_directory)
+        try:
+            cli = build(verb, out, files, rest, options.trust, written)
+            if verb == "predict":
+                from videodiff.callbacks import PredictionWriter
 
-        cli.trainer.callbacks.append(PredictionWriter(out))
-    load_weights(cli.model, content["state_dict"], checkpoint)
-    result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule)
+                cli.trainer.callbacks.append(PredictionWriter(out))
+            load_weights(cli.model, content["state_dict"], checkpoint)
+            result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule)
+        except BaseException:
+            if rank() == 0:
+                leftovers.remove(out)
+            raise
     return report(verb, out, checkpoint, result)
 
 
-def results_directory(verb: str, out: Path | None, checkpoint: Path) -> Path:
+def results_directory(verb: str, out: Path | None, run_directory: Path) -> Path:
     """Where a verb writes: ``--out``, else the next ``<run>/<verb>/<n>`` beside the checkpoint."""
-    from videodiff.checkpoints.run import new_run_directory
-
     if RUN_VARIABLE in os.environ:
         return Path(os.environ[RUN_VARIABLE])
     if out is not None and out.is_dir() and any(out.iterdir()):
         raise UsageError(f"--out {out} is not empty; nothing is overwritten, name another directory")
     if out is None:
-        folder = checkpoint.parent
-        run_directory = folder.parent if folder.name == "checkpoints" else folder
-        out = new_run_directory(verb, run_directory)
-    out.mkdir(parents=True, exist_ok=True)
+        out = numbered_folder(verb, run_directory)
+    make_folder(out)
     os.environ[RUN_VARIABLE] = str(out)
     return out
 

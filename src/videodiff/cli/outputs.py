@@ -1,0 +1,75 @@
+"""Folders that commands write to: made before the work begins, gone again when it fails before anything was done."""
+
+import errno
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from videodiff.cli.errors import UsageError
+
+# What a run writes before its first step; a folder that holds nothing else holds no work.
+BOOKKEEPING = ("config.yaml", "env.json", "hparams.yaml", "events.out.tfevents.")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and try to write into it, so that this does not fail after hours of work.
+
+    Raises:
+        UsageError: in one line, if it cannot be written.
+        OSError: if the disk is full.
+    """
+    leftovers = Leftovers(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        leftovers.remove(path)
+        raise refusal(path, error) from error
+
+
+def numbered_folder(name: str, root: Path) -> Path:
+    """A new ``root/name/<n>``.
+
+    Raises:
+        UsageError: in one line, if it cannot be written.
+    """
+    from videodiff.checkpoints.run import new_run_directory
+
+    try:
+        return new_run_directory(name, root)
+    except OSError as error:
+        raise refusal(root / name, error) from error
+
+
+def refusal(path: Path, error: OSError) -> Exception:
+    """What to raise for a folder that cannot be written; a full disk is told as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    reason = (error.strerror or str(error)).lower()
+    return UsageError(f"{path} cannot be written ({reason}); name another directory with --out")
+
+
+class Leftovers:
+    """Remembers which folders were absent, to remove them again when a command fails before it did anything.
+
+    Args:
+        root: ``--out``, or the folder of the numbered ones.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.absent = [path for path in (root, *root.parents) if not os.path.exists(path)]
+
+    def remove(self, directory: Path) -> None:
+        """Remove a new directory that holds bookkeeping only; anything else in it, a lock too, keeps it whole."""
+        found = [path for path in directory.rglob("*") if path.is_file()]
+        if not all(path.name.startswith(BOOKKEEPING) for path in found):
+            return
+        for path in found:
+            path.unlink(missing_ok=True)
+        numbered = [directory] if directory != self.root else []
+        for path in (directory / "checkpoints", *numbered, *self.absent):
+            with suppress(OSError):
+                path.rmdir()
