@@ -165,6 +165,11 @@ def test_an_integer_limit_means_batches_and_a_float_a_share(tmp_path):
         cli = RunCLI("fit", tmp_path, [*configs, *rest], read_configs(names, "fit", rest))
         assert cli.trainer.limit_val_batches == expected
         assert type(cli.trainer.limit_val_batches) is type(expected)
+        own = [tmp_path / "config.yaml"]  # from which the run goes on
+        own[0].write_text(cli.config_text())
+        cli = RunCLI("fit", tmp_path, ["--config", str(own[0])], read_configs(own, "fit"))
+        assert cli.trainer.limit_val_batches == expected
+        assert type(cli.trainer.limit_val_batches) is type(expected)
 
 
 def test_mixed_precision_trains_with_a_fused_optimizer_and_clipping(tmp_path):
