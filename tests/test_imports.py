@@ -12,18 +12,20 @@ PACKAGE = Path(videodiff.__file__).parent
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file.relative_to(PACKAGE).parts)
 
 # Room or file -> what of ours it may import. Everybody may import the ground.
-GROUND = ("seeding", "trust")
+GROUND = ("seeding", "trust", "weights")
 ARROWS = {
     "__init__": (),
     "__main__": ("cli",),
     "seeding": (),
     "trust": (),
+    "weights": (),
     "diffusion": (),
     "data": (),
+    "metrics": (),
     "networks": ("diffusion.condition",),
-    "models": ("diffusion", "networks"),
+    "models": ("diffusion", "networks", "metrics.features"),
     "callbacks": ("data.video_io",),
-    "evaluation": ("data.video_io",),
+    "evaluation": ("metrics", "data", "checkpoints"),
     "checkpoints": ("networks", "models"),
     "cli": ("",),
 }
