@@ -15,6 +15,7 @@ import yaml
 
 import real_run
 from fault_harness import Job, wait_for
+from full_disk import Full
 from videodiff.checkpoints import files, load_checkpoint, save_checkpoint
 from videodiff.cli import main
 from videodiff.data import video_io
@@ -400,27 +401,6 @@ def test_two_runs_never_share_a_folder(run, tmp_path, refused):
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------
-
-
-class Full:
-    """A file whose disk is full after ``room`` bytes."""
-
-    def __init__(self, file, room):
-        self.file, self.room = file, room
-
-    def write(self, data):
-        if self.file.tell() + len(data) > self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return self.file.write(data)
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.file.close()
 
 
 @pytest.fixture(params=["disk", "limit"])

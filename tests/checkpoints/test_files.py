@@ -1,6 +1,5 @@
 """Checkpoint files: whole or absent, damage found, hostile content refused without running it."""
 
-import errno
 import os
 import pickle
 import random
@@ -12,6 +11,7 @@ import zipfile
 import pytest
 import torch
 
+from full_disk import Full
 from videodiff.checkpoints import AtomicCheckpointIO, CheckpointError, files, load_checkpoint, save_checkpoint
 
 
@@ -159,27 +159,6 @@ def test_the_seal_cannot_be_cut_off_unnoticed(path):
     assert (
         load_checkpoint(path)["global_step"] == 3
     )  # exactly what torch wrote: a plain file, records checked
-
-
-class Full:
-    """A file whose disk is full after ``room`` bytes."""
-
-    def __init__(self, file, room):
-        self.file, self.room = file, room
-
-    def write(self, data):
-        if self.file.tell() + len(data) > self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return self.file.write(data)
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.file.close()
 
 
 @pytest.mark.parametrize("room", [0, 700, 4000])

@@ -21,6 +21,7 @@ from videodiff.checkpoints import (
     resolve_checkpoint,
     save_checkpoint,
 )
+from videodiff.checkpoints.lock import process_start
 
 MODEL = {
     "class_path": "videodiff.models.VDM",
@@ -111,7 +112,7 @@ def test_a_second_writer_is_refused_and_a_dead_one_replaced(tmp_path, capsys):
     sleeper = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
     try:
         theirs = RunLock(tmp_path)
-        start = __import__("videodiff.checkpoints.run", fromlist=["x"]).process_start(sleeper.pid)
+        start = process_start(sleeper.pid)
         theirs.mine = {**theirs.mine, "pid": sleeper.pid, "started": start}
         theirs.acquire()
         with pytest.raises(ValueError, match=f"being written by process {sleeper.pid}"):

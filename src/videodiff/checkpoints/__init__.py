@@ -1,5 +1,6 @@
 """Checkpoint files and run folders: writing, verifying, finding and opening them."""
 
+from videodiff.checkpoints.config import load_config, trusted_config
 from videodiff.checkpoints.files import (
     AtomicCheckpointIO,
     CheckpointError,
@@ -7,25 +8,23 @@ from videodiff.checkpoints.files import (
     save_checkpoint,
     verify_checkpoint,
 )
-from videodiff.checkpoints.run import (
-    RunLock,
-    load_config,
-    load_run,
-    new_run_directory,
-    newest_checkpoint,
-    resolve_checkpoint,
-)
+from videodiff.checkpoints.folders import new_run_directory, newest_checkpoint, resolve_checkpoint
+from videodiff.checkpoints.lock import RunLock
+from videodiff.checkpoints.run import check_resumable, load_run, load_weights
 
 __all__ = [
     "AtomicCheckpointIO",
     "CheckpointError",
     "RunLock",
+    "check_resumable",
     "load_checkpoint",
     "load_config",
     "load_run",
+    "load_weights",
     "new_run_directory",
     "newest_checkpoint",
     "resolve_checkpoint",
     "save_checkpoint",
+    "trusted_config",
     "verify_checkpoint",
 ]

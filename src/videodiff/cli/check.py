@@ -33,7 +33,6 @@ OWN_KEYS: dict[str, Any] = {
     "ckpt_path": str | None,
     "out": str | None,
     "name": str | None,
-    "compile": bool,
     "weights_only": bool | None,
 }
 """Keys of a config beside trainer, model and data, with their types."""

@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     if not args.minutes > 0:
         raise UsageError(f"--minutes must be above 0, got {args.minutes}")
-    from videodiff.checkpoints.run import new_run_directory
+    from videodiff.checkpoints import new_run_directory
 
     configs = args.config or [CONFIG]
     directory = new_run_directory(Path(configs[0]).stem, args.out)

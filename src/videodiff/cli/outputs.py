@@ -35,7 +35,7 @@ def numbered_folder(name: str, root: Path) -> Path:
     Raises:
         UsageError: in one line, if it cannot be written.
     """
-    from videodiff.checkpoints.run import new_run_directory
+    from videodiff.checkpoints import new_run_directory
 
     try:
         return new_run_directory(name, root)

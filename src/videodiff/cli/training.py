@@ -51,7 +51,7 @@ def own_options(verb: str) -> argparse.ArgumentParser:
 
 def fit(options: argparse.Namespace, rest: list[str]) -> int:
     """Train; goes on from the newest checkpoint that verifies when the run directory already holds a run."""
-    from videodiff.checkpoints.run import RunLock, resolve_checkpoint
+    from videodiff.checkpoints import RunLock, resolve_checkpoint
 
     files = [find_config(name) for name in options.config]
     if options.ckpt_path is not None:  # before this run's folder is one of those that a name may mean
@@ -96,8 +96,13 @@ def train(
     written: dict[str, Any],
 ) -> int:
     """The part of ``fit`` that every rank does."""
-    from videodiff.checkpoints.files import load_checkpoint
-    from videodiff.checkpoints.run import check_resumable, load_weights, resolve_checkpoint, trusted_config
+    from videodiff.checkpoints import (
+        check_resumable,
+        load_checkpoint,
+        load_weights,
+        resolve_checkpoint,
+        trusted_config,
+    )
 
     checkpoint = starting_point(options, directory, existing)
     stored, before = None, {}
@@ -160,7 +165,7 @@ def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path
 
 def starting_point(options: argparse.Namespace, directory: Path, existing: bool) -> Path | None:
     """The checkpoint to go on from: the one named, else the newest of the run that verifies, else none."""
-    from videodiff.checkpoints.run import newest_checkpoint, resolve_checkpoint
+    from videodiff.checkpoints import newest_checkpoint, resolve_checkpoint
 
     if options.ckpt_path is not None:
         return resolve_checkpoint(options.ckpt_path)
@@ -226,8 +231,7 @@ def write_config(directory: Path, text: str) -> None:
 
 def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
     """Validate, test or predict with a trained model; model and data come from the checkpoint unless overridden."""
-    from videodiff.checkpoints.files import load_checkpoint
-    from videodiff.checkpoints.run import load_weights, resolve_checkpoint, trusted_config
+    from videodiff.checkpoints import load_checkpoint, load_weights, resolve_checkpoint, trusted_config
 
     if options.ckpt_path is None:
         raise UsageError(

@@ -134,7 +134,7 @@ class DiffusionModule(pl.LightningModule):
         if known is not None and needed is not None and needed > known:
             raise ValueError(
                 f"the data have {needed} classes, the network {known}; set --model.net.num_classes {needed}, "
-                "or null to train without classes"
+                "or --data.classes none to train without them"
             )
 
     def draw(self, positions: Sequence[int], name: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:

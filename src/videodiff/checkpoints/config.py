@@ -1,0 +1,78 @@
+"""The configuration that a run folder or a checkpoint carries, read as plain, bounded, allowed YAML."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videodiff.checkpoints.files import CheckpointError, load_checkpoint
+from videodiff.trust import check_tree
+
+MAX_NODES, MAX_DEPTH = 50_000, 60  # of a stored config, its aliases written out
+
+
+def load_config(spec: str | os.PathLike) -> dict[str, Any]:
+    """The configuration of a run folder or of a checkpoint (the text stored in it; a file needs no folder around it).
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is no mapping.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        file = path / "config.yaml"
+        if not file.is_file():
+            raise FileNotFoundError(f"run {path} has no config.yaml")
+        return parse_config(file.read_text(encoding="utf-8"), str(file))
+    return stored_config(load_checkpoint(path), path)
+
+
+def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The configuration stored in a checkpoint, else that of the run folder it lies in."""
+    text = checkpoint.get("videodiff", {}).get("config", "")
+    if text:
+        return parse_config(text, str(path))
+    if path.parent.name == "checkpoints" and (path.parent.parent / "config.yaml").is_file():
+        return load_config(path.parent.parent)
+    raise CheckpointError(
+        f"checkpoint {path} carries no config and lies in no run folder; its model is unknown"
+    )
+
+
+def parse_config(text: str, where: str) -> dict[str, Any]:
+    """Plain YAML values only, bounded in number and depth."""
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise ValueError(f"{where}: its config is not YAML: {' '.join(str(err).split())[:160]}") from err
+    except RecursionError as err:
+        raise ValueError(f"{where}: its config is nested too deeply") from err
+    if not isinstance(config, dict):
+        raise ValueError(f"{where}: its config is not a mapping")
+    waiting, count = [(config, 1)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            raise ValueError(
+                f"{where}: its config holds more than {MAX_NODES} values or is nested too deeply"
+            )
+        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        waiting += [(value, depth + 1) for value in below]
+    return config
+
+
+def trusted_config(checkpoint: Mapping[str, Any], path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
+    """The stored configuration with every class in it allowed, also those that the caller will not use.
+
+    Raises:
+        CheckpointError: in one line, for a checkpoint without one, or with one that names what no config may.
+    """
+    config = stored_config(checkpoint, path)
+    try:
+        check_tree(config, trusted)
+    except ValueError as err:
+        raise CheckpointError(f"checkpoint {path}: its config: {err}") from err
+    return config

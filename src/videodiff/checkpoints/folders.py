@@ -1,0 +1,118 @@
+"""Run folders ``runs/<name>/<n>``: making them and finding their checkpoints."""
+
+import os
+import sys
+from pathlib import Path
+
+from videodiff.checkpoints.files import CheckpointError, verify_checkpoint
+
+NAMES = ("best", "last")
+
+
+def new_run_directory(name: str, root: str | os.PathLike = "runs") -> Path:
+    """Make ``root/name/<n>`` with the next free n, counted from 1; two callers never get the same one.
+
+    Raises:
+        ValueError: if the name is empty or would leave ``root``.
+        OSError: if the folder cannot be made.
+    """
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"a run's name must be a plain relative name, got {name!r}")
+    parent = Path(root) / name
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max(numbers(parent), default=0)
+    while True:
+        number += 1
+        try:
+            (parent / str(number)).mkdir()
+            return parent / str(number)
+        except FileExistsError:
+            continue
+
+
+def numbers(parent: Path) -> list[int]:
+    """The run numbers below a name, ascending."""
+    return (
+        sorted(int(p.name) for p in parent.iterdir() if p.name.isdecimal() and p.is_dir())
+        if parent.is_dir()
+        else []
+    )
+
+
+def resolve_checkpoint(spec: str | os.PathLike, root: str | os.PathLike = "runs") -> Path:
+    """The checkpoint file that a user means.
+
+    Args:
+        spec: a file; a run folder; a run's name (its newest number); either followed by ``/best`` or ``/last``.
+        root: where names are looked up when there is no such path.
+
+    Raises:
+        FileNotFoundError: in one line that says what exists.
+        CheckpointError: if a run has checkpoints and none is whole.
+    """
+    for path in (Path(spec), Path(root) / spec):
+        if path.is_file() or (path.exists() and not path.is_dir()):
+            return path
+        if path.is_dir():
+            return newest_of(path)
+        if path.name in NAMES and path.parent.is_dir():
+            return named(path.parent, path.name)
+    there = sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if Path(root).is_dir() else []
+    hint = f"runs in {root}: {', '.join(there[:12])}" if there else f"there are no runs in {root}"
+    raise FileNotFoundError(f"no run or checkpoint {str(spec)!r} ({hint})")
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """The run folders that a path means, newest first: itself, or the numbers below a name."""
+    if folder.name == "checkpoints":
+        return [folder.parent]
+    if (folder / "checkpoints").is_dir() or (folder / "config.yaml").is_file():
+        return [folder]
+    return [folder / str(n) for n in reversed(numbers(folder))]
+
+
+def newest_of(folder: Path) -> Path:
+    """The newest whole checkpoint of a run folder or of a name's newest run that has one."""
+    for run in runs_of(folder):
+        found = newest_checkpoint(run)
+        if found is not None:
+            return found
+    raise FileNotFoundError(f"no checkpoint in {folder} (a run keeps them in its folder checkpoints/)")
+
+
+def named(folder: Path, name: str) -> Path:
+    """``best`` or ``last`` of a run folder or of a name's newest run."""
+    for run in runs_of(folder):
+        if (path := run / "checkpoints" / f"{name}.ckpt").is_file():
+            return path
+        there = [p.stem for p in files_of(run)]
+        if there:
+            raise FileNotFoundError(
+                f"run {run} has no checkpoint {name!r} (it has {', '.join(sorted(there))})"
+            )
+    raise FileNotFoundError(f"no checkpoint {name!r} in {folder}: the run has saved none")
+
+
+def files_of(run: Path) -> list[Path]:
+    """The checkpoints of a run, newest first; ``last`` before others of its time."""
+    files = [p for p in (run / "checkpoints").glob("*.ckpt") if p.is_file() and not p.name.startswith(".")]
+    return sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.stem == "last", p.name), reverse=True)
+
+
+def newest_checkpoint(run: str | os.PathLike) -> Path | None:
+    """The newest checkpoint of a run that verifies, or None if it has none; those passed over are named on stderr.
+
+    Raises:
+        CheckpointError: if there are checkpoints and every one is damaged.
+    """
+    files = files_of(Path(run))
+    for path in files:
+        try:
+            verify_checkpoint(path)
+        except CheckpointError as err:
+            print(f"passed over: {err}", file=sys.stderr, flush=True)
+            continue
+        return path
+    if files:
+        raise CheckpointError(f"none of the {len(files)} checkpoints in {run} is whole (start a new run)")
+    return None

@@ -1,0 +1,88 @@
+"""One writer per run folder."""
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class RunLock:
+    """One writer per run folder: ``run.lock`` names its host, process and start time.
+
+    Args:
+        directory: the run folder.
+    """
+
+    def __init__(self, directory: str | os.PathLike) -> None:
+        self.path = Path(directory) / "run.lock"
+        self.mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
+
+    def acquire(self) -> None:
+        """Take the lock; one whose process is gone is taken over with a line on stderr.
+
+        Raises:
+            ValueError: if a living process, or one on another host, holds it.
+        """
+        with self.path.open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # for these few lines only, so that two takers see each other
+            file.seek(0)
+            text = file.read()
+            holder = parse_holder(text)
+            if text.strip() and holder != self.mine:
+                self.judge(holder)
+            file.truncate(0)
+            file.write(json.dumps(self.mine) + "\n")
+
+    def judge(self, holder: dict[str, Any]) -> None:
+        """Refuse a living holder, report a dead one."""
+        who = f"process {holder.get('pid')} on {holder.get('host')}"
+        if holder.get("host") not in (None, self.mine["host"]):
+            raise ValueError(
+                f"run {self.path.parent} is being written by {who} (if it is gone, remove {self.path}; "
+                "or start a new run)"
+            )
+        started = process_start(int(holder.get("pid") or 0))
+        if started is not None and started == holder.get("started"):
+            raise ValueError(f"run {self.path.parent} is being written by {who} (stop it or start a new run)")
+        print(f"{self.path.parent}: took over the lock of {who}, which is gone", file=sys.stderr, flush=True)
+
+    def release(self) -> None:
+        """Give the lock back if it is still ours."""
+        if self.path.exists() and parse_holder(self.path.read_text(encoding="utf-8")) == self.mine:
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> "RunLock":
+        self.acquire()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.release()
+
+
+def parse_holder(text: str) -> dict[str, Any]:
+    """What a lock file says; a cut one says nothing."""
+    try:
+        holder = json.loads(text)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def process_start(pid: int) -> int | None:
+    """Start time of a living process (clock ticks since boot; 0 where /proc is absent), None if there is none."""
+    if pid <= 0:
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return None if fields[0] in "ZX" else int(fields[19])
