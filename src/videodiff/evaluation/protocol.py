@@ -1,0 +1,238 @@
+"""How a number is measured: named, hashed protocols, and when two numbers may stand in one column.
+
+A Fréchet distance depends on a dozen switches that papers rarely name all of: which pixels reach the network, which
+clips are drawn from a video, how many, and how the covariance is divided. A :class:`Protocol` holds them all, its hash
+changes with any of them, and every result carries it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+Network = Literal["i3d", "evaluator", "random"]
+
+# Switches that decide which pixels reach the network, and so its features; the others only use features again.
+FEATURE_SWITCHES = (
+    "network", "eps", "resize", "rounding", "frames", "stride", "subsample", "clips_per_video", "window", "order",
+    "split",
+)  # fmt: skip
+CHOICES: dict[str, tuple[str, ...]] = {
+    "network": ("i3d", "evaluator", "random"),
+    "resize": ("bilinear", "crop", "tf1"),
+    "rounding": ("round", "truncate"),
+    "order": ("listing", "shuffled"),
+    "window": ("random", "start"),
+    "split": ("train", "val", "test"),
+    "inception": ("k400", "c3d", "evaluator", "none"),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that decides a number except the data and the model.
+
+    Args:
+        name: of the protocol; one that was changed is ``custom``.
+        network: whose features are compared.
+        eps: of the network's batch norms (I3D; the published graph has 1e-3).
+        resize: how frames reach 224x224: ``bilinear`` (both sides independently, half-pixel, no antialias), ``crop``
+            (short side, then centre crop), ``tf1`` (corner-origin bilinear of TensorFlow 1).
+        rounding: of generated pixels in [-1, 1] to 0..255.
+        ddof: the covariance is divided by N - ddof.
+        num_real: real clips wanted.
+        num_fake: generated clips wanted.
+        frames: of a clip, before `subsample`.
+        stride: distance between the frames of a real clip in its video; generated clips are taken as they come.
+        subsample: every how-manieth frame of a clip the network sees.
+        clips_per_video: real clips taken from one video.
+        window: where they begin: at a random frame or at the start.
+        order: real videos in the order of their listing, or shuffled by the seed.
+        split: of the real clips; ``train`` is what the model is trained on (for UCF-101 that may be train and test).
+        repeats: independent repetitions whose mean the papers quote.
+        inception: network of the inception score: I3D's 400 classes (``is_k400``), C3D (``is``), the evaluator's.
+        inception_splits: parts over which the score is averaged; the score grows with their size.
+        inception_shuffle: seed of the order before splitting, or None.
+        base: the protocol that a custom one changes.
+
+    Short videos are discarded and counted. Distances are computed in float64, also where the code a protocol is taken
+    from uses float32: that is an error of that code (up to 0.07), not a convention.
+
+    Raises:
+        ValueError: for a value that no run could use.
+    """
+
+    name: str
+    network: Network = "i3d"
+    eps: float = 1e-3
+    resize: Literal["bilinear", "crop", "tf1"] = "bilinear"
+    rounding: Literal["round", "truncate"] = "round"
+    ddof: int = 0
+    num_real: int = 2048
+    num_fake: int = 2048
+    frames: int = 16
+    stride: int = 1
+    subsample: int = 1
+    clips_per_video: int = 1
+    window: Literal["random", "start"] = "random"
+    order: Literal["listing", "shuffled"] = "listing"
+    split: Literal["train", "val", "test"] = "train"
+    repeats: int = 1
+    inception: Literal["k400", "c3d", "evaluator", "none"] = "k400"
+    inception_splits: int = 1
+    inception_shuffle: int | None = None
+    base: str | None = None
+
+    def __post_init__(self) -> None:
+        for switch, allowed in CHOICES.items():
+            if getattr(self, switch) not in allowed:
+                raise ValueError(
+                    f"protocol {self.name}: {switch} must be one of {', '.join(allowed)}, "
+                    f"got {getattr(self, switch)!r}"
+                )
+        at_least = {
+            "num_real": 2, "num_fake": 2, "frames": 1, "stride": 1, "subsample": 1, "clips_per_video": 1,
+            "repeats": 1, "inception_splits": 1, "ddof": 0,
+        }  # fmt: skip
+        for switch, least in at_least.items():
+            if getattr(self, switch) < least:
+                raise ValueError(
+                    f"protocol {self.name}: {switch} must be at least {least}, got {getattr(self, switch)}"
+                )
+        if self.ddof > 1:
+            raise ValueError(f"protocol {self.name}: ddof must be 0 or 1, got {self.ddof}")
+        if not 0 < self.eps < 1:
+            raise ValueError(f"protocol {self.name}: eps must lie between 0 and 1, got {self.eps}")
+
+    @property
+    def span(self) -> int:
+        """Frames of a video that a real clip reaches over."""
+        return (self.frames - 1) * self.stride + 1
+
+    @property
+    def seen_frames(self) -> int:
+        """Frames of a clip that the network sees."""
+        return -(-self.frames // self.subsample)
+
+    @property
+    def label(self) -> str:
+        """Name for files and columns: the name, with the frames where they are not 16, and a custom one's hash."""
+        name = f"custom_{self.hash[:6]}" if self.name == "custom" else self.name
+        name += "" if self.frames == 16 else f"_{self.frames}f"
+        return name if self.subsample == 1 else f"{name}_subsample{self.subsample}f"
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """Every switch by name, without the names the protocol goes by."""
+        return {k: v for k, v in asdict(self).items() if k not in ("name", "base")}
+
+    @property
+    def feature_key(self) -> tuple[Any, ...]:
+        """Equal for protocols that give the network the same pixels."""
+        return tuple(getattr(self, switch) for switch in FEATURE_SWITCHES)
+
+    @property
+    def hash(self) -> str:
+        """Hex digest of every switch; two protocols with one hash measure the same under two names."""
+        text = json.dumps(self.switches, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def record(self, network_sha256: str | None = None) -> dict[str, Any]:
+        """What a result says of its protocol; the network's checksum belongs to it."""
+        return {"name": self.name, "base": self.base, "hash": self.hash, **self.switches, "short_videos": "discard",
+                "network_sha256": network_sha256}  # fmt: skip
+
+    def changed(self, **switches: Any) -> Protocol:
+        """A protocol with other switches. Frames and counts keep the name, all else makes it ``custom``.
+
+        (Frames are part of the label, and a count below the protocol's is told by the result.)
+        """
+        if not switches:
+            return self
+        keeps_name = set(switches) <= {"frames", "num_real", "num_fake"} and self.name != "custom"
+        if keeps_name:
+            return replace(self, **switches)
+        return replace(self, **{"name": "custom", "base": self.base or self.name, **switches})
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    p.name: p
+    for p in (
+        # Skorokhodov et al. 2022; universome/stylegan-v:src/metrics/{metric_main,metric_utils}.py (fvd2048_16f,
+        # fvd2048_128f) and src/metrics/frechet_video_distance.py. Generated pixels are floor(127.5 x + 128), which is
+        # rounding. One random window of each of the first 2048 videos that are long enough; the training data, which
+        # for UCF-101 are train and test (the author in issue 30 of that repository).
+        Protocol("styleganv"),
+        # Unterthiner et al. 2018; google-research/google-research:frechet_video_distance/frechet_video_distance.py and
+        # tensorflow/gan:tensorflow_gan/python/eval/classifier_metrics.py: TensorFlow 1's resize, unbiased covariance.
+        # The count is the caller's there; 2048 as everywhere else.
+        Protocol("tf_original", resize="tf1", ddof=1),
+        # wilson1yan/VideoGPT:videogpt/fvd: short side to 224 and centre crop, batch norm with PyTorch's default eps.
+        Protocol("videogpt", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled"),
+        # sihyun-yu/PVDM:evals/eval.py, evals/fvd: VideoGPT's network; one window per video, shuffled.
+        Protocol("pvdm", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled"),
+        # YingqingHe/LVDM:scripts/eval_cal_fvd_kvd.py, scripts/fvd_utils: both sides resized independently; mean of 10.
+        Protocol("lvdm", eps=1e-5, rounding="truncate", ddof=1, order="shuffled", repeats=10),
+        # SongweiGe/TATS:tats/fvd/fvd.py; inception score of C3D over 10,000 clips in its tables for UCF-101.
+        Protocol("tats", eps=1e-5, rounding="truncate", ddof=1, order="shuffled"),
+        # Ho et al. 2022: FVD of the original code; for UCF-101 the inception score of C3D as in
+        # pfnet-research/tgan2:tgan2/evaluations/inception_score.py, one split over 10,000 clips.
+        Protocol("vdm", resize="tf1", ddof=1, num_real=10_000, num_fake=10_000, order="shuffled", inception="c3d"),
+        # sihyun-yu/digan:src/scripts/compute_fvd_kvd.py: ten trials with fresh real clips.
+        Protocol("digan", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled", repeats=10),
+        # Vchitect/Latte:tools/calc_metrics_for_dataset.py is StyleGAN-V's; its data keep every third frame
+        # (configs/*/*_train.yaml: frame_interval 3), which no stride-1 number compares to.
+        Protocol("latte", stride=3),
+        # Ours, for the built-in data: a small classifier trained on them, beside exact figures. Never called FVD.
+        Protocol("evaluator", network="evaluator", num_real=512, num_fake=512, split="test", inception="evaluator"),
+        # Ours, for any data where no weights are at hand: a fixed random network (rand-FD). Never called FVD.
+        Protocol("random", network="random", num_real=512, num_fake=512, split="test", inception="none"),
+    )
+}  # fmt: skip
+
+
+def get_protocol(text: str, **switches: Any) -> Protocol:
+    """The protocol that ``name[:frames][:switch=value...]`` means; keyword switches come last.
+
+    ``styleganv``, ``styleganv:128``, ``styleganv:eps=1e-5:resize=crop``; ``custom:eps=1e-5`` changes ``styleganv``.
+
+    Raises:
+        ValueError: for an unknown name or switch, or a value that is none, with those that exist.
+    """
+    name, *words = text.split(":")
+    if name not in (*PROTOCOLS, "custom"):
+        raise ValueError(f"no protocol {name!r}; there are {', '.join(PROTOCOLS)} and custom")
+    found: dict[str, Any] = {}
+    for word in words:
+        switch, equals, value = word.partition("=")
+        if not equals:
+            switch, value = "frames", word
+        found[switch] = _parse(name, switch, value)
+    protocol = PROTOCOLS["styleganv" if name == "custom" else name]
+    found.update(switches)
+    if name == "custom":
+        protocol = replace(protocol, name="custom", base="styleganv")
+    return protocol.changed(**found)
+
+
+def _parse(name: str, switch: str, value: str) -> Any:
+    known = {f.name: f.default for f in fields(Protocol) if f.name not in ("name", "base")}
+    if switch not in known:
+        raise ValueError(f"protocol {name} has no switch {switch!r}; there are {', '.join(known)}")
+    if switch in CHOICES:
+        return value
+    if switch == "inception_shuffle" and value in ("none", "null"):
+        return None
+    try:
+        return float(value) if switch == "eps" else int(value)
+    except ValueError:
+        kind = "a number" if switch == "eps" else "a whole number"
+        raise ValueError(f"protocol {name}: {switch} must be {kind}, got {value!r}") from None
+
+
+def differences(a: Protocol, b: Protocol) -> list[tuple[str, Any, Any]]:
+    """The switches at which two protocols differ, with both values."""
+    left, right = a.switches, b.switches
+    return [(switch, left[switch], right[switch]) for switch in left if left[switch] != right[switch]]
