@@ -1,0 +1,10 @@
+"""Pretrained weights of other people's networks: found, downloaded and read, in this order and nowhere else.
+
+Ground for everyone, like ``seeding``: it knows no network, only files.
+"""
+
+from .download import file_sha256
+from .place import WeightFile, cache_folder, find_weights
+from .tensors import load_tensors
+
+__all__ = ["WeightFile", "cache_folder", "file_sha256", "find_weights", "load_tensors"]

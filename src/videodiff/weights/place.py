@@ -1,0 +1,99 @@
+"""Where a file of weights is looked for: a given path, a folder of the user's, the cache, the network."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .download import download, is_intact
+
+FOLDER_VARIABLE = "VIDEODIFF_WEIGHTS"
+OFFLINE_VARIABLE = "VIDEODIFF_OFFLINE"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A public file of weights.
+
+    Args:
+        name: what it holds, for messages.
+        filenames: names under which it may lie in a folder; the first is the name of a download in the cache.
+        urls: http(s) addresses of the same file, tried in order.
+        sha256: hex digest of the download, where it is known.
+        sha256_prefix: the first digits of it, where only those are published.
+    """
+
+    name: str
+    filenames: tuple[str, ...]
+    urls: tuple[str, ...] = ()
+    sha256: str | None = None
+    sha256_prefix: str | None = None
+
+    def matches(self, digest: str) -> bool:
+        """Whether a digest is the known one; anything matches when none is known."""
+        return digest == (self.sha256 or digest) and digest.startswith(self.sha256_prefix or "")
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/videodiff``, or ``~/.cache/videodiff``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "videodiff"
+
+
+def is_offline() -> bool:
+    """Whether the user forbids downloads."""
+    return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
+
+
+def find_weights(
+    file: WeightFile, path: str | os.PathLike | None = None, check: Callable[[Path], None] | None = None
+) -> Path:
+    """The file's place: ``path``, then the folder ``$VIDEODIFF_WEIGHTS``, then the cache, then a download to it.
+
+    Several processes may ask at once: one downloads, the others wait for it.
+
+    Args:
+        file: what to look for.
+        path: the file itself, or a folder with it. Nothing else is looked at when it is given.
+        check: raises ValueError when a download does not do what the network should; used where no digest is known.
+
+    Raises:
+        FileNotFoundError: in one line with the file, the places, the addresses and the variable.
+    """
+    if path is not None:
+        return given(file, Path(path).expanduser())
+    places = [Path(folder).expanduser() for folder in [os.environ.get(FOLDER_VARIABLE)] if folder]
+    cache = cache_folder()
+    for folder in (*places, cache):
+        for filename in file.filenames:
+            candidate = folder / filename
+            if candidate.is_file() and (folder != cache or is_intact(candidate)):
+                return candidate
+    places.append(cache)
+    if is_offline():
+        tried = [f"no download ({OFFLINE_VARIABLE} is set)"]
+    else:
+        target, tried = download(file, cache, check)
+        if target is not None:
+            return target
+    raise FileNotFoundError(not_found(file, places, tried))
+
+
+def given(file: WeightFile, path: Path) -> Path:
+    """A path that the user named: a file, or a folder that holds one of the names."""
+    if path.is_file():
+        return path
+    for filename in file.filenames:
+        if (path / filename).is_file():
+            return path / filename
+    wanted = f"none of {', '.join(file.filenames)} in" if path.is_dir() else "no file"
+    raise FileNotFoundError(f"weights of {file.name}: {wanted} {path} (get it from {' or '.join(file.urls)})")
+
+
+def not_found(file: WeightFile, places: list[Path], tried: list[str]) -> str:
+    """One line for weights that are nowhere."""
+    return (
+        f"weights of {file.name}: none of {', '.join(file.filenames)} in {' or '.join(map(str, places))}; "
+        f"{'; '.join(tried)} (download {file.filenames[0]} from {' or '.join(file.urls)} into a folder and set "
+        f"{FOLDER_VARIABLE} to it)"
+    )
