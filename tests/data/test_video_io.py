@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from videodiff.data import video_io
+from videodiff.data import video_io, video_read, video_write
 from videodiff.data.video_io import (
     BadVideoError,
     gif_bytes,
@@ -130,7 +130,7 @@ def test_writing_leaves_the_old_file_and_no_scraps_when_it_fails(tmp_path, monke
     monkeypatch.setattr(
         av.VideoFrame, "from_ndarray", lambda *a, **k: 1 / 0, raising=False
     ) if False else None
-    monkeypatch.setattr(video_io, "_encode", lambda path, *a: (path.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(video_write, "_encode", lambda path, *a: (path.write_bytes(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         write_mp4(tmp_path / "a.mp4", noise(4, 16, 16, 3))
     assert (tmp_path / "a.mp4").read_bytes() == before
@@ -161,7 +161,7 @@ def test_a_pipe_and_a_missing_file_do_not_block(tmp_path):
 
 def test_frames_beyond_the_size_limit_are_not_decoded(tmp_path, monkeypatch):
     write_mp4(tmp_path / "a.mp4", noise(2, 64, 64, 3))
-    monkeypatch.setattr(video_io, "MAX_PIXELS", 64 * 63)
+    monkeypatch.setattr(video_read, "MAX_PIXELS", 64 * 63)
     with pytest.raises(BadVideoError, match="exceed the limit"):
         probe(tmp_path / "a.mp4")
 

@@ -22,8 +22,18 @@ def to_uint8(video: Tensor) -> Tensor:
     return video.detach().to(torch.float32).add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def centre_square(frames: Tensor, pixel_aspect: float = 1.0) -> Tensor:
+    """View of the largest centred part of ``[..., H, W, 3]`` that is a square on the screen."""
+    height, width = frames.shape[-3:-1]
+    side = min(float(height), width * pixel_aspect)
+    crop_h = max(1, min(height, round(side)))
+    crop_w = max(1, min(width, round(side / pixel_aspect)))
+    top, left = (height - crop_h) // 2, (width - crop_w) // 2
+    return frames[..., top : top + crop_h, left : left + crop_w, :]
+
+
 def resize_crop(frames: Tensor, resolution: int, pixel_aspect: float = 1.0) -> Tensor:
-    """Cut the largest centred square out of frames and scale it; the only resize of the project.
+    """Cut the largest centred square out of frames and scale it; the default rule of :mod:`videodiff.data.resize`.
 
     The filter is torch's antialiased bilinear one on uint8 (a triangle as wide as the scale factor, Pillow's
     BILINEAR); smaller frames are enlarged by the same call.
@@ -36,12 +46,8 @@ def resize_crop(frames: Tensor, resolution: int, pixel_aspect: float = 1.0) -> T
     Returns:
         uint8 ``[..., resolution, resolution, 3]``, contiguous.
     """
-    height, width = frames.shape[-3:-1]
-    side = min(float(height), width * pixel_aspect)
-    crop_h = max(1, min(height, round(side)))
-    crop_w = max(1, min(width, round(side / pixel_aspect)))
-    top, left = (height - crop_h) // 2, (width - crop_w) // 2
-    frames = frames[..., top : top + crop_h, left : left + crop_w, :]
+    frames = centre_square(frames, pixel_aspect)
+    crop_h, crop_w = frames.shape[-3:-1]
     if (crop_h, crop_w) == (resolution, resolution):
         return frames.contiguous()
     flat = frames.reshape(-1, crop_h, crop_w, 3).permute(0, 3, 1, 2)
