@@ -1,0 +1,302 @@
+"""Where the samples of a tar shard lie: an index made from its headers, so that any member is one byte range away.
+
+Members of one sample are adjacent and share a key: the name up to the first dot of its last part
+(``a/clip.mp4``, ``a/clip.cls``, ``a/clip.json``). Videos are passed over unread; of a sample only the small text
+members are looked into. Indices are kept in the user's cache and used again while size and ETag (or time of the last
+change) of the shard stay the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+from videodiff.data.clips import natural_key
+from videodiff.data.ranges import RangeReader, RemoteFile, is_url, stat_file
+from videodiff.data.video_io import VIDEO_SUFFIXES
+
+FORMAT = 1
+MAX_TEXT = 64 * 1024  # bytes of a cls, json or txt member; longer ones are no labels
+BUFFER = 16 * 1024  # bytes of one look at the headers: a video's header, and the text members behind it
+LABEL_KEYS = ("label", "class", "class_name")
+CAPTION_KEYS = ("caption", "text", "txt")
+
+
+@dataclass
+class Sample:
+    """One video of a shard and what stands beside it.
+
+    Args:
+        key: name up to the first dot.
+        member: name of the video's member.
+        offset: of the video's bytes in the shard.
+        size: of the video in bytes.
+        cls: content of ``cls``: a number or a name; None without.
+        label: the name of the class that the json gives; None without.
+        caption: content of ``txt``, or of the json's caption; None without.
+        frames: number of frames; None until the video was looked at.
+        fault: why the video cannot be read; None if it can, or was not looked at.
+    """
+
+    key: str
+    member: str
+    offset: int
+    size: int
+    cls: int | str | None = None
+    label: str | None = None
+    caption: str | None = None
+    frames: int | None = None
+    fault: str | None = None
+
+
+@dataclass
+class ShardIndex:
+    """The samples of one shard in their order, and what is wrong with it, if anything is."""
+
+    file: RemoteFile
+    samples: list[Sample] = field(default_factory=list)
+    fault: str | None = None
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """``a-{000..002}.tar`` and ``{a,b}.tar`` written out, as a shell would."""
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if match is None:
+        return [pattern]
+    body = match[1]
+    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", body)
+    if numbers is not None:
+        first, last = int(numbers[1]), int(numbers[2])
+        width = len(numbers[1]) if numbers[1].startswith("0") else 0
+        step = 1 if last >= first else -1
+        choices = [str(n).zfill(width) for n in range(first, last + step, step)]
+    elif "," in body:
+        choices = body.split(",")
+    else:
+        return [pattern]
+    head, tail = pattern[: match.start()], pattern[match.end() :]
+    return [path for choice in choices for path in expand_braces(head + choice + tail)]
+
+
+def find_shards(paths: str | Sequence[str]) -> list[str]:
+    """Absolute paths and URLs of the shards that folders, globs, brace patterns and lists name, without repeats.
+
+    Raises:
+        FileNotFoundError: if a folder or a pattern names no tar file.
+        ValueError: for a path that asks for a program.
+    """
+    found: dict[str, None] = {}
+    for path in [paths] if isinstance(paths, str) else paths:
+        if path.startswith("pipe:"):
+            raise ValueError(f"{path}: programs are not run; give a path or an http(s) URL")
+        for one in _expand(path):
+            found[one] = None
+    if not found:
+        raise FileNotFoundError("no shards were named")
+    return list(found)
+
+
+def _expand(path: str) -> list[str]:
+    if is_url(path):
+        return expand_braces(path)
+    path = os.path.expanduser(path.removeprefix("file://"))
+    if os.path.isdir(path):
+        files = [str(file) for file in Path(path).rglob("*.tar") if not file.name.startswith(".")]
+        if not files:
+            raise FileNotFoundError(f"no tar shards below {os.path.abspath(path)}")
+        return sorted(map(os.path.abspath, files), key=natural_key)
+    if os.path.exists(path):
+        return [os.path.abspath(path)]
+    files = []
+    for one in expand_braces(path):
+        some = sorted(glob(one), key=natural_key) if has_magic(one) else [one]
+        if not some:
+            raise FileNotFoundError(f"no file matches {one}")
+        files += some
+    return [os.path.abspath(file) for file in files]
+
+
+def index_shards(paths: Sequence[str]) -> list[ShardIndex]:
+    """The indices of shards in their order: from the cache, or read from the headers, several shards at a time."""
+    with ThreadPoolExecutor(16) as threads:
+        return list(threads.map(index_shard, paths))
+
+
+def index_shard(path: str) -> ShardIndex:
+    """The index of one shard.
+
+    A shard that ends in the middle of a member keeps the samples before it; `fault` says so. One that is no tar file
+    has none.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if the server cannot be reached.
+    """
+    file = stat_file(path)
+    cached = _from_cache(file)
+    if cached is not None:
+        return cached
+    index = read_headers(file)
+    to_cache(index)
+    return index
+
+
+def read_headers(file: RemoteFile) -> ShardIndex:
+    """Walk the headers of a tar file; videos are stepped over."""
+    index = ShardIndex(file)
+    reader = io.BufferedReader(RangeReader(file), BUFFER)
+    try:
+        with tarfile.open(fileobj=reader, mode="r:") as tar:
+            end = 0
+            for group in _groups(tar):
+                sample = _sample(tar, group, file.size)
+                if sample is not None:
+                    index.samples.append(sample)
+                end = max(_end(member) for member in group)
+            if not _has_end_mark(reader, end, tar.offset):
+                index.fault = "ends without an end mark: cut short, or damaged"
+    except (tarfile.TarError, EOFError) as error:
+        index.fault = (
+            f"cut short or no tar file ({str(error).splitlines()[0]})" if str(error) else "no tar file"
+        )
+    return index
+
+
+def _end(member: tarfile.TarInfo) -> int:
+    return member.offset_data + -(-member.size // 512) * 512
+
+
+def _has_end_mark(reader: io.BufferedReader, end: int, walked_to: int) -> bool:
+    reader.seek(max(end, walked_to - 512, 0))
+    block = reader.read(512)
+    return len(block) == 512 and not any(block)
+
+
+def _groups(tar: tarfile.TarFile) -> Iterator[list[tarfile.TarInfo]]:
+    """Adjacent regular members of one key; a cut archive still gives the groups before the cut."""
+    group: list[tarfile.TarInfo] = []
+    key = ""
+    fault: tarfile.TarError | None = None
+    while True:
+        try:
+            member = tar.next()
+        except tarfile.TarError as error:
+            member, fault = None, error
+        if member is None:
+            break
+        tar.members = []  # or every header of a long shard stays in memory
+        if not member.isreg() or os.path.basename(member.name).startswith("."):
+            continue
+        its_key = split_key(member.name)[0]
+        if group and its_key != key:
+            yield group
+            group = []
+        group, key = [*group, member], its_key
+    if group:
+        yield group
+    if fault is not None:
+        raise fault
+
+
+def split_key(name: str) -> tuple[str, str]:
+    """``a.b/clip.two.mp4`` -> (``a.b/clip``, ``two.mp4``): the first dot of the last part divides."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    return folder + slash + stem, extension
+
+
+def _sample(tar: tarfile.TarFile, group: list[tarfile.TarInfo], shard_size: int) -> Sample | None:
+    """The sample of a group of members; None if there is no video, or it lies behind the end of the file."""
+    videos = [m for m in group if os.path.splitext(m.name)[1].lower() in VIDEO_SUFFIXES]
+    if not videos or videos[0].offset_data + videos[0].size > shard_size:
+        return None
+    sample = Sample(split_key(videos[0].name)[0], videos[0].name, videos[0].offset_data, videos[0].size)
+    for member in group:
+        extension = split_key(member.name)[1].lower()
+        if extension not in ("cls", "json", "txt") or member.size > MAX_TEXT:
+            continue
+        if _end(member) > shard_size + 511:
+            continue
+        opened = tar.extractfile(member)
+        text = (opened.read() if opened else b"").decode(errors="replace").strip()
+        if extension == "cls" and text:
+            sample.cls = int(text) if re.fullmatch(r"-?\d{1,9}", text) else text
+        elif extension == "txt" and text:
+            sample.caption = text
+        elif extension == "json":
+            _take_json(sample, text)
+    return sample
+
+
+def _take_json(sample: Sample, text: str) -> None:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return
+    if not isinstance(values, dict):
+        return
+    label = next((values[k] for k in LABEL_KEYS if isinstance(values.get(k), (str, int))), None)
+    if isinstance(label, str):
+        sample.label = label
+    elif label is not None and sample.cls is None:
+        sample.cls = int(label)
+    caption = next((values[k] for k in CAPTION_KEYS if isinstance(values.get(k), str)), None)
+    sample.caption = sample.caption or caption
+
+
+def cache_folder() -> Path:
+    """Where indices are kept: ``$VIDEODIFF_CACHE``, ``$XDG_CACHE_HOME/videodiff`` or ``~/.cache/videodiff``."""
+    own = os.environ.get("VIDEODIFF_CACHE")
+    base = (
+        Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "videodiff"
+    )
+    return base / "shards"
+
+
+def _cache_file(path: str) -> Path:
+    return (
+        cache_folder()
+        / f"{hashlib.blake2b(path.encode(errors='surrogateescape'), digest_size=16).hexdigest()}.json"
+    )
+
+
+def _from_cache(file: RemoteFile) -> ShardIndex | None:
+    if not file.tag:  # nothing would tell that the shard has changed
+        return None
+    try:
+        values = json.loads(_cache_file(file.path).read_text(encoding="utf-8"))
+        if values["format"] != FORMAT or values["file"] != asdict(file):
+            return None
+        return ShardIndex(file, [Sample(*row) for row in values["samples"]], values["fault"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def to_cache(index: ShardIndex) -> None:
+    """Keep an index; without a place to write to it is made again next time."""
+    if not index.file.tag:
+        return
+    target = _cache_file(index.file.path)
+    temporary = target.with_suffix(f".{os.getpid()}.part")
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "file": asdict(index.file),
+        "fault": index.fault,
+        "samples": [list(asdict(sample).values()) for sample in index.samples],
+    }
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(values), encoding="utf-8")
+        os.replace(temporary, target)
+    except OSError:
+        temporary.unlink(missing_ok=True)

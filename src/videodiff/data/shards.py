@@ -1,0 +1,316 @@
+"""Clips from webdataset tar shards, read at random by byte ranges: local files, or an http server's.
+
+Nothing is streamed in order, so nothing depends on which shard a process holds: the order is the same function of
+seed and epoch as for a folder, uneven shards and more workers than shards do no harm, a run resumes at any step, and no
+process fetches a member that another one owns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor
+
+from videodiff.data.clips import SPLIT_FOLDERS, ClipSource
+from videodiff.data.ranges import is_url, read_range
+from videodiff.data.shard_index import Sample, ShardIndex, find_shards, index_shards, to_cache
+from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_clip
+from videodiff.seeding import uniform
+
+
+class ShardSource(ClipSource):
+    """The videos of one split of a set of tar shards.
+
+    Splits are taken from sub-folders train, val and test, or from those words in the names of all shards
+    (``clips-train-000000.tar``); without either, about `val_fraction` of the samples, drawn by a hash of their keys,
+    are validation and test. Local videos are counted by demuxing every one once; those behind http are counted when
+    they are first read, and one that turns out too short is replaced like one that cannot be read.
+
+    Args:
+        paths: folder, tar file, glob, brace pattern (``a-{000000..000099}.tar``), http(s) URL, or a list of them.
+        split: train, val or test.
+        needed: frames that a clip spans; shorter videos are skipped.
+        resolution: side of the frames that are read.
+        val_fraction: share of the samples to validate with, if the shards are not split.
+        limit: take this many samples, drawn by a hash of their keys.
+        classes: whether to use ``cls`` and the json's ``label``.
+
+    Attributes:
+        skipped: ``(path, reason)`` of every sample left out, and of every shard that is cut short or damaged.
+        captions: text of every sample, or None if there is none.
+        fingerprint: hash over names, sizes and members of the shards.
+
+    Raises:
+        FileNotFoundError: if no shard is there.
+        ValueError: if no sample is left, or classes are named for some samples only.
+    """
+
+    def __init__(
+        self,
+        paths: str | Sequence[str],
+        split: str,
+        needed: int,
+        resolution: int,
+        val_fraction: float = 0.1,
+        limit: int | None = None,
+        classes: bool = True,
+    ) -> None:
+        self.resolution, self.needed = resolution, needed
+        self.shards = index_shards(find_shards(paths))
+        self.skipped: list[tuple[str, str]] = []
+        self.num_unreadable = 0
+        for shard in self.shards:
+            if shard.fault is not None:
+                self._leave_out(
+                    shard.file.path, f"{shard.fault}; {len(shard.samples)} samples before that are used"
+                )
+        self.class_names, class_ids = number_classes(self.shards) if classes else (None, {})
+        self.fingerprint = _fingerprint(self.shards)
+        chosen = _choose(split_shards(self.shards, split, val_fraction), limit)
+        total = len(chosen)
+        self._infos: dict[tuple[int, int], VideoInfo] = {}
+        self._count_frames(sorted({at for at, _ in chosen}))
+        self.places = self._long_enough(chosen)
+        if not self.places:
+            raise ValueError(self._nothing_left(split, total))
+        self.labels = [class_ids[id(self._sample(at))] for at in range(len(self))] if self.class_names else []
+        texts = [self._sample(at).caption for at in range(len(self))]
+        self.captions: list[str] | None = [text or "" for text in texts] if any(texts) else None
+        self._held: tuple[tuple[int, int], bytes] | None = None
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.num_unreadable += 1
+        self.skipped.append((name, reason))
+
+    def _count_frames(self, shards: list[int]) -> None:
+        """Demux every video of the local shards that no earlier run has demuxed."""
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            for number in shards:
+                index = self.shards[number]
+                unknown = [s for s in index.samples if s.frames is None and s.fault is None]
+                if is_url(index.file.path) or not unknown:
+                    continue
+                for sample, found in zip(unknown, threads.map(partial(_look, index), unknown), strict=True):
+                    if isinstance(found, VideoInfo):
+                        sample.frames = found.num_frames
+                    else:
+                        sample.fault = found
+                to_cache(index)
+
+    def _long_enough(self, chosen: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        kept = []
+        for number, at in chosen:
+            index = self.shards[number]
+            sample = index.samples[at]
+            if sample.fault is not None:
+                self._leave_out(f"{index.file.path}: {sample.member}", sample.fault)
+            elif sample.frames is not None and sample.frames < self.needed:
+                reason = f"{sample.frames} frames, {self.needed} needed"
+                self.skipped.append((f"{index.file.path}: {sample.member}", reason))
+            else:
+                kept.append((number, at))
+        return kept
+
+    def _nothing_left(self, split: str, total: int) -> str:
+        where = self.shards[0].file.path
+        if not total:
+            reason = f"; {self.skipped[0][1]}" if self.skipped else ""
+            return f"no videos for {split} in {len(self.shards)} shards, the first {where}{reason}"
+        longest = max((s.frames or 0 for shard in self.shards for s in shard.samples), default=0)
+        if not longest:
+            return f"none of the {total} videos of {where} can be read; the first: {self.skipped[0][1]}"
+        return (
+            f"all {total} videos of {len(self.shards)} shards, the first {where}, are too short: the longest has "
+            f"{longest} frames, {self.needed} needed ((num_frames - 1) x frame_stride + 1)"
+        )
+
+    def _sample(self, index: int) -> Sample:
+        number, at = self.places[index]
+        return self.shards[number].samples[at]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def num_frames(self, index: int) -> int:
+        """Number of frames; a remote video is fetched for it, and held for the read that follows.
+
+        Raises:
+            BadVideoError: for a remote video that is damaged or too short.
+        """
+        frames = self._sample(index).frames
+        if frames is None:
+            frames = self._sample(index).frames = self._info(index).num_frames
+        if frames < self.needed:
+            raise BadVideoError(f"{self.name(index)}: {frames} frames, {self.needed} needed")
+        return frames
+
+    def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
+        info = self._info(index)
+        with _as_file(self._bytes(index), self.name(index)) as path:
+            return read_clip(replace(info, path=path), start, num_frames, stride, self.resolution)
+
+    def _info(self, index: int) -> VideoInfo:
+        place = self.places[index]
+        if place not in self._infos:
+            with _as_file(self._bytes(index), self.name(index)) as path:
+                self._infos[place] = probe(path)
+        return self._infos[place]
+
+    def _bytes(self, index: int) -> bytes:
+        place = self.places[index]
+        if self._held is None or self._held[0] != place:
+            sample = self._sample(index)
+            self._held = place, read_range(self.shards[place[0]].file, sample.offset, sample.size)
+        return self._held[1]
+
+    def name(self, index: int) -> str:
+        return f"{self.shards[self.places[index][0]].file.path}: {self._sample(index).member}"
+
+
+def _look(index: ShardIndex, sample: Sample) -> VideoInfo | str:
+    name = f"{index.file.path}: {sample.member}"
+    try:
+        with _as_file(read_range(index.file, sample.offset, sample.size), name) as path:
+            return probe(path)
+    except BadVideoError as error:
+        return str(error)
+
+
+@contextmanager
+def _as_file(data: bytes, name: str) -> Iterator[str]:
+    """A path under which the decoder finds the bytes: in memory where the system has such files, else temporary.
+
+    Messages about the path get the sample's name instead.
+    """
+    with ExitStack() as stack:
+        handle = _memory_file()
+        if handle is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            path = os.path.join(folder, "video")
+            handle = os.open(path, os.O_CREAT | os.O_RDWR)
+        else:
+            path = f"/proc/self/fd/{handle}"
+        stack.callback(os.close, handle)
+        with os.fdopen(os.dup(handle), "wb") as file:
+            file.write(data)
+        try:
+            yield path
+        except ValueError as error:
+            raise type(error)(str(error).replace(path, name)) from error
+
+
+def _memory_file() -> int | None:
+    """An anonymous file in memory that has a path (Linux), else None."""
+    try:
+        handle = os.memfd_create("video")
+    except (AttributeError, OSError):
+        return None
+    if os.path.isfile(f"/proc/self/fd/{handle}"):
+        return handle
+    os.close(handle)
+    return None
+
+
+def split_shards(
+    shards: Sequence[ShardIndex], split: str, val_fraction: float = 0.1
+) -> list[tuple[int, int]]:
+    """``(shard, sample)`` of every sample of a split; :class:`ShardSource` tells the rule."""
+    words = {name: its_split for its_split, names in SPLIT_FOLDERS.items() for name in names}
+    named = [_split_word(shard.file.path, words) for shard in shards]
+    if None in named or "train" not in named:
+        named = ["train"] * len(shards)
+    splits: dict[str, list[tuple[int, int]]] = {}
+    for number, (shard, its_split) in enumerate(zip(shards, named, strict=True)):
+        splits.setdefault(str(its_split), []).extend((number, at) for at in range(len(shard.samples)))
+    if "val" not in splits:
+        held_out = _hold_out(splits["train"], shards, val_fraction)
+        if held_out:
+            splits["val"] = [place for place in splits["train"] if place in held_out]
+            splits["train"] = [place for place in splits["train"] if place not in held_out]
+        else:
+            splits["val"] = splits.get("test", splits["train"])
+    splits.setdefault("test", splits["val"])
+    return splits[split]
+
+
+def _split_word(path: str, words: dict[str, str]) -> str | None:
+    """The split that the folder of a shard is named for, or else a word of its own name."""
+    folder, _, base = path.replace(os.sep, "/").rpartition("/")
+    parent = folder.rpartition("/")[2]
+    found = {words[word] for word in re.split(r"[^A-Za-z]+", base) if word in words}
+    return words.get(parent) or (found.pop() if len(found) == 1 else None)
+
+
+def _hold_out(
+    places: list[tuple[int, int]], shards: Sequence[ShardIndex], fraction: float
+) -> set[tuple[int, int]]:
+    if fraction == 0 or len(places) < 2:
+        return set()
+    draws = {place: uniform("split", shards[place[0]].samples[place[1]].key) for place in places}
+    ranked = sorted(places, key=lambda place: (draws[place], place))
+    chosen = [place for place in ranked if draws[place] < fraction][: len(ranked) - 1]
+    return set(chosen or ranked[:1])
+
+
+def _choose(places: list[tuple[int, int]], limit: int | None) -> list[tuple[int, int]]:
+    if limit is None or limit >= len(places):
+        return places
+    return sorted(sorted(places, key=lambda place: uniform("limit", *place))[:limit])
+
+
+def number_classes(shards: Sequence[ShardIndex]) -> tuple[list[str] | None, dict[int, int]]:
+    """Names of the classes, and the number of each sample's class by the sample's ``id``; (None, {}) without classes.
+
+    Numbers in ``cls`` are kept; the json's labels name them. Classes that are only named are numbered by their
+    sorted names.
+
+    Raises:
+        ValueError: if some samples have a class and others have none, or one number has two names.
+    """
+    samples = [sample for shard in shards for sample in shard.samples]
+    if all(sample.cls is None and sample.label is None for sample in samples):
+        return None, {}
+    names: dict[int, str] = {}
+    for sample in samples:
+        if sample.cls is None and sample.label is None:
+            raise ValueError(f"sample {sample.key} has no class (cls, or label in its json), others have one")
+        if isinstance(sample.cls, int):
+            if sample.cls < 0:
+                raise ValueError(f"sample {sample.key} has the class {sample.cls}; classes count from 0")
+            name = sample.label if sample.label is not None else names.get(sample.cls, str(sample.cls))
+            if names.setdefault(sample.cls, name) != name and names[sample.cls] != str(sample.cls):
+                raise ValueError(f"class {sample.cls} is named {names[sample.cls]!r} and {name!r}")
+            names[sample.cls] = name
+    if names:
+        class_names = [names.get(number, str(number)) for number in range(max(names) + 1)]
+    else:
+        class_names = sorted({str(s.label if s.cls is None else s.cls) for s in samples})
+    numbers = {name: number for number, name in enumerate(class_names)}
+    ids = {}
+    for sample in samples:
+        name = str(sample.label if sample.cls is None else sample.cls)
+        if not isinstance(sample.cls, int) and name not in numbers:
+            raise ValueError(f"sample {sample.key} has the class {name!r}, others have numbers")
+        ids[id(sample)] = sample.cls if isinstance(sample.cls, int) else numbers[name]
+    return class_names, ids
+
+
+def _fingerprint(shards: Sequence[ShardIndex]) -> str:
+    """Hash over base name, size and sample list of the shards, in their order; the folder may move."""
+    digest = hashlib.blake2b(digest_size=16)
+    for shard in shards:
+        name = shard.file.path.replace(os.sep, "/").rpartition("/")[2]
+        digest.update(f"{name}\0{shard.file.size}\n".encode(errors="surrogateescape"))
+        for sample in shard.samples:
+            digest.update(
+                f"{sample.member}\0{sample.offset}\0{sample.size}\n".encode(errors="surrogateescape")
+            )
+    return digest.hexdigest()
