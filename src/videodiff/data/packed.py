@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from videodiff.data.clips import ClipSource
-from videodiff.data.pixels import resize_crop
 from videodiff.data.prepared import read_manifest, read_prepared, sha256_of
+from videodiff.data.resize import resize
 from videodiff.seeding import uniform
 
 CHECKED_BYTES = 64 * 2**20  # of the videos hashed when a packed file is opened
@@ -31,6 +31,7 @@ class PackedSource(ClipSource):
         needed: frames that a clip spans; shorter videos are skipped.
         resolution: side of the frames that are read; at most the prepared one, from which it is resized.
         limit: take this many videos, drawn by a hash of their names.
+        rule: how frames are to be resized (:mod:`videodiff.data.resize`); it must be the one that they were.
 
     Attributes:
         skipped: ``(path, reason)`` of every video left out because it is too short.
@@ -43,16 +44,28 @@ class PackedSource(ClipSource):
             `resolution`, or no video is long enough.
     """
 
-    def __init__(self, root: str, split: str, needed: int, resolution: int, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        split: str,
+        needed: int,
+        resolution: int,
+        limit: int | None = None,
+        rule: str = "antialias",
+    ) -> None:
         prepared = read_prepared(root)
         if prepared.form != "packed":
             raise ValueError(f"{prepared.root} holds {prepared.form}, not packed frames")
+        if rule != prepared.resize:
+            raise ValueError(
+                f"{prepared.root} was resized by {prepared.resize!r}, {rule!r} asked; prepare it again with --resize {rule}"
+            )
         if resolution > prepared.size:
             raise ValueError(
                 f"{prepared.root} holds frames of {prepared.size} pixels, resolution {resolution} asked; prepare "
                 f"it again with --size {resolution}"
             )
-        self.root, self.size, self.resolution = prepared.root, prepared.size, resolution
+        self.root, self.size, self.resolution, self.rule = prepared.root, prepared.size, resolution, rule
         self.fingerprint = prepared.manifest_sha256
         self.class_names = prepared.class_names
         self.skipped: list[tuple[str, str]] = []
@@ -111,7 +124,7 @@ class PackedSource(ClipSource):
         frames = self._maps[out["file"]][begin : begin + (last - start + 1) * bytes_per_frame]
         frames = frames.reshape(-1, self.size, self.size, 3)[::stride]
         clip = torch.from_numpy(np.array(frames))
-        return clip if self.resolution == self.size else resize_crop(clip, self.resolution)
+        return clip if self.resolution == self.size else resize(clip, self.resolution, self.rule)
 
     def name(self, index: int) -> str:
         return f"{self.root}: {self.lines[index]['path']}"

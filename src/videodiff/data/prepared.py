@@ -31,6 +31,7 @@ class Prepared:
         frames: the fewest frames that a kept video has.
         fps: frame rate that videos were brought to, or None if they kept theirs.
         class_names: names of the classes in label order, or None.
+        resize: name of the resize rule.
         files: size in bytes of every data file by its relative path (packed and shards).
         manifest_sha256: hash of the manifest; it names the content of the folder.
     """
@@ -41,6 +42,7 @@ class Prepared:
     frames: int
     fps: float | None
     class_names: list[str] | None
+    resize: str
     files: dict[str, int]
     manifest_sha256: str
 

@@ -29,6 +29,7 @@ FORMAT = 1
 MAX_TEXT = 64 * 1024  # bytes of a cls, json or txt member; longer ones are no labels
 BUFFER = 16 * 1024  # bytes of one look at the headers: a video's header, and the text members behind it
 LABEL_KEYS = ("label", "class", "class_name")
+PREPARED_KEY = "videodiff_prepared"  # in the json of shards that videodiff prepare wrote
 CAPTION_KEYS = ("caption", "text", "txt")
 
 
@@ -250,17 +251,17 @@ def _take_json(sample: Sample, text: str) -> None:
         sample.label = label
     elif label is not None and sample.cls is None:
         sample.cls = int(label)
+    if values.get(PREPARED_KEY) and isinstance(values.get("frames"), int):
+        sample.frames = values[
+            "frames"
+        ]  # counted when it was encoded; of other shards the frames are counted here
     caption = next((values[k] for k in CAPTION_KEYS if isinstance(values.get(k), str)), None)
     sample.caption = sample.caption or caption
 
 
 def cache_folder() -> Path:
-    """Where indices are kept: ``$VIDEODIFF_CACHE``, ``$XDG_CACHE_HOME/videodiff`` or ``~/.cache/videodiff``."""
-    own = os.environ.get("VIDEODIFF_CACHE")
-    base = (
-        Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "videodiff"
-    )
-    return base / "shards"
+    """Where indices are kept: ``$XDG_CACHE_HOME/videodiff/shards``, or ``~/.cache/videodiff/shards``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "videodiff" / "shards"
 
 
 def _cache_file(path: str) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,10 @@ from functools import partial
 
 from torch import Tensor
 
-from videodiff.data.clips import SPLIT_FOLDERS, ClipSource
+from videodiff.data.clips import ClipSource
 from videodiff.data.ranges import is_url, read_range
 from videodiff.data.shard_index import Sample, ShardIndex, find_shards, index_shards, to_cache
+from videodiff.data.shard_splits import number_classes, split_shards
 from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_clip
 from videodiff.seeding import uniform
 
@@ -42,6 +42,7 @@ class ShardSource(ClipSource):
         val_fraction: share of the samples to validate with, if the shards are not split.
         limit: take this many samples, drawn by a hash of their keys.
         classes: whether to use ``cls`` and the json's ``label``.
+        rule: how frames are resized (:mod:`videodiff.data.resize`).
 
     Attributes:
         skipped: ``(path, reason)`` of every sample left out, and of every shard that is cut short or damaged.
@@ -62,8 +63,9 @@ class ShardSource(ClipSource):
         val_fraction: float = 0.1,
         limit: int | None = None,
         classes: bool = True,
+        rule: str = "antialias",
     ) -> None:
-        self.resolution, self.needed = resolution, needed
+        self.resolution, self.needed, self.rule = resolution, needed, rule
         self.shards = index_shards(find_shards(paths))
         self.skipped: list[tuple[str, str]] = []
         self.num_unreadable = 0
@@ -155,7 +157,8 @@ class ShardSource(ClipSource):
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         info = self._info(index)
         with _as_file(self._bytes(index), self.name(index)) as path:
-            return read_clip(replace(info, path=path), start, num_frames, stride, self.resolution)
+            moved = replace(info, path=path)
+            return read_clip(moved, start, num_frames, stride, self.resolution, self.rule)
 
     def _info(self, index: int) -> VideoInfo:
         place = self.places[index]
@@ -219,90 +222,6 @@ def _memory_file() -> int | None:
     return None
 
 
-def split_shards(
-    shards: Sequence[ShardIndex], split: str, val_fraction: float = 0.1
-) -> list[tuple[int, int]]:
-    """``(shard, sample)`` of every sample of a split; :class:`ShardSource` tells the rule."""
-    words = {name: its_split for its_split, names in SPLIT_FOLDERS.items() for name in names}
-    named = [_split_word(shard.file.path, words) for shard in shards]
-    if None in named or "train" not in named:
-        named = ["train"] * len(shards)
-    splits: dict[str, list[tuple[int, int]]] = {}
-    for number, (shard, its_split) in enumerate(zip(shards, named, strict=True)):
-        splits.setdefault(str(its_split), []).extend((number, at) for at in range(len(shard.samples)))
-    if "val" not in splits:
-        held_out = _hold_out(splits["train"], shards, val_fraction)
-        if held_out:
-            splits["val"] = [place for place in splits["train"] if place in held_out]
-            splits["train"] = [place for place in splits["train"] if place not in held_out]
-        else:
-            splits["val"] = splits.get("test", splits["train"])
-    splits.setdefault("test", splits["val"])
-    return splits[split]
-
-
-def _split_word(path: str, words: dict[str, str]) -> str | None:
-    """The split that the folder of a shard is named for, or else a word of its own name."""
-    folder, _, base = path.replace(os.sep, "/").rpartition("/")
-    parent = folder.rpartition("/")[2]
-    found = {words[word] for word in re.split(r"[^A-Za-z]+", base) if word in words}
-    return words.get(parent) or (found.pop() if len(found) == 1 else None)
-
-
-def _hold_out(
-    places: list[tuple[int, int]], shards: Sequence[ShardIndex], fraction: float
-) -> set[tuple[int, int]]:
-    if fraction == 0 or len(places) < 2:
-        return set()
-    draws = {place: uniform("split", shards[place[0]].samples[place[1]].key) for place in places}
-    ranked = sorted(places, key=lambda place: (draws[place], place))
-    chosen = [place for place in ranked if draws[place] < fraction][: len(ranked) - 1]
-    return set(chosen or ranked[:1])
-
-
-def _choose(places: list[tuple[int, int]], limit: int | None) -> list[tuple[int, int]]:
-    if limit is None or limit >= len(places):
-        return places
-    return sorted(sorted(places, key=lambda place: uniform("limit", *place))[:limit])
-
-
-def number_classes(shards: Sequence[ShardIndex]) -> tuple[list[str] | None, dict[int, int]]:
-    """Names of the classes, and the number of each sample's class by the sample's ``id``; (None, {}) without classes.
-
-    Numbers in ``cls`` are kept; the json's labels name them. Classes that are only named are numbered by their
-    sorted names.
-
-    Raises:
-        ValueError: if some samples have a class and others have none, or one number has two names.
-    """
-    samples = [sample for shard in shards for sample in shard.samples]
-    if all(sample.cls is None and sample.label is None for sample in samples):
-        return None, {}
-    names: dict[int, str] = {}
-    for sample in samples:
-        if sample.cls is None and sample.label is None:
-            raise ValueError(f"sample {sample.key} has no class (cls, or label in its json), others have one")
-        if isinstance(sample.cls, int):
-            if sample.cls < 0:
-                raise ValueError(f"sample {sample.key} has the class {sample.cls}; classes count from 0")
-            name = sample.label if sample.label is not None else names.get(sample.cls, str(sample.cls))
-            if names.setdefault(sample.cls, name) != name and names[sample.cls] != str(sample.cls):
-                raise ValueError(f"class {sample.cls} is named {names[sample.cls]!r} and {name!r}")
-            names[sample.cls] = name
-    if names:
-        class_names = [names.get(number, str(number)) for number in range(max(names) + 1)]
-    else:
-        class_names = sorted({str(s.label if s.cls is None else s.cls) for s in samples})
-    numbers = {name: number for number, name in enumerate(class_names)}
-    ids = {}
-    for sample in samples:
-        name = str(sample.label if sample.cls is None else sample.cls)
-        if not isinstance(sample.cls, int) and name not in numbers:
-            raise ValueError(f"sample {sample.key} has the class {name!r}, others have numbers")
-        ids[id(sample)] = sample.cls if isinstance(sample.cls, int) else numbers[name]
-    return class_names, ids
-
-
 def _fingerprint(shards: Sequence[ShardIndex]) -> str:
     """Hash over base name, size and sample list of the shards, in their order; the folder may move."""
     digest = hashlib.blake2b(digest_size=16)
@@ -314,3 +233,9 @@ def _fingerprint(shards: Sequence[ShardIndex]) -> str:
                 f"{sample.member}\0{sample.offset}\0{sample.size}\n".encode(errors="surrogateescape")
             )
     return digest.hexdigest()
+
+
+def _choose(places: list[tuple[int, int]], limit: int | None) -> list[tuple[int, int]]:
+    if limit is None or limit >= len(places):
+        return places
+    return sorted(sorted(places, key=lambda place: uniform("limit", *place))[:limit])
