@@ -1,43 +1,27 @@
-"""What every diffusion model shares: the training step, the optimiser, and sampling of short and long videos.
+"""What every diffusion model shares: the training step and the optimiser; sampling is in ``sampling.py``.
 
-A family overrides three methods and nothing else:
-
-- ``prepare``: batch -> (latent, condition), for training;
-- ``condition_on``: what to do with frames that are already there, for sampling;
-- ``units``: how many latent units a call writes and a video of T frames has.
+A family overrides ``prepare`` (batch -> latent and condition, for training) and, for sampling, ``condition_on`` and the
+few numbers beside it (:class:`videodiff.models.sampling.SamplingModule`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from videodiff.diffusion import (
-    ClassifierFreeGuidance,
-    Condition,
-    Denoiser,
-    NetworkDenoiser,
-    NoiseSchedule,
-    Prediction,
-    Sampler,
-    Threshold,
-    Weighting,
-    diffusion_loss,
-)
-from videodiff.diffusion.windows import Window, cover
-from videodiff.models.given import Given
+from videodiff.diffusion import Condition, NoiseSchedule, Prediction, Sampler, Weighting, diffusion_loss
+from videodiff.models.sampling import SamplingModule
 from videodiff.networks import Autoencoder, PixelSpace
-from videodiff.seeding import generator, key_to_seed, normals, uniforms
+from videodiff.seeding import key_to_seed, normals, uniforms
 
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
 
 
-class DiffusionModule(pl.LightningModule):
+class DiffusionModule(SamplingModule):
     """A denoising network, its noise schedule and its sampler, trained and sampled as one.
 
     Args:
@@ -84,38 +68,11 @@ class DiffusionModule(pl.LightningModule):
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.seed, self.compile_net = seed, compile
 
-    # --- what a family says of itself -------------------------------------------------------------------------
-
-    @property
-    def video_shape(self) -> tuple[int, int, int, int]:
-        """Shape ``(3, T, H, W)`` of the clip that one call of the network draws."""
-        raise TypeError(f"{type(self).__name__} must define video_shape")
+    # --- training ---------------------------------------------------------------------------------------------
 
     def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Condition]:
         """A batch -> latent ``[B, C, *S]`` to be learnt, and what it is conditioned on (before any drop)."""
         raise TypeError(f"{type(self).__name__} must define prepare")
-
-    def condition_on(
-        self, denoiser: Denoiser, cond: Condition, known: Tensor, mask: Tensor, low: Tensor | None, noise: Any
-    ) -> tuple[Denoiser, Condition]:
-        """Make the denoiser respect units that are already there.
-
-        Args:
-            denoiser: estimates x without knowing them.
-            cond: class or vector of each video.
-            known: ``[B, C, U, ...]``, the window's latent units; rows outside ``mask`` are meaningless.
-            mask: ``[U]`` bool, True where a unit is known; it may be all False.
-            low: the window's part of a low-resolution video ``[B, 3, T, h, w]``, or None.
-            noise: the generators of the window, one per video.
-        """
-        raise TypeError(f"{type(self).__name__} must define condition_on")
-
-    @property
-    def overlap(self) -> int:
-        """Units of one window that the next one sees when a video is longer than a clip."""
-        raise TypeError(f"{type(self).__name__} must define overlap")
-
-    # --- training ---------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
         self.check_data(getattr(self.trainer, "datamodule", None))
@@ -212,126 +169,3 @@ class DiffusionModule(pl.LightningModule):
             nn.utils.clip_grad_value_(parameters, gradient_clip_val)
         else:
             nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-
-    # --- sampling ---------------------------------------------------------------------------------------------
-
-    def denoiser(self, guidance_scale: float | None = None) -> Denoiser:
-        """The network as a denoiser, with classifier-free guidance if the scale is not 1."""
-        denoiser: Denoiser = NetworkDenoiser(self.net, self.schedule, self.prediction)
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        return denoiser if scale == 1 else ClassifierFreeGuidance(denoiser, scale)
-
-    def latent_units(self, num_frames: int) -> int:
-        """How many latent units (axis 2 of a latent) a video of ``num_frames`` frames has; one per frame here."""
-        return num_frames
-
-    @torch.no_grad()
-    def generate(
-        self,
-        num_videos: int,
-        num_frames: int | None = None,
-        seed: int = 0,
-        *,
-        indices: Sequence[int] | None = None,
-        label: Tensor | None = None,
-        given: Given | None = None,
-        sampler: Sampler | None = None,
-        guidance_scale: float | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Tensor:
-        """Draw videos ``[num_videos, 3, num_frames, H, W]`` in [-1, 1], as fp32 on the module's device.
-
-        A video depends on the seed, its index and its own condition, not on the videos beside it.
-
-        Args:
-            num_videos: how many, in one batch.
-            num_frames: length; longer than a clip means several windows. None is one clip.
-            seed: of all noise.
-            indices: index of each video, for work that is split over batches or processes; 0, 1, ... if None.
-            label: class of each video ``[num_videos]`` int64 (-1: none), or None.
-            given: known frames or a low-resolution video.
-            sampler: in place of the model's own.
-            guidance_scale: in place of the model's own.
-            progress: called as ``progress(done, total)`` after each sampler step.
-
-        Raises:
-            ValueError: if a count is below 1 or a known frame lies outside the video.
-        """
-        given = given or Given()
-        indices = range(num_videos) if indices is None else indices
-        num_frames = self.video_shape[1] if num_frames is None else num_frames
-        if num_videos < 1 or num_frames < 1:
-            raise ValueError(
-                f"num_videos and num_frames must be at least 1, got {num_videos} and {num_frames}"
-            )
-        if len(indices) != num_videos:
-            raise ValueError(f"{len(indices)} indices were given for {num_videos} videos")
-        if given.positions and given.positions[-1] >= num_frames:
-            raise ValueError(f"known frame {given.positions[-1]} lies outside a video of {num_frames} frames")
-        self.check_label(label)
-        sampler = sampler or self.sampler
-        clip = self.latent_units(self.video_shape[1])
-        total = max(self.latent_units(num_frames), clip)  # a shorter video is the start of a clip
-        latent = torch.zeros(num_videos, *self.latent_shape(total), device=self.device)
-        if given.frames is not None:
-            latent[:, :, list(given.positions)] = self.autoencoder.encode(
-                given.frames.to(self.device)
-            ).float()
-        windows = cover(total, clip, self.overlap, known=given.positions)
-        cond = Condition(label=None if label is None else label.to(self.device))
-        for k, window in enumerate(windows):
-
-            def report(done: int, steps: int, k: int = k) -> None:
-                progress(k * steps + done, len(windows) * steps)
-
-            noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
-            self.sample_window(
-                latent, window, cond, given, noise, sampler, guidance_scale, report if progress else None
-            )
-        return self.autoencoder.decode(latent)[:, :, :num_frames].clamp(-1, 1).float()
-
-    def check_label(self, label: Tensor | None) -> None:
-        """Refuse classes that the network was not built for."""
-        classes = getattr(self.net, "num_classes", None)
-        if label is None:
-            return
-        if classes is None:
-            raise ValueError("this model has no classes; leave the class out")
-        if int(label.max()) >= classes or int(label.min()) < -1:
-            raise ValueError(
-                f"this model has {classes} classes (0 to {classes - 1}), got {label.tolist()[0]}"
-            )
-
-    def latent_shape(self, num_units: int) -> tuple[int, ...]:
-        """Shape ``(C, U, ...)`` of a latent of ``num_units`` units."""
-        channels, _, *space = self.autoencoder.latent_shape(self.video_shape)
-        return (channels, num_units, *space)
-
-    def sample_window(
-        self,
-        latent: Tensor,
-        window: Window,
-        cond: Condition,
-        given: Given,
-        noise: list[torch.Generator],
-        sampler: Sampler,
-        guidance_scale: float | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        """Draw one window of ``latent`` ``[B, C, U, ...]`` in place; units in its context are left as they are."""
-        units = sorted((*window.context, *window.new))
-        mask = torch.tensor([u in set(window.context) for u in units], device=self.device)
-        z = torch.stack(
-            [torch.randn(latent[0, :, units].shape, generator=g, device=self.device) for g in noise]
-        )
-        low = given.low_resolution
-        if low is not None:
-            low = low[:, :, [min(u, low.shape[2] - 1) for u in units]].to(self.device)
-        denoiser, cond = self.condition_on(
-            self.denoiser(guidance_scale), cond, latent[:, :, units], mask, low, noise
-        )
-        if self.threshold != "none":
-            denoiser = Threshold(denoiser, self.threshold)
-        x = sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress)
-        place = {u: i for i, u in enumerate(units)}
-        latent[:, :, list(window.new)] = x[:, :, [place[u] for u in window.new]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
@@ -17,6 +18,13 @@ class Autoencoder(nn.Module, ABC):
     @abstractmethod
     def decode(self, latent: Tensor) -> Tensor:
         """``[B, C, *S]`` -> ``[B, 3, T, H, W]``, about [-1, 1]; whoever shows it clips it."""
+
+    def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
+        """The video of a latent of any length, in pieces ``[B, 3, t, H, W]`` from the first frame to the last.
+
+        Memory grows with the longest piece only. All in one piece here; a first stage over time overrides it.
+        """
+        yield self.decode(latent)
 
     @abstractmethod
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
