@@ -1,0 +1,165 @@
+"""What all metrics over clips share: float64 rows with a number per clip, gathered over processes in the clips' order.
+
+States live on the CPU in float64 (MPS has none) and follow neither ``.to(device)`` nor ``.half()`` nor a precision
+plugin. Every clip has an index; rows are ordered by it and repeats of an index are dropped, so that a result depends
+neither on batches nor on the number of processes nor on the copies with which a sampler fills the last batch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+
+def gather_over_backend(tensor: Tensor, group: Any = None) -> list[Tensor]:
+    """All processes' tensors, on the CPU; NCCL moves only what is on the GPU, so it goes there and back."""
+    on_gpu = str(dist.get_backend(group)) == "nccl"
+    sent = tensor.to("cuda") if on_gpu else tensor
+    return [part.cpu() for part in gather_all_tensors(sent, group)]
+
+
+class ClipMetric(Metric):
+    """A torchmetrics metric with rows of float64 numbers, one row per clip (or frame).
+
+    ``update`` is the way to feed it; ``forward`` updates too and returns nothing, because a distance between
+    distributions has no value for one batch.
+
+    Args:
+        num_clips: how many clips the protocol asks for; fewer make ``compute`` warn.
+        kwargs: of ``torchmetrics.Metric``.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    def __init__(self, num_clips: int | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("dist_sync_fn", gather_over_backend)
+        super().__init__(**kwargs)
+        self.num_clips = num_clips
+        self._clip_shape: tuple[int, ...] | None = None
+        self._widths: dict[str, int] = {}
+        self._numbered: dict[str, bool] = {}
+
+    def _add_rows(self, side: str, width: int) -> None:
+        """Make the states of one side: rows ``[n, width]`` and the index of each."""
+        self._widths[side] = width
+        self.add_state(f"{side}_rows", [], dist_reduce_fx="cat")
+        self.add_state(f"{side}_index", [], dist_reduce_fx="cat")
+
+    def _append(self, side: str, rows: Tensor, index: Tensor | None = None, keep: bool = True) -> None:
+        """Add rows ``[B, width]``; the i-th clip of process r of W is number ``i W + r`` if `index` is not given."""
+        held: list[Tensor] = getattr(self, f"{side}_index")
+        if self._numbered.setdefault(side, index is not None) != (index is not None):
+            raise ValueError("index: give the clips' numbers in every update of a side, or in none")
+        if index is None:
+            together = dist.is_available() and dist.is_initialized()
+            rank, world = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+            seen = sum(map(len, held))
+            index = torch.arange(seen, seen + len(rows)) * world + rank
+        index = torch.as_tensor(index).detach().cpu().long().flatten()
+        if len(index) != len(rows):
+            raise ValueError(f"index must hold one number per clip, got {len(index)} for {len(rows)}")
+        setattr(self, f"{side}_index", [*held, index])
+        if keep:
+            setattr(self, f"{side}_rows", [*getattr(self, f"{side}_rows"), rows.detach().cpu().double()])
+
+    def _gathered(self, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows ``[n, width]`` and indices ``[n]`` of a side, ordered by index, each index once.
+
+        Where rows were dropped, they come back as ``[0, width]`` beside all (ordered) indices.
+        """
+        rows, index = (_joined(getattr(self, f"{side}_{what}")) for what in ("rows", "index"))
+        numbers, first = np.unique(index.numpy(), return_index=True)
+        if rows is None or len(rows) != len(index):
+            if len(numbers) != len(index):
+                raise ValueError(
+                    f"{len(index) - len(numbers)} {side} clips came twice and their features were not kept: "
+                    "raise keep_features, or use a sampler without padding"
+                )
+            return np.zeros((0, self._widths[side])), numbers
+        return rows.numpy()[first], numbers
+
+    def _check_clips(self, clips: Tensor, what: str, same_size: bool = False) -> Tensor:
+        """uint8 ``[B, T, H, W, 3]`` with the T of earlier clips.
+
+        Raises:
+            TypeError: if the clips are not uint8.
+            ValueError: if the shape or the number of frames is another.
+        """
+        clips = torch.as_tensor(clips)
+        if clips.dtype != torch.uint8:
+            raise TypeError(
+                f"{what} clips must be uint8 [B, T, H, W, 3], got {str(clips.dtype).removeprefix('torch.')} "
+                f"{list(clips.shape)} (videodiff.data.pixels.to_uint8 converts videos in [-1, 1]; then channels last)"
+            )
+        if clips.ndim != 5 or clips.shape[-1] != 3 or 0 in clips.shape[1:]:
+            raise ValueError(f"{what} clips must have the shape [B, T, H, W, 3], got {list(clips.shape)}")
+        shape = tuple(clips.shape[1:4])
+        earlier = self._clip_shape = self._clip_shape or shape
+        if shape[0] != earlier[0]:
+            raise ValueError(
+                f"{what} clips have {shape[0]} frames, earlier clips {earlier[0]}: cut them to one length"
+            )
+        if shape != earlier and same_size:
+            raise ValueError(
+                f"{what} clips are {shape[1]}x{shape[2]}, earlier clips {earlier[1]}x{earlier[2]}"
+            )
+        if shape != earlier:
+            warnings.warn(
+                f"{what} clips are {shape[1]}x{shape[2]}, earlier clips {earlier[1]}x{earlier[2]}: the network's "
+                "resize makes them equal, but sharpness differs and is measured too",
+                stacklevel=4,
+            )
+        return clips
+
+    def _features(self, clips: Tensor) -> Tensor:
+        """Features of checked clips; a network that is made at its first use draws no number from the run's stream."""
+        with torch.random.fork_rng(devices=[]):
+            return self.features(clips)
+
+    def _check_count(self, side: str, count: int) -> None:
+        if self.num_clips is not None and count < self.num_clips:
+            warnings.warn(
+                f"{count} {side} clips where {self.num_clips} were asked for: no value to compare with others",
+                stacklevel=4,
+            )
+
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """Same as ``update``."""
+        self.update(*args, **kwargs)
+
+    def reset(self) -> None:
+        super().reset()
+        self._clip_shape = None
+        self._numbered = {}
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather over processes; one that has seen no clips takes part with an empty table of the right width."""
+        for side, width in self._widths.items():
+            for what, nothing in (
+                ("rows", torch.zeros(0, width, dtype=torch.float64)),
+                ("index", torch.zeros(0).long()),
+            ):
+                held = getattr(self, f"{side}_{what}")
+                if isinstance(held, list):
+                    setattr(self, f"{side}_{what}", [torch.cat([nothing, *held])])
+        super().sync(*args, **kwargs)
+
+    def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> ClipMetric:
+        """Nothing moves and nothing is cast: the states are float64 on the CPU, whatever the module around does."""
+        return self
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    """A gathered or local state as one tensor."""
+    if isinstance(state, Tensor):
+        return state
+    return torch.cat(state) if state else torch.zeros(0)

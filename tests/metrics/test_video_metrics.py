@@ -1,0 +1,304 @@
+"""The torchmetrics classes over features: batches, indices, precision, bad input."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tiny_features import TinyFeatures, clips
+from videodiff.metrics import (
+    ContentDebiasedFVD,
+    FrechetFrameDistance,
+    FrechetVideoDistance,
+    KernelVideoDistance,
+    ReconstructionFVD,
+    VideoInceptionScore,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    softmax,
+)
+
+REAL, FAKE = clips(37, seed=1), clips(29, seed=2, low=60)
+
+
+def fed(metric, batch, real=REAL, fake=FAKE):
+    for part in real.split(batch):
+        metric.update(part, real=True)
+    for part in fake.split(batch):
+        metric.update(part, real=False)
+    return metric
+
+
+def of_features(**options):
+    return {
+        "fvd": lambda: FrechetVideoDistance(TinyFeatures(), **options),
+        "sums": lambda: FrechetVideoDistance(TinyFeatures(), keep_features=0, **options),
+        "kvd": lambda: KernelVideoDistance(TinyFeatures(), **options),
+        "cd_fvd": lambda: ContentDebiasedFVD(TinyFeatures(), **options),
+        "frames": lambda: FrechetFrameDistance(TinyFeatures(min_frames=1), **options),
+        "first": lambda: FrechetFrameDistance(TinyFeatures(min_frames=1), frames="first", **options),
+    }
+
+
+@pytest.mark.parametrize("kind", of_features())
+def test_a_distance_does_not_depend_on_the_batches(kind):
+    values = [fed(of_features()[kind](), batch).compute().item() for batch in (1, 3, 16, 100)]
+    assert values[0] > 0
+    assert values == pytest.approx([values[0]] * 4, rel=1e-9)
+
+
+def test_the_classes_give_what_the_functions_give():
+    net = TinyFeatures()
+    real, fake = net(REAL), net(FAKE)
+    for ddof in (0, 1):
+        metric = fed(FrechetVideoDistance(net, ddof=ddof), 5)
+        assert metric.compute().item() == pytest.approx(frechet_distance(real, fake, ddof), rel=1e-12)
+        assert metric.compute().dtype == torch.float64
+    assert fed(KernelVideoDistance(net), 5).compute().item() == pytest.approx(
+        kernel_distance(real, fake), rel=1e-9
+    )
+    score = VideoInceptionScore(net, splits=3, shuffle_seed=42)
+    for part in FAKE.split(4):
+        score.update(part)
+    mean, deviation = inception_score(softmax(fake), 3, shuffle_seed=42)
+    assert score.compute().item() == pytest.approx(mean, rel=1e-12)
+    assert score.deviation == pytest.approx(deviation, rel=1e-12)
+
+
+def test_frame_distances_see_every_frame_or_the_first():
+    net = TinyFeatures(min_frames=1)
+    real, fake = net(REAL.flatten(0, 1)[:, None]), net(FAKE.flatten(0, 1)[:, None])
+    assert fed(of_features()["frames"](), 7).compute().item() == pytest.approx(
+        frechet_distance(real, fake), rel=1e-9
+    )
+    first = frechet_distance(net(REAL[:, :1]), net(FAKE[:, :1]))
+    assert fed(of_features()["first"](), 7).compute().item() == pytest.approx(first, rel=1e-9)
+
+
+def test_reconstruction_fvd_is_the_distance_of_both_sides():
+    metric = ReconstructionFVD(TinyFeatures())
+    for x, y in zip(REAL.split(5), (255 - REAL).split(5), strict=True):
+        metric.update(x, y)
+    assert metric.compute().item() == pytest.approx(
+        frechet_distance(TinyFeatures()(REAL), TinyFeatures()(255 - REAL)), rel=1e-9
+    )
+    with pytest.raises(ValueError, match="must have one shape"):
+        metric.update(REAL[:3], REAL[:2])
+
+
+def test_names_tell_the_network_and_the_splits():
+    i3d, c3d, tiny = (TinyFeatures(name=name) for name in ("i3d_kinetics400", "c3d_ucf101", "tiny"))
+    named = {
+        "fvd": FrechetVideoDistance(i3d),
+        "frechet_tiny": FrechetVideoDistance(tiny),
+        "kvd": KernelVideoDistance(i3d),
+        "r_fvd": ReconstructionFVD(i3d),
+        "cd_fvd_tiny": ContentDebiasedFVD(tiny),
+        "frame_fid_tiny_all": FrechetFrameDistance(tiny),
+        "is_splits10": VideoInceptionScore(c3d, splits=10),
+        "is_k400_splits1": VideoInceptionScore(i3d, splits=1),
+        "is_tiny_splits2": VideoInceptionScore(tiny, splits=2),
+    }
+    assert [metric.name for metric in named.values()] == list(named)
+
+
+@pytest.mark.parametrize("kind", of_features())
+def test_clips_that_come_twice_by_their_index_count_once(kind):
+    metric, order = of_features()[kind](), torch.randperm(37, generator=torch.Generator().manual_seed(0))
+    for part in torch.cat([order, order[:11]]).split(6):
+        metric.update(REAL[part], real=True, index=part)
+    metric.update(FAKE, real=False)
+    if kind == "sums":
+        with pytest.raises(ValueError, match="came twice"):
+            metric.compute()
+    else:
+        assert metric.compute().item() == pytest.approx(
+            fed(of_features()[kind](), 50).compute().item(), rel=1e-9
+        )
+
+
+def test_the_inception_score_takes_clips_in_the_order_of_their_index():
+    order = torch.randperm(29, generator=torch.Generator().manual_seed(0))
+    score = VideoInceptionScore(TinyFeatures(), splits=4)
+    for part in order.split(3):
+        score.update(FAKE[part], index=part)
+    assert score.compute().item() == pytest.approx(
+        inception_score(softmax(TinyFeatures()(FAKE)), 4)[0], rel=1e-12
+    )
+    with pytest.raises(ValueError, match="in every update"):
+        score.update(FAKE[:2])
+
+
+class Module(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(2, 2)
+        self.fvd = FrechetVideoDistance(TinyFeatures())
+        self.score = VideoInceptionScore(TinyFeatures(), splits=1)
+
+
+@pytest.mark.parametrize(
+    "cast", [nn.Module.half, nn.Module.bfloat16, nn.Module.float, lambda m: m.to(torch.bfloat16)]
+)
+def test_states_stay_float64_whatever_happens_to_the_module_around(cast):
+    module = Module()
+    expected = fed(FrechetVideoDistance(TinyFeatures()), 8).compute().item()
+    fed(module.fvd, 8)
+    cast(module)
+    fed(module.fvd, 8, REAL[:0], FAKE[:0])
+    assert module.fvd.real_sum.dtype == module.fvd.fake_outer.dtype == torch.float64
+    assert module.fvd.compute().item() == pytest.approx(expected, rel=1e-12)
+    module.fvd.reset()
+    assert fed(module.fvd, 8).compute().item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_network_is_no_part_of_the_module_that_holds_the_metric():
+    module = Module()
+    fed(module.fvd, 8)
+    assert sorted(module.state_dict()) == ["net.bias", "net.weight"]
+    assert len(list(module.parameters())) == 2
+    assert not any(isinstance(part, TinyFeatures) for part in module.modules())
+
+
+def test_copies_go_on_by_themselves():
+    metric = fed(FrechetVideoDistance(TinyFeatures()), 8)
+    before = metric.compute().item()
+    fed(copy.deepcopy(metric), 8, FAKE, REAL)
+    assert metric.compute().item() == before
+
+
+def test_evaluating_leaves_the_global_generators_alone():
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    for make in of_features().values():
+        fed(make(), 16).compute()
+    score = VideoInceptionScore(TinyFeatures(), splits=2, shuffle_seed=42)
+    score.update(FAKE)
+    score.compute()
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+
+
+def test_a_stored_reference_stands_for_the_real_side(tmp_path):
+    metric = fed(FrechetVideoDistance(TinyFeatures()), 8)
+    expected = metric.compute().item()
+    metric.stats(real=True).save(tmp_path / "real.npz")
+    again = FrechetVideoDistance(TinyFeatures())
+    again.use_reference(type(metric.stats(real=True)).load(tmp_path / "real.npz"))
+    for _ in range(2):
+        fed(again, 8, REAL[:0])
+        assert again.compute().item() == pytest.approx(expected, rel=1e-12)
+        again.reset()
+    with pytest.raises(ValueError, match="no real clips can be added"):
+        again.update(REAL, real=True)
+    with pytest.raises(ValueError, match="were added already"):
+        metric.use_reference(again.stats(real=True))
+
+
+def test_features_beyond_the_limit_are_dropped_and_the_value_stays():
+    kept, dropped = (fed(FrechetVideoDistance(TinyFeatures(), keep_features=k), 4) for k in (37, 30))
+    assert kept.stats(real=True).features is not None
+    assert dropped.stats(real=True).features is None
+    assert dropped.stats(real=False).features is not None
+    assert dropped.compute().item() == pytest.approx(kept.compute().item(), rel=1e-9)
+
+
+def test_real_equal_to_fake_is_zero_with_a_warning():
+    with pytest.warns(UserWarning, match="the same features"):
+        assert fed(FrechetVideoDistance(TinyFeatures()), 8, REAL, REAL).compute().item() == pytest.approx(
+            0, abs=1e-9
+        )
+
+
+def test_constant_clips_have_a_distance_and_a_warning():
+    black = torch.zeros(8, 4, 16, 16, 3, dtype=torch.uint8)
+    white = black + 255
+    metric = fed(FrechetVideoDistance(TinyFeatures()), 3, black, white)
+    net = TinyFeatures()
+    gap = (net(black[:1]).double() - net(white[:1]).double()).square().sum().item()
+    with (
+        pytest.warns(UserWarning, match="all 8 real clips have the same features"),
+        pytest.warns(UserWarning, match="all 8 fake clips have the same features"),
+    ):
+        assert metric.compute().item() == pytest.approx(gap, rel=1e-9)
+
+
+def test_fewer_clips_than_asked_for_or_than_numbers_warn():
+    metric = fed(FrechetVideoDistance(TinyFeatures(), num_clips=37), 8)
+    with pytest.warns(UserWarning, match="29 fake clips where 37 were asked for"):
+        metric.compute()
+    metric = fed(FrechetVideoDistance(TinyFeatures(dim=40)), 8)
+    with pytest.warns(UserWarning, match="fewer clips than numbers"):
+        metric.compute()
+    frames = fed(FrechetFrameDistance(TinyFeatures(min_frames=1), num_clips=29), 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frames.compute()
+
+
+@pytest.mark.parametrize("kind", ["fvd", "sums", "kvd", "cd_fvd", "first"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_clips_are_refused_in_one_line(kind, count):
+    metric = of_features()[kind]()
+    fed(metric, 8, REAL, FAKE[:count])
+    with pytest.raises(ValueError, match=f"needs at least 2 fake clips, got {count}$"):
+        metric.compute()
+
+
+def test_a_score_of_too_few_clips_is_refused():
+    score = VideoInceptionScore(TinyFeatures(), splits=10)
+    score.update(FAKE[:9])
+    with pytest.raises(ValueError, match="is_tiny_splits10 needs at least 10 clips, got 9"):
+        score.compute()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (REAL.float() / 127.5 - 1, TypeError, "real clips must be uint8 .*to_uint8"),
+        (REAL[0], ValueError, r"must have the shape \[B, T, H, W, 3\]"),
+        (REAL.movedim(-1, 1), ValueError, r"must have the shape \[B, T, H, W, 3\]"),
+        (REAL[:, :1], ValueError, "have 1 frames, earlier clips 4"),
+    ],
+)
+def test_wrong_clips_are_refused_in_one_line(wrong, error, words):
+    metric = FrechetVideoDistance(TinyFeatures())
+    metric.update(FAKE, real=False)
+    with pytest.raises(error, match=words) as caught:
+        metric.update(wrong, real=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_clips_shorter_than_the_network_needs_are_refused():
+    with pytest.raises(ValueError, match="at least 9 frames, got 4"):
+        FrechetVideoDistance(TinyFeatures(min_frames=9)).update(REAL, real=True)
+
+
+def test_other_sizes_warn_and_give_a_number():
+    metric = fed(FrechetVideoDistance(TinyFeatures()), 8)
+    with pytest.warns(UserWarning, match="fake clips are 20x20, earlier clips 16x16"):
+        metric.update(clips(4, size=20), real=False)
+    assert torch.isfinite(metric.compute())
+
+
+def test_features_that_are_not_finite_name_the_clip():
+    metric = fed(FrechetVideoDistance(TinyFeatures()), 8)
+    features = torch.zeros(5, 6)
+    features[3, 2] = float("nan")
+    with pytest.raises(ValueError, match="features of fake clip 32 are not finite"):
+        metric.update_features(features, real=False)
+    score = VideoInceptionScore(TinyFeatures(), splits=1)
+    with pytest.raises(ValueError, match="features of fake clip 3 are not finite"):
+        score.update_features(features)
+
+
+def test_forward_updates_without_a_value_for_the_batch():
+    metric = FrechetVideoDistance(TinyFeatures())
+    assert metric(REAL, real=True) is None
+    metric(FAKE, real=False)
+    assert metric.compute().item() == pytest.approx(
+        fed(FrechetVideoDistance(TinyFeatures()), 3).compute().item()
+    )
