@@ -51,7 +51,6 @@ class Protocol:
         window: where they begin: at a random frame or at the start.
         order: real videos in the order of their listing, or shuffled by the seed.
         split: of the real clips; ``train`` is what the model is trained on (for UCF-101 that may be train and test).
-        repeats: independent repetitions whose mean the papers quote.
         inception: network of the inception score: I3D's 400 classes (``is_k400``), C3D (``is``), the evaluator's.
         inception_splits: parts over which the score is averaged; the score grows with their size.
         inception_shuffle: seed of the order before splitting, or None.
@@ -79,7 +78,6 @@ class Protocol:
     window: Literal["random", "start"] = "random"
     order: Literal["listing", "shuffled"] = "listing"
     split: Literal["train", "val", "test"] = "train"
-    repeats: int = 1
     inception: Literal["k400", "c3d", "evaluator", "none"] = "k400"
     inception_splits: int = 1
     inception_shuffle: int | None = None
@@ -94,7 +92,7 @@ class Protocol:
                 )
         at_least = {
             "num_real": 2, "num_fake": 2, "frames": 1, "stride": 1, "subsample": 1, "clips_per_video": 1,
-            "repeats": 1, "inception_splits": 1, "ddof": 0,
+            "inception_splits": 1, "ddof": 0,
         }  # fmt: skip
         for switch, least in at_least.items():
             if getattr(self, switch) < least:
@@ -173,15 +171,17 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("videogpt", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled"),
         # sihyun-yu/PVDM:evals/eval.py, evals/fvd: VideoGPT's network; one window per video, shuffled.
         Protocol("pvdm", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled"),
-        # YingqingHe/LVDM:scripts/eval_cal_fvd_kvd.py, scripts/fvd_utils: both sides resized independently; mean of 10.
-        Protocol("lvdm", eps=1e-5, rounding="truncate", ddof=1, order="shuffled", repeats=10),
+        # YingqingHe/LVDM:scripts/eval_cal_fvd_kvd.py, scripts/fvd_utils: both sides resized independently. Its
+        # tables hold the mean of ten such numbers with fresh clips: ten seeds.
+        Protocol("lvdm", eps=1e-5, rounding="truncate", ddof=1, order="shuffled"),
         # SongweiGe/TATS:tats/fvd/fvd.py; inception score of C3D over 10,000 clips in its tables for UCF-101.
         Protocol("tats", eps=1e-5, rounding="truncate", ddof=1, order="shuffled"),
         # Ho et al. 2022: FVD of the original code; for UCF-101 the inception score of C3D as in
         # pfnet-research/tgan2:tgan2/evaluations/inception_score.py, one split over 10,000 clips.
         Protocol("vdm", resize="tf1", ddof=1, num_real=10_000, num_fake=10_000, order="shuffled", inception="c3d"),
-        # sihyun-yu/digan:src/scripts/compute_fvd_kvd.py: ten trials with fresh real clips.
-        Protocol("digan", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled", repeats=10),
+        # sihyun-yu/digan:src/scripts/compute_fvd_kvd.py: its tables hold the mean of ten trials
+        # with fresh real clips: ten seeds.
+        Protocol("digan", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled"),
         # Vchitect/Latte:tools/calc_metrics_for_dataset.py is StyleGAN-V's; its data keep every third frame
         # (configs/*/*_train.yaml: frame_interval 3), which no stride-1 number compares to.
         Protocol("latte", stride=3),

@@ -1,0 +1,188 @@
+"""A result: numbers that never travel without the protocol, the counts and the model they belong to."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("videodiff", "torch", "pytorch-lightning", "torchmetrics", "numpy", "av")
+
+
+@dataclass
+class Result:
+    """What one evaluation found.
+
+    Args:
+        name: label of the protocol; with the count, where fewer clips than the protocol's were used.
+        protocol: the protocol's record, the network's checksum included.
+        metrics: by name, each ``{"value", "count", ...}`` with ``interval`` and ``floor`` where there are any.
+        num_real: real clips used.
+        num_fake: generated clips used.
+        seed: of clips and samples.
+        detector: name and checksum of the feature network, ``{"name", "sha256"}``.
+        data: what identifies the real clips.
+        resolution: ``[H, W]`` of real and of generated clips before the protocol's resize.
+        model: checkpoint, sampler, steps, guidance and so on; empty between two folders.
+        warnings: what a reader must know before quoting a number.
+        versions: of the packages.
+    """
+
+    name: str
+    protocol: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    num_real: int
+    num_fake: int
+    seed: int
+    detector: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    resolution: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it: the entries of `model` (sampler, steps, guidance, ema, ...) stand at the top."""
+        found = asdict(self)
+        model = found.pop("model")
+        known = {key: model.pop(key, None) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")}
+        return {
+            "name": self.name,
+            "protocol": found["protocol"],
+            "metrics": found["metrics"],
+            "num_real": self.num_real,
+            "num_fake": self.num_fake,
+            "seed": self.seed,
+            **known,
+            **({"model": model} if model else {}),
+            **{key: found[key] for key in ("detector", "data", "resolution", "versions", "warnings")},
+        }
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Result:
+        """The inverse of :meth:`to_dict`."""
+        known = {key: record.get(key) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")}
+        model = {**record.get("model", {}), **{k: v for k, v in known.items() if v is not None}}
+        names = (
+            "name",
+            "protocol",
+            "metrics",
+            "num_real",
+            "num_fake",
+            "seed",
+            "detector",
+            "data",
+            "resolution",
+        )
+        own = {key: record[key] for key in names}
+        return cls(**own, model=model, warnings=record["warnings"], versions=record["versions"])
+
+    def json(self) -> str:
+        """JSON text; numbers that are not finite cannot be in it.
+
+        Raises:
+            RuntimeError: if a number is NaN or infinite.
+        """
+        self.check_finite()
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    def check_finite(self) -> None:
+        """Refuse a result whose numbers are not numbers.
+
+        Raises:
+            RuntimeError: naming the first metric that is NaN or infinite.
+        """
+        for name, entry in self.metrics.items():
+            for key, value in entry.items():
+                values = value if isinstance(value, list | tuple) else [value]
+                if any(isinstance(v, float) and not math.isfinite(v) for v in values):
+                    raise RuntimeError(f"{name} is not finite ({key} {value}); are the clips valid?")
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the JSON beside `path` and rename it, so that it is whole or absent."""
+        return write_text(path, self.json())
+
+    def table(self) -> str:
+        """The numbers as lines of a terminal."""
+        rows = [("metric", "value", "95 % interval", "floor", "clips")]
+        for name, entry in self.metrics.items():
+            interval = entry.get("interval")
+            rows.append((
+                name + (f" (n={entry['count']})" if entry.get("reduced") else ""),
+                f"{entry['value']:.6g}" + (f" ± {entry['sd']:.3g}" if entry.get("sd") is not None else ""),
+                "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}",
+                "" if entry.get("floor") is None else f"{entry['floor']:.6g}",
+                str(entry.get("count", "")),
+            ))  # fmt: skip
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+        head = (
+            f"protocol {self.name} [{self.protocol['hash']}]: {self.num_real} real, {self.num_fake} generated clips "
+            f"of {self.protocol['frames']} frames, seed {self.seed}"
+        )
+        return "\n".join([head, *lines])
+
+
+def read_result(path: str | os.PathLike[str]) -> Result:
+    """A result from its file.
+
+    Raises:
+        ValueError: if the file holds none.
+    """
+    try:
+        return Result.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} holds no evaluation result ({type(error).__name__}: {error})") from error
+
+
+def comparable(a: Result, b: Result) -> tuple[bool, str]:
+    """Whether the numbers of two results may stand in one column, and why not.
+
+    Returns:
+        ``(True, "")``, or False with every difference in one line: a switch of the protocol, the network's
+        checksum, counts, the data or the resolution.
+    """
+    reasons = []
+    for key in sorted({*a.protocol, *b.protocol} - {"name", "base", "hash"}):
+        if a.protocol.get(key) != b.protocol.get(key):
+            reasons.append(f"{key} {a.protocol.get(key)} against {b.protocol.get(key)}")
+    for key in ("num_real", "num_fake", "resolution"):
+        if getattr(a, key) != getattr(b, key):
+            reasons.append(f"{key} {getattr(a, key)} against {getattr(b, key)}")
+    if a.data.get("listing") != b.data.get("listing") or a.data.get("split") != b.data.get("split"):
+        reasons.append("other real clips")
+    return not reasons, "; ".join(reasons)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a small file whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,98 @@
+"""One evaluation: look at both sides, score them, and say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videodiff.evaluation.detectors import Detector, build_detectors
+from videodiff.evaluation.protocol import Protocol, get_protocol
+from videodiff.evaluation.results import Result
+from videodiff.evaluation.sampling import Batch
+from videodiff.evaluation.score import score
+from videodiff.evaluation.sides import Side, observe
+
+Clips = Side | Iterable[Batch | Tensor]
+
+
+def evaluate(
+    real: Clips,
+    fake: Clips,
+    protocol: Protocol | str = "styleganv",
+    *,
+    floor: Clips | None = None,
+    detectors: Sequence[Detector] | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    data: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    progress: Callable[[str, int], None] | None = None,
+) -> Result:
+    """Compare real and generated clips under a protocol.
+
+    Args:
+        real: uint8 batches ``[B, T, H, W, 3]``, read once in constant memory; or a side that was looked at before.
+        fake: the same of the generated clips.
+        protocol: a protocol or its name (:func:`~videodiff.evaluation.protocol.get_protocol`).
+        floor: further real clips: how far a perfect model would be at this count.
+        detectors: what to look with; by default those of the protocol.
+        device: where the networks run.
+        seed: that chose the clips, for the record.
+        data: what identifies the real clips, for the record.
+        model: sampler, steps, guidance and so on, for the record.
+        warnings: what the caller knows that a reader must know.
+        progress: called as ``progress(side, clips)`` while looking.
+
+    Raises:
+        ValueError: if a side holds fewer than 2 clips, or clips are too short for the network.
+        RuntimeError: if a number is not finite.
+    """
+    protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    dataset = (data or {}).get("dataset")
+    detectors = build_detectors(protocol, device, dataset) if detectors is None else detectors
+    sha256 = detectors[0].prepare()
+    sides = {"real": real, "generated": fake, **({} if floor is None else {"floor": floor})}
+    seen: dict[str, Side] = {}
+    for name, clips in sides.items():
+        report = None if progress is None else (lambda done, name=name: progress(name, done))
+        seen[name] = clips if isinstance(clips, Side) else observe(clips, detectors, report)
+    metrics, notes = score(seen["real"], seen["generated"], protocol, seen.get("floor"))
+    metrics = {name: entry for name, entry in metrics.items() if entry["value"] is not None}
+    num_real = min(len(seen["real"]), protocol.num_real)
+    num_fake = min(len(seen["generated"]), protocol.num_fake)
+    result = Result(
+        name=result_name(protocol, num_real, num_fake),
+        protocol=protocol.record(sha256),
+        metrics=metrics,
+        num_real=num_real,
+        num_fake=num_fake,
+        seed=seed,
+        detector={"name": detectors[0].name, "sha256": sha256},
+        data=dict(data or {}),
+        resolution={
+            "real": sorted(map(list, seen["real"].sizes)),
+            "fake": sorted(map(list, seen["generated"].sizes)),
+        },
+        model=dict(model or {}),
+        warnings=[*warnings, *notes],
+    )
+    result.check_finite()
+    if not metrics:
+        raise RuntimeError("no metric came out of this evaluation")
+    return result
+
+
+def result_name(protocol: Protocol, num_real: int, num_fake: int) -> str:
+    """The protocol's label; a number at fewer clips never bears it bare."""
+    counts = (num_real, num_fake)
+    if counts == (protocol.num_real, protocol.num_fake):
+        return protocol.label
+    return (
+        f"{protocol.label}_n{num_fake}"
+        if num_real == num_fake
+        else f"{protocol.label}_n{num_real}-{num_fake}"
+    )
