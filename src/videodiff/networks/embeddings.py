@@ -16,19 +16,20 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
-def sinusoidal_embedding(time: Tensor, dim: int) -> Tensor:
+def sinusoidal_embedding(time: Tensor, dim: int, is_open: bool = False) -> Tensor:
     """Sines, then cosines, of ``time`` at ``dim / 2`` frequencies from 1 down to 1e-4 (Ho et al. 2020).
 
     Args:
         time: ``[B]``, in steps of about 0 to 1000.
         dim: width of the result, even and at least 4.
+        is_open: stop one frequency short of 1e-4, as networks after Dhariwal & Nichol 2021 do.
 
     Returns:
         ``[B, dim]`` fp32.
     """
     half = dim // 2
     ranks = torch.arange(half, device=time.device, dtype=torch.float32)
-    angles = time.float()[:, None] * torch.exp(ranks * (-math.log(10_000) / (half - 1)))
+    angles = time.float()[:, None] * torch.exp(ranks * (-math.log(10_000) / (half if is_open else half - 1)))
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
@@ -46,6 +47,7 @@ class TimeEmbedding(nn.Module):
         num_classes: classes, or None for none. Labels lie in -1 (no class) to ``num_classes - 1``.
         vector_dim: width of a conditioning vector, or None for none.
         has_concat_time: whether the noise level of a joined video is told.
+        is_open: which of the two usual sets of frequencies (``sinusoidal_embedding``).
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class TimeEmbedding(nn.Module):
         num_classes: int | None = None,
         vector_dim: int | None = None,
         has_concat_time: bool = False,
+        is_open: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
+        self.is_open = is_open
         self.vector_dim = vector_dim
         self.first = nn.Linear(width, dim)
         self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers - 1))
@@ -72,7 +76,7 @@ class TimeEmbedding(nn.Module):
         """``time``, ``label``, ``concat_time`` ``[B]`` and ``vector`` ``[B, vector_dim]`` -> ``[B, dim]``."""
         dtype = self.first.weight.dtype
         with without_autocast(time.device):
-            y = self.first(sinusoidal_embedding(time, self.width).to(dtype))
+            y = self.first(sinusoidal_embedding(time, self.width, self.is_open).to(dtype))
             if self.classes is not None:
                 label = torch.full_like(time, -1, dtype=torch.long) if label is None else label
                 y = y + self.classes(label.clamp(min=0)) * (label >= 0).to(dtype)[:, None]
@@ -81,7 +85,8 @@ class TimeEmbedding(nn.Module):
                 y = y + self.vector(vector.to(dtype))
             if self.concat_time is not None:
                 level = torch.zeros_like(time) if concat_time is None else concat_time
-                y = y + self.concat_time(sinusoidal_embedding(1000 * level.float(), self.width).to(dtype))
+                sinusoids = sinusoidal_embedding(1000 * level.float(), self.width, self.is_open)
+                y = y + self.concat_time(sinusoids.to(dtype))
             for layer in self.layers:
                 y = layer(F.silu(y))
         return y

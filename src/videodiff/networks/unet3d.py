@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from ..diffusion.condition import Condition
 from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
 from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, zero_init
+from .compilation import compile_modules
 from .embeddings import RotaryTables, TimeEmbedding, without_autocast
 
 
@@ -201,19 +202,7 @@ class UNet3D(nn.Module):
 
     def compile_blocks(self, **options: Any) -> None:
         """Compile each repeated block in place (``torch.compile`` options); names of parameters stay as they are."""
-        import torch._dynamo
-
-        limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
-        blocks = [
-            m
-            for m in self.modules()
-            if isinstance(m, (ResBlock, ConvResample, SpatialAttention, TemporalAttention))
-        ]
-        # blocks of one class share their code, and so one budget of compiled versions: one for each set of shapes
-        needed = 4 * len(blocks)
-        setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), needed))
-        for module in blocks:
-            module.compile(**options)
+        compile_modules(self, (ResBlock, ConvResample, SpatialAttention, TemporalAttention), **options)
 
     def check_input(self, z: Tensor, cond: Condition) -> None:
         """Raise ValueError for what the network cannot take."""
