@@ -6,6 +6,7 @@ from .blocks import FrameNorm, ResBlock
 from .embeddings import TimeEmbedding
 from .unet3d import UNet3D
 from .unet3d_port import UNet3DPort
+from .unet_triplane import TriplaneUNet
 
 __all__ = [
     "Autoencoder",
@@ -15,6 +16,7 @@ __all__ = [
     "SpatialAttention",
     "TemporalAttention",
     "TimeEmbedding",
+    "TriplaneUNet",
     "UNet3D",
     "UNet3DPort",
 ]

@@ -1,0 +1,233 @@
+"""The U-Net of projected latent video diffusion: one 2-D network over three planes (Yu et al. 2023, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..diffusion.condition import Condition
+from .attention import SpatialAttention
+from .blocks import FrameNorm, ResBlock, from_tokens, tokens, zero_init
+from .compilation import compile_modules
+from .embeddings import TimeEmbedding, without_autocast
+from .planes import PlaneSizes, join_stacks, split_stacks
+
+Shapes = list[tuple[int, int]]
+
+
+class TriplaneBlock(nn.Module):
+    """Layers that see one plane at a time, then attention over the tokens of all planes.
+
+    Args:
+        layers: residual blocks and spatial attention, shared by the planes.
+        joint: attention over the joined tokens.
+    """
+
+    def __init__(self, layers: list[nn.Module], joint: SpatialAttention) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.joint = joint
+
+    def forward(self, x: Tensor, embedding: Tensor, shapes: Shapes) -> tuple[Tensor, Shapes]:
+        """Tokens ``[B, L, C]`` of planes of ``shapes``, ``embedding [B, E]`` -> tokens and shapes of the result."""
+        stacks = [self.on_planes(stack, embedding) for stack in split_stacks(x, shapes)]
+        x, shapes = join_stacks(stacks, len(x))
+        # a picture one pixel wide: group norm over all planes together, then attention
+        return tokens(self.joint(from_tokens(x, x.shape[1]))), shapes
+
+    def on_planes(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """``[(P B), C, h, w]`` -> the same with other channels and size."""
+        for layer in self.layers:
+            x = layer(x, embedding) if isinstance(layer, ResBlock) else layer(x)
+        return x
+
+
+class TriplaneUNet(nn.Module):
+    """A 2-D U-Net shared by the three planes of a clip, joined by attention after every block (Yu et al. 2023).
+
+    The blocks are those of Dhariwal & Nichol 2021 (scale-shift norm, resampling by residual blocks, a fixed number of
+    heads); at the levels listed, planes attend within themselves too. The published sizes are width 128 (PVDM-S,
+    132 million parameters) and 256 (PVDM-L, 528 million) at planes of 32 x 32 and 16 x 32. All residual branches and
+    the last convolution start at zero, so an untrained network returns exactly zero.
+
+    Args:
+        channels: channels of ``z``.
+        num_frames: S, rows of the two planes over time.
+        plane_size: H' and W', height and width of the spatial plane; one number for a square.
+        width: channels of the first level, even and at least 4.
+        channel_multipliers: channels of each level over ``width``; each level halves the planes.
+        num_blocks: residual blocks per level.
+        attention_levels: levels, from 0, at which each plane attends within itself.
+        heads: attention heads, at every level.
+        dropout: probability inside residual blocks.
+        num_classes: classes to condition on; None is none.
+        concat_channels: channels of the planes to condition on, joined to ``z``: those of the previous clip. 0 is none.
+        recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
+            less memory for a third more arithmetic.
+
+    Raises:
+        ValueError: if sizes, heads or levels do not fit each other.
+    """
+
+    def __init__(
+        self,
+        channels: int = 4,
+        num_frames: int = 16,
+        plane_size: int | tuple[int, int] = 32,
+        width: int = 128,
+        channel_multipliers: tuple[int, ...] = (1, 2, 4, 4),
+        num_blocks: int = 2,
+        attention_levels: tuple[int, ...] = (0, 1, 2),
+        heads: int = 8,
+        dropout: float = 0.0,
+        num_classes: int | None = None,
+        concat_channels: int = 4,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [width * multiplier for multiplier in channel_multipliers]
+        height, breadth = (plane_size, plane_size) if isinstance(plane_size, int) else plane_size
+        self.planes = PlaneSizes(num_frames, height, breadth)
+        check_sizes(self.planes, width, widths, num_blocks, attention_levels, heads)
+        self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
+        self.recompute = recompute
+        embedding_dim = 4 * width
+
+        def res(i: int, o: int, resample: Any = None) -> ResBlock:
+            return ResBlock(i, o, embedding_dim, dropout, resample)
+
+        def attention(c: int) -> SpatialAttention:
+            return SpatialAttention(c, c // heads)
+
+        def block(i: int, o: int, level: int, resample: Any = None) -> TriplaneBlock:
+            within = [attention(o)] if level in attention_levels else []
+            change = [res(o, o, resample)] if resample is not None else []
+            return TriplaneBlock([res(i, o), *within, *change], attention(o))
+
+        self.embedding = TimeEmbedding(width, embedding_dim, 2, num_classes, is_open=True)
+        self.conv_in = nn.Conv2d(channels + concat_channels, width, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, current = [width], width
+        last = len(widths) - 1
+        for level, o in enumerate(widths):
+            for _ in range(num_blocks):
+                self.down.append(block(current, o, level))
+                skips.append(o)
+                current = o
+            if level < last:
+                self.down.append(TriplaneBlock([res(current, current, "down")], attention(current)))
+                skips.append(current)
+        self.middle = TriplaneBlock(
+            [res(current, current), attention(current), res(current, current)], attention(current)
+        )
+        for level, o in reversed(list(enumerate(widths))):
+            for i in range(num_blocks + 1):
+                resample = "up" if level > 0 and i == num_blocks else None
+                self.up.append(block(current + skips.pop(), o, level, resample))
+                current = o
+        self.norm_out = FrameNorm(current)
+        self.conv_out = zero_init(nn.Conv2d(current, channels, 3, padding=1))
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def num_frames(self) -> int:
+        """S, rows of the planes over time."""
+        return self.planes.num_frames
+
+    def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
+        """The network's prediction.
+
+        Args:
+            z: ``[B, C, N]``, the three planes one behind the other (``planes.split_planes``).
+            time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``).
+            cond: label and concat as far as the network was built for them; ``concat`` is the previous clip's planes
+                ``[B, concat_channels, N]``, and to leave it out is the same as zeros.
+
+        Returns:
+            ``[B, C, N]``; fp32 under autocast.
+
+        Raises:
+            ValueError: if the shapes do not fit or the condition has a field the network was not built for.
+        """
+        self.check_input(z, cond)
+        embedding = F.silu(self.embedding(time, cond.label, None, None))
+        if self.concat_channels > 0:
+            missing = z.new_zeros(len(z), self.concat_channels, z.shape[2])
+            z = torch.cat([z, missing if cond.concat is None else cond.concat.to(z.dtype)], dim=1)
+        stacks = split_stacks(z.transpose(1, 2), self.planes.shapes)
+        x, shapes = join_stacks([self.conv_in(stack) for stack in stacks], len(z))
+        skips = [x]
+        for block in self.down:
+            x, shapes = self.run(block, x, embedding, shapes)
+            skips.append(x)
+        x, shapes = self.run(self.middle, x, embedding, shapes)
+        for block in self.up:
+            x, shapes = self.run(block, torch.cat([x, skips.pop()], dim=2), embedding, shapes)
+        with without_autocast(x.device):
+            stacks = split_stacks(x.to(self.conv_out.weight.dtype), shapes)
+            x, _ = join_stacks([self.conv_out(F.silu(self.norm_out(stack))) for stack in stacks], len(z))
+        return x.transpose(1, 2).contiguous()
+
+    def run(
+        self, block: TriplaneBlock, x: Tensor, embedding: Tensor, shapes: Shapes
+    ) -> tuple[Tensor, Shapes]:
+        """One block, or its forward alone if its inside shall be computed again in the backward pass."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, x, embedding, shapes, use_reentrant=False)
+        return block(x, embedding, shapes)
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile each repeated block in place (``torch.compile`` options); names of parameters stay as they are."""
+        compile_modules(self, (ResBlock, SpatialAttention), **options)
+
+    def check_input(self, z: Tensor, cond: Condition) -> None:
+        """Raise ValueError for what the network cannot take."""
+        self.planes.check(z)
+        if z.shape[1] != self.channels:
+            raise ValueError(f"TriplaneUNet takes z of {self.channels} channels, got {z.shape[1]}")
+        for name in ("vector", "context", "concat_time"):
+            if getattr(cond, name) is not None:
+                raise ValueError(f"the condition has a {name}, which TriplaneUNet cannot be built for")
+        if cond.num_images:
+            raise ValueError(f"TriplaneUNet takes no still images beside a clip, got {cond.num_images}")
+        if cond.label is not None and self.num_classes is None:
+            raise ValueError("the condition has a label but TriplaneUNet was built without num_classes")
+        if cond.concat is not None and self.concat_channels == 0:
+            raise ValueError("the condition has a concat but TriplaneUNet was built without concat_channels")
+        expected = (len(z), self.concat_channels, z.shape[2])
+        if cond.concat is not None and cond.concat.shape != expected:
+            raise ValueError(f"concat must have shape {list(expected)}, got {list(cond.concat.shape)}")
+
+
+def check_sizes(
+    planes: PlaneSizes,
+    width: int,
+    widths: list[int],
+    num_blocks: int,
+    attention_levels: tuple[int, ...],
+    heads: int,
+) -> None:
+    """Raise ValueError unless planes, levels and heads fit each other."""
+    if not widths:
+        raise ValueError("channel_multipliers must name at least one level, got none")
+    if num_blocks < 1:
+        raise ValueError(f"num_blocks must be at least 1, got {num_blocks}")
+    if width < 4 or width % 2:
+        raise ValueError(f"width must be even and at least 4, got {width}")
+    factor = 2 ** (len(widths) - 1)
+    for name, size in zip(("num_frames", "plane_size", "plane_size"), planes, strict=True):
+        if size < 1 or size % factor:
+            raise ValueError(
+                f"{name} must be divisible by {factor} ({len(widths) - 1} halvings, one less than "
+                f"channel_multipliers), got {size}"
+            )
+    unreached = sorted(set(attention_levels) - set(range(len(widths))))
+    if unreached:
+        raise ValueError(f"attention_levels must lie between 0 and {len(widths) - 1}, got {unreached}")
+    for channels in sorted(set(widths)):
+        if heads < 1 or channels % heads:
+            raise ValueError(f"heads must divide the {channels} channels of every level, got {heads}")
