@@ -1,5 +1,6 @@
 """VideoDataModule: one set of clips, split, batched and brought to the device."""
 
+import json
 import os
 from typing import Any, Literal
 
@@ -7,72 +8,105 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from videodiff.data.clips import ClipSource, Entry, FolderSource, class_folders, listing_hash, split_videos
-from videodiff.data.pixels import RESIZE_RULE, to_float
+from videodiff.data.clips import ClipSource
+from videodiff.data.pixels import to_float
+from videodiff.data.selection import Selection
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches
-from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
-from videodiff.seeding import uniform
 
-GENERATED: dict[str, type[GeneratedSource]] = {
-    "bouncing_digits": BouncingDigits,
-    "drifting_clouds": DriftingClouds,
-}
 Split = Literal["train", "val", "test"]
 
 
 class VideoDataModule(pl.LightningDataModule):
-    """Clips from a folder of videos, a folder of frames, or one of the built-in sets.
+    """Clips from a public data set, any folder of videos or frames, tar shards, a prepared folder, or a built-in set.
 
-    Batches are ``{"video": [B, 3, T + I, R, R], "sample": int64 [B], "num_images": I}`` and, if there are classes,
-    ``"label"``: int64 [B]. Videos travel as uint8 and become fp32 in [-1, 1] on the device. `sample` is the position
-    in the endless training stream, or the number of the validation or test clip.
+    Batches are ``{"video": [B, 3, T + I, R, R], "sample": int64 [B], "num_images": I}`` and, where there are classes
+    and captions, ``"label"``: int64 [B] and ``"caption"``: B texts. Videos travel as uint8 and become fp32 in [-1, 1]
+    on the device. `sample` is the position in the endless training stream, or the number of the validation or test
+    clip.
 
     Training has no epochs for Lightning (the loader has no length): give `max_steps`, and `val_check_interval` with
-    `check_val_every_n_epoch` null. Set `use_distributed_sampler` to false.
+    `check_val_every_n_epoch` null. Set `use_distributed_sampler` to false. There is no state to save: a checkpoint
+    holds the fingerprint, which must be the same where a run goes on.
 
     Args:
-        root: folder of video files, or of folders of images, at any depth; sub-folders train, val and test are used
-            if present. Given, it wins over `dataset`.
+        root: folder of the data (or a ``.npy`` array; or tar shards as a folder, file, glob, brace pattern or URL).
+            Given, it wins over `dataset`.
         dataset: what to read without a root: a built-in set, or folder, which asks for one.
+        layout: which data set the root is laid out as; auto detects it by file names, and stops where two fit.
+        preset: take clips as a paper's code does (:mod:`videodiff.data.presets`); sets what is left unset of
+            frame_stride, horizontal_flip, val_fraction, train_split, fold, resize, windows and short_videos.
         num_frames: frames of a clip.
         resolution: side of the square frames, in pixels.
-        frame_stride: distance between the frames of a clip in the video.
+        frame_stride: distance between the frames of a clip in the video (1), or in ticks of `fps`.
+        fps: take the frames nearest to the ticks of this clock instead of every frame.
         batch_size: clips of one optimizer step, over all processes and accumulated batches.
         images_per_video: single frames of other videos appended to every training clip (joint image-video training).
         num_workers: loader processes for each training process.
         seed: of order, windows and flips; the content of the built-in sets does not follow it.
-        horizontal_flip: mirror half of the training clips.
+        horizontal_flip: mirror half of the training clips (false).
         eval_batch_size: clips of a validation or test batch of one process; by default as in a training batch.
         num_train_clips: limit of training videos; for built-in sets their number (4096).
         num_val_clips: limit of validation videos; for built-in sets their number (512).
         num_test_clips: limit of test videos; for built-in sets their number (2048).
-        val_fraction: share of the training videos to validate with where the root has no val folder.
-        classes: folder takes the names of the videos' parent folders as classes, none ignores them, auto takes them if
-            all files lie equally deep in two or more folders with two files or more on average.
+        val_fraction: share of the training videos to validate with where the root has no validation split (0.1).
+        train_split: train on the training videos, or on all there are, those of val and test too (train).
+        fold: number of UCF-101's split files (1).
+        resize: how frames become square (antialias; :mod:`videodiff.data.resize`).
+        windows: one random window per video makes an epoch, or all windows of all videos do (one).
+        short_videos: skip videos shorter than a clip, loop them, or pad them with their last frame (skip).
+        view: camera of BAIR.
+        classes: folder takes the names of the videos' parent folders as classes, none ignores them, auto takes the
+            layout's; of a plain folder, if all files lie equally deep in two or more folders with two files or more
+            on average.
+        captions: ``txt`` for a text file beside each video, or a ``.csv`` or ``.jsonl`` file of path and caption.
+        clip_list: text file of the videos to take: relative paths, optionally first frame and frame after the last.
         max_bad_fraction: share of videos that may turn out unreadable before the run stops (four always may).
 
     Raises:
-        ValueError: for a size below its minimum.
+        ValueError: for a value out of its range, or an argument that needs a root without one.
     """
 
     def __init__(
         self,
         root: str | None = None,
         dataset: Literal["folder", "bouncing_digits", "drifting_clouds"] = "folder",
+        layout: Literal[
+            "auto",
+            "videos",
+            "frames",
+            "ucf101",
+            "sky",
+            "taichi",
+            "kinetics",
+            "bair",
+            "array",
+            "shards",
+            "prepared",
+        ] = "auto",
+        preset: Literal["vdm", "lvdm", "pvdm", "stylegan_v", "digan", "tats", "latte"] | None = None,
         num_frames: int = 16,
         resolution: int = 64,
-        frame_stride: int = 1,
+        frame_stride: int | None = None,
+        fps: float | None = None,
         batch_size: int = 8,
         images_per_video: int = 0,
         num_workers: int = 2,
         seed: int = 0,
-        horizontal_flip: bool = False,
+        horizontal_flip: bool | None = None,
         eval_batch_size: int | None = None,
         num_train_clips: int | None = None,
         num_val_clips: int | None = None,
         num_test_clips: int | None = None,
-        val_fraction: float = 0.1,
+        val_fraction: float | None = None,
+        train_split: Literal["train", "all"] | None = None,
+        fold: Literal[1, 2, 3] | None = None,
+        resize: Literal["antialias", "bilinear", "lanczos", "squeeze", "decoder"] | None = None,
+        windows: Literal["one", "all"] | None = None,
+        short_videos: Literal["skip", "loop", "pad_last"] | None = None,
+        view: Literal["image_main", "image_aux1"] = "image_main",
         classes: Literal["auto", "folder", "none"] = "auto",
+        captions: str | None = None,
+        clip_list: str | None = None,
         max_bad_fraction: float = 0.05,
     ) -> None:
         super().__init__()
@@ -84,73 +118,52 @@ class VideoDataModule(pl.LightningDataModule):
         for name, value in at_least_one.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        for name, value in {
-            "images_per_video": images_per_video,
-            "num_workers": num_workers,
-            "seed": seed,
-        }.items():
+        not_negative = {"images_per_video": images_per_video, "num_workers": num_workers, "seed": seed}
+        for name, value in not_negative.items():
             if value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
         for name, share in {"val_fraction": val_fraction, "max_bad_fraction": max_bad_fraction}.items():
-            if not 0 <= share < 1:
+            if share is not None and not 0 <= share < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {share}")
-        self.dataset: str = "folder" if root is not None else dataset
-        if self.dataset not in ("folder", *GENERATED):
-            raise ValueError(f"dataset must be one of folder, {', '.join(GENERATED)}, got {dataset!r}")
-        self.root = None if root is None else os.path.abspath(os.path.expanduser(root))
-        self.num_frames, self.resolution, self.frame_stride = num_frames, resolution, frame_stride
+        self.selection = Selection(
+            root=root, dataset=dataset, layout=layout, preset=preset, num_frames=num_frames, resolution=resolution,
+            fps=fps, view=view, classes=classes, captions=captions, clip_list=clip_list,
+            limits={"train": num_train_clips, "val": num_val_clips, "test": num_test_clips},
+            explicit={
+                "frame_stride": frame_stride, "horizontal_flip": horizontal_flip, "val_fraction": val_fraction,
+                "train_split": train_split, "fold": fold, "resize": resize, "windows": windows,
+                "short_videos": short_videos,
+            },
+        )  # fmt: skip
+        self.num_frames, self.resolution = num_frames, resolution
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.images_per_video, self.horizontal_flip = images_per_video, horizontal_flip
-        self.num_workers, self.seed = num_workers, seed
-        self.limits = {"train": num_train_clips, "val": num_val_clips, "test": num_test_clips}
-        self.val_fraction, self.classes, self.max_bad_fraction = val_fraction, classes, max_bad_fraction
-        self.record_folder: str | None = (
-            None  # where bad_clips.jsonl goes; the caller that knows the run sets it
-        )
-        self._splits: dict[str, list[Entry]] | None = None
-        self._class_of: dict[str, dict[str, str] | None] = {}
-        self._class_names: list[str] | None = None
+        self.images_per_video, self.num_workers, self.seed = images_per_video, num_workers, seed
+        self.max_bad_fraction = max_bad_fraction
+        # Where the record of bad clips goes; the caller that knows the run sets it.
+        self.record_folder: str | None = None
         self._datasets: dict[str, ClipDataset] = {}
 
     # -- what there is
 
     @property
-    def splits(self) -> dict[str, list[Entry]]:
-        """The videos of a folder by split, listed once; no file is opened for it."""
-        if self._splits is None:
-            if self.root is None:
-                raise ValueError(
-                    "data.root is missing: give a folder of videos, or data.dataset bouncing_digits"
-                )
-            self._splits = split_videos(self.root, self.val_fraction)
-            self._find_classes(self._splits)
-        return self._splits
+    def dataset(self) -> str:
+        """The built-in set, or folder."""
+        return self.selection.dataset
 
-    def _find_classes(self, splits: dict[str, list[Entry]]) -> None:
-        """Classes must be found in every split: a plain train folder has none, whatever test looks like."""
-        if self.classes == "none":
-            return
-        if self.classes == "folder":
-            found = {
-                s: {e.relative: os.path.basename(os.path.dirname(e.path)) for e in es}
-                for s, es in splits.items()
-            }
-        else:
-            # Judged by all videos of a physical folder, before val is cut out of train.
-            whole = [e for split in ("train", "val", "test") for e in splits[split]]
-            classes = class_folders(list({e.path: e for e in whole}.values()))
-            if classes is None:
-                return
-            found = {s: {e.relative: classes[e.relative] for e in es} for s, es in splits.items()}
-        self._class_of = dict(found)
-        self._class_names = sorted({name for split in found.values() for name in split.values()})
+    @property
+    def root(self) -> str | None:
+        """Where the data lie, absolute; None for a built-in set."""
+        return self.selection.root
+
+    @property
+    def splits(self) -> dict[str, list[Any]]:
+        """The videos of a root by split, listed once; no video is opened for it."""
+        return self.selection.listing.splits
 
     @property
     def class_names(self) -> list[str] | None:
         """Names of the classes in label order, or None."""
-        if self.dataset != "folder":
-            return list(GENERATED[self.dataset].class_names or ())
-        return self._class_names if self.splits else None
+        return self.selection.class_names
 
     @property
     def num_classes(self) -> int | None:
@@ -158,35 +171,31 @@ class VideoDataModule(pl.LightningDataModule):
         return None if self.class_names is None else len(self.class_names)
 
     @property
+    def frame_stride(self) -> int:
+        """Distance between the frames of a clip."""
+        return self.selection.rule.frame_stride
+
+    @property
     def span(self) -> int:
         """Frames of a video that a clip reaches over."""
-        return (self.num_frames - 1) * self.frame_stride + 1
+        return self.selection.span
 
     def source(self, split: Split) -> ClipSource:
         """The videos of a split, indexed.
 
         Raises:
-            FileNotFoundError: if the folder is missing or holds no videos.
+            FileNotFoundError: if the root is missing or holds no videos.
             ValueError: if no video is long enough or readable.
         """
-        limit = self.limits[split]
-        if self.dataset != "folder":
-            # Content does not follow the seed of training: two seeds of one experiment share their test clips.
-            return GENERATED[self.dataset](split, limit, self.span, self.resolution)
-        entries = self.splits[split]
-        if limit is not None and limit < len(entries):
-            kept = sorted(entries, key=lambda entry: uniform("limit", entry.relative))[:limit]
-            names = {entry.relative for entry in kept}
-            entries = [entry for entry in entries if entry.relative in names]
-        classes = self._class_of.get(split)
-        return FolderSource(str(self.root), entries, self.span, self.resolution, classes, self._class_names)
+        return self.selection.source(split)
 
     def clips(self, split: Split) -> ClipDataset:
         """The samples of a split, built on first use."""
         if split not in self._datasets:
+            rule = self.selection.rule
             self._datasets[split] = ClipDataset(
-                self.source(split), self.num_frames, self.frame_stride, self.seed, split, self.horizontal_flip,
-                self.images_per_video, max_bad_fraction=self.max_bad_fraction,
+                self.source(split), self.num_frames, rule.frame_stride, self.seed, split, rule.horizontal_flip,
+                self.images_per_video, max_bad_fraction=self.max_bad_fraction, windows=rule.windows,
             )  # fmt: skip
         if self.record_folder is not None:  # may be known only after setup
             self._datasets[split].record = os.path.join(self.record_folder, "bad_clips.jsonl")
@@ -196,28 +205,44 @@ class VideoDataModule(pl.LightningDataModule):
         """Counts of every split in use: clips, skipped as too short, unreadable, replaced while reading."""
         counts = {}
         for split, dataset in self._datasets.items():
-            skipped = getattr(dataset.source, "skipped", [])
-            unreadable = getattr(dataset.source, "num_unreadable", 0)
+            skipped, unreadable = dataset.source.skipped, dataset.source.num_unreadable
             counts[split] = {
                 "clips": len(dataset), "too_short": len(skipped) - unreadable, "unreadable": unreadable,
                 "replaced": dataset.num_replaced,
             }  # fmt: skip
         return counts
 
+    def describe(self) -> list[str]:
+        """Lines for the head of a run: what the data were found to be, and how clips are taken from them."""
+        counts = ", ".join(f"{len(dataset)} {split}" for split, dataset in self._datasets.items())
+        return self.selection.describe(counts)
+
+    def report(self) -> list[str]:
+        """Lines for the end of a run, one for each thing that was wrong with the data; none if all is well."""
+        lines = []
+        for split, dataset in self._datasets.items():
+            source, seen = dataset.source, self.summary()[split]
+            for what in ("cannot be read", "are too short"):
+                those = [
+                    (p, r) for p, r in source.skipped if r.endswith(" needed") == (what == "are too short")
+                ]
+                if those:
+                    path, reason = those[0]
+                    first = reason if os.path.basename(path) in reason else f"{path}: {reason}"
+                    lines.append(f"{split}: {len(those)} videos {what} and were left out; the first: {first}")
+            if seen["replaced"]:
+                where = f", see {dataset.record}" if dataset.record else ""
+                lines.append(
+                    f"{split}: {seen['replaced']} clips could not be read and were replaced by the next{where}"
+                )
+        return lines
+
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what a sample is; two runs with equal fingerprints see the same stream."""
         return {
-            "dataset": self.dataset,
-            "listing": listing_hash(self.splits) if self.dataset == "folder" else None,
-            "num_frames": self.num_frames,
-            "resolution": self.resolution,
-            "frame_stride": self.frame_stride,
+            **self.selection.fingerprint(),
             "images_per_video": self.images_per_video,
             "seed": self.seed,
-            "horizontal_flip": self.horizontal_flip,
-            "num_train_clips": self.limits["train"],
-            "val_fraction": self.val_fraction,
-            "resize": RESIZE_RULE,
         }
 
     # -- Lightning's hooks
@@ -225,6 +250,27 @@ class VideoDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",)):
             self.clips(split)
+        if self.record_folder is not None and self._place()[1] == 0:
+            self._write_skipped(self.record_folder)
+
+    def on_exception(self, exception: BaseException) -> None:
+        # A decoder that takes its worker down leaves only a process number behind: add which video it was at.
+        text = str(exception)
+        names = [name for dataset in self._datasets.values() for name in dataset.names_being_read()]
+        if isinstance(exception, RuntimeError) and "DataLoader" in text and names:
+            exception.args = (f"{text.splitlines()[0].rstrip()} It was reading {' or '.join(names)}",)
+
+    def _write_skipped(self, folder: str) -> None:
+        """``skipped_videos.jsonl``: every video that is left out, with the reason."""
+        lines = [
+            json.dumps({"path": path, "reason": reason, "split": split})
+            for split, dataset in self._datasets.items()
+            for path, reason in dataset.source.skipped
+        ]
+        if lines:
+            os.makedirs(folder, exist_ok=True)
+            with open(os.path.join(folder, "skipped_videos.jsonl"), "w", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
 
     def train_dataloader(self) -> DataLoader:
         world, rank, accumulate = self._place()

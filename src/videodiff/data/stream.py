@@ -2,7 +2,8 @@
 
 Training reads an endless stream. Position ``p`` of a set of ``n`` videos lies in epoch ``p // n``, whose order is the
 permutation ``f(seed, "perm", epoch)``; step ``s`` of the global batch ``B`` takes the positions ``[s B, (s+1) B)``.
-Window and flip are ``f(seed, epoch, video)``. So workers, processes and resumes cannot change a sample.
+Window and flip are ``f(seed, epoch, video)``. (Where an epoch is made of all windows, read "window" for "video".) So
+workers, processes and resumes cannot change a sample.
 """
 
 from __future__ import annotations
@@ -99,9 +100,9 @@ class ShardBatches(Sampler[list[int]]):
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
-    """Samples ``{"video": uint8 [T + I, R, R, 3], "sample": number, "label": class if there are any}``.
+    """Samples ``{"video": uint8 [T + I, R, R, 3], "sample": number}``, with ``label`` and ``caption`` if there are any.
 
-    A video that cannot be read is replaced by the next one of the same order, counted, and recorded.
+    A clip that cannot be read is replaced by the next one of the same order, counted, and recorded.
 
     Args:
         source: the videos.
@@ -113,6 +114,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         images_per_video: I, single frames of other videos after the clip (training only).
         record: JSON-lines file for replaced clips, or None.
         max_bad_fraction: share of videos that may turn out bad before training stops; four always may.
+        windows: one random window of each video makes an epoch, or all windows of all videos do (training only).
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         images_per_video: int = 0,
         record: str | None = None,
         max_bad_fraction: float = 0.05,
+        windows: str = "one",
     ) -> None:
         self.source, self.num_frames, self.frame_stride, self.seed, self.split = (
             source, num_frames, frame_stride, seed, split,
@@ -135,37 +138,61 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.images_per_video = images_per_video if self.is_training else 0
         self.record, self.max_bad_fraction = record, max_bad_fraction
         self.source.expect(num_frames, frame_stride)
+        self.ends: Tensor | None = None  # number of windows of the videos up to and with each
+        if windows == "all" and self.is_training:
+            self.ends = torch.tensor([self._room(i) for i in range(len(source))]).cumsum(0)
         self.bad_videos: set[int] = set()
-        # Incidents by worker (slot 0: this process), in shared memory, so that the main process can count them.
+        # By worker (slot 0: this process), in shared memory: incidents, so that the main process can count them, and
+        # the video being read (-1: none), so that it can name the one that killed a worker.
         self.bad_counts = torch.zeros(256, dtype=torch.int64).share_memory_()
+        self.being_read = torch.full((256,), -1, dtype=torch.int64).share_memory_()
         if self.images_per_video and len(source) < 2:
             raise ValueError("images_per_video needs at least 2 videos, got 1")
 
     def __len__(self) -> int:
-        """Number of videos; the training stream itself has no end."""
-        return len(self.source)
+        """Number of clips in an epoch: of videos, or of windows; the training stream itself has no end."""
+        return len(self.source) if self.ends is None else int(self.ends[-1])
 
     @property
     def num_replaced(self) -> int:
         """How many clips were replaced so far, over all workers of this process."""
         return int(self.bad_counts.sum())
 
+    def names_being_read(self) -> list[str]:
+        """Videos that workers of this process have begun and not ended reading."""
+        return [self.source.name(int(index)) for index in self.being_read.unique() if index >= 0]
+
+    def _room(self, index: int) -> int:
+        return self.source.num_frames(index) - (self.num_frames - 1) * self.frame_stride
+
+    def video(self, place: int) -> int:
+        """Number of the video that the clip with number `place` of an epoch's clips is from."""
+        return place if self.ends is None else int(torch.searchsorted(self.ends, place, right=True))
+
+    def start(self, epoch: int, place: int) -> int:
+        """First frame of the clip with number `place` of an epoch's clips."""
+        if self.ends is None:
+            return self.window(epoch, place)
+        index = self.video(place)
+        return place - (int(self.ends[index - 1]) if index else 0)
+
     def window(self, epoch: int, index: int) -> int:
         """First frame of the clip drawn from a video."""
-        room = self.source.num_frames(index) - (self.num_frames - 1) * self.frame_stride
         key = (self.seed, "window", epoch, index) if self.is_training else ("window", self.split, index)
-        return int(uniform(*key) * room)
+        return int(uniform(*key) * self._room(index))
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        size = len(self.source)
+        size = len(self)
         reason: Exception | None = None
         for attempt in range(size):
-            epoch, index = 0, (number + attempt) % size
+            epoch, place = 0, (number + attempt) % size
             if self.is_training:
                 epoch, offset = divmod(number, size)
-                epoch, index = epoch_and_index(epoch * size + (offset + attempt) % size, size, self.seed)
+                epoch, place = epoch_and_index(epoch * size + (offset + attempt) % size, size, self.seed)
+            index = self.video(place)
             try:
-                video = self._read(epoch, index)
+                start = self.start(epoch, place)  # of a remote video it takes a read to know
+                video = self._read(epoch, place, index, start)
             except (ValueError, OSError) as error:
                 reason = error
                 self._note_bad(index, epoch, number, error)
@@ -173,34 +200,44 @@ class ClipDataset(Dataset[dict[str, Any]]):
             sample: dict[str, Any] = {"video": video, "sample": number}
             if self.source.class_names is not None:
                 sample["label"] = self.source.labels[index]
+            if self.source.captions is not None:
+                sample["caption"] = self.source.captions[index]
             return sample
         raise BadDataError(
-            f"none of the {size} videos of the {self.split} data can be read; the last: {reason}"
+            f"none of the {len(self.source)} videos of the {self.split} data can be read; the last: {reason}"
         )
 
-    def _read(self, epoch: int, index: int) -> Tensor:
-        clip = self.source.read(index, self.window(epoch, index), self.num_frames, self.frame_stride)
-        clip = self._flip(clip, epoch, index, 0)
+    def _read(self, epoch: int, place: int, index: int, start: int) -> Tensor:
+        clip = self._frames(index, start, self.num_frames, self.frame_stride)
+        clip = self._flip(clip, epoch, place, 0)
         if not self.images_per_video:
             return clip
-        images = [self._image(epoch, index, i) for i in range(1, self.images_per_video + 1)]
+        images = [self._image(epoch, place, index, i) for i in range(1, self.images_per_video + 1)]
         return torch.cat([clip, *images])
 
-    def _image(self, epoch: int, index: int, number: int) -> Tensor:
+    def _frames(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
+        slot = _slot()
+        self.being_read[slot] = index
+        clip = self.source.read(index, start, num_frames, stride)
+        self.being_read[slot] = -1
+        return clip
+
+    def _image(self, epoch: int, place: int, index: int, number: int) -> Tensor:
         """One frame ``[1, R, R, 3]`` of another video."""
         size = len(self.source)
-        other = (index + 1 + int(uniform(self.seed, "image", epoch, index, number) * (size - 1))) % size
-        frame = int(uniform(self.seed, "frame", epoch, index, number) * self.source.num_frames(other))
-        return self._flip(self.source.read(other, frame, 1, 1), epoch, index, number)
+        other = (index + 1 + int(uniform(self.seed, "image", epoch, place, number) * (size - 1))) % size
+        frame = int(uniform(self.seed, "frame", epoch, place, number) * self.source.num_frames(other))
+        return self._flip(self._frames(other, frame, 1, 1), epoch, place, number)
 
-    def _flip(self, clip: Tensor, epoch: int, index: int, number: int) -> Tensor:
-        if self.horizontal_flip and uniform(self.seed, "flip", epoch, index, number) < 0.5:
+    def _flip(self, clip: Tensor, epoch: int, place: int, number: int) -> Tensor:
+        if self.horizontal_flip and uniform(self.seed, "flip", epoch, place, number) < 0.5:
             return clip.flip(2)
         return clip
 
     def _note_bad(self, index: int, epoch: int, number: int, error: Exception) -> None:
-        worker = get_worker_info()
-        self.bad_counts[0 if worker is None else 1 + worker.id % 255] += 1
+        slot = _slot()
+        self.bad_counts[slot] += 1
+        self.being_read[slot] = -1
         self.bad_videos.add(index)
         if self.record is not None:
             incident = {
@@ -218,8 +255,16 @@ class ClipDataset(Dataset[dict[str, Any]]):
             )
 
 
+def _slot() -> int:
+    """Where this process or worker keeps its counts."""
+    worker = get_worker_info()
+    return 0 if worker is None else 1 + worker.id % 255
+
+
 class Collate:
     """Stack samples to ``{"video": uint8 [B, 3, T + I, R, R], "sample": [B], "label": [B], "num_images": I}``.
+
+    Captions become a list of B texts.
 
     The video keeps the memory order of frames in files, channels last, which is what convolutions want.
     """
@@ -233,4 +278,6 @@ class Collate:
         for key in ("sample", "label"):
             if key in samples[0]:
                 batch[key] = torch.tensor([sample[key] for sample in samples], dtype=torch.int64)
+        if "caption" in samples[0]:
+            batch["caption"] = [sample["caption"] for sample in samples]
         return batch

@@ -1,0 +1,274 @@
+"""What lies in a folder: its videos, folders of frames and other files, listed once, split, and named by a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from videodiff.data.video_read import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from videodiff.seeding import uniform
+
+SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+OTHER_SUFFIXES = frozenset({".npy", ".tar", ".tfrecord", ".tfrecords", ".csv", ".txt"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video of a set.
+
+    Args:
+        path: the file, or the folder of frames.
+        relative: its path below the folder of its split; what names it in hashes and messages.
+        size: bytes of a file or record, number of frames of a folder.
+        frames: sorted file names of a folder of frames.
+        kind: how it is read.
+        label: name of its class.
+        group: videos of one group stay on one side when validation is held out.
+        caption: text that goes with it.
+        first: number of the first frame that belongs to it.
+        last: number after the last frame that belongs to it; None means all.
+        item: number of a sequence in an array, or offset of a record in a file.
+        count: frames of a sequence or record, where the listing tells.
+    """
+
+    path: str
+    relative: str
+    size: int
+    frames: tuple[str, ...] = ()
+    kind: Literal["video", "frames", "array", "record"] = "video"
+    label: str | None = None
+    group: str | None = None
+    caption: str | None = None
+    first: int = 0
+    last: int | None = None
+    item: int = 0
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All that a folder holds, hidden things apart.
+
+    Args:
+        root: the folder.
+        videos: video files in natural order.
+        folders: folders that hold images, in natural order.
+        others: relative paths of other known files by suffix.
+        empty: relative paths of folders that hold nothing.
+    """
+
+    root: str
+    videos: list[Entry]
+    folders: list[Entry]
+    others: dict[str, list[str]]
+    empty: list[str]
+
+    @property
+    def top(self) -> set[str]:
+        """Names of the folders right below the root that hold videos or images."""
+        parts = (Path(e.relative).parts for e in [*self.videos, *self.folders])
+        return {p[0] for p in parts if len(p) > 1}
+
+
+@dataclass
+class Listing:
+    """The videos of a data set by split, and how they were found.
+
+    Args:
+        layout: its layout's name.
+        splits: entries of train, val and test.
+        class_names: classes in label order, or None.
+        notes: what a user should know: lists used, files missing, folders passed over.
+    """
+
+    layout: str
+    splits: dict[str, list[Entry]]
+    class_names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def natural_key(text: str) -> list[tuple[int, int | str]]:
+    """Sort key under which ``frame2`` comes before ``frame10``."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", text) if part]
+
+
+def posix(entry: Entry) -> str:
+    """The relative path of an entry with forward slashes."""
+    return Path(entry.relative).as_posix()
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Entries in the natural order of their relative paths."""
+    return sorted(entries, key=lambda entry: natural_key(posix(entry)))
+
+
+def scan(root: str | os.PathLike[str]) -> Tree:
+    """Walk through a folder once. Hidden files and folders are passed over; links are followed, once.
+
+    Raises:
+        FileNotFoundError: if `root` is no folder.
+    """
+    root = os.path.abspath(root)
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"no such data folder: {root}")
+    videos: list[Entry] = []
+    folders: list[Entry] = []
+    others: dict[str, list[str]] = {}
+    empty: list[str] = []
+    seen: set[str] = set()
+    for folder, children, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        children[:] = [] if real in seen else [c for c in children if not c.startswith(".")]
+        if real in seen:
+            continue
+        seen.add(real)
+        files = [f for f in files if not f.startswith(".")]
+        if not children and not files and folder != root:
+            empty.append(os.path.relpath(folder, root))
+        for file in files:
+            path, suffix = os.path.join(folder, file), os.path.splitext(file)[1].lower()
+            if suffix in VIDEO_SUFFIXES and os.path.isfile(path):
+                videos.append(Entry(path, os.path.relpath(path, root), os.path.getsize(path)))
+            elif suffix in OTHER_SUFFIXES:
+                others.setdefault(suffix, []).append(os.path.relpath(path, root))
+        images = sorted(
+            (f for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES), key=natural_key
+        )
+        if images:
+            relative = os.path.relpath(folder, root)
+            folders.append(Entry(folder, relative, len(images), tuple(images), "frames"))
+    sorted_others = {suffix: sorted(paths, key=natural_key) for suffix, paths in others.items()}
+    return Tree(root, in_order(videos), in_order(folders), sorted_others, sorted(empty))
+
+
+def find_videos(root: str | os.PathLike[str]) -> list[Entry]:
+    """List the videos below a folder in natural order: its video files, or else its folders of images.
+
+    Raises:
+        FileNotFoundError: if `root` is no folder, or holds neither video files nor images.
+    """
+    tree = scan(root)
+    entries = tree.videos or tree.folders
+    if not entries:
+        raise FileNotFoundError(f"no videos and no folders of images below {tree.root}")
+    return entries
+
+
+def below(entries: list[Entry], folder: str) -> list[Entry]:
+    """The entries below a top folder, their relative paths counted from it."""
+    inside = []
+    for entry in entries:
+        top, *rest = Path(entry.relative).parts
+        if top == folder and rest:
+            inside.append(replace(entry, relative=os.path.join(*rest)))
+        elif top == folder:  # the folder of the split is itself one folder of frames
+            inside.append(replace(entry, relative="."))
+    return inside
+
+
+def by_split_folder(
+    entries: list[Entry], names: dict[str, tuple[str, ...]] = SPLIT_FOLDERS
+) -> dict[str, list[Entry]] | None:
+    """Entries by the top folder that names their split; None where no folder names the training split."""
+    tops = {Path(entry.relative).parts[0] for entry in entries if len(Path(entry.relative).parts) > 1}
+    tops |= {entry.relative for entry in entries if entry.kind == "frames"}
+    present = {split: next((n for n in known if n in tops), None) for split, known in names.items()}
+    if present.get("train") is None:
+        return None
+    return {split: below(entries, name) for split, name in present.items() if name is not None}
+
+
+def class_folders(entries: list[Entry]) -> dict[str, str] | None:
+    """Class of each video by its relative path, if all video files lie in folders that look like classes, else None.
+
+    They do when every file is equally deep, in one of at least two folders of different names, with two files or
+    more per folder on average. Folders of frames have no classes: one level looks like any other there.
+    """
+    parents = {entry.relative: Path(entry.relative).parent for entry in entries}
+    folders = set(parents.values())
+    if entries[0].kind != "video" or len({len(p.parts) for p in folders}) != 1:
+        return None
+    if len({p.name for p in folders}) != len(folders) or len(folders) < 2 or len(entries) < 2 * len(folders):
+        return None
+    return {relative: parent.name for relative, parent in parents.items()}
+
+
+def complete(
+    given: dict[str, list[Entry]], val_fraction: float, train_split: str = "train"
+) -> dict[str, list[Entry]]:
+    """Train, val and test from those splits that a data set has.
+
+    Where ``val`` is missing, about `val_fraction` of the training videos, drawn by a hash of their groups, become
+    validation (at least one, if there are two). Where ``test`` is missing, test is validation. With a single video,
+    or `val_fraction` 0, validation is the test split, or else the training videos themselves.
+
+    Args:
+        given: at least train.
+        val_fraction: share of the training videos to hold out.
+        train_split: ``all`` adds every other split's videos to the training videos.
+    """
+    splits = {name: entries for name, entries in given.items() if entries or name == "train"}
+    if train_split == "all":
+        union = {id(entry): entry for entries in splits.values() for entry in entries}
+        splits["train"] = sorted(union.values(), key=lambda entry: (natural_key(posix(entry)), entry.path))
+    if "val" not in splits:
+        held_out = _hold_out(splits["train"], val_fraction)
+        if held_out:
+            splits["val"] = [e for e in splits["train"] if e in held_out]
+            splits["train"] = [e for e in splits["train"] if e not in held_out]
+        else:
+            splits["val"] = splits.get("test", splits["train"])
+    splits.setdefault("test", splits["val"])
+    return splits
+
+
+def split_videos(root: str | os.PathLike[str], val_fraction: float = 0.1) -> dict[str, list[Entry]]:
+    """The train, val and test videos of a folder: its sub-folders of those names, and what :func:`complete` adds."""
+    entries = find_videos(root)
+    return complete(by_split_folder(entries) or {"train": entries}, val_fraction)
+
+
+def group_of(entry: Entry) -> str:
+    """What must stay on one side of a split: the entry's group; else, for frames, their common parent folder."""
+    if entry.group is not None:
+        return entry.group
+    parent = Path(entry.relative).parent.as_posix()
+    return parent if entry.kind == "frames" and parent != "." else posix(entry)
+
+
+def _hold_out(entries: list[Entry], fraction: float) -> set[Entry]:
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(group_of(entry), []).append(entry)
+    if len(groups) < 2 <= len(entries) and all(entry.group is None for entry in entries):
+        groups = {posix(entry): [entry] for entry in entries}
+    if fraction == 0 or len(groups) < 2:
+        return set()
+    ranked = sorted(groups, key=lambda group: uniform("split", group))
+    chosen = [group for group in ranked if uniform("split", group) < fraction][: len(ranked) - 1]
+    return {entry for group in chosen or ranked[:1] for entry in groups[group]}
+
+
+def limited(entries: list[Entry], limit: int | None) -> list[Entry]:
+    """At most `limit` entries in their order, drawn by a hash of their relative paths."""
+    if limit is None or limit >= len(entries):
+        return entries
+    order = sorted(range(len(entries)), key=lambda at: uniform("limit", entries[at].relative))
+    return [entries[at] for at in sorted(order[:limit])]
+
+
+def listing_hash(splits: dict[str, list[Entry]]) -> str:
+    """Hex digest over path, size, class, caption and range of every video of every split; the root may move."""
+    digest = hashlib.blake2b(digest_size=16)
+    for split in sorted(splits):
+        for entry in splits[split]:
+            facts = [split, posix(entry), entry.size]
+            if entry.label is not None or entry.caption is not None or entry.first or entry.last is not None:
+                facts += [entry.label, entry.caption, entry.first, entry.last]
+            digest.update(("\0".join(map(str, facts)) + "\n").encode(errors="surrogateescape"))
+    return digest.hexdigest()

@@ -1,0 +1,60 @@
+"""BAIR robot pushing (Ebert et al. 2017): ``softmotion30_44k/{train,test}/*.tfrecords``, 30 frames of 64x64 a record.
+
+The images called "encoded" are raw bytes of 64x64x3 pixels, from two cameras: ``image_main`` and ``image_aux1``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from videodiff.data.entries import SPLIT_FOLDERS, Entry, Listing, Tree, complete
+from videodiff.data.layouts.options import Options
+from videodiff.data.tfrecord import index_records, read_example
+
+SIDE = 64
+VIEWS = ("image_main", "image_aux1")
+
+
+def files(tree: Tree) -> list[str]:
+    """Relative paths of all record files."""
+    return [*tree.others.get(".tfrecords", []), *tree.others.get(".tfrecord", [])]
+
+
+def fits(tree: Tree) -> bool:
+    """Whether there are record files."""
+    return bool(files(tree))
+
+
+def listing(tree: Tree, options: Options) -> Listing:
+    """Every whole record of each split; what a cut file lacks is noted."""
+    if options.view not in VIEWS:
+        raise ValueError(f"data.view must be one of {', '.join(VIEWS)}, got {options.view!r}")
+    given: dict[str, list[Entry]] = {}
+    notes = [f"view {options.view}"]
+    splits = {known: split for split, knowns in SPLIT_FOLDERS.items() for known in knowns}
+    for name in files(tree):
+        path = os.path.join(tree.root, name)
+        split = next((splits[part] for part in Path(name).parts[:-1] if part in splits), None)
+        if split is None:
+            raise ValueError(f"{path} lies in no folder train or test (layout bair)")
+        records, fault = index_records(path)
+        if fault:
+            notes.append(f"{name}: {fault}")
+        count = count_frames(path, records[0][0], options.view) if records else 0
+        given.setdefault(split, []).extend(
+            Entry(
+                path, f"{Path(name).name}#{number:05d}/{options.view}", size, kind="record", item=offset,
+                count=count,
+            )
+            for number, (offset, size) in enumerate(records)
+        )  # fmt: skip
+    if not given.get("train"):
+        raise FileNotFoundError(f"no record in train/*.tfrecords below {tree.root} (layout bair)")
+    return Listing("bair", complete(given, options.val_fraction, options.train_split), None, notes)
+
+
+def count_frames(path: str, offset: int, view: str) -> int:
+    """How many pictures of a view a record holds."""
+    names = read_example(path, offset).keys()
+    return sum(name.endswith(f"/{view}/encoded") for name in names)

@@ -1,0 +1,88 @@
+"""How each kind of entry is counted and read: video file, folder of frames, sequence of an array, record of a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videodiff.data.entries import Entry
+from videodiff.data.resize import resize
+from videodiff.data.tfrecord import read_example
+from videodiff.data.video_read import BadVideoError, VideoInfo, probe, read_frames, read_image
+
+# (path, bytes, mtime) -> what probing it told: this process's index, never on disk
+_PROBED: dict[tuple[str, int, int], VideoInfo] = {}
+
+
+def index_entry(entry: Entry) -> VideoInfo | BadVideoError | None:
+    """What must be known of a video before it is read: None where the listing has told all."""
+    if entry.kind != "video":
+        return None
+    try:
+        stat = os.stat(entry.path)
+        key = (entry.path, stat.st_size, stat.st_mtime_ns)
+        if key not in _PROBED:
+            _PROBED[key] = probe(entry.path)
+        return _PROBED[key]
+    except BadVideoError as error:
+        return error
+    except OSError as error:
+        return BadVideoError(f"{entry.path}: cannot be opened ({error.strerror or error})")
+
+
+def count_frames(entry: Entry, info: VideoInfo | None) -> int:
+    """Frames that belong to an entry: those of the file, cut to the entry's range."""
+    if info is not None:
+        total = info.num_frames
+    else:
+        total = len(entry.frames) if entry.count is None else entry.count
+    return max(0, min(total, total if entry.last is None else entry.last) - entry.first)
+
+
+def read_entry(
+    entry: Entry, info: VideoInfo | None, numbers: Sequence[int], resolution: int, rule: str
+) -> Tensor:
+    """Read frames by number, counted from the first that belongs to the entry.
+
+    Returns:
+        uint8 ``[len(numbers), resolution, resolution, 3]``.
+
+    Raises:
+        BadVideoError: if one cannot be read.
+    """
+    numbers = [entry.first + number for number in numbers]
+    if info is not None:
+        return read_frames(info, numbers, resolution, rule)
+    if entry.kind == "frames":
+        read = [os.path.join(entry.path, entry.frames[n]) for n in numbers]
+        return torch.stack([read_image(path, resolution, rule) for path in read])
+    frames = _array_frames(entry, numbers) if entry.kind == "array" else _record_frames(entry, numbers)
+    return resize(frames, resolution, rule)
+
+
+def _array_frames(entry: Entry, numbers: list[int]) -> Tensor:
+    try:
+        array = np.load(entry.path, mmap_mode="r", allow_pickle=False)  # [T, N, H, W] or [T, N, H, W, C]
+        frames = np.array(array[numbers, entry.item])
+    except (ValueError, OSError, IndexError, EOFError) as error:
+        raise BadVideoError(f"{entry.path}: sequence {entry.item} cannot be read ({error})") from error
+    gray = frames[..., None] if frames.ndim == 3 else frames
+    return torch.from_numpy(np.ascontiguousarray(np.broadcast_to(gray, (*gray.shape[:3], 3))))
+
+
+def _record_frames(entry: Entry, numbers: list[int]) -> Tensor:
+    view = entry.relative.rpartition("/")[2]
+    side = 64
+    try:
+        features = read_example(entry.path, entry.item)
+        raw = [features[f"{number}/{view}/encoded"] for number in numbers]
+        if any(len(frame) != side * side * 3 for frame in raw):
+            raise ValueError(f"frames are not {side}x{side}x3 raw bytes")
+    except (ValueError, KeyError, OSError) as error:
+        raise BadVideoError(f"{entry.path}: record at byte {entry.item} cannot be read ({error})") from error
+    frames = np.stack([np.frombuffer(frame, np.uint8).reshape(side, side, 3) for frame in raw])
+    return torch.from_numpy(frames)

@@ -1,0 +1,317 @@
+"""Which clips a run reads: from the words of a config to a source, by layout, preset and what is asked explicitly."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from videodiff.data.annotations import add_captions, take_clips
+from videodiff.data.clips import ClipSource, FolderSource
+from videodiff.data.entries import Entry, Listing, limited, listing_hash
+from videodiff.data.layouts import LAYOUTS, Options, list_videos
+from videodiff.data.presets import Preset, find_preset
+from videodiff.data.resize import rule_text
+from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
+from videodiff.data.views import AtRate, Lengthened
+
+GENERATED: dict[str, type[GeneratedSource]] = {
+    "bouncing_digits": BouncingDigits,
+    "drifting_clouds": DriftingClouds,
+}
+STORED = ("shards", "prepared")  # layouts that are one thing to open, not a tree to list
+DEFAULTS = Preset("the defaults of this package", val_fraction=0.1)
+CHOICES = {
+    "train_split": ("train", "all"),
+    "windows": ("one", "all"),
+    "short_videos": ("skip", "loop", "pad_last"),
+}
+
+
+@dataclass
+class Selection:
+    """What decides the clips of a data set.
+
+    Args:
+        root: where the data lie, or None.
+        dataset: the built-in set to use without a root.
+        layout: name of a layout, or auto.
+        preset: name of a preset, or None for the defaults.
+        num_frames: frames of a clip.
+        resolution: side of the frames in pixels.
+        fps: frames per second to read at, or None for every frame.
+        view: camera of BAIR.
+        classes: auto, folder or none.
+        captions: where captions are, or None.
+        clip_list: which clips to take, or None.
+        limits: limit of videos by split.
+        explicit: values that win over the preset, None where unset.
+    """
+
+    root: str | None
+    dataset: str
+    layout: str
+    preset: str | None
+    num_frames: int
+    resolution: int
+    fps: float | None
+    view: str
+    classes: str
+    captions: str | None
+    clip_list: str | None
+    limits: dict[str, int | None]
+    explicit: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._opened: dict[str, ClipSource] = {}
+        self.dataset = "folder" if self.root is not None else self.dataset
+        if self.dataset not in ("folder", *GENERATED):
+            raise ValueError(f"dataset must be one of folder, {', '.join(GENERATED)}, got {self.dataset!r}")
+        if self.layout not in ("auto", *LAYOUTS, *STORED):
+            known = ", ".join(("auto", *LAYOUTS, *STORED))
+            raise ValueError(f"layout must be one of {known}, got {self.layout!r}")
+        if self.fps is not None and not self.fps > 0:
+            raise ValueError(f"fps must be above 0, got {self.fps}")
+        for name, known in CHOICES.items():
+            if self.explicit.get(name) not in (None, *known):
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {self.explicit[name]!r}")
+        if self.explicit.get("resize") is not None:
+            rule_text(self.explicit["resize"])
+        if self.preset is not None:
+            find_preset(self.preset)
+        if self.dataset in GENERATED:
+            need = {
+                "layout": None if self.layout == "auto" else self.layout, "preset": self.preset, "fps": self.fps,
+                "captions": self.captions, "clip_list": self.clip_list,
+            }  # fmt: skip
+            for name, value in need.items():
+                if value is not None:
+                    raise ValueError(f"data.{name} {value} needs data.root, and {self.dataset} is built in")
+        if self.root is not None and "://" not in self.root:
+            self.root = os.path.abspath(os.path.expanduser(self.root))
+
+    # -- what the data are
+
+    @cached_property
+    def found(self) -> str:
+        """Layout of the data, or of a built-in set its name."""
+        if self.dataset in GENERATED:
+            return self.dataset
+        if self.root is None:
+            raise ValueError("data.root is missing: give a folder of videos, or data.dataset bouncing_digits")
+        if self.layout in STORED:
+            return self.layout
+        if self.layout == "auto":
+            return stored_layout(self.root) or self.listing.layout
+        return self.layout
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The videos by split."""
+        if self.root is None:
+            raise ValueError("data.root is missing: give a folder of videos, or data.dataset bouncing_digits")
+        if self.layout in STORED or (self.layout == "auto" and stored_layout(self.root)):
+            raise ValueError(f"{self.root} is not a tree of files that can be listed")
+        listing = list_videos(self.root, self.layout, self._options)
+        root = os.path.dirname(self.root) if os.path.isfile(self.root) else self.root
+        if self.clip_list is not None:
+            listing = take_clips(listing, root, self.clip_list)
+        if self.captions is not None:
+            listing = add_captions(listing, root, self.captions)
+        return listing
+
+    def _options(self, layout: str) -> Options:
+        rule = self._rule(layout)
+        return Options(rule.fold, rule.train_split, rule.val_fraction, self.view, self.classes)
+
+    def _rule(self, layout: str) -> Preset:
+        rule = DEFAULTS if self.preset is None else find_preset(self.preset).for_layout(layout)
+        return replace(rule, **{name: value for name, value in self.explicit.items() if value is not None})
+
+    @cached_property
+    def rule(self) -> Preset:
+        """How clips are taken: the preset for this data set, with what was asked explicitly in its place."""
+        return self._rule(self.found)
+
+    @property
+    def departures(self) -> dict[str, tuple[Any, Any]]:
+        """Explicit values that are not the preset's: name -> (published, used)."""
+        if self.preset is None:
+            return {}
+        published = find_preset(self.preset).for_layout(self.found)
+        names = [f.name for f in fields(published) if f.name in self.explicit]
+        pairs = {name: (getattr(published, name), getattr(self.rule, name)) for name in names}
+        pairs |= {
+            name: (getattr(published, name), getattr(self, name)) for name in ("num_frames", "resolution")
+        }
+        return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
+
+    @property
+    def span(self) -> int:
+        """Frames of a video that a clip reaches over."""
+        return (self.num_frames - 1) * self.rule.frame_stride + 1
+
+    @cached_property
+    def class_names(self) -> list[str] | None:
+        """Classes in label order, or None."""
+        if self.dataset in GENERATED:
+            return list(GENERATED[self.dataset].class_names or ())
+        if self.root is None:
+            return None
+        return self._stored("train").class_names if self.found in STORED else self.listing.class_names
+
+    # -- sources
+
+    def source(self, split: Literal["train", "val", "test"]) -> ClipSource:
+        """The videos of a split as the rule wants them seen."""
+        if self.dataset in GENERATED:
+            # Content does not follow the seed of training: two seeds of one experiment share their test clips.
+            return GENERATED[self.dataset](split, self.limits[split], self.span, self.resolution)
+        source = self._stored(split) if self.found in STORED else self._listed(split)
+        if self.fps is not None:
+            source = AtRate(source, self.fps, self._needed)
+        if self.rule.short_videos != "skip":
+            source = Lengthened(source, self.span, self.rule.short_videos)
+        return source
+
+    @property
+    def _needed(self) -> int:
+        """Frames, or ticks, below which a video is left out."""
+        return 1 if self.rule.short_videos != "skip" else max(self.span, self.rule.min_frames)
+
+    def _listed(self, split: str) -> ClipSource:
+        entries = limited(self.listing.splits[split], self.limits[split])
+        needed = 1 if self.fps is not None else self._needed
+        names = self.listing.class_names
+        return FolderSource(str(self.root), entries, needed, self.resolution, names, self.rule.resize)
+
+    def _stored(self, split: str) -> ClipSource:
+        """Shards or a prepared folder; what cannot be asked of them any more is refused."""
+        if self.captions is not None or self.clip_list is not None:
+            raise ValueError(
+                f"data.captions and data.clip_list need a tree of files, {self.root} is {self.found}"
+            )
+        if self.rule.train_split == "all":
+            raise ValueError(f"data.train_split all is not for {self.found} data; choose when they are made")
+        if split not in self._opened:
+            needed = 1 if self.fps is not None else self._needed
+            self._opened[split] = open_stored(self, split, needed)
+        return self._opened[split]
+
+    @cached_property
+    def _content(self) -> str | None:
+        """Hash of what there is to read; None for a built-in set."""
+        if self.dataset in GENERATED:
+            return None
+        if self.found in STORED:
+            return self._stored("train").fingerprint
+        return listing_hash(self.listing.splits)
+
+    # -- what is told and recorded
+
+    def describe(self, counts: str) -> list[str]:
+        """One line on the data, one on the clips."""
+        if self.dataset in GENERATED:
+            return [f"{self.dataset} (built in): {counts} clips"]
+        how = "detected" if self.layout == "auto" else "named"
+        classes = "no classes" if self.class_names is None else f"{len(self.class_names)} classes"
+        notes = [] if self.found in STORED else self.listing.notes
+        lines = [f"{self.found} ({how}) {self.root}: {counts} clips, {classes}"]
+        lines += [f"  {note}" for note in notes]
+        rule = self.rule
+        lines.append(
+            f"  {self.num_frames} frames, stride {rule.frame_stride}"
+            + (f" at {self.fps:g} fps" if self.fps is not None else "")
+            + f", {rule.windows} window{'s' * (rule.windows == 'all')} per video, short videos {rule.short_videos}, "
+            f"resize {rule.resize} ({rule_text(rule.resize)})"
+        )
+        if self.preset is not None:
+            line = f"  preset {self.preset} [{find_preset(self.preset).hash}] ({rule.source})"
+            changed = [f"{name} {new} (published {old})" for name, (old, new) in self.departures.items()]
+            lines.append(line + ("; but " + ", ".join(changed) if changed else ""))
+        return lines
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides which frames a clip holds."""
+        rule = {k: v for k, v in asdict(self.rule).items() if k not in ("source", "by_layout")}
+        rule |= {"num_frames": self.num_frames, "resolution": self.resolution}
+        names = self.class_names if self.found != self.dataset else None
+        return {
+            "dataset": self.dataset,
+            "layout": self.found,
+            "listing": self._content,
+            "classes": None if names is None else list(names),
+            "preset": None if self.preset is None else f"{self.preset} {find_preset(self.preset).hash}",
+            **rule,
+            "resize": rule_text(self.rule.resize),
+            "fps": self.fps,
+            "view": self.view if self.found == "bair" else None,
+            "num_train_clips": self.limits["train"],
+        }
+
+
+def stored_layout(root: str) -> str | None:
+    """Whether a root is tar shards or a prepared folder; None if it is neither."""
+    if "://" in root or any(mark in root for mark in "*{") or root.lower().endswith(".tar"):
+        return "shards"
+    if not os.path.isdir(root):
+        return None
+    from videodiff.data.prepared import is_prepared
+
+    if is_prepared(root):
+        return "prepared"
+    return "shards" if holds_shards(root) else None
+
+
+def holds_shards(root: str) -> bool:
+    """Whether tar files lie in a folder or its folders of splits, and no folder of anything else beside them."""
+    entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
+    inside = [
+        e.path for e in entries if e.is_dir() and e.name in ("train", "val", "valid", "validation", "test")
+    ]
+    files = [entry.name for entry in entries if entry.is_file()]
+    for folder in inside:
+        files += os.listdir(folder)
+    return any(name.lower().endswith(".tar") for name in files)
+
+
+def open_stored(selection: Selection, split: str, needed: int) -> ClipSource:
+    """Open shards or a prepared folder at the selection's resolution."""
+    from videodiff.data.packed import PackedSource
+    from videodiff.data.prepared import read_prepared
+    from videodiff.data.shards import ShardSource
+
+    root, limit, rule = str(selection.root), selection.limits[split], selection.rule
+    side, labelled = selection.resolution, selection.classes != "none"
+    form = "shards" if selection.found == "shards" else read_prepared(root).form
+    if form == "packed":
+        return PackedSource(root, split, needed, side, limit, rule.resize)
+    if form == "video":
+        return prepared_videos(selection, split, needed)
+    return ShardSource(root, split, needed, side, rule.val_fraction, limit, labelled, rule.resize)
+
+
+def prepared_videos(selection: Selection, split: str, needed: int) -> FolderSource:
+    """The video files of a prepared folder, as its manifest has them."""
+    from videodiff.data.prepared import read_manifest, read_prepared
+
+    prepared = read_prepared(str(selection.root))
+    if prepared.resize != selection.rule.resize:
+        raise ValueError(
+            f"{prepared.root} was resized by {prepared.resize!r}, {selection.rule.resize!r} asked; prepare it again with "
+            f"--resize {selection.rule.resize}"
+        )
+    entries = [
+        Entry(
+            os.path.join(prepared.root, line["out"]["file"]), line["path"], line["out"]["frames"],
+            label=line["label"], caption=line["caption"],
+        )
+        for line in read_manifest(prepared.root, split)
+    ]  # fmt: skip
+    names = None if selection.classes == "none" else prepared.class_names
+    rule = selection.rule.resize
+    kept = limited(entries, selection.limits[split])
+    source = FolderSource(prepared.root, kept, needed, selection.resolution, names, rule)
+    source.fingerprint = prepared.manifest_sha256
+    return source

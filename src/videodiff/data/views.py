@@ -1,0 +1,124 @@
+"""Sources seen differently: at a fixed frame rate, or with short videos made long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from videodiff.data.clips import ClipSource
+
+
+class _View(ClipSource):
+    """Everything but the frames is the inner source's."""
+
+    def __init__(self, inner: ClipSource) -> None:
+        self.inner = inner
+        self.class_names, self.labels, self.captions = inner.class_names, inner.labels, inner.captions
+        self.skipped, self.num_unreadable = inner.skipped, inner.num_unreadable
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def name(self, index: int) -> str:
+        return self.inner.name(index)
+
+    def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
+        return self.read_frames(index, range(start, start + num_frames * stride, stride))
+
+
+class AtRate(_View):
+    """Videos on a clock of `fps`: frame k is the one that is shown nearest to ``k / fps`` seconds after the first.
+
+    So clips of videos at 25, 29.97 and 59.94 frames per second, or of a variable rate, move equally fast. A frame is
+    repeated where the video is slower than the clock. Videos that turn out too short on the clock are left out.
+
+    Args:
+        inner: the videos.
+        fps: frames per second.
+        needed: frames on the clock that a clip spans.
+
+    Raises:
+        ValueError: if no video is long enough, or the frames carry no times.
+    """
+
+    def __init__(self, inner: ClipSource, fps: float, needed: int = 1) -> None:
+        super().__init__(inner)
+        self.fps = fps
+        self.skipped = list(inner.skipped)
+        self.kept: list[int] = []
+        longest = 0
+        for index in range(len(inner)):
+            frames = self._ticks(inner.times(index))
+            longest = max(longest, frames)
+            if frames >= needed:
+                self.kept.append(index)
+            else:
+                self.skipped.append((inner.name(index), f"{frames} frames at {fps:g} fps, {needed} needed"))
+        if not self.kept:
+            raise ValueError(
+                f"all {len(inner)} videos are too short: the longest, {inner.name(0)} or another, has {longest} frames "
+                f"at {fps:g} fps, {needed} needed"
+            )
+        self.labels = [inner.labels[index] for index in self.kept] if inner.labels else []
+        self.captions = [inner.captions[index] for index in self.kept] if inner.captions else None
+
+    def _ticks(self, times: np.ndarray) -> int:
+        return int(times[-1] * self.fps + 1e-6) + 1
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def name(self, index: int) -> str:
+        return self.inner.name(self.kept[index])
+
+    def num_frames(self, index: int) -> int:
+        return self._ticks(self.inner.times(self.kept[index]))
+
+    def times(self, index: int) -> np.ndarray:
+        return np.arange(self.num_frames(index)) / self.fps
+
+    def read_frames(self, index: int, numbers: Sequence[int]) -> Tensor:
+        times = self.inner.times(self.kept[index])
+        return self.inner.read_frames(self.kept[index], nearest(times, np.asarray(numbers) / self.fps))
+
+
+def nearest(times: np.ndarray, wanted: np.ndarray) -> list[int]:
+    """Number of the frame whose time is nearest to each wanted time; of two equally near ones the earlier."""
+    after = np.searchsorted(times, wanted).clip(1, max(len(times) - 1, 1))
+    before = after - 1
+    if len(times) == 1:
+        return [0] * len(wanted)
+    is_after = times[after] - wanted < wanted - times[before] - 1e-9
+    return np.where(is_after, after, before).tolist()
+
+
+class Lengthened(_View):
+    """Videos of which those shorter than `needed` are made as long.
+
+    Args:
+        inner: the videos.
+        needed: frames that a clip spans.
+        how: loop starts again at the first frame, pad_last repeats the last one.
+    """
+
+    def __init__(self, inner: ClipSource, needed: int, how: Literal["loop", "pad_last"]) -> None:
+        super().__init__(inner)
+        self.needed, self.how = needed, how
+
+    def num_frames(self, index: int) -> int:
+        return max(self.needed, self.inner.num_frames(index))
+
+    def times(self, index: int) -> np.ndarray:
+        raise ValueError(f"{self.name(index)}: a video made longer has no times of its own")
+
+    def read_frames(self, index: int, numbers: Sequence[int]) -> Tensor:
+        total = self.inner.num_frames(index)
+        if numbers[-1] < total:
+            return self.inner.read_frames(index, numbers)
+        wrapped = [n % total if self.how == "loop" else min(n, total - 1) for n in numbers]
+        unique = sorted(set(wrapped))
+        place = {number: at for at, number in enumerate(unique)}
+        return self.inner.read_frames(index, unique)[[place[number] for number in wrapped]]
