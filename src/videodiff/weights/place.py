@@ -63,20 +63,20 @@ def find_weights(
     if path is not None:
         return given(file, Path(path).expanduser())
     places = [Path(folder).expanduser() for folder in [os.environ.get(FOLDER_VARIABLE)] if folder]
-    cache = cache_folder()
-    for folder in (*places, cache):
-        for filename in file.filenames:
-            candidate = folder / filename
-            if candidate.is_file() and (folder != cache or is_intact(candidate)):
-                return candidate
-    places.append(cache)
+    places.append(cache_folder())
+    tried = []
+    for folder in places:
+        for candidate in (folder / filename for filename in file.filenames):
+            if candidate.is_file():
+                if is_intact(candidate):
+                    return candidate
+                tried.append(f"{candidate} has changed since its download")
     if is_offline():
-        tried = [f"no download ({OFFLINE_VARIABLE} is set)"]
-    else:
-        target, tried = download(file, cache, check)
-        if target is not None:
-            return target
-    raise FileNotFoundError(not_found(file, places, tried))
+        raise FileNotFoundError(not_found(file, places, [*tried, f"no download ({OFFLINE_VARIABLE} is set)"]))
+    target, failures = download(file, cache_folder(), check)
+    if target is None:
+        raise FileNotFoundError(not_found(file, places, [*tried, *failures]))
+    return target
 
 
 def given(file: WeightFile, path: Path) -> Path:

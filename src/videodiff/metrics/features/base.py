@@ -1,53 +1,18 @@
-"""What every feature network has in common: frozen, exact fp32, constant memory, found when it is first used."""
+"""What every feature network has in common: uint8 clips in, fp32 features out, exact and in constant memory."""
 
-from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-
-@contextmanager
-def exact_fp32(device_type: str) -> Iterator[None]:
-    """No autocast, no TF32 or bf16 inside fp32 products, whatever the surroundings chose; theirs is restored."""
-    backends = torch.backends
-    with torch.autocast(device_type, enabled=False):
-        if hasattr(backends.cudnn, "conv"):  # torch >= 2.9: one switch per backend and operation
-            switches = [
-                backends.cuda.matmul,
-                backends.cudnn.conv,
-                backends.mkldnn.matmul,
-                backends.mkldnn.conv,
-            ]
-            before = [switch.fp32_precision for switch in switches]
-            try:
-                for switch in switches:
-                    switch.fp32_precision = "ieee"
-                yield
-            finally:
-                for switch, value in zip(switches, before, strict=True):
-                    switch.fp32_precision = value
-        else:
-            matmul, cudnn = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
-            try:
-                torch.set_float32_matmul_precision("highest")
-                backends.cudnn.allow_tf32 = False
-                yield
-            finally:
-                torch.set_float32_matmul_precision(matmul)
-                backends.cudnn.allow_tf32 = cudnn
+from .frozen import FrozenNetwork, exact_fp32
 
 
-class FeatureExtractor(nn.Module, ABC):
+class FeatureExtractor(FrozenNetwork):
     """A frozen network: uint8 clips ``[B, T, H, W, 3]`` -> features ``[B, dim]`` fp32.
 
-    The network is made and its weights are read when the first clip comes, and it stays outside the module tree: it
-    is in nobody's ``state_dict``, optimizer, average or DDP bucket, and neither ``.train()`` nor ``.bfloat16()`` of a
-    parent reaches it. It follows the clips to their device. Copies and pickles of an extractor carry no weights.
+    A subclass sets the attributes and writes ``build`` and ``extract``. Whatever surrounds the call, the network runs
+    in eval and inference mode, in fp32 without autocast and TF32.
 
     Attributes:
         name: the network's name, as results carry it.
@@ -59,15 +24,6 @@ class FeatureExtractor(nn.Module, ABC):
     name: str = ""
     dim: int = 0
     min_frames: int = 1
-    weights_sha256: str | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._network: tuple[nn.Module, ...] = ()  # a tuple is no submodule
-
-    @abstractmethod
-    def build(self) -> nn.Module:
-        """The network with its weights, on the CPU; sets ``weights_sha256``."""
 
     @abstractmethod
     def extract(self, network: nn.Module, clips: Tensor) -> Tensor:
@@ -80,17 +36,6 @@ class FeatureExtractor(nn.Module, ABC):
         the last bit. Elsewhere as many as 512 frames.
         """
         return 1 if clips.device.type == "cpu" else max(1, 512 // clips.shape[1])
-
-    def network(self, device: torch.device | str = "cpu") -> nn.Module:
-        """The network on a device, made at the first call."""
-        if not self._network:
-            with torch.inference_mode(False):
-                self._network = (self.build().float().eval().requires_grad_(False),)
-        held = self._network[0]
-        first = next((t for t in (*held.parameters(), *held.buffers())), None)
-        if first is not None and first.device != torch.device(device):
-            held.to(device)
-        return held
 
     def forward(self, clips: Tensor) -> Tensor:
         """Features of any number of clips, in constant memory.
@@ -111,9 +56,6 @@ class FeatureExtractor(nn.Module, ABC):
             pieces = [self.extract(network, part) for part in clips.split(self.clips_at_once(clips))]
             features = torch.cat(pieces).float()
         return features.clone()  # outside inference mode: an ordinary tensor
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_network": ()}
 
     def extra_repr(self) -> str:
         return f"{self.name}, dim={self.dim}, min_frames={self.min_frames}"

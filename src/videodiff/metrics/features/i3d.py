@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from videodiff.weights import WeightFile, file_sha256, find_weights, load_tensors
 
-from .base import FeatureExtractor, exact_fp32
+from .base import FeatureExtractor
+from .frozen import exact_fp32
 from .i3d_network import I3DNetwork
 from .resize import RULES, resize
 
@@ -19,7 +20,6 @@ I3D_WEIGHTS = WeightFile(
         "i3d_pretrained_400.pt",
         "i3d_kinetics400_rgb.safetensors",
         "i3d_kinetics400_rgb.fp16.safetensors",
-        "i3d_torchscript.pt",
     ),
     urls=(
         "https://github.com/songweige/TATS/raw/main/tats/fvd/i3d_pretrained_400.pt",
