@@ -106,7 +106,7 @@ def tiny(**options) -> TriplaneUNet:
 
 def inputs(net: TriplaneUNet, batch: int = 2) -> tuple[Tensor, Tensor, Condition]:
     generator = torch.Generator().manual_seed(1)
-    z, concat = torch.randn(2, batch, 4, net.planes.num_tokens, generator=generator)
+    z, concat = torch.randn(2, batch, 4, net.plane_sizes.num_tokens, generator=generator)
     return z, torch.linspace(10, 900, batch), Condition(concat=concat)
 
 
@@ -136,7 +136,7 @@ def test_planes_of_any_size_come_out_as_planes_on_their_own(sizes):
     z, time, cond = inputs(net)
     out = net(z, time, cond)
     start = 0
-    for rows, columns in net.planes.shapes:
+    for rows, columns in net.plane_sizes.shapes:
         end = start + rows * columns
         changed = z.clone()
         changed[:, :, start:end] += 1
@@ -144,7 +144,7 @@ def test_planes_of_any_size_come_out_as_planes_on_their_own(sizes):
         assert moved[start:end].min() > 1e-4
         assert moved[:start].sum() + moved[end:].sum() == 0
         start = end
-    assert start == net.planes.num_tokens
+    assert start == net.plane_sizes.num_tokens
 
 
 def test_every_token_sees_every_plane():

@@ -91,8 +91,8 @@ class TriplaneUNet(nn.Module):
         super().__init__()
         widths = [width * multiplier for multiplier in channel_multipliers]
         height, breadth = (plane_size, plane_size) if isinstance(plane_size, int) else plane_size
-        self.planes = PlaneSizes(num_frames, height, breadth)
-        check_sizes(self.planes, width, widths, num_blocks, attention_levels, heads)
+        self.plane_sizes = PlaneSizes(num_frames, height, breadth)
+        check_sizes(self.plane_sizes, width, widths, num_blocks, attention_levels, heads)
         self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
         self.recompute = recompute
         embedding_dim = 4 * width
@@ -136,7 +136,7 @@ class TriplaneUNet(nn.Module):
     @property
     def num_frames(self) -> int:
         """S, rows of the planes over time."""
-        return self.planes.num_frames
+        return self.plane_sizes.num_frames
 
     def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
         """The network's prediction.
@@ -158,7 +158,7 @@ class TriplaneUNet(nn.Module):
         if self.concat_channels > 0:
             missing = z.new_zeros(len(z), self.concat_channels, z.shape[2])
             z = torch.cat([z, missing if cond.concat is None else cond.concat.to(z.dtype)], dim=1)
-        stacks = split_stacks(z.transpose(1, 2), self.planes.shapes)
+        stacks = split_stacks(z.transpose(1, 2), self.plane_sizes.shapes)
         x, shapes = join_stacks([self.conv_in(stack) for stack in stacks], len(z))
         skips = [x]
         for block in self.down:
@@ -186,7 +186,7 @@ class TriplaneUNet(nn.Module):
 
     def check_input(self, z: Tensor, cond: Condition) -> None:
         """Raise ValueError for what the network cannot take."""
-        self.planes.check(z)
+        self.plane_sizes.check(z)
         if z.shape[1] != self.channels:
             raise ValueError(f"TriplaneUNet takes z of {self.channels} channels, got {z.shape[1]}")
         for name in ("vector", "context", "concat_time"):
