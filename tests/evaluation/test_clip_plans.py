@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from eval_fakes import NoiseSource
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.evaluation.sampling import plan_clips, read_batches
 
-BASE = get_protocol("styleganv", frames=4, num_real=6, num_fake=5)
+BASE = replace(get_protocol("styleganv", frames=4), num_real=6, num_fake=5)
 
 
 def test_styleganv_takes_one_random_window_of_the_first_videos_in_order():

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from videodiff.evaluation.sides import Side, join, observe
 from videodiff.metrics.frechet import frechet_distance
 from videodiff.metrics.moments import FeatureStats
 
-P = get_protocol("styleganv", frames=4, num_real=24, num_fake=24)
+P = replace(get_protocol("styleganv", frames=4), num_real=24, num_fake=24)
 
 
 def clips_of(seed, count=24, level=0, **options):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from videodiff.evaluation.reference import (
 from videodiff.evaluation.sampling import plan_clips, read_batches
 from videodiff.evaluation.sides import observe
 
-P = get_protocol("styleganv", frames=4, num_real=12, num_fake=12)
+P = replace(get_protocol("styleganv", frames=4), num_real=12, num_fake=12)
 DATA = {"listing": "abc", "split": "train", "resolution": 8}
 
 

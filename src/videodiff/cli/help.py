@@ -9,9 +9,10 @@ Train, sample and honestly compare video diffusion models.
 commands:
   fit        train a model; goes on where an interrupted run stopped
   validate   loss on the validation clips
-  test       loss on the test clips
+  test       loss on the test clips, and FVD and the like under a named protocol
   predict    reconstructions to files
   generate   new videos, continuations, in-between frames, long videos
+  evaluate   FVD and other distances between two folders of videos
   models     models and configs that come with videodiff
   info       parameters, FLOPs and memory of a config, without allocating it
   doctor     check this installation, GPUs, codecs and disk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,28 @@ def build_detectors(
     if c3d or protocol.inception == "c3d":
         found.append(from_extractor("c3d", features.C3DFeatures(), device))
     return found
+
+
+def prepare_all(detectors: Sequence[Detector]) -> tuple[list[Detector], dict[str, str | None], list[str]]:
+    """Find the weights of all; the first must be there, the others may be missing.
+
+    Returns:
+        The detectors that can look, their checksums by name, and a line for each that cannot.
+
+    Raises:
+        FileNotFoundError: if the first has no weights; in one line that says where to get them.
+    """
+    kept, checksums, missing = [], {}, []
+    for detector in detectors:
+        try:
+            checksums[detector.name] = detector.prepare()
+        except FileNotFoundError as error:
+            if not kept:
+                raise
+            missing.append(f"{detector.name} is left out: {error}")
+            continue
+        kept.append(detector)
+    return kept, checksums, missing
 
 
 def from_extractor(

@@ -143,15 +143,10 @@ class Protocol:
                 "network_sha256": network_sha256}  # fmt: skip
 
     def changed(self, **switches: Any) -> Protocol:
-        """A protocol with other switches. Frames and counts keep the name, all else makes it ``custom``.
-
-        (Frames are part of the label, and a count below the protocol's is told by the result.)
-        """
-        if not switches:
-            return self
-        keeps_name = set(switches) <= {"frames", "num_real", "num_fake"} and self.name != "custom"
-        if keeps_name:
-            return replace(self, **switches)
+        """A protocol with other switches: its label names the frames, anything else makes it ``custom``."""
+        changes = {k: v for k, v in switches.items() if getattr(self, k) != v}
+        if set(changes) <= {"frames"} and self.name != "custom":
+            return replace(self, **changes)
         return replace(self, **{"name": "custom", "base": self.base or self.name, **switches})
 
 

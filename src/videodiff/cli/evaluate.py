@@ -1,0 +1,210 @@
+"""evaluate: how far two folders of videos are from each other, under a named protocol; no model is needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videodiff.cli.arguments import LightParser
+from videodiff.cli.errors import UsageError
+
+EPILOG = """protocols:
+  styleganv (default), tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte: FVD, KVD and IS-K400, which need the
+  weights of I3D; random: rand-FD, which needs none. NAME:128 is the 128-frame form, NAME:eps=1e-5:ddof=1 changes
+  switches. Two names explain the difference between their figures, switch by switch.
+
+examples:
+  videodiff evaluate data/ucf101/train runs/vdm/1/generate/1
+  videodiff evaluate real/ fake/ --protocol random --num_clips 64
+  videodiff evaluate real/ fake/ --protocol styleganv,pvdm --resolution 256
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``evaluate``."""
+    p = LightParser(
+        "videodiff evaluate",
+        description="Compare a folder of generated videos with a folder of real ones.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument
+    add(
+        "real",
+        metavar="REAL",
+        type=Path,
+        help="folder of videos, or of folders of frames; or cached statistics .npz",
+    )
+    add("fake", metavar="FAKE", type=Path, help="folder of generated videos, or of folders of frames")
+    add(
+        "--protocol",
+        default="styleganv",
+        metavar="P[,Q]",
+        help="how to measure (default styleganv); see below",
+    )
+    add("--frames", type=int, metavar="N", help="frames per clip (default 16)")
+    add("--num_clips", type=int, metavar="N", help="clips of each side, fewer than the protocol wants")
+    add(
+        "--resolution",
+        type=int,
+        metavar="N",
+        help="crop and resize both sides first, as for training (default: not)",
+    )
+    add(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="weights of I3D (default: looked for; see docs/evaluation.md)",
+    )
+    add("--inception", action="store_true", help="also the inception score of C3D, for UCF-101")
+    add(
+        "--batch_size",
+        type=int,
+        default=16,
+        help="clips read together; does not change the numbers (default 16)",
+    )
+    add("--seed", type=int, default=0, help="of clip windows and shuffling (default 0)")
+    add("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    add("--json", action="store_true", help="print the record on stdout")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE|DIR",
+        help="write the record there: FILE.json, or DIR/<protocol>.json",
+    )
+    return p
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, compare, tell; returns the exit code."""
+    args = parser().parse_args(argv)
+    protocols = check(args)
+    from videodiff.evaluation.folders import Folder, FolderComparison
+
+    compared = FolderComparison(
+        args.real if args.real.is_file() else Folder(args.real, args.resolution),
+        Folder(args.fake, args.resolution),
+        args.seed,
+        args.num_clips,
+        pick_device(args.device),
+        args.batch_size,
+        args.weights and str(args.weights),
+        args.inception,
+        progress=Lines(),
+    )
+    results = [compared.result(protocol) for protocol in protocols]
+    record: dict[str, Any] = results[0].to_dict()
+    for result in results:
+        result.check_finite()
+        tell(result)
+    if len(results) == 2:
+        explanation = explain(compared, protocols)
+        print(explanation.table(), file=sys.stderr if args.json else sys.stdout)
+        record = {"results": [result.to_dict() for result in results], "explanation": explanation.to_dict()}
+    if args.json:
+        print(json.dumps(record, indent=2, allow_nan=False))
+    else:
+        for result in results:
+            print(result.table())
+    if args.out is not None:
+        save(results, record, args)
+    return 0
+
+
+def check(args: argparse.Namespace) -> list[Any]:
+    """Ranges, folders and protocols, before anything heavy is loaded."""
+    from videodiff.evaluation.protocol import get_protocol
+
+    for name in ("frames", "num_clips", "resolution", "batch_size"):
+        value, least = getattr(args, name), 2 if name == "num_clips" else 1
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}, got {value}")
+    switches = {} if args.frames is None else {"frames": args.frames}
+    protocols = [get_protocol(text, **switches) for text in args.protocol.split(",")]
+    if len(protocols) > 2:
+        raise UsageError(
+            f"--protocol takes one protocol, or two to explain their difference, got {len(protocols)}"
+        )
+    if any(p.network == "evaluator" for p in protocols):
+        raise UsageError(
+            "--protocol evaluator measures the built-in data: use videodiff test; folders take --protocol random"
+        )
+    if len({p.network for p in protocols}) > 1:
+        raise UsageError(
+            f"--protocol {args.protocol}: the two look through different networks, so nothing is shared"
+        )
+    if args.num_clips is not None:
+        protocols = [enlarged(protocol, args.num_clips) for protocol in protocols]
+    for name in ("real", "fake"):
+        path = getattr(args, name)
+        cached = name == "real" and path.is_file() and path.suffix == ".npz"
+        if not path.exists():
+            raise UsageError(f"{name.upper()} {path}: no such folder")
+        if not (path.is_dir() or cached):
+            raise UsageError(
+                f"{name.upper()} {path} is a file; give a folder of videos or of folders of frames"
+            )
+    if args.weights is not None and not args.weights.exists():
+        raise UsageError(f"--weights {args.weights}: no such file")
+    return protocols
+
+
+def enlarged(protocol: Any, num_clips: int) -> Any:
+    """The protocol with the count raised, if more clips are asked for than it wants; it is a custom one then."""
+    wanted = {k: num_clips for k in ("num_real", "num_fake") if num_clips > getattr(protocol, k)}
+    return protocol.changed(**wanted)
+
+
+def pick_device(name: str) -> Any:
+    """``auto`` is CUDA where there is one."""
+    from videodiff.cli import generate
+
+    return generate.pick_device(name)
+
+
+def explain(compared: Any, protocols: list[Any]) -> Any:
+    """The way from the first protocol to the second."""
+    from videodiff.evaluation.explain import explain_difference
+    from videodiff.evaluation.folders import WITHOUT_EFFECT
+
+    return explain_difference(compared.look, *protocols, without_effect=WITHOUT_EFFECT)
+
+
+def tell(result: Any) -> None:
+    """The warnings, on stderr."""
+    for warning in result.warnings:
+        print(f"videodiff: warning: {warning}", file=sys.stderr, flush=True)
+
+
+def save(results: list[Any], record: dict[str, Any], args: argparse.Namespace) -> None:
+    """``--out``: one file, or one per protocol in a folder; written whole or not at all."""
+    from videodiff.evaluation.results import write_text
+
+    if args.out.suffix == ".json":
+        write_text(args.out, json.dumps(record, indent=2, allow_nan=False) + "\n")
+        return
+    for result in results:
+        result.save(args.out / f"{result.name}.json")
+    if len(results) == 2:
+        write_text(args.out / "explanation.json", json.dumps(record["explanation"], indent=2) + "\n")
+
+
+class Lines:
+    """Progress on stderr: in place on a terminal, else a line every half minute."""
+
+    def __init__(self, every_seconds: float = 30.0) -> None:
+        self.every_seconds, self.last = every_seconds, time.monotonic()
+
+    def __call__(self, side: str, done: int, total: int) -> None:
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        if now - self.last < (0.5 if terminal else self.every_seconds) and (done < total or not terminal):
+            return
+        self.last = now
+        text = f"{side} clips {done}/{total}"
+        end = "\n" if not terminal or done >= total else ""
+        print(f"\r{text}" if terminal else f"videodiff: {text}", end=end, file=sys.stderr, flush=True)

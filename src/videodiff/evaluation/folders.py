@@ -1,0 +1,254 @@
+"""Two folders of videos, or of folders of frames, against each other; no model is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+
+from videodiff.data.clips import ClipSource, Entry, FolderSource, find_videos, listing_hash
+from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
+from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol
+from videodiff.evaluation.reference import cached_reference, load_reference, reference_key
+from videodiff.evaluation.results import Result
+from videodiff.evaluation.run import evaluate
+from videodiff.evaluation.sampling import ClipPlan, plan_clips, read_batches
+from videodiff.evaluation.sides import Side, observe
+
+LOSSLESS_CODECS = {"ffv1", "png", "apng", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "qtrle", "zlib", "bmp"}
+LOSSLESS_IMAGES = {".png", ".bmp", ".ppm", ".tif", ".tiff"}
+CODEC_SAMPLE = 64  # files whose codec is looked at
+# Files hold bytes: how a model's output is rounded, and which split it learnt from, cannot be told from them.
+WITHOUT_EFFECT = ("rounding", "split")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Folder:
+    """The videos of a folder.
+
+    Args:
+        root: the folder.
+        resolution: side of a square that frames are cropped and resized to, as for training; None keeps all pixels.
+    """
+
+    root: Path
+    resolution: int | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.record, listed = read_samples_record(self.root)
+        entries = find_videos(self.root)
+        if listed is not None:
+            entries = [e for e in entries if e.relative in listed]
+            if len(entries) < len(listed):
+                raise FileNotFoundError(
+                    f"{self.root}: samples.json lists {len(listed)} clips, {len(entries)} are there"
+                )
+        self.entries: list[Entry] = entries
+        self.sources: dict[int, FolderSource] = {}
+
+    def source(self, needed: int) -> FolderSource:
+        """The videos of at least so many frames.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if needed not in self.sources:
+            self.sources[needed] = FolderSource(str(self.root), self.entries, needed, self.resolution)  # type: ignore[arg-type]
+        return self.sources[needed]
+
+    def identity(self) -> dict[str, Any]:
+        """What the clips are: for keys of references, and for the record."""
+        return {"dataset": "folder", "root": str(self.root), "listing": listing_hash({"all": self.entries}),
+                "videos": len(self.entries), "resolution": self.resolution or "as stored"}  # fmt: skip
+
+    def lossy(self) -> str | None:
+        """The first lossy format among the files, or None."""
+        step = max(1, len(self.entries) // CODEC_SAMPLE)
+        formats = (storage_format(entry) for entry in self.entries[::step])
+        return next((name for name, is_lossless in formats if not is_lossless), None)
+
+
+def read_samples_record(root: Path) -> tuple[dict[str, Any], set[str] | None]:
+    """What ``videodiff generate`` wrote about a folder: how the clips were made, and which files they are.
+
+    Raises:
+        ValueError: if samples.json cannot be read.
+    """
+    path = root / "samples.json"
+    if not path.is_file():
+        return {}, None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        listed = set(record.pop("clips"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no record of generate ({type(error).__name__}: {error})") from error
+    return record, listed
+
+
+def storage_format(entry: Entry) -> tuple[str, bool]:
+    """How a video is stored, and whether that keeps every pixel."""
+    if entry.frames:
+        suffix = Path(entry.frames[0]).suffix.lower()
+        return suffix.lstrip("."), suffix in LOSSLESS_IMAGES
+    try:
+        with av.open(entry.path) as container:
+            name = container.streams.video[0].codec_context.name
+    except Exception:  # whatever is wrong with it is told when it is read
+        return "unknown", True
+    return name, name in LOSSLESS_CODECS
+
+
+@dataclass
+class FolderComparison:
+    """REAL against FAKE under any number of protocols; clips are looked at once for each way of looking.
+
+    Args:
+        real: the real videos, or a file of cached statistics (``.npz``).
+        fake: the generated videos.
+        seed: of windows and shuffling.
+        num_clips: clips of each side at most, fewer than the protocol wants; its name is not borne then.
+        device: where the networks run.
+        batch_size: clips read together.
+        weights: file of the main network.
+        c3d: also the inception score of C3D.
+        cache: folder of cached references; None is the user's.
+        make_detectors: builds what looks at the clips.
+        progress: called as ``progress(side, done, total)``.
+    """
+
+    real: Folder | Path
+    fake: Folder
+    seed: int = 0
+    num_clips: int | None = None
+    device: torch.device | str = "cpu"
+    batch_size: int = 16
+    weights: str | None = None
+    c3d: bool = False
+    cache: Path | None = None
+    make_detectors: Callable[[Protocol], Sequence[Detector]] | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        self.bad: dict[str, list[str]] = {"real": [], "fake": []}
+        self.missing: list[str] = []
+        self.seen: dict[tuple[Any, ...], tuple[Side, Side]] = {}
+
+    def detectors(self, protocol: Protocol) -> tuple[list[Detector], dict[str, str | None]]:
+        """What looks at the clips, and its checksums; networks beside the main one may be missing.
+
+        Raises:
+            FileNotFoundError: if the main network's weights are nowhere.
+            ValueError: if the clips of the protocol are too short for a network.
+        """
+        if self.make_detectors is not None:
+            found = list(self.make_detectors(protocol))
+        else:
+            found = build_detectors(protocol, self.device, None, self.c3d, self.weights)
+        for detector in found:
+            if protocol.seen_frames < detector.min_frames:
+                raise ValueError(
+                    f"{detector.name} needs clips of at least {detector.min_frames} frames, the protocol "
+                    f"{protocol.label} shows it {protocol.seen_frames}; ask for more with --frames"
+                )
+        found, checksums, self.missing = prepare_all(found)
+        return found, checksums
+
+    def look(self, protocol: Protocol) -> tuple[Side, Side]:
+        """Both sides under a protocol."""
+        key = tuple(getattr(protocol, switch) for switch in FEATURE_SWITCHES if switch not in WITHOUT_EFFECT)
+        key = (*key, protocol.num_real, protocol.num_fake)
+        if key not in self.seen:
+            detectors, checksums = self.detectors(protocol)
+            fake_source = self.fake.source(
+                protocol.frames
+            )  # an empty or too short folder is told before any work
+            real = self.look_at_real(protocol, detectors, checksums)
+            fake = self.observe(fake_source, protocol, "fake", detectors)
+            self.seen[key] = (real, fake)
+        return self.seen[key]
+
+    def look_at_real(
+        self, protocol: Protocol, detectors: list[Detector], checksums: dict[str, str | None]
+    ) -> Side:
+        """The real side: from a file of statistics, from the cache, or from the videos."""
+        if isinstance(self.real, Path):
+            wanted = reference_key(protocol, {}, checksums, 0, self.seed)
+            return load_reference(
+                self.real, {key: wanted[key] for key in ("format", "switches", "detectors")}
+            )
+        source = self.real.source(protocol.span)
+        count = len(self.plan(source, protocol, "real"))
+        key = reference_key(protocol, self.real.identity(), checksums, count, self.seed)
+        return cached_reference(key, lambda: self.observe(source, protocol, "real", detectors), self.cache)[0]
+
+    def plan(self, source: ClipSource, protocol: Protocol, side: str) -> ClipPlan:
+        """The clips of one side."""
+        plan = plan_clips(source, protocol, side, self.seed)
+        return plan if self.num_clips is None else plan.first(self.num_clips)
+
+    def observe(
+        self, source: ClipSource, protocol: Protocol, side: str, detectors: Sequence[Detector]
+    ) -> Side:
+        """Read and look at the clips of one side."""
+        plan = self.plan(source, protocol, side)
+        report = None if self.progress is None else (lambda done: self.progress(side, done, len(plan)))
+        batches = read_batches(source, plan, range(len(plan)), self.batch_size, self.bad[side])
+        return observe(batches, detectors, report)
+
+    def warnings(self, protocol: Protocol) -> list[str]:
+        """What the files themselves say that a reader must know."""
+        said = []
+        folders = {"real": (self.real, protocol.span), "fake": (self.fake, protocol.frames)}
+        for side, (folder, needed) in folders.items():
+            if not isinstance(folder, Folder):
+                continue
+            name = folder.lossy()
+            if name is not None and side == "fake":
+                said.append(
+                    f"generated videos are stored lossily ({name}), which moves FVD; write FFV1 or PNG frames"
+                )
+            elif name is not None:
+                said.append(
+                    f"real videos are stored lossily ({name}): right if the data set is published so, wrong for a copy "
+                    "that was compressed again"
+                )
+            skipped = len(folder.source(needed).skipped) if needed in folder.sources else 0
+            if skipped:
+                said.append(f"{skipped} {side} videos were left out (too short or unreadable)")
+            if self.bad[side]:
+                said.append(
+                    f"{len(self.bad[side])} {side} clips could not be read; the first: {self.bad[side][0]}"
+                )
+        return said
+
+    def result(self, protocol: Protocol) -> Result:
+        """Numbers under one protocol.
+
+        Raises:
+            ValueError: for folders or clips no number is defined for, in one line.
+        """
+        real, fake = self.look(protocol)
+        identity = self.real.identity() if isinstance(self.real, Folder) else {"reference": str(self.real)}
+        made = {
+            key: self.fake.record.get(key) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")
+        }
+        model = {**{k: v for k, v in made.items() if v is not None}, "generated": str(self.fake.root)}
+        detectors, _ = self.detectors(protocol)
+        return evaluate(
+            real, fake, protocol, detectors=detectors, device=self.device, seed=self.seed,
+            data=identity, model=model, warnings=[*self.missing, *self.warnings(protocol)],
+        )  # fmt: skip
+
+
+def same_folder(a: Path, b: Path) -> bool:
+    """Whether two paths are one folder."""
+    return os.path.realpath(a) == os.path.realpath(b)
