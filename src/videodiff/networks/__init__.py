@@ -1,9 +1,11 @@
 """Networks: z, time and condition in; a prediction out."""
 
 from .attention import SpatialAttention, TemporalAttention
-from .autoencoder import Autoencoder, PixelSpace
+from .autoencoder import Autoencoder, LatentScale, PixelSpace
+from .autoencoder3d import Autoencoder3D
 from .autoencoder_triplane import TriplaneAutoencoder
 from .blocks import FrameNorm, ResBlock
+from .discriminator import PatchDiscriminator
 from .embeddings import TimeEmbedding
 from .timesformer import TimeSformer
 from .unet3d import UNet3D
@@ -12,7 +14,10 @@ from .unet_triplane import TriplaneUNet
 
 __all__ = [
     "Autoencoder",
+    "Autoencoder3D",
     "FrameNorm",
+    "LatentScale",
+    "PatchDiscriminator",
     "PixelSpace",
     "ResBlock",
     "SpatialAttention",

@@ -1,15 +1,20 @@
-"""The interface of a first stage, and the one that does nothing."""
+"""The interface of a first stage, the one that does nothing, and the scale of a latent measured on data."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
 class Autoencoder(nn.Module, ABC):
-    """Video to latent and back. A latent is one tensor ``[B, C, *S]``, scaled to about unit variance."""
+    """Video to latent and back. A latent is one tensor ``[B, C, *S]``, scaled to about unit variance.
+
+    A trainable one says two things more: ``video_shape``, the clips it is made for, and ``last_layer``.
+    """
 
     @abstractmethod
     def encode(self, video: Tensor) -> Tensor:
@@ -30,6 +35,24 @@ class Autoencoder(nn.Module, ABC):
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape ``(C, *S)`` of the latent of a video of shape ``(3, T, H, W)``, both without the batch."""
 
+    def forward(self, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What training asks for: the reconstruction of ``video`` and the KL divergence of its latent from N(0, I).
+
+        Args:
+            video: ``[B, 3, T, H, W]`` in [-1, 1].
+            noise: of the posterior's sample, ``[B, *latent_shape]``; without it the reconstruction is of its mode.
+
+        Returns:
+            Reconstruction ``[B, 3, T, H, W]`` and KL ``[B]`` in nats, summed over the latent; a deterministic
+            autoencoder has none and returns 0.
+        """
+        return self.decode(self.encode(video)), video.new_zeros(len(video))
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight through which every reconstruction passes last: where loss terms are balanced."""
+        raise TypeError(f"{type(self).__name__} must define last_layer to be trained with an adaptive weight")
+
 
 class PixelSpace(Autoencoder):
     """The identity: diffusion on pixels (Ho et al. 2022)."""
@@ -42,3 +65,64 @@ class PixelSpace(Autoencoder):
 
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(video_shape)
+
+
+class LatentScale(nn.Module):
+    """Makes a latent's mean 0 and its standard deviation 1: ``scale (z + shift)``, two numbers measured on data.
+
+    Rombach et al. 2022, section 4.3.2 and appendix D.1, scale by the deviation of the first batch of a trained
+    autoencoder. Here the moments of about the last ``memory`` training clips are kept while the autoencoder trains
+    (float64, exponential window), so that every checkpoint has the scale of its own weights.
+
+    All buffers keep their dtype whatever the module is cast to.
+
+    Args:
+        memory: clips in the window.
+
+    Raises:
+        ValueError: if ``memory`` is below 1.
+    """
+
+    def __init__(self, memory: int = 256) -> None:
+        super().__init__()
+        if memory < 1:
+            raise ValueError(f"memory must be at least 1 clip, got {memory}")
+        self.memory = memory
+        self.register_buffer("scale", torch.ones((), dtype=torch.float32))
+        self.register_buffer("shift", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("sums", torch.zeros(3, dtype=torch.float64))  # count, sum, sum of squares
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Raw latent, any shape -> scaled, fp32."""
+        return self.scale * (latent.float() + self.shift)
+
+    def inverse(self, latent: Tensor) -> Tensor:
+        """Scaled latent, any shape -> raw, fp32."""
+        return latent.float() / self.scale - self.shift
+
+    @torch.no_grad()
+    def update(self, latent: Tensor) -> None:
+        """Take raw latents ``[B, ...]`` of training clips into the window; ranks add theirs. NaN is passed over."""
+        many = torch.distributed.is_available() and torch.distributed.is_initialized()
+        z = latent.detach().double()
+        new = torch.stack([torch.full_like(z.sum(), z.numel()), z.sum(), z.square().sum()])
+        clips = len(latent)
+        if many:
+            torch.distributed.all_reduce(new)
+            clips *= torch.distributed.get_world_size()
+        sums = self.sums * (1 - 1 / self.memory) ** clips + new
+        mean = sums[1] / sums[0]
+        std = (sums[2] / sums[0] - mean.square()).clamp(min=1e-12).sqrt()
+        good = torch.isfinite(sums).all() & torch.isfinite(std)
+        self.sums.copy_(torch.where(good, sums, self.sums))
+        self.shift.copy_(torch.where(good, -mean.float(), self.shift))
+        self.scale.copy_(torch.where(good, (1 / std).float(), self.scale))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, value in before.items():
+            after = self._buffers[name]
+            if after.dtype != value.dtype:
+                self._buffers[name] = value.to(after.device)
+        return self
