@@ -56,17 +56,9 @@ class PackedSource(ClipSource):
         prepared = read_prepared(root)
         if prepared.form != "packed":
             raise ValueError(f"{prepared.root} holds {prepared.form}, not packed frames")
-        if rule != prepared.resize:
-            raise ValueError(
-                f"{prepared.root} was resized by {prepared.resize!r}, {rule!r} asked; prepare it again with --resize {rule}"
-            )
-        if resolution > prepared.size:
-            raise ValueError(
-                f"{prepared.root} holds frames of {prepared.size} pixels, resolution {resolution} asked; prepare "
-                f"it again with --size {resolution}"
-            )
+        prepared.check_request(resolution, rule)
         self.root, self.size, self.resolution, self.rule = prepared.root, prepared.size, resolution, rule
-        self.fingerprint = prepared.manifest_sha256
+        self.fingerprint, self.fps = prepared.manifest_sha256, prepared.fps
         self.class_names = prepared.class_names
         self.skipped: list[tuple[str, str]] = []
         self.num_unreadable = 0
@@ -125,6 +117,15 @@ class PackedSource(ClipSource):
         frames = frames.reshape(-1, self.size, self.size, 3)[::stride]
         clip = torch.from_numpy(np.array(frames))
         return clip if self.resolution == self.size else resize(clip, self.resolution, self.rule)
+
+    def times(self, index: int) -> np.ndarray:
+        line = self.lines[index]
+        fps = self.fps or (line["fps"] if line["even"] else None)
+        if fps is None:
+            raise ValueError(
+                f"{self.name(index)}: its frames are not evenly spaced in time; prepare it with --fps"
+            )
+        return np.arange(line["out"]["frames"]) / fps
 
     def name(self, index: int) -> str:
         return f"{self.root}: {self.lines[index]['path']}"

@@ -46,6 +46,22 @@ class Prepared:
     files: dict[str, int]
     manifest_sha256: str
 
+    def check_request(self, resolution: int, rule: str) -> None:
+        """Refuse frames that cannot be had from these.
+
+        Raises:
+            ValueError: if `resolution` is larger than the frames, or another resize rule is asked for.
+        """
+        if rule != self.resize:
+            raise ValueError(
+                f"{self.root} was resized by {self.resize!r}, {rule!r} asked; prepare it again with --resize {rule}"
+            )
+        if resolution > self.size:
+            raise ValueError(
+                f"{self.root} holds frames of {self.size} pixels, resolution {resolution} asked; prepare it again with "
+                f"--size {resolution}"
+            )
+
 
 def is_prepared(root: str | os.PathLike[str]) -> bool:
     """Whether a folder was finished by ``videodiff prepare``."""

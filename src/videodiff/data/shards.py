@@ -16,13 +16,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 from torch import Tensor
 
 from videodiff.data.clips import ClipSource
 from videodiff.data.ranges import is_url, read_range
 from videodiff.data.shard_index import Sample, ShardIndex, find_shards, index_shards, to_cache
 from videodiff.data.shard_splits import number_classes, split_shards
-from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_clip
+from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_frames
 from videodiff.seeding import uniform
 
 
@@ -155,10 +156,15 @@ class ShardSource(ClipSource):
         return frames
 
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
+        return self.read_frames(index, range(start, start + num_frames * stride, stride))
+
+    def read_frames(self, index: int, numbers: Sequence[int]) -> Tensor:
         info = self._info(index)
         with _as_file(self._bytes(index), self.name(index)) as path:
-            moved = replace(info, path=path)
-            return read_clip(moved, start, num_frames, stride, self.resolution, self.rule)
+            return read_frames(replace(info, path=path), numbers, self.resolution, self.rule)
+
+    def times(self, index: int) -> np.ndarray:
+        return self._info(index).times()
 
     def _info(self, index: int) -> VideoInfo:
         place = self.places[index]

@@ -1,0 +1,84 @@
+"""Frames into one file: raw, or as H.264 with a key frame every few frames; the same frames give the same bytes."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+
+from videodiff.data.prepare.settings import Settings
+from videodiff.data.prepared import sha256_of
+
+KEY_FRAME_DISTANCE = 12  # frames; a random window decodes 5.5 it does not need, on average
+CRF = 8  # about 45 dB at 64 pixels, in 1.4 times the bytes of crf 12, which gives 42
+# Full colour resolution: at training sizes, half of it costs 6 dB and saves 6 % of the bytes.
+# No frame refers to a later one, nor to more than the one before; no filter runs after decoding; one thread, so that
+# the bytes do not depend on the machine's cores.
+ENCODER = {"g": str(KEY_FRAME_DISTANCE), "bf": "0", "refs": "1", "tune": "fastdecode", "preset": "medium"}
+
+
+class FrameWriter:
+    """Writes one video's frames to a file beside its target and renames it when all went well.
+
+    Args:
+        path: target.
+        settings: form packed writes the frames as they are; video and shards an mp4.
+        fps: frame rate of the mp4.
+
+    Attributes:
+        facts: after a clean end, `frames`, `bytes` and `sha256` of the file.
+    """
+
+    def __init__(self, path: str, settings: Settings, fps: float) -> None:
+        self.path, self.settings, self.fps = path, settings, fps
+        self.temporary = f"{path}.{os.getpid()}.tmp"
+        self.num_frames = 0
+        self.facts: dict[str, Any] = {}
+
+    def __enter__(self) -> FrameWriter:
+        if self.settings.form == "packed":
+            self.file = open(self.temporary, "wb")
+        else:
+            self._open_video()
+        return self
+
+    def _open_video(self) -> None:
+        lossless = self.settings.quality == "lossless"
+        codec, pixels = ("libx264rgb", "rgb24") if lossless else ("libx264", "yuv444p")
+        options = {**ENCODER, "qp": "0"} if lossless else {**ENCODER, "crf": str(CRF)}
+        self.container = av.open(
+            self.temporary, "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}
+        )
+        rate = Fraction(self.fps).limit_denominator(1001)
+        self.stream = self.container.add_stream(codec, rate=rate, options={**options, "flags": "+bitexact"})
+        self.stream.height = self.stream.width = self.settings.size
+        self.stream.pix_fmt = pixels
+        self.stream.codec_context.thread_count = 1
+
+    def write(self, frames: np.ndarray) -> None:
+        """Append uint8 ``[n, R, R, 3]``."""
+        self.num_frames += len(frames)
+        if self.settings.form == "packed":
+            self.file.write(np.ascontiguousarray(frames).data)
+            return
+        for picture in frames:
+            self.container.mux(self.stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if self.settings.form == "packed":
+                self.file.close()
+            else:
+                if kind is None:
+                    self.container.mux(self.stream.encode(None))
+                self.container.close()
+            if kind is None:
+                size = os.path.getsize(self.temporary)
+                self.facts = {"frames": self.num_frames, "bytes": size, "sha256": sha256_of(self.temporary)}
+                os.replace(self.temporary, self.path)
+        finally:
+            if os.path.exists(self.temporary):
+                os.remove(self.temporary)

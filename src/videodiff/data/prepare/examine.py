@@ -1,0 +1,214 @@
+"""One source video looked at from end to end: what it is, what is wrong with it, and its frames at the new size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from torch import Tensor
+
+from videodiff.data.entries import Entry, posix
+from videodiff.data.prepare.encode import FrameWriter
+from videodiff.data.prepare.settings import Settings
+from videodiff.data.prepared import read_blocks, sha256_of
+from videodiff.data.readers import count_frames, index_entry, read_entry
+from videodiff.data.video_read import DEMUXERS, TAGS, BadVideoError, VideoInfo, read_image
+from videodiff.data.views import nearest
+
+BLOCK_BYTES = 64 * 2**20  # of decoded frames held at once
+BLOCK_FRAMES = 1024
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to look at.
+
+    Args:
+        entry: where it lies.
+        split: train, val or test.
+        part: file to write its frames to, in the form that the settings name; None only looks.
+        settings: what to make of it.
+    """
+
+    entry: Entry
+    split: str
+    part: str | None
+    settings: Settings
+
+
+class OutputError(OSError):
+    """The result cannot be written; the video is not to blame."""
+
+
+def examine(job: Job, beat: Callable[[], None]) -> dict[str, Any]:
+    """Read a whole video, write its frames if asked to, and tell its line of the manifest.
+
+    Returns:
+        path, split, bytes and sha256 of the source; its frames, fps, even (whether they are evenly spaced in time),
+        width, height, rotation, label and caption; status (ok or skipped), reason (missing, unopenable, no_video,
+        damaged, too_short) and message; and `out`: frames, bytes and hash of what was written.
+
+    Raises:
+        OutputError: if the part cannot be written.
+    """
+    entry = job.entry
+    line: dict[str, Any] = {
+        "path": entry_name(entry), "split": job.split, "status": "ok", "reason": None, "message": None,
+        "bytes": None, "sha256": None, "frames": None, "fps": None, "even": None, "width": None, "height": None,
+        "rotation": None, "label": entry.label, "caption": entry.caption, "out": None,
+    }  # fmt: skip
+    try:
+        line["bytes"], line["sha256"] = source_hash(entry)
+        beat()
+        clip = open_entry(entry)
+        line.update(clip.facts)
+        numbers = clip.numbers(job.settings.fps)
+        if len(numbers) < max(1, job.settings.frames):
+            return _left_out(line, "too_short", f"{len(numbers)} frames, {job.settings.frames} needed")
+        line["out"] = _write(job, clip, numbers, beat)
+    except OutputError:
+        raise
+    except FileNotFoundError as error:
+        return _left_out(line, "missing", str(error))
+    except (BadVideoError, ValueError, OSError) as error:
+        return _left_out(line, _reason(str(error), line["frames"]), _without_folder(str(error), entry))
+    return line
+
+
+def _left_out(line: dict[str, Any], reason: str, message: str) -> dict[str, Any]:
+    return {**line, "status": "skipped", "reason": reason, "message": message, "out": None}
+
+
+def _reason(message: str, frames: int | None) -> str:
+    if frames is not None:  # it opened and was counted
+        return "damaged"
+    return "no_video" if "no video stream" in message or "no frames" in message else "unopenable"
+
+
+def _without_folder(message: str, entry: Entry) -> str:
+    """A message that does not depend on where the set lies."""
+    folder = os.path.join(os.path.dirname(entry.path), "")
+    return message.replace(os.path.abspath(entry.path), os.path.basename(entry.path)).replace(folder, "")
+
+
+def entry_name(entry: Entry) -> str:
+    """The relative path of a video, with its range if it is a part of a file."""
+    name = posix(entry)
+    name = os.path.basename(entry.path) if name == "." else name
+    if entry.first or entry.last is not None:
+        name += f"@{entry.first}-{'' if entry.last is None else entry.last}"
+    return name
+
+
+def source_hash(entry: Entry) -> tuple[int, str]:
+    """Bytes and SHA-256 of a source: of the file, or over names and contents of a folder's frames.
+
+    Many sequences of one array share a file, so they carry the hash of their own frames only, in `out`.
+    """
+    if entry.kind != "frames":
+        if not os.path.isfile(entry.path):
+            raise FileNotFoundError(f"{os.path.basename(entry.path)}: no such file")
+        size = os.path.getsize(entry.path)
+        return size, sha256_of(entry.path) if entry.kind == "video" else ""
+    digest, size = hashlib.sha256(), 0
+    for name in entry.frames:
+        digest.update(name.encode(errors="surrogateescape") + b"\0")
+        for block in read_blocks(os.path.join(entry.path, name)):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A video that could be opened and counted.
+
+    Args:
+        entry: where it lies.
+        info: what its packets told; None for what is no video file.
+        facts: frames, fps, even, width, height and rotation for the manifest.
+    """
+
+    entry: Entry
+    info: VideoInfo | None
+    facts: dict[str, Any]
+
+    def numbers(self, fps: float | None) -> list[int]:
+        """The frames to keep: all of them, or at each ``k / fps`` seconds the nearest one.
+
+        Raises:
+            ValueError: if a frame rate is asked of frames without times.
+        """
+        if fps is None:
+            return list(range(self.facts["frames"]))
+        if self.info is None:
+            raise ValueError(
+                f"{self.entry.path}: these frames carry no times, so no fps can be asked of them"
+            )
+        times = self.info.times()[self.entry.first : self.entry.last]
+        times = times - times[0]
+        return nearest(times, np.arange(int(times[-1] * fps + 1e-6) + 1) / fps)
+
+    def read(self, numbers: list[int], settings: Settings) -> Tensor:
+        """Frames by number -> uint8 ``[n, R, R, 3]``."""
+        return read_entry(self.entry, self.info, numbers, settings.size, settings.resize)
+
+
+def open_entry(entry: Entry) -> Opened:
+    """Open a video of any kind.
+
+    Raises:
+        BadVideoError: if it cannot be read.
+    """
+    info = index_entry(entry)
+    if isinstance(info, BadVideoError):
+        raise info
+    facts: dict[str, Any] = {"frames": count_frames(entry, info), "rotation": 0}
+    if info is not None:
+        facts |= {
+            "fps": round(info.fps, 6) or None, "even": isinstance(info.pts, range), "width": info.width,
+            "height": info.height, "rotation": _rotation(info),
+        }  # fmt: skip
+    elif entry.kind == "frames" and facts["frames"]:
+        first = read_image(os.path.join(entry.path, entry.frames[entry.first]))
+        facts |= {"width": first.shape[1], "height": first.shape[0]}
+    return Opened(entry, info, facts)
+
+
+def _rotation(info: VideoInfo) -> int:
+    """Degrees in [0, 360) that a player turns the pictures by, counter-clockwise; 0 if the first does not decode."""
+    try:
+        with av.open(info.path, options={"format_whitelist": DEMUXERS}, **TAGS) as container:
+            return int(next(container.decode(video=0)).rotation) % 360
+    except Exception:  # decoders raise what they like; the reading that follows tells what is wrong
+        return 0
+
+
+def _blocks(numbers: list[int], frame_bytes: int) -> Iterator[list[int]]:
+    size = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // frame_bytes))
+    yield from (numbers[at : at + size] for at in range(0, len(numbers), size))
+
+
+def _write(job: Job, clip: Opened, numbers: list[int], beat: Callable[[], None]) -> dict[str, Any] | None:
+    settings = job.settings
+    fps = settings.fps or clip.facts["fps"] or 25.0
+    blocks = _blocks(numbers, settings.size**2 * 3)
+    if job.part is None:
+        for block in blocks:
+            clip.read(block, settings)
+            beat()
+        return None
+    with FrameWriter(job.part, settings, fps) as writer:
+        for block in blocks:
+            frames = clip.read(block, settings)
+            try:
+                writer.write(frames.numpy())
+            except OSError as error:
+                raise OutputError(error.errno, error.strerror or str(error), job.part) from error
+            beat()
+    return writer.facts

@@ -1,0 +1,64 @@
+"""The clips of a prepared folder, whatever form they lie in."""
+
+from __future__ import annotations
+
+import os
+
+from videodiff.data.clips import ClipSource, FolderSource
+from videodiff.data.entries import Entry
+from videodiff.data.packed import PackedSource, choose
+from videodiff.data.prepared import Prepared, read_manifest, read_prepared
+from videodiff.data.shards import ShardSource
+
+
+def prepared_source(
+    root: str,
+    split: str,
+    needed: int,
+    resolution: int,
+    limit: int | None = None,
+    rule: str = "antialias",
+) -> ClipSource:
+    """The videos of one split of a folder that ``videodiff prepare`` wrote.
+
+    Args:
+        root: the folder.
+        split: train, val or test; a split that is not there is replaced as in any folder of videos.
+        needed: frames that a clip spans; shorter videos are skipped.
+        resolution: side of the frames that are read; at most the prepared one.
+        limit: take this many videos, drawn by a hash of their names.
+        rule: how frames are to be resized; it must be the one that they were.
+
+    Raises:
+        FileNotFoundError: if the folder is not prepared.
+        ValueError: if manifest and data do not belong together, size or resize rule differ, or no video is long enough.
+    """
+    prepared = read_prepared(root)
+    if prepared.form == "packed":
+        return PackedSource(root, split, needed, resolution, limit, rule)
+    prepared.check_request(resolution, rule)
+    if prepared.form == "shards":
+        paths = [os.path.join(prepared.root, name) for name in sorted(prepared.files)]
+        has_classes = prepared.class_names is not None
+        source = ShardSource(paths, split, needed, resolution, 0.0, limit, has_classes, rule)
+        if has_classes:  # a class may have lost all its videos
+            source.class_names = prepared.class_names
+        return source
+    return FolderSource(
+        prepared.root, entries(prepared, split, limit), needed, resolution, prepared.class_names, rule
+    )
+
+
+def entries(prepared: Prepared, split: str, limit: int | None = None) -> list[Entry]:
+    """The video files of a split of a prepared folder of form video, as the manifest lists them."""
+    lines = choose(read_manifest(prepared.root, split), limit)
+    return [
+        Entry(
+            os.path.join(prepared.root, line["out"]["file"]),
+            line["out"]["file"],
+            line["out"]["bytes"],
+            label=line["label"],
+            caption=line["caption"],
+        )
+        for line in lines
+    ]
