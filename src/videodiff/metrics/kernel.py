@@ -6,10 +6,22 @@ import numpy as np
 
 from videodiff.metrics.moments import Features, check_features
 
+BLOCK = 2048  # rows of the kernel matrix held at once
+
 
 def kernel_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """``(x . y / D + 1)^3`` for all pairs, ``[N, D], [M, D] -> [N, M]``."""
     return (x @ y.T / x.shape[1] + 1.0) ** 3
+
+
+def kernel_row_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Sum over y of the kernel of each x, ``[N]``, in memory constant in N."""
+    return np.concatenate([kernel_matrix(x[k : k + BLOCK], y).sum(axis=1) for k in range(0, len(x), BLOCK)])
+
+
+def own_kernels(x: np.ndarray) -> np.ndarray:
+    """The kernel of each clip with itself, ``[N]``."""
+    return (np.sum(x * x, axis=1) / x.shape[1] + 1.0) ** 3
 
 
 def kernel_distance(x: Features, y: Features) -> float:
@@ -27,9 +39,9 @@ def kernel_distance(x: Features, y: Features) -> float:
     """
     x, y = check_pair(x, y)
     n, m = len(x), len(y)
-    xx, yy = kernel_matrix(x, x), kernel_matrix(y, y)
-    within = (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1))
-    return float(within - 2 * kernel_matrix(x, y).mean())
+    within_x = np.sum(kernel_row_sums(x, x) - own_kernels(x)) / (n * (n - 1))
+    within_y = np.sum(kernel_row_sums(y, y) - own_kernels(y)) / (m * (m - 1))
+    return float(within_x + within_y - 2 * kernel_row_sums(x, y).sum() / (n * m))
 
 
 def check_pair(x: Features, y: Features) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from torch import Tensor
 
-Features: TypeAlias = "np.ndarray | Tensor"
+Features: TypeAlias = np.ndarray | Tensor
 
 KEEP_FEATURES = 20_000  # 20,000 clips of 400 numbers: 64 MB
 FORMAT = "videodiff-feature-stats-1"
