@@ -13,7 +13,8 @@ from torch import Tensor
 class EMA(Callback):
     """average <- d average + (1 - d) weights, d = min(decay, (1 + n) / (10 + n)) after n updates.
 
-    Only ``pl_module.net`` is averaged, in fp32; frozen parameters are left out and buffers are the network's own.
+    Only ``pl_module.net`` is averaged, in fp32; frozen parameters are left out and buffers are the network's own. A
+    module without ``net`` (an autoencoder, whose published training has no average) is left alone.
     Validation, sampling and whatever follows ``fit`` see the average. A checkpoint's ``state_dict`` holds the average
     under ``net.*`` and the raw weights lie under ``raw_state_dict``; a resume restores both bit for bit.
 
@@ -53,7 +54,7 @@ class EMA(Callback):
         self.num_updates = checkpoint.get("ema", {}).get("num_updates", 0)
         raw = checkpoint.get("raw_state_dict", {})
         with torch.no_grad():
-            for name, weight in pl_module.net.named_parameters():
+            for name, weight in averaged_parameters(pl_module):
                 if f"net.{name}" in raw:
                     weight.copy_(raw[f"net.{name}"])
 
@@ -61,7 +62,7 @@ class EMA(Callback):
         # The module is on its device now and, after a resume, holds the raw weights.
         if not self.restored:
             self.num_updates = 0
-        named = [(name, p) for name, p in pl_module.net.named_parameters() if p.requires_grad]
+        named = [(name, p) for name, p in averaged_parameters(pl_module) if p.requires_grad]
         self.names, self.weights = [name for name, _ in named], [p for _, p in named]
         self.average = [
             self.restored.get(f"net.{name}", p).detach().to(p.device, torch.float32, copy=True)
@@ -83,6 +84,8 @@ class EMA(Callback):
         self.step = step
         if step % self.every_n_steps:
             return
+        if not self.average:
+            return
         weights = [w if w.dtype == torch.float32 else w.float() for w in self.weights]
         torch._foreach_lerp_(self.average, weights, 1 - self.decay_at(self.num_updates))
         self.num_updates += 1
@@ -90,7 +93,7 @@ class EMA(Callback):
     @torch.no_grad()
     def swap_in(self) -> None:
         """Put the average into the network; a second call does nothing."""
-        if self.raw is None:
+        if self.raw is None and self.average:
             self.raw = [w.clone() for w in self.weights]
             torch._foreach_copy_(self.weights, self.average)
 
@@ -141,3 +144,9 @@ class EMA(Callback):
             state[f"net.{name}"], raw[f"net.{name}"] = average, weight.detach()
         checkpoint["raw_state_dict"] = raw
         checkpoint["ema"] = {"decay": self.decay, "num_updates": self.num_updates}
+
+
+def averaged_parameters(pl_module: pl.LightningModule) -> list[tuple[str, torch.nn.Parameter]]:
+    """Names, without the leading ``net.``, and parameters of what is averaged."""
+    net = getattr(pl_module, "net", None)
+    return [] if net is None else list(net.named_parameters())

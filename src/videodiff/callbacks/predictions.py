@@ -16,7 +16,8 @@ class PredictionWriter(pl.Callback):
     """Writes what ``predict_step`` returns: ``clip_<index>.mkv``, ``sheet.mp4`` and ``predictions.json``.
 
     The PSNR is that of the drawn frames only (peak 2, as pixels lie in [-1, 1]), averaged over clips; beside it stands
-    that of repeating the last given frame, which any model should beat.
+    that of repeating the last given frame, which any model should beat. Where no frame is given (the reconstructions of
+    an autoencoder) there is no such baseline.
 
     Args:
         directory: where to write.
@@ -39,14 +40,14 @@ class PredictionWriter(pl.Callback):
         *_: Any,
     ) -> None:
         video, truth, given = outputs["video"].float(), outputs["truth"].float(), outputs["given"]
-        repeated = truth[:, :, given - 1 : given].expand_as(truth)
-        ours, theirs = (psnr(guess[:, :, given:], truth[:, :, given:]) for guess in (video, repeated))
+        scores = {"psnr": psnr(video[:, :, given:], truth[:, :, given:])}
+        if given:
+            repeated = truth[:, :, given - 1 : given].expand_as(truth)
+            scores["psnr_repeat_last"] = psnr(repeated[:, :, given:], truth[:, :, given:])
         clips, truths = as_frames(video), as_frames(truth)
         for i, index in enumerate(outputs["sample"].tolist()):
             video_io.write_lossless(self.directory / f"clip_{index:05d}.mkv", clips[i], self.fps)
-            self.scores.append(
-                {"clip": index, "given": given, "psnr": ours[i].item(), "psnr_repeat_last": theirs[i].item()}
-            )
+            self.scores.append({"clip": index, "given": given, **{k: v[i].item() for k, v in scores.items()}})
             if len(self.shown) < self.sheet_clips:
                 self.shown.append(torch.cat([truths[i], clips[i]], dim=1))  # truth above, prediction below
 
@@ -58,7 +59,11 @@ class PredictionWriter(pl.Callback):
             scores = [score for part in parts for score in part]
         if trainer.is_global_zero and scores:
             scores.sort(key=lambda score: score["clip"])
-            means = {key: float(np.mean([s[key] for s in scores])) for key in ("psnr", "psnr_repeat_last")}
+            means = {
+                key: float(np.mean([score[key] for score in scores]))
+                for key in ("psnr", "psnr_repeat_last")
+                if key in scores[0]
+            }
             record = {**means, "count": len(scores), "given": scores[0]["given"], "clips": scores}
             (self.directory / "predictions.json").write_text(json.dumps(record, indent=2) + "\n")
             sheet = video_io.video_grid(torch.stack(self.shown), columns=len(self.shown))

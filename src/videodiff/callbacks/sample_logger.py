@@ -17,7 +17,8 @@ from videodiff.data.video_io import gif_bytes, to_uint8, video_grid, write_mp4
 class SampleLogger(Callback):
     """Every so many steps draw a sheet of videos from fixed noise, with the averaged weights where there are any.
 
-    The sheet goes to ``samples/step_<n>.mp4`` in the run folder and, as an animated GIF, to TensorBoard. Rank 0
+    An autoencoder draws none: its sheet shows clips of the first validation batch (of the training batch before the
+    first validation) with their reconstructions to the right. The sheet goes to ``samples/step_<n>.mp4`` in the run folder and, as an animated GIF, to TensorBoard. Rank 0
     draws; training is not disturbed (mode, weights and random state are put back).
 
     Args:
@@ -49,21 +50,36 @@ class SampleLogger(Callback):
         self.every_n_steps, self.num_videos, self.num_frames = every_n_steps, num_videos, num_frames
         self.seed, self.fps, self.label = seed, fps, label
         self.step = 0
+        self.originals: Tensor | None = None  # validation clips [N, 3, T, H, W], for modules that reconstruct
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        *args: Any,
+    ) -> None:
+        if self.originals is None and batch_idx == 0 and hasattr(pl_module, "rebuild"):
+            self.originals = batch["video"][: self.num_videos].cpu()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if step == self.step:
             return
         self.step = step
         if self.every_n_steps and step % self.every_n_steps == 0 and trainer.is_global_zero:
-            self.log_videos(trainer, self.draw(trainer, pl_module), step)
+            self.log_videos(trainer, self.draw(trainer, pl_module, batch), step)
 
     @torch.no_grad()
-    def draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Tensor:
-        """Videos as uint8 ``[N, T, H, W, 3]`` on the CPU."""
+    def draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any = None) -> Tensor:
+        """Videos as uint8 ``[N, T, H, W, 3]`` on the CPU; ``batch`` is what to reconstruct for want of another."""
         arguments: dict[str, Any] = {"num_frames": self.num_frames, "seed": self.seed}
         if self.label is not None:
             labels = [self.label[i % len(self.label)] for i in range(self.num_videos)]
@@ -80,7 +96,12 @@ class SampleLogger(Callback):
                 trainer.precision_plugin.forward_context(),
                 average.averaged(),
             ):
-                videos = pl_module.generate(self.num_videos, **arguments)
+                if hasattr(pl_module, "rebuild"):
+                    clips = batch["video"][: self.num_videos] if self.originals is None else self.originals
+                    clips = clips.to(pl_module.device)
+                    videos = torch.cat([clips, pl_module.rebuild(clips)], dim=-1)  # side by side
+                else:
+                    videos = pl_module.generate(self.num_videos, **arguments)
         finally:
             for module, training in modes.items():
                 module.training = training

@@ -16,7 +16,8 @@ class Throughput(Callback):
     """Log ``throughput/*``: clips per second, seconds per step, TFLOP per step and per second, peak memory in GiB.
 
     Times are means over the steps since the last line, without validation and sampling before the next step; nothing
-    waits for the device. FLOPs are those of the network, counted in its first forward (a multiply-add is two) and
+    waits for the device. FLOPs are those of the network (the autoencoder where it is trained, without its discriminators), counted in its
+    first forward (a multiply-add is two) and
     taken three times for a training step; a network compiled before the first step is not counted.
 
     Args:
@@ -40,7 +41,7 @@ class Throughput(Callback):
         self.step, self.began = trainer.global_step, time.perf_counter()
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
-        net = pl_module.net
+        net = pl_module.net if hasattr(pl_module, "net") else pl_module.autoencoder
         if self.flops_per_batch is None and all(m._compiled_call_impl is None for m in net.modules()):
             self.count_first_forward(net)
 

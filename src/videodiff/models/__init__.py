@@ -1,7 +1,11 @@
-"""The models: one file per family, each a ``DiffusionModule`` that says what is particular to its paper."""
+"""The models: one file per family, each a ``DiffusionModule`` that says what is particular to its paper.
 
+First stages are trained by ``AutoencoderModule``.
+"""
+
+from videodiff.models.autoencoder import AutoencoderModule
 from videodiff.models.base import DiffusionModule
 from videodiff.models.given import Given
 from videodiff.models.vdm import VDM
 
-__all__ = ["VDM", "DiffusionModule", "Given"]
+__all__ = ["VDM", "AutoencoderModule", "DiffusionModule", "Given"]

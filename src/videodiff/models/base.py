@@ -21,6 +21,16 @@ OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
 
 
+def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> None:
+    """Refuse data whose clips are not ``video_shape (3, T, H, W)``, naming the option that would change the model."""
+    frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
+    if None not in (frames, side) and (3, frames, side, side) != tuple(video_shape):
+        raise ValueError(
+            f"data.num_frames and data.resolution ({frames}, {side}) must be what the model draws "
+            f"({video_shape[1]}, {video_shape[2]}); set both parts, e.g. {option} {side}"
+        )
+
+
 class DiffusionModule(SamplingModule):
     """A denoising network, its noise schedule and its sampler, trained and sampled as one.
 
@@ -81,12 +91,7 @@ class DiffusionModule(SamplingModule):
 
     def check_data(self, data: Any) -> None:
         """Refuse data whose clips or classes are not what the network was built for."""
-        frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
-        if None not in (frames, side) and (3, frames, side, side) != self.video_shape:
-            raise ValueError(
-                f"data.num_frames and data.resolution ({frames}, {side}) must be what the model draws "
-                f"({self.video_shape[1]}, {self.video_shape[2]}); set both parts, e.g. --model.net.resolution {side}"
-            )
+        check_clip_shape(data, self.video_shape, "--model.net.resolution")
         known, needed = getattr(self.net, "num_classes", None), getattr(data, "num_classes", None)
         if known is not None and needed is not None and needed > known:
             raise ValueError(
