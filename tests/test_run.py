@@ -9,6 +9,7 @@ import torch
 from videodiff.checkpoints.files import load_checkpoint
 from videodiff.cli import main
 from videodiff.data import video_io
+from videodiff.models import VDM
 
 SMOKE = ["--config", "vdm_digits", "--config", "with/smoke"]
 
@@ -65,6 +66,45 @@ def test_two_processes_share_the_clips_of_one(run, tmp_path, monkeypatch):
         monkeypatch.setenv("RANK", str(rank))
         assert main([*command, str(tmp_path / "two")]) == 0
     assert (clips(tmp_path / "one").int() - clips(tmp_path / "two").int()).abs().max() <= 1
+
+
+def test_an_interrupted_long_video_goes_on_to_the_same_bytes(run, tmp_path, monkeypatch, capsys):
+    command = [
+        "generate",
+        "--ckpt_path",
+        str(run),
+        "--num_samples",
+        "3",
+        "--batch_size",
+        "2",
+        "--frames",
+        "14",
+    ]
+    command += ["--steps", "2", "--out"]
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    whole = {p.name: p.read_bytes() for p in (tmp_path / "whole").glob("*.mkv")}
+    plain, calls = VDM.sample_window, []
+
+    def stops(self, *args):
+        calls.append(1)
+        if len(calls) == 4:  # in the middle of the first batch's second half
+            raise KeyboardInterrupt
+        return plain(self, *args)
+
+    monkeypatch.setattr(VDM, "sample_window", stops)
+    assert main([*command, str(tmp_path / "cut")]) == 130
+    assert f"go on with --out {tmp_path / 'cut'}" in capsys.readouterr().err
+    assert list((tmp_path / "cut").glob(".latents_*"))
+    assert main([*command, str(tmp_path / "cut"), "--seed", "1"]) == 2  # another plan is no going on
+    assert "another seed" in capsys.readouterr().err
+    calls.clear()
+    monkeypatch.setattr(VDM, "sample_window", lambda self, *args: calls.append(1) or plain(self, *args))
+    assert main([*command, str(tmp_path / "cut")]) == 0
+    assert "going on after window 3" in capsys.readouterr().err
+    windows = 6  # of one batch: 4 frames, then 2 more each
+    assert len(calls) == 2 * windows - 3
+    assert {p.name: p.read_bytes() for p in (tmp_path / "cut").glob("*.mkv")} == whole
+    assert {p.name for p in (tmp_path / "cut").iterdir()} == {*whole, "samples.json", "sheet.mp4"}
 
 
 def test_given_frames_are_kept_in_the_file(run, tmp_path):

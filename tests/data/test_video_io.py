@@ -4,6 +4,7 @@ import io
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -127,10 +128,13 @@ def test_gif_holds_every_frame():
 def test_writing_leaves_the_old_file_and_no_scraps_when_it_fails(tmp_path, monkeypatch):
     write_mp4(tmp_path / "a.mp4", noise(4, 16, 16, 3))
     before = (tmp_path / "a.mp4").read_bytes()
-    monkeypatch.setattr(
-        av.VideoFrame, "from_ndarray", lambda *a, **k: 1 / 0, raising=False
-    ) if False else None
-    monkeypatch.setattr(video_write, "_encode", lambda path, *a: (path.write_bytes(b"half"), 1 / 0))
+    made, plain = [], av.VideoFrame.from_ndarray
+
+    def fails(*args, **options):
+        made.append(1)
+        return 1 / 0 if len(made) == 3 else plain(*args, **options)
+
+    monkeypatch.setattr(video_write.av, "VideoFrame", SimpleNamespace(from_ndarray=fails))
     with pytest.raises(ZeroDivisionError):
         write_mp4(tmp_path / "a.mp4", noise(4, 16, 16, 3))
     assert (tmp_path / "a.mp4").read_bytes() == before

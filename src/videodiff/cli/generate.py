@@ -3,11 +3,13 @@
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videodiff.cli import drawing
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.condition import read_condition
 from videodiff.cli.errors import UsageError
@@ -89,19 +91,29 @@ def run(argv: Sequence[str]) -> int:
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     mine = list(range(rank, args.num_samples, world))
     sampler = pick_sampler(args, model)
+    plan = drawing.settings(args, checkpoint, model, sampler, num_frames)
+    drawing.claim(out, plan, rank, world)
     started = time.perf_counter()
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            draw(model, args, mine, num_frames, given, sampler, out)
+            drawn = drawing.draw(model, args, mine, num_frames, given, sampler, out)
+    except KeyboardInterrupt:
+        print(f"videodiff: what is finished lies in {out}; go on with --out {out}", file=sys.stderr)
+        raise
     except BaseException:
         leftovers.remove(out)
         raise
     seconds = time.perf_counter() - started
     if rank > 0:
         return 0
-    wait_for_clips(out, args.num_samples)
-    record = describe(args, checkpoint, model, sampler, num_frames, seconds / max(len(mine), 1))
-    finish(out, record, args)
+    drawing.wait_for_clips(out, args.num_samples)
+    record = {
+        **plan,
+        "seconds_per_video": round(seconds / drawn, 4) if drawn else None,
+        "device": str(model.device),
+        "torch": torch.__version__,
+    }
+    drawing.finish(out, record, args.num_samples, args.fps)
     print(json.dumps(record) if args.json else f"{args.num_samples} videos: {out}")
     return 0
 
@@ -168,7 +180,7 @@ def pick_sampler(args: argparse.Namespace, model: Any) -> Any:
 
 
 def output_directory(out: Path | None, run_directory: Path) -> Path:
-    """A new directory; nothing that was written before is touched."""
+    """The directory to write; a new one unless it is named."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if out is None:
         if world > 1:
@@ -176,108 +188,5 @@ def output_directory(out: Path | None, run_directory: Path) -> Path:
         return numbered_folder("generate", run_directory)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a directory")
-    # Processes of one job may find each other's clips.
-    if (out / "samples.json").is_file() or (world == 1 and any(out.glob("clip_*.mkv"))):
-        raise UsageError(f"--out {out} already holds samples; nothing is overwritten, name another directory")
     make_folder(out)
     return out
-
-
-def draw(
-    model: Any,
-    args: argparse.Namespace,
-    mine: list[int],
-    num_frames: int,
-    given: Any,
-    sampler: Any,
-    out: Path,
-) -> None:
-    """Draw this process's videos batch by batch, writing each batch before the next begins."""
-    import torch
-
-    from videodiff.data import video_io
-    from videodiff.models import Given
-
-    for start in range(0, len(mine), args.batch_size):
-        indices = mine[start : start + args.batch_size]
-        n = len(indices)
-        label = None if args.class_id is None else torch.full((n,), args.class_id)
-        many = Given(
-            None if given.frames is None else given.frames.expand(n, -1, -1, -1, -1),
-            given.positions,
-            None if given.low_resolution is None else given.low_resolution.expand(n, -1, -1, -1, -1),
-        )
-        videos = model.generate(
-            n, num_frames, args.seed, indices=indices, label=label, given=many, sampler=sampler,
-            guidance_scale=args.guidance,
-        )  # fmt: skip
-        if not bool(torch.isfinite(videos).all()):
-            raise RuntimeError("the model drew non-finite values; is the checkpoint trained?")
-        frames = video_io.to_uint8(videos).permute(0, 2, 3, 4, 1).cpu()
-        for index, clip in zip(indices, frames, strict=True):
-            video_io.write_lossless(clip_path(out, index), clip, args.fps)
-
-
-def clip_path(out: Path, index: int) -> Path:
-    """File of one clip."""
-    return out / f"clip_{index:05d}.mkv"
-
-
-def wait_for_clips(out: Path, count: int, seconds: float = 3600.0) -> None:
-    """Wait for the clips of the other processes; they appear whole (written beside, then renamed)."""
-    limit = time.monotonic() + seconds
-    while missing := [i for i in range(count) if not clip_path(out, i).is_file()]:
-        if time.monotonic() > limit:
-            raise RuntimeError(
-                f"{len(missing)} clips are missing in {out}, first {clip_path(out, missing[0]).name}"
-            )
-        time.sleep(0.2)
-
-
-def describe(
-    args: argparse.Namespace, checkpoint: Path, model: Any, sampler: Any, num_frames: int, seconds: float
-) -> dict[str, Any]:
-    """Everything needed to draw the same clips again."""
-    import hashlib
-
-    import torch
-
-    inner = getattr(sampler, "predictor", sampler)
-    with checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else None
-    if digest is None:
-        digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    return {
-        "checkpoint": str(checkpoint),
-        "checkpoint_sha256": digest,
-        "model": type(model).__name__,
-        "ema": True,
-        "num_samples": args.num_samples,
-        "frames": num_frames,
-        "size": list(model.video_shape[-2:]),
-        "seed": args.seed,
-        "sampler": type(sampler).__name__,
-        "steps": sampler.num_steps,
-        **{name: getattr(inner, name) for name in ("gamma", "eta", "delta") if hasattr(inner, name)},
-        "guidance": model.guidance_scale if args.guidance is None else args.guidance,
-        "class_id": args.class_id,
-        "condition": args.condition and str(args.condition),
-        "condition_frames": args.condition_frames,
-        "condition_as": args.condition_as if args.condition else None,
-        "fps": args.fps,
-        "seconds_per_video": round(seconds, 4),
-        "device": str(model.device),
-        "torch": torch.__version__,
-    }
-
-
-def finish(out: Path, record: dict[str, Any], args: argparse.Namespace) -> None:
-    """The sheet of the first 64 clips, then the record, which says that the directory is complete."""
-    import torch
-
-    from videodiff.data import video_io
-
-    clips = torch.stack([video_io.read_video(clip_path(out, i)) for i in range(min(args.num_samples, 64))])
-    video_io.write_mp4(out / "sheet.mp4", video_io.video_grid(clips), args.fps)
-    record["clips"] = [clip_path(out, i).name for i in range(args.num_samples)]
-    (out / "samples.json").write_text(json.dumps(record, indent=2) + "\n")

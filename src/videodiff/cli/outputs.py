@@ -9,7 +9,7 @@ from pathlib import Path
 from videodiff.cli.errors import UsageError
 
 # What a run writes before its first step; a folder that holds nothing else holds no work.
-BOOKKEEPING = ("config.yaml", "env.json", "hparams.yaml", "events.out.tfevents.")
+BOOKKEEPING = ("config.yaml", "env.json", "hparams.yaml", "events.out.tfevents.", "samples.part.json")
 
 
 def make_folder(path: Path) -> None:

@@ -12,13 +12,14 @@ from videodiff.data.video_read import (
     read_image,
     read_video,
 )
-from videodiff.data.video_write import gif_bytes, write_lossless, write_mp4
+from videodiff.data.video_write import VideoWriter, gif_bytes, write_lossless, write_mp4
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "BadVideoError",
     "VideoInfo",
+    "VideoWriter",
     "gif_bytes",
     "probe",
     "read_clip",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,63 +15,86 @@ from torch import Tensor
 from videodiff.data.pixels import as_frames
 
 
-@contextmanager
-def _atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside the target that becomes the target if all goes well, and vanishes if not."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:64]}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+class VideoWriter:
+    """A video file written piece by piece; whole under its name when the ``with`` block ends well, else absent.
 
+    Args:
+        path: target; written beside it and renamed.
+        fps: frames per second.
+        lossless: FFV1 in Matroska with checksums, which gives RGB back bit for bit; else H.264 4:2:0 in mp4 to look
+            at, with odd sides padded by their last row or column, never resized.
+        crf: quality of H.264, 0 (best) to 51.
 
-def _encode(
-    path: Path,
-    video: np.ndarray,
-    container: str,
-    codec: str,
-    pixels: str,
-    fps: float,
-    options: dict[str, str],
-) -> None:
-    if not fps > 0:
-        raise ValueError(f"fps must be above 0, got {fps}")
-    with av.open(str(path), "w", format=container) as output:
-        stream = output.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
-        stream.height, stream.width = video.shape[1:3]
-        stream.pix_fmt = pixels
-        for picture in video:
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        output.mux(stream.encode(None))
+    Raises:
+        ValueError: if ``fps`` is not above 0, or no frame was written.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], fps: float = 8.0, lossless: bool = True, crf: int = 18
+    ) -> None:
+        if not fps > 0:
+            raise ValueError(f"fps must be above 0, got {fps}")
+        self.path, self.fps, self.lossless, self.crf = Path(path), fps, lossless, crf
+        self.temporary = self.path.with_name(f".{self.path.name[:64]}.{os.getpid()}.part")
+        self._output: av.container.OutputContainer | None = None
+        self._stream: av.VideoStream | None = None
+
+    def __enter__(self) -> VideoWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, frames: Tensor | np.ndarray) -> None:
+        """Append frames, uint8 ``[T, H, W, 3]``; all pieces must have one size."""
+        frames = as_frames(frames)
+        if not self.lossless:
+            odd = ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0))
+            frames = np.pad(frames, odd, mode="edge")
+        if self._output is None:
+            self._open(*frames.shape[1:3])
+        for picture in frames:
+            self._output.mux(self._stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+
+    def _open(self, height: int, width: int) -> None:
+        if self.lossless:
+            container, codec, pixels = "matroska", "ffv1", "bgr0"
+            options = {"level": "3", "slicecrc": "1", "g": "1"}
+        else:
+            container, codec, pixels = "mp4", "libx264", "yuv420p"
+            options = {"crf": str(self.crf), "movflags": "faststart"}
+        # bitexact: no random identifiers, so that the same frames give the same bytes
+        self._output = av.open(
+            str(self.temporary), "w", format=container, container_options={"fflags": "+bitexact"}
+        )
+        rate = Fraction(self.fps).limit_denominator(1001)
+        self._stream = self._output.add_stream(codec, rate=rate, options=options)
+        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, pixels
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if self._output is not None:
+                if kind is None:
+                    self._output.mux(self._stream.encode(None))
+                self._output.close()
+            if kind is None:
+                if self._output is None:
+                    raise ValueError(f"{self.path}: a video needs at least one frame")
+                os.replace(self.temporary, self.path)
+        finally:
+            self.temporary.unlink(missing_ok=True)
 
 
 def write_mp4(
     path: str | os.PathLike[str], video: Tensor | np.ndarray, fps: float = 8.0, crf: int = 18
 ) -> None:
-    """Write a preview as H.264 4:2:0; odd sides are padded by their last row or column, never resized.
-
-    Args:
-        path: target; written beside it and renamed, so that it is whole or absent.
-        video: uint8 ``[T, H, W, 3]``.
-        fps: frames per second.
-        crf: quality, 0 (best) to 51.
-    """
-    frames = as_frames(video)
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
-    with _atomic(path) as temporary:
-        _encode(
-            temporary, frames, "mp4", "libx264", "yuv420p", fps, {"crf": str(crf), "movflags": "faststart"}
-        )
+    """Write uint8 ``[T, H, W, 3]`` as an H.264 preview; see :class:`VideoWriter`."""
+    with VideoWriter(path, fps, lossless=False, crf=crf) as writer:
+        writer.write(video)
 
 
 def write_lossless(path: str | os.PathLike[str], video: Tensor | np.ndarray, fps: float = 8.0) -> None:
-    """Write FFV1 in Matroska with checksums; RGB comes back bit for bit from :func:`read_video`."""
-    options = {"level": "3", "slicecrc": "1", "g": "1"}
-    with _atomic(path) as temporary:
-        _encode(temporary, as_frames(video), "matroska", "ffv1", "bgr0", fps, options)
+    """Write uint8 ``[T, H, W, 3]`` as FFV1 in Matroska; it comes back bit for bit from ``read_video``."""
+    with VideoWriter(path, fps) as writer:
+        writer.write(video)
 
 
 def gif_bytes(video: Tensor | np.ndarray, fps: float = 8.0) -> bytes:

@@ -25,3 +25,11 @@ class Given:
             raise ValueError(f"{count} known frames were given for {len(self.positions)} positions")
         if list(self.positions) != sorted(set(self.positions)) or any(p < 0 for p in self.positions):
             raise ValueError(f"positions of known frames must ascend from 0, got {self.positions}")
+
+    def expand(self, num_videos: int) -> "Given":
+        """The same for ``num_videos`` videos, from what was given for one."""
+        frames, low = (
+            None if video is None else video.expand(num_videos, -1, -1, -1, -1)
+            for video in (self.frames, self.low_resolution)
+        )
+        return Given(frames, self.positions, low)
