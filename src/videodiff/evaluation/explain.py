@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol, differences
-from videodiff.evaluation.score import FRECHET, score
+from videodiff.evaluation.score import FRECHET, bare_distance
 from videodiff.evaluation.sides import Side
 
 
@@ -89,7 +89,7 @@ def explain_difference(
         key = tuple(getattr(protocol, s) for s in FEATURE_SWITCHES if s not in without_effect)
         if key not in seen:
             seen[key] = look(replace(protocol, **counts))
-        return score(*seen[key], protocol)[0][metric]["value"]
+        return bare_distance(*seen[key], protocol)
 
     first = value = figure(start)
     protocol, steps = start, []

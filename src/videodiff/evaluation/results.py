@@ -114,7 +114,7 @@ class Result:
             interval = entry.get("interval")
             rows.append((
                 name + (f" (n={entry['count']})" if entry.get("reduced") else ""),
-                f"{entry['value']:.6g}" + (f" ± {entry['sd']:.3g}" if entry.get("sd") is not None else ""),
+                f"{entry['value']:.6g}" + (f" ± {entry['spread']:.3g}" if "spread" in entry else ""),
                 "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}",
                 "" if entry.get("floor") is None else f"{entry['floor']:.6g}",
                 str(entry.get("count", "")),

@@ -9,10 +9,13 @@ import numpy as np
 
 from videodiff.evaluation.protocol import Protocol
 from videodiff.evaluation.sides import Side
-from videodiff.metrics.builtin import random_distance
-from videodiff.metrics.frechet import frechet_distance
+from videodiff.metrics.builtin import standardised
+from videodiff.metrics.frechet import frechet_distance, frechet_infinity
+from videodiff.metrics.frechet_intervals import frechet_interval
 from videodiff.metrics.inception import inception_score, softmax
+from videodiff.metrics.intervals import mean_interval
 from videodiff.metrics.kernel import kernel_distance
+from videodiff.metrics.kernel_intervals import kernel_interval
 from videodiff.metrics.moments import FeatureStats
 
 # Features -> name of their Frechet distance. Only I3D's is called FVD.
@@ -20,6 +23,9 @@ FRECHET = {"i3d": "fvd", "evaluator": "evaluator_fd", "random": "rand_fd"}
 KERNEL = {"i3d": "kvd"}
 # Logits -> name of their inception score. Only C3D's is called IS.
 INCEPTION = {"i3d": "is_k400", "c3d": "is", "evaluator_logits": "evaluator_is"}
+
+# A quarter of the clips must exceed the effective dimension of the features, about a hundred for I3D's logits.
+LEAST_FOR_INFINITY = 512
 
 Entry = dict[str, Any]
 
@@ -52,7 +58,10 @@ def score(
         for features in fake.features:
             if features in FRECHET:
                 metrics[FRECHET[features]] = _distance(features, real, fake, protocol, floor)
-            if features in KERNEL and _kept(real, features) and _kept(fake, features):
+            kept = _kept(real, features) and _kept(fake, features)
+            if features == "i3d" and kept and min(len(real), len(fake)) >= LEAST_FOR_INFINITY:
+                metrics["fvd_inf"] = _infinity(features, real, fake, protocol)
+            if features in KERNEL and kept:
                 metrics[KERNEL[features]] = _kernel(features, real, fake, floor)
             if features in INCEPTION and _kept(fake, features) and _wanted(features, protocol):
                 metrics[INCEPTION[features]] = _inception(features, real, fake, protocol)
@@ -63,6 +72,17 @@ def score(
     for entry in metrics.values():
         entry["reduced"] = reduced
     return metrics, [*notes(real, fake, protocol), *said]
+
+
+def bare_distance(real: Side, fake: Side, protocol: Protocol) -> float:
+    """The protocol's Frechet distance alone, without interval or warnings."""
+    sides = real.first(protocol.num_real), fake.first(protocol.num_fake)
+    a, b = (side.features[protocol.network] for side in sides)
+    if protocol.network == "random":
+        a, b = standardised(a, a), standardised(b, a)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return frechet_distance(a, b, protocol.ddof)
 
 
 def notes(real: Side, fake: Side, protocol: Protocol) -> list[str]:
@@ -101,6 +121,10 @@ def _kept(side: Side, features: str) -> bool:
     return features in side.features and side.features[features].features is not None
 
 
+def _have_features(*stats: FeatureStats) -> bool:
+    return all(s.features is not None for s in stats)
+
+
 def _wanted(features: str, protocol: Protocol) -> bool:
     return features != "i3d" or protocol.inception in ("k400", "c3d")
 
@@ -110,19 +134,31 @@ def _count(real: Side, fake: Side) -> Entry:
 
 
 def _distance(name: str, real: Side, fake: Side, protocol: Protocol, floor: Side | None) -> Entry:
-    # Random features have arbitrary scales, so they are measured in those of the real side.
-    measure = random_distance if name == "random" else frechet_distance
     a, b = real.features[name], fake.features[name]
-    entry: Entry = {"value": measure(a, b, protocol.ddof), **_count(real, fake)}
-    if floor is not None:
-        entry["floor"] = measure(a, floor.first(len(fake)).features[name], protocol.ddof)
-        entry["floor_count"] = min(len(floor), len(fake))
+    other = None if floor is None else floor.first(len(fake)).features[name]
+    if name == "random":  # their scales are arbitrary: measured in those of the real side
+        b, other = standardised(b, a), None if other is None else standardised(other, a)
+        a = standardised(a, a)
+    entry: Entry = {"value": frechet_distance(a, b, protocol.ddof), **_count(real, fake)}
+    if _have_features(a, b) and min(a.n, b.n) >= 4:
+        found = frechet_interval(a, b, protocol.ddof, clips_per_video=protocol.clips_per_video)
+        entry |= {"interval": [found.low, found.high], "sd": found.sd, "interval_method": found.method}
+    if other is not None:
+        entry |= {"floor": frechet_distance(a, other, protocol.ddof), "floor_count": other.n}
     return entry
+
+
+def _infinity(name: str, real: Side, fake: Side, protocol: Protocol) -> Entry:
+    fit = frechet_infinity(real.features[name], fake.features[name], protocol.ddof)
+    return {"value": fit.value, **_count(real, fake)}
 
 
 def _kernel(name: str, real: Side, fake: Side, floor: Side | None) -> Entry:
     a, b = real.features[name].features, fake.features[name].features
     entry: Entry = {"value": kernel_distance(a, b), **_count(real, fake)}
+    if min(len(a), len(b)) >= 3:
+        found = kernel_interval(a, b)
+        entry |= {"interval": [found.low, found.high], "sd": found.sd, "interval_method": found.method}
     if floor is not None:
         entry["floor"] = kernel_distance(a, floor.first(len(fake)).features[name].features)
     return entry
@@ -136,7 +172,7 @@ def _inception(name: str, real: Side, fake: Side, protocol: Protocol) -> Entry:
     mean, sd = rate(fake.features[name])
     entry: Entry = {"value": mean, **_count(real, fake), "splits": protocol.inception_splits}
     if protocol.inception_splits > 1:
-        entry["sd"] = sd
+        entry["spread"] = sd  # over splits, as papers print it; not an interval
     if _kept(real, name):
         entry["floor"] = rate(real.first(len(fake)).features[name])[0]
     return entry
@@ -150,8 +186,8 @@ def _figure(real: np.ndarray | None, fake: np.ndarray) -> Entry:
     mean = float(known.mean())
     entry: Entry = {"value": mean, "count": len(known)}
     if len(known) > 1:
-        half = 1.96 * float(known.std(ddof=1)) / len(known) ** 0.5
-        entry["interval"] = [mean - half, mean + half]
+        found = mean_interval(known)
+        entry |= {"interval": [found.low, found.high], "interval_method": found.method}
     if real is not None and np.isfinite(real).any():
         entry["floor"] = float(real[np.isfinite(real)].mean())
     return entry

@@ -1,0 +1,274 @@
+"""``videodiff test``: generated clips against real ones of the run's data, under a named protocol."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from videodiff.data.clips import ClipSource
+from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors, prepare_all
+from videodiff.evaluation.of_run import (
+    as_bytes,
+    describe,
+    labels_of,
+    other_draws,
+    real_source,
+    unfit,
+)
+from videodiff.evaluation.protocol import Protocol, get_protocol
+from videodiff.evaluation.reference import cached_reference, reference_key, reference_path
+from videodiff.evaluation.results import Result
+from videodiff.evaluation.run import evaluate
+from videodiff.evaluation.sampling import Batch, ClipPlan, plan_clips, read_batches
+from videodiff.evaluation.sides import Side, join, observe
+
+FALLBACK = "random"  # what is measured where there are no weights
+
+
+class VideoEvaluation(pl.Callback):
+    """After the test loop: real clips of the data and generated ones of the model, their distance, and its record.
+
+    Clip i of the generated set depends on the seed and i alone, and every process draws its share without padding, so
+    neither processes nor batch sizes change a number. Real clips are decoded once per data set and protocol; both
+    sides pass in batches, never as a whole.
+
+    Args:
+        protocol: as :func:`~videodiff.evaluation.protocol.get_protocol` takes it; None chooses: ``evaluator`` for the
+            built-in sets, ``styleganv`` where the weights of I3D are found, else ``random``.
+        num_clips: clips of each side; fewer than the protocol's never bear its name.
+        folders: where ``eval/<name>.json`` is written.
+        batch_size: clips generated and read at once.
+        seed: of generated clips, windows and shuffling.
+        c3d: also the inception score of C3D.
+        model_record: what is known of the weights: checkpoint, ema.
+        cache: folder of cached references; None is the user's.
+        make_detectors: builds what looks at the clips.
+
+    Attributes:
+        result: what was found, on rank 0 after the test; None where nothing could be measured.
+    """
+
+    def __init__(
+        self,
+        protocol: str | None = None,
+        num_clips: int | None = None,
+        folders: Sequence[str | Path] = (),
+        batch_size: int = 16,
+        seed: int = 0,
+        c3d: bool = False,
+        model_record: dict[str, Any] | None = None,
+        cache: Path | None = None,
+        make_detectors: Callable[[Protocol], Sequence[Detector]] | None = None,
+    ) -> None:
+        if num_clips is not None and num_clips < 2:
+            raise ValueError(f"--num_clips must be at least 2, got {num_clips}")
+        self.asked = None if protocol is None else get_protocol(protocol)
+        self.num_clips, self.folders, self.batch_size, self.seed = num_clips, folders, batch_size, seed
+        self.c3d, self.model_record, self.cache = c3d, model_record or {}, cache
+        self.make_detectors = make_detectors
+        self.result: Result | None = None
+        self.notes: list[str] = []
+        self.last_line = 0.0
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Guided sampling needs gradients, which inference mode, Lightning's default here, forbids for good.
+        with torch.inference_mode(False), torch.no_grad():
+            reason = unfit(trainer.datamodule, pl_module, self.asked)
+            if reason is None:
+                self.measure(trainer, pl_module)
+            elif self.asked is None:
+                say(trainer, f"clips are not evaluated: {reason}")
+            else:
+                raise ValueError(f"--protocol {self.asked.label}: {reason}")
+
+    def measure(self, trainer: pl.Trainer, model: Any) -> None:
+        """Look at both sides, score them on rank 0 and write the result."""
+        self.last_line = time.monotonic()
+        data = trainer.datamodule
+        protocol, detectors, checksums = self.choose(trainer, data, model)
+        source = real_source(data, protocol)
+        plan = self.cut(plan_clips(source, protocol, "real", self.seed))
+        facts = {**data.fingerprint(), "split": protocol.split}
+        real = self.real_side(trainer, source, plan, detectors, reference_key(
+            protocol, facts, checksums, len(plan), self.seed
+        ))  # fmt: skip
+        floor = None
+        built_in = data.dataset in BUILT_IN
+        if built_in:
+            others = other_draws(source, len(plan))
+            floor = self.real_side(trainer, others, plan, detectors, reference_key(
+                protocol, {**facts, "floor": len(plan)}, checksums, len(plan), self.seed
+            ))  # fmt: skip
+        wanted = len(plan) if built_in else min(self.num_clips or protocol.num_fake, protocol.num_fake)
+        fake = self.fake_side(trainer, model, protocol, detectors, wanted, labels_of(model, source, plan))
+        if not trainer.is_global_zero:
+            return
+        self.result = evaluate(
+            real, fake, protocol, floor=floor, detectors=detectors, seed=self.seed, data=facts,
+            model={**describe(model), **self.model_record}, warnings=self.notes,
+        )  # fmt: skip
+        for folder in self.folders:
+            self.result.save(Path(folder) / "eval" / f"{self.result.name}.json")
+        for logger in trainer.loggers:
+            prefix = f"test/{self.result.name}/"
+            logger.log_metrics({prefix + k: float(e["value"]) for k, e in self.result.metrics.items()}, 0)
+
+    # -- what to measure with
+
+    def choose(
+        self, trainer: pl.Trainer, data: Any, model: Any
+    ) -> tuple[Protocol, list[Detector], dict[str, str | None]]:
+        """The protocol and its detectors, weights found; without a wish, what this machine can measure."""
+        protocol = self.asked
+        if protocol is None:
+            protocol = get_protocol("evaluator" if data.dataset in BUILT_IN else "styleganv")
+            if protocol.network == "evaluator":
+                protocol = protocol.changed(frames=model.video_shape[1])
+        protocol = self.fitted(protocol, data)
+        try:
+            return protocol, *self.prepared(protocol, data)
+        except FileNotFoundError as error:
+            if self.asked is not None or protocol.network != "i3d":
+                raise
+            say(trainer, f"FVD is not measured: {error}")
+            self.notes.append(f"FVD is not measured: {error}")
+            protocol = self.fitted(get_protocol(FALLBACK), data)
+            return protocol, *self.prepared(protocol, data)
+
+    def prepared(self, protocol: Protocol, data: Any) -> tuple[list[Detector], dict[str, str | None]]:
+        """The detectors of a protocol with their checksums."""
+        device = data.trainer.strategy.root_device
+        if self.make_detectors is not None:
+            found = list(self.make_detectors(protocol))
+        else:
+            found = build_detectors(protocol, device, data.dataset, self.c3d)
+        for detector in found:
+            if protocol.seen_frames < detector.min_frames:
+                raise ValueError(
+                    f"{detector.name} needs clips of at least {detector.min_frames} frames, the protocol "
+                    f"{protocol.label} shows it {protocol.seen_frames}; ask for more, e.g. {protocol.name}:16"
+                )
+        kept, checksums, missing = prepare_all(found)
+        self.notes += missing
+        return kept, checksums
+
+    def fitted(self, protocol: Protocol, data: Any) -> Protocol:
+        """The protocol at the model's frame rate, and with more clips if more are asked for: custom ones, told so."""
+        if protocol.stride == 1 and data.frame_stride != 1:
+            self.notes.append(
+                f"the data are read at stride {data.frame_stride}, and so are the real clips: not comparable with "
+                f"{protocol.label} at stride 1"
+            )
+            protocol = protocol.changed(stride=data.frame_stride)
+        elif protocol.stride != data.frame_stride:
+            self.notes.append(
+                f"the model learnt from clips at stride {data.frame_stride}, {protocol.label} compares them with real "
+                f"clips at stride {protocol.stride}"
+            )
+        more = {
+            k: self.num_clips
+            for k in ("num_real", "num_fake")
+            if (self.num_clips or 0) > getattr(protocol, k)
+        }
+        return protocol.changed(**more) if more else protocol
+
+    def cut(self, plan: ClipPlan) -> ClipPlan:
+        """The plan with no more clips than asked for."""
+        return plan if self.num_clips is None else plan.first(self.num_clips)
+
+    # -- the two sides
+
+    def real_side(
+        self,
+        trainer: pl.Trainer,
+        source: ClipSource,
+        plan: ClipPlan,
+        detectors: Sequence[Detector],
+        key: dict[str, Any],
+    ) -> Side:
+        """The real clips, from the cache or decoded by all processes together; whole on rank 0, which alone scores."""
+        path = reference_path(key, self.cache)
+        if trainer.strategy.broadcast(path.is_file()):
+            return cached_reference(key, Side, self.cache)[0] if trainer.is_global_zero else Side()
+        bad: list[str] = []
+        mine = range(trainer.global_rank, len(plan), trainer.world_size)
+        batches = read_batches(source, plan, mine, self.batch_size, bad)
+        side = gather(trainer, observe(batches, detectors, self.progress(trainer, "real clips", len(mine))))
+        if bad:
+            self.notes.append(f"{len(bad)} real clips could not be read; the first: {bad[0]}")
+        if not trainer.is_global_zero:
+            return side
+        return cached_reference(key, lambda: side, self.cache)[0]
+
+    def fake_side(
+        self,
+        trainer: pl.Trainer,
+        model: Any,
+        protocol: Protocol,
+        detectors: Sequence[Detector],
+        count: int,
+        labels: list[int] | None,
+    ) -> Side:
+        """The generated clips, each process its share."""
+        mine = list(range(trainer.global_rank, count, trainer.world_size))
+        batches = self.draw(trainer, model, protocol, mine, labels)
+        report = self.progress(trainer, "generated clips", len(mine))
+        return gather(trainer, observe(batches, detectors, report))
+
+    def draw(
+        self, trainer: pl.Trainer, model: Any, protocol: Protocol, mine: list[int], labels: list[int] | None
+    ) -> Iterator[Batch]:
+        """Generate the clips of these indices batch by batch.
+
+        Raises:
+            RuntimeError: if the model draws something that is not finite.
+        """
+        for start in range(0, len(mine), self.batch_size):
+            indices = mine[start : start + self.batch_size]
+            label = None if labels is None else torch.tensor([labels[i % len(labels)] for i in indices])
+            with trainer.precision_plugin.forward_context():
+                videos = model.generate(
+                    len(indices), protocol.frames, self.seed, indices=indices, label=label
+                )
+            if not bool(torch.isfinite(videos).all()):
+                raise RuntimeError("the model drew non-finite values; is the checkpoint trained?")
+            clips = as_bytes(videos, protocol.rounding).permute(0, 2, 3, 4, 1)  # [B, T, H, W, 3]
+            yield Batch(indices, clips[:, :: protocol.subsample].cpu())
+
+    def progress(self, trainer: pl.Trainer, what: str, total: int) -> Callable[[int], None]:
+        """Lines on stderr from rank 0: in place on a terminal, else one every half minute."""
+        terminal = sys.stderr.isatty()
+        began = time.monotonic()
+
+        def report(done: int) -> None:
+            now = time.monotonic()
+            if not trainer.is_global_zero or now - self.last_line < (0.5 if terminal else 30.0):
+                return
+            self.last_line = now
+            left = (now - began) / done * (total - done)
+            text = f"{what} {done}/{total}  {left:.0f} s left"
+            print(f"\r{text} " if terminal else f"videodiff: {text}", end="" if terminal and done < total else "\n",
+                  file=sys.stderr, flush=True)  # fmt: skip
+
+        return report
+
+
+def gather(trainer: pl.Trainer, side: Side) -> Side:
+    """The sides of all processes as one, on every process."""
+    if trainer.world_size == 1:
+        return side
+    parts: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(parts, side)
+    return join(parts)
+
+
+def say(trainer: pl.Trainer, text: str) -> None:
+    """One line on stderr, from rank 0."""
+    if trainer.is_global_zero:
+        print(f"videodiff: {text}", file=sys.stderr, flush=True)

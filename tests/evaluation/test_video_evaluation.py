@@ -1,0 +1,224 @@
+"""The callback behind ``videodiff test``, on the real data module and a model that draws in closed form."""
+
+import json
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from eval_fakes import fake_detector
+from videodiff.data import BouncingDigits, VideoDataModule, video_io
+from videodiff.evaluation.callback import VideoEvaluation
+from videodiff.seeding import generator
+
+
+class Sampler:
+    num_steps = 7
+
+
+class Draws(pl.LightningModule):
+    """Generated clip i is test clip 4000 + i with grain: as good as real when the grain is 0."""
+
+    video_shape = (3, 8, 16, 16)
+    guidance_scale = 1.0
+
+    def __init__(self, grain=0.0, classes=None, poison=False):
+        super().__init__()
+        self.net, self.sampler = nn.Linear(1, 1), Sampler()
+        self.net.num_classes = classes
+        self.grain, self.poison = grain, poison
+        self.calls = []
+
+    def test_step(self, batch, batch_idx):
+        self.log("test/loss", batch["video"].mean(), batch_size=len(batch["sample"]), sync_dist=True)
+
+    def generate(self, num_videos, num_frames, seed, *, indices, label):
+        assert not torch.is_inference_mode_enabled()
+        self.calls.append((list(indices), label))
+        source = BouncingDigits("test", 5000, num_frames, 16)
+        clips = torch.stack([source.read(4000 + i, 0, num_frames, 1) for i in indices])
+        noise = [torch.randn(clips[0].shape, generator=generator(seed, i)) for i in indices]
+        video = video_io.to_float(clips) + self.grain * torch.stack(noise)
+        if self.poison:
+            video[0, 0, 0, 0, 0] = float("nan")
+        return video.permute(0, 4, 1, 2, 3).clamp(-1, 1)
+
+
+def data(**options):
+    options = {"dataset": "bouncing_digits", "num_test_clips": 12, **options}
+    return VideoDataModule(num_frames=8, resolution=16, num_workers=0, batch_size=4, **options)
+
+
+def run(tmp_path, model=None, datamodule=None, loggers=False, devices=1, **options):
+    options = {"folders": [tmp_path / "run"], "cache": tmp_path / "cache", **options}
+    judge = VideoEvaluation(**options)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=devices, logger=loggers, callbacks=[judge], enable_progress_bar=False,
+        use_distributed_sampler=False, enable_checkpointing=False, default_root_dir=str(tmp_path),
+        strategy="ddp" if devices > 1 else "auto",
+    )  # fmt: skip
+    found = trainer.test(model or Draws(), datamodule=datamodule or data(), verbose=False)
+    return judge, found
+
+
+def with_fakes(**options):
+    return {"protocol": "random:8", "make_detectors": lambda p: [fake_detector("random")], **options}
+
+
+def test_a_test_run_measures_writes_and_still_logs_its_loss(tmp_path):
+    judge, found = run(
+        tmp_path, Draws(grain=0.2), model_record={"ema": True, "checkpoint": "a.ckpt"}, **with_fakes()
+    )
+    assert "test/loss" in found[0]
+    record = json.loads((tmp_path / "run" / "eval" / f"{judge.result.name}.json").read_text())
+    assert judge.result.name == "random_8f_n12"
+    assert (record["num_real"], record["num_fake"], record["seed"]) == (12, 12, 0)
+    assert (record["sampler"], record["steps"], record["guidance"], record["ema"]) == (
+        "Sampler",
+        7,
+        1.0,
+        True,
+    )
+    assert record["checkpoint"] == "a.ckpt"
+    assert record["data"]["dataset"] == "bouncing_digits"
+    assert record["data"]["split"] == "test"
+    entry = record["metrics"]["rand_fd"]
+    assert entry["value"] > entry["floor"] > 0
+    assert entry["reduced"] is True
+
+
+def test_a_model_as_good_as_the_data_lies_at_the_floor_and_grain_is_seen(tmp_path):
+    sets = {"datamodule": data(num_test_clips=64), **with_fakes()}
+    good = run(tmp_path, Draws(), **sets)[0].result.metrics["rand_fd"]
+    bad = run(tmp_path, Draws(grain=0.1), **sets)[0].result.metrics["rand_fd"]
+    assert good["value"] < 2 * good["floor"]
+    assert bad["value"] > 5 * good["value"]
+    assert bad["interval"][0] > good["interval"][1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 16])
+def test_the_batch_size_changes_no_number(tmp_path, batch_size):
+    one = run(tmp_path / "one", Draws(grain=0.1), **with_fakes())[0].result
+    other = run(tmp_path / "other", Draws(grain=0.1), batch_size=batch_size, **with_fakes())[0].result
+    assert other.metrics["rand_fd"]["value"] == pytest.approx(one.metrics["rand_fd"]["value"], rel=1e-9)
+
+
+def test_real_clips_are_decoded_once_for_any_number_of_models(tmp_path, monkeypatch):
+    reads = []
+    read = BouncingDigits.read
+    monkeypatch.setattr(BouncingDigits, "read", lambda self, i, *a: reads.append(i) or read(self, i, *a))
+    run(tmp_path, **with_fakes())
+    first = len([i for i in reads if i < 4000])
+    reads.clear()
+    run(tmp_path, Draws(grain=0.3), **with_fakes())
+    loop = 12  # the test loop itself reads the test clips, for the loss
+    assert first == loop + 24  # real clips and the floor's
+    assert len([i for i in reads if i < 4000]) == loop
+
+
+def test_the_evaluator_is_the_default_for_built_in_data(tmp_path):
+    result = run(tmp_path, Draws(classes=10))[0].result
+    assert result.protocol["name"] == "evaluator"
+    assert result.protocol["frames"] == 8
+    assert {"evaluator_fd", "evaluator_is", "rand_fd", "digit_residual", "digit_identity"} <= set(
+        result.metrics
+    )
+    assert not any("fvd" in name for name in result.metrics)
+    for name in ("evaluator_fd", "rand_fd", "digit_residual", "evaluator_is"):
+        assert result.metrics[name]["floor"] is not None
+    assert result.metrics["digit_residual"]["value"] < 0.5
+
+
+def test_classes_are_those_of_the_real_clips(tmp_path):
+    model, sets = Draws(classes=10), data()
+    run(tmp_path, model, sets, batch_size=5, **with_fakes())
+    labels = [int(v) for _, label in model.calls for v in label]
+    assert labels == sets.source("test").labels[:12]
+    plain = Draws()
+    run(tmp_path, plain, **with_fakes())
+    assert plain.calls[0][1] is None
+
+
+def folder_of(tmp_path, count=6, frames=12):
+    source = BouncingDigits("train", count, frames, 16)
+    for split in ("train", "test"):
+        (tmp_path / "videos" / split).mkdir(parents=True)
+        for i in range(count):
+            video_io.write_lossless(tmp_path / "videos" / split / f"{i}.mkv", source.read(i, 0, frames, 1))
+    return str(tmp_path / "videos")
+
+
+def test_a_folder_without_weights_tells_what_to_fetch_and_measures_what_needs_none(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("VIDEODIFF_OFFLINE", "1")
+    monkeypatch.setenv("VIDEODIFF_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    sets = data(dataset="folder", root=folder_of(tmp_path), num_test_clips=None)
+    monkeypatch.setattr("videodiff.evaluation.callback.FALLBACK", "random:8")
+    result = run(tmp_path, datamodule=sets)[0].result
+    err = [line for line in capsys.readouterr().err.splitlines() if "FVD is not measured" in line]
+    assert len(err) == 1
+    assert "i3d_pretrained_400.pt" in err[0]
+    assert set(result.metrics) == {"rand_fd"}
+    assert any("FVD is not measured" in w for w in result.warnings)
+    with pytest.raises(FileNotFoundError, match="i3d_pretrained_400"):
+        run(tmp_path, datamodule=sets, protocol="styleganv")
+
+
+def test_another_stride_than_the_protocols_is_another_protocol(tmp_path):
+    sets = data(dataset="folder", root=folder_of(tmp_path, frames=16), frame_stride=2, num_test_clips=None)
+    result = run(tmp_path, datamodule=sets, **with_fakes())[0].result
+    assert (result.protocol["name"], result.protocol["base"], result.protocol["stride"]) == (
+        "custom",
+        "random",
+        2,
+    )
+    assert any("stride 2" in w for w in result.warnings)
+
+
+def test_fewer_and_more_clips_than_the_protocols_never_bear_its_name(tmp_path):
+    sets = {"datamodule": data(num_test_clips=None)}
+    few = run(tmp_path, num_clips=5, **sets, **with_fakes())[0].result
+    assert (few.name, few.num_real, few.num_fake) == ("random_8f_n5", 5, 5)
+    many = run(tmp_path, num_clips=520, **sets, **with_fakes())[0].result
+    assert many.name.startswith("custom_")
+    assert (many.num_real, many.num_fake) == (520, 520)
+
+
+@pytest.mark.parametrize(("wish", "count"), [("random:8", 1), (None, 0)])
+def test_impossible_counts_are_refused(wish, count):
+    with pytest.raises(ValueError, match=f"--num_clips must be at least 2, got {count}"):
+        VideoEvaluation(wish, count)
+
+
+def test_clips_too_short_for_the_network_are_refused_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"at least 9 frames, the protocol .* shows it 8; ask for more"):
+        run(tmp_path, protocol="styleganv:8", make_detectors=lambda p: [fake_detector(min_frames=9)])
+
+
+def test_a_model_that_draws_nan_fails(tmp_path):
+    with pytest.raises(RuntimeError, match="non-finite"):
+        run(tmp_path, Draws(poison=True), **with_fakes())
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_evaluated_is_passed_over_unless_asked_for(tmp_path, capsys):
+    class Silent(Draws):
+        generate = property()
+
+    judge, found = run(tmp_path, Silent())
+    assert judge.result is None
+    assert "test/loss" in found[0]
+    assert "clips are not evaluated: Silent does not generate videos" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="Silent does not generate videos"):
+        run(tmp_path, Silent(), protocol="random")
+
+
+def test_scalars_reach_the_logger_under_the_protocols_name(tmp_path):
+    from pytorch_lightning.loggers import CSVLogger
+
+    judge, _ = run(tmp_path, loggers=CSVLogger(str(tmp_path), name="", version=""), **with_fakes())
+    text = (tmp_path / "metrics.csv").read_text()
+    assert f"test/{judge.result.name}/rand_fd" in text
