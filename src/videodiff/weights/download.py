@@ -66,6 +66,8 @@ def download(
         with locked(folder / f".{target.name}.lock"):
             if target.is_file() and is_intact(target):  # another process was faster
                 return target, []
+            for stale in folder.glob(f".tmp-{target.name}-*.part"):  # of a process that was killed
+                stale.unlink(missing_ok=True)
             for url in file.urls:
                 if (failure := fetch(file, url, target, check)) is None:
                     return target, []

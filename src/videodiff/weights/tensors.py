@@ -46,8 +46,8 @@ def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
 def read(path: Path) -> dict[str, Any]:
     """The file's mapping, by what its first bytes say it is."""
     with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
-    if is_zip:
+        head = file.read(9)
+    if head[:4] == b"PK\x03\x04":
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_BYTES} bytes")
@@ -58,7 +58,7 @@ def read(path: Path) -> dict[str, Any]:
                 return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
         if torchscript:
             return read_torchscript(path)
-    elif path.suffix == ".safetensors":
+    elif path.suffix == ".safetensors" or head[8:] == b"{":  # the length of a JSON header, then the header
         return load_file(path)
     return unwrap(torch.load(path, map_location="cpu", weights_only=True))
 

@@ -124,10 +124,10 @@ class LPIPSNetwork(nn.Module):
         self.register_buffer("scale", torch.empty(1, 3, 1, 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        total = torch.zeros(len(x), device=x.device)
+        total = 0
         for k, (a, b) in enumerate(zip(self.tapped(x), self.tapped(y), strict=True)):
             weighted = (unit(a) - unit(b)).square() * self.get_parameter(f"lin{k}.weight")  # autocast-proof
-            total = total + weighted.sum(dim=1).mean(dim=(1, 2))
+            total = total + weighted.sum(dim=1).mean(dim=(1, 2))  # [B]
         return total
 
     def tapped(self, images: Tensor) -> list[Tensor]:
@@ -142,8 +142,8 @@ class LPIPSNetwork(nn.Module):
 
 
 def unit(features: Tensor) -> Tensor:
-    """Channels divided by their norm plus 1e-10, fp32; where all are zero, zero, and so is the gradient."""
-    features = features.float()
+    """Channels divided by their norm plus 1e-10, in fp32 or finer; where all are zero, zero, and so is the gradient."""
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
     return features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-10)
 
 
