@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from eval_fixtures import eval_file, eval_recipe
+from eval_weights import weights_file
 from tiny_features import clips
 from videodiff.metrics import PSNR, SSIM, LPIPSMetric, psnr, ssim
+from videodiff.metrics.features import LPIPS
 
 REAL, FAKE = clips(11, seed=1), clips(11, seed=2)
 
@@ -75,6 +77,16 @@ def test_fixture_values():
     assert psnr(x, y, "frame").mean().item() == pytest.approx(expected["psnr_frame_mean"], abs=1e-9)
     assert ssim(x, y).mean().item() == pytest.approx(expected["ssim_gaussian"], abs=1e-7)
     assert abs(ssim(x, y).mean().item() - expected["ssim_reflect_border_torchmetrics"]) > 0.02
+
+
+def test_lpips_fixture_value():
+    recipe, expected = eval_recipe(), eval_file("expected.json")["recon"]
+    network = LPIPS("alex", weights=str(weights_file("lpips_alex.fp16.safetensors")))
+    x = recipe.synth(expected["clips"]["seed"], expected["clips"]["n"], t=expected["clips"]["t"])
+    metric = LPIPSMetric(network)
+    metric.update(torch.from_numpy(x), torch.from_numpy(recipe.degrade(x, expected["degrade_seed"])))
+    assert metric.name == "lpips_alex"
+    assert metric.compute().item() == pytest.approx(expected["lpips_alex"], abs=2e-5)
 
 
 class Distance(nn.Module):

@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from eval_fixtures import eval_file, eval_recipe
+from eval_weights import weights_file
 from tiny_features import TinyFeatures, clips
 from videodiff.metrics import (
     ContentDebiasedFVD,
     FrechetFrameDistance,
     FrechetVideoDistance,
+    I3DFeatures,
     KernelVideoDistance,
     ReconstructionFVD,
     VideoInceptionScore,
@@ -302,3 +305,38 @@ def test_forward_updates_without_a_value_for_the_batch():
     assert metric.compute().item() == pytest.approx(
         fed(FrechetVideoDistance(TinyFeatures()), 3).compute().item()
     )
+
+
+@pytest.mark.slow
+def test_fvd_kvd_and_the_kinetics_score_from_pixels_to_the_published_figures():
+    """32 clips through I3D: about a minute on two cores; the batches differ between the sides' feeds."""
+    recipe, expected = eval_recipe(), eval_file("expected.json")
+    net = I3DFeatures(weights=str(weights_file("i3d_kinetics400_rgb.fp16.safetensors")))
+    real, fake = (
+        torch.from_numpy(recipe.synth(spec["seed"], spec["n"], spec["t"], fast=spec["fast"]))
+        for spec in (expected["inputs"]["a"], expected["inputs"]["b"])
+    )
+    plain, kernel, score = (
+        FrechetVideoDistance(net),
+        KernelVideoDistance(net),
+        VideoInceptionScore(net, splits=1),
+    )
+    for side, batch, is_real in ((real, 16, True), (fake, 3, False)):
+        for part in side.split(batch):
+            features = net(part)
+            for metric in (plain, kernel):
+                metric.update_features(features, is_real)
+            score.update_features(features)
+    assert (plain.name, kernel.name, score.name) == ("fvd", "kvd", "is_k400_splits1")
+    assert plain.compute().item() == pytest.approx(expected["fvd"]["styleganv"], abs=0.02)
+    unbiased = frechet_distance(plain.stats(real=True), plain.stats(real=False), ddof=1)
+    assert unbiased == pytest.approx(expected["fvd"]["divisor_n_minus_1"], abs=0.02)
+    assert kernel.compute().item() == pytest.approx(expected["kvd"], rel=1e-3)
+    assert score.compute().item() == pytest.approx(expected["is_k400"]["splits1"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_features_of_i3d_do_not_depend_on_the_batch_by_a_bit():
+    net = I3DFeatures(weights=str(weights_file("i3d_kinetics400_rgb.fp16.safetensors")))
+    videos = clips(3, frames=9, size=32)
+    assert torch.equal(net(videos), torch.cat([net(video[None]) for video in videos]))
