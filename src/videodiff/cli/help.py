@@ -39,8 +39,9 @@ _TOPS = {
         "videodiff validate --ckpt_path runs/vdm_digits/1",
     ),
     "test": (
-        "Loss of a trained model on the test clips. Model and data come from the checkpoint.",
-        "videodiff test --ckpt_path runs/vdm_digits/1/best",
+        "Loss of a trained model on the test clips, and its clips against real ones under a named protocol. Model and\n"
+        "data come from the checkpoint.",
+        "videodiff test --ckpt_path runs/vdm_digits/1/best --num_clips 64",
     ),
     "predict": (
         "Reconstructions of the predict clips, written to files. Model and data come from the checkpoint.",
@@ -72,6 +73,14 @@ training:
   --ema.decay X                decay of the weight average (0.9999)
 """
 
+_TEST = """
+generated clips against real ones (written to RUN/eval/<protocol>.json; see docs/evaluation.md):
+  --protocol P                 evaluator, random, styleganv, tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte,
+                               P:128, P:switch=value or none (built-in data: evaluator; else styleganv)
+  --num_clips N                clips of each side (as the protocol wants); fewer do not bear its name
+  --inception                  also the inception score of C3D, for UCF-101
+"""
+
 _SHARED = """
 devices:
   --trainer.accelerator NAME   auto, cpu or gpu (auto)
@@ -99,7 +108,7 @@ help:
 def verb(name: str) -> str:
     """The short help of fit, validate, test or predict."""
     first, example = _TOPS[name]
-    extra = _FIT if name == "fit" else ""
+    extra = {"fit": _FIT, "test": _TEST}.get(name, "")
     return f"usage: videodiff {name} [options]\n\n{first}\n{_RUN}{extra}{_SHARED}\nexample:\n  {example}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from videodiff.cli import protocols
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.config import check_config, find_config, read_configs, shipped_configs
 from videodiff.cli.errors import UsageError
@@ -43,6 +44,10 @@ def own_options(verb: str) -> argparse.ArgumentParser:
     parser.add_argument("--ckpt_path")
     parser.add_argument("--trust", action="append", default=[])
     parser.add_argument("--force", action="store_true")
+    if verb == "test":
+        parser.add_argument("--protocol")
+        parser.add_argument("--num_clips", type=int)
+        parser.add_argument("--inception", action="store_true")
     return parser
 
 
@@ -237,6 +242,8 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
         raise UsageError(
             f"{verb} needs --ckpt_path RUN (a run directory, RUN/best, RUN/last or a checkpoint file)"
         )
+    if verb == "test":
+        protocols.check(options)
     checkpoint = resolve_checkpoint(options.ckpt_path)
     content = load_checkpoint(checkpoint)
     config = trusted_config(content, checkpoint, options.trust)
@@ -257,12 +264,18 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
                 from videodiff.callbacks import PredictionWriter
 
                 cli.trainer.callbacks.append(PredictionWriter(out))
+            judge = None
+            if verb == "test":
+                folders = [out] if options.out is not None else [out, run_directory]
+                judge = protocols.attach(options, cli, folders, checkpoint, content)
             load_weights(cli.model, content["state_dict"], checkpoint)
             result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule)
         except BaseException:
             if rank() == 0:
                 leftovers.remove(out)
             raise
+    if judge is not None and rank() == 0:
+        protocols.tell(judge.result)
     return report(verb, out, checkpoint, result)
 
 

@@ -1,0 +1,61 @@
+"""The part of ``videodiff test`` that draws clips and measures them under a protocol."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videodiff.cli.errors import UsageError
+
+NONE = "none"
+
+
+def check(options: argparse.Namespace) -> None:
+    """Protocol and counts, before anything is loaded."""
+    from videodiff.evaluation.protocol import get_protocol
+
+    if options.num_clips is not None and options.num_clips < 2:
+        raise UsageError(f"--num_clips must be at least 2, got {options.num_clips}")
+    if options.protocol is None:
+        return
+    if "," in options.protocol:
+        raise UsageError(
+            f"--protocol {options.protocol}: test takes one; write clips with videodiff generate and compare protocols "
+            "with videodiff evaluate"
+        )
+    if options.protocol != NONE:
+        get_protocol(options.protocol)
+
+
+def attach(
+    options: argparse.Namespace, cli: Any, folders: Sequence[Path], checkpoint: Path, content: dict[str, Any]
+) -> Any:
+    """Give the trainer a :class:`~videodiff.evaluation.callback.VideoEvaluation`; None for ``--protocol none``."""
+    if options.protocol == NONE:
+        return None
+    from videodiff.evaluation.callback import VideoEvaluation
+
+    seed = cli.config.seed_everything
+    judge = VideoEvaluation(
+        options.protocol,
+        options.num_clips,
+        folders,
+        getattr(cli.datamodule, "eval_batch_size", None) or 16,
+        0 if isinstance(seed, bool) else int(seed),
+        options.inception,
+        {"checkpoint": str(checkpoint), "step": content.get("global_step"), "ema": bool(content.get("ema"))},
+    )
+    cli.trainer.callbacks.append(judge)
+    return judge
+
+
+def tell(result: Any) -> None:
+    """The numbers on stdout, what a reader must know on stderr."""
+    if result is None:
+        return
+    for warning in result.warnings:
+        print(f"videodiff: warning: {warning}", file=sys.stderr, flush=True)
+    print(result.table())
