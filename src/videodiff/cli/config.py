@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "load_yaml",
     "merge",
     "parse_yaml",
+    "plain_files",
     "read_configs",
     "shipped_configs",
 ]
@@ -128,9 +129,56 @@ def read_configs(
     merged: dict[str, Any] = {}
     for name in names:
         file = find_config(name)
-        merged = merge(merged, load_yaml(file), trusted=trusted)
+        merged = merge(merged, plain_config(file, merged), trusted=trusted)
         check_config(merged, str(file), verb, trusted)
     return check_options(options, verb, merged, trusted, where=str(names[-1]) if names else "command line")
+
+
+def plain_config(file: Path, before: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it holds over those before it: ``for: {CLASS: {...}}`` gives way to the part of a class in use.
+
+    One overlay can so speak to several models. CLASS is the short name of any class that the model section before it
+    names; parts of several such classes are merged in their order.
+
+    Raises:
+        UsageError: if there is a ``for`` and none of its classes is in use.
+    """
+    config = load_yaml(file)
+    parts = config.pop("for", None)
+    if parts is None:
+        return config
+    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+        raise UsageError(f"{file}: 'for' must map names of classes to configs")
+    used = class_names(before.get("model"))
+    chosen = [part for name, part in parts.items() if name in used]
+    if not chosen:
+        raise UsageError(
+            f"{file} is made for {', '.join(parts)}; the model before it uses {', '.join(sorted(used)) or 'no class'}"
+        )
+    return merge(config, *chosen)
+
+
+def class_names(node: Any) -> set[str]:
+    """Short names of all classes that a part of a config names."""
+    if isinstance(node, dict):
+        own = node.get("class_path")
+        below = set().union(*(class_names(value) for value in node.values()))
+        return below | ({own.rpartition(".")[2]} if isinstance(own, str) else set())
+    return set().union(*(class_names(value) for value in node)) if isinstance(node, list) else set()
+
+
+def plain_files(files: Sequence[Path], folder: Path, trusted: Sequence[str] = ()) -> list[Path]:
+    """The same configs for a reader that knows no ``for``; those that have one are written to ``folder`` without."""
+    before: dict[str, Any] = {}
+    plain = []
+    for number, file in enumerate(files):
+        config = plain_config(file, before)
+        if "for" in load_yaml(file):
+            file = folder / f"{number}_{file.name}"
+            file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        before = merge(before, config, trusted=trusted)
+        plain.append(file)
+    return plain
 
 
 def merge(*configs: dict[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 
 from videodiff.cli import protocols
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.config import check_config, find_config, read_configs, shipped_configs
+from videodiff.cli.config import check_config, find_config, plain_files, read_configs, shipped_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
 
@@ -324,8 +324,9 @@ def build(
     from videodiff import trust
     from videodiff.cli.lightning import RunCLI
 
-    configs = [word for file in files for word in ("--config", str(file))]
-    with trust.guarded_jsonargparse(trusted):
+    with tempfile.TemporaryDirectory() as folder, trust.guarded_jsonargparse(trusted):
+        plain = plain_files(files, Path(folder), trusted)
+        configs = [word for file in plain for word in ("--config", str(file))]
         cli = RunCLI(verb, directory, configs + rest, written)
     cli.datamodule.record_folder = str(directory)
     return cli
