@@ -10,7 +10,7 @@ import sys
 from videodiff.cli import errors, help
 
 VERBS = ("fit", "validate", "test", "predict")
-COMMANDS = (*VERBS, "generate", "evaluate", "models", "info", "doctor", "demo")
+COMMANDS = (*VERBS, "generate", "evaluate", "prepare", "models", "info", "doctor", "demo")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,6 +62,10 @@ def _run(command: str, rest: list[str]) -> int:
         from videodiff.cli import evaluate
 
         return evaluate.run(rest)
+    if command == "prepare":
+        from videodiff.cli import prepare
+
+        return prepare.run(rest)
     if command == "models":
         from videodiff.cli import models
 

@@ -13,6 +13,7 @@ commands:
   predict    reconstructions to files
   generate   new videos, continuations, in-between frames, long videos
   evaluate   FVD and other distances between two folders of videos
+  prepare    check a data set, resize it once, write it so that training reads it fast
   models     models and configs that come with videodiff
   info       parameters, FLOPs and memory of a config, without allocating it
   doctor     check this installation, GPUs, codecs and disk

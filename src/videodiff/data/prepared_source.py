@@ -18,6 +18,7 @@ def prepared_source(
     resolution: int,
     limit: int | None = None,
     rule: str = "antialias",
+    classes: bool = True,
 ) -> ClipSource:
     """The videos of one split of a folder that ``videodiff prepare`` wrote.
 
@@ -28,25 +29,31 @@ def prepared_source(
         resolution: side of the frames that are read; at most the prepared one.
         limit: take this many videos, drawn by a hash of their names.
         rule: how frames are to be resized; it must be the one that they were.
+        classes: whether to use the classes, if there are any.
+
+    Returns:
+        a source whose `fingerprint` is the hash of the manifest.
 
     Raises:
         FileNotFoundError: if the folder is not prepared.
         ValueError: if manifest and data do not belong together, size or resize rule differ, or no video is long enough.
     """
     prepared = read_prepared(root)
-    if prepared.form == "packed":
-        return PackedSource(root, split, needed, resolution, limit, rule)
     prepared.check_request(resolution, rule)
-    if prepared.form == "shards":
+    names = prepared.class_names if classes else None
+    source: ClipSource
+    if prepared.form == "packed":
+        source = PackedSource(root, split, needed, resolution, limit, rule)
+        source.class_names, source.labels = names, source.labels if names is not None else []
+    elif prepared.form == "shards":
         paths = [os.path.join(prepared.root, name) for name in sorted(prepared.files)]
-        has_classes = prepared.class_names is not None
-        source = ShardSource(paths, split, needed, resolution, 0.0, limit, has_classes, rule)
-        if has_classes:  # a class may have lost all its videos
-            source.class_names = prepared.class_names
-        return source
-    return FolderSource(
-        prepared.root, entries(prepared, split, limit), needed, resolution, prepared.class_names, rule
-    )
+        source = ShardSource(paths, split, needed, resolution, 0.0, limit, names is not None, rule)
+        source.class_names = names  # also those that have lost all their videos
+    else:
+        chosen = entries(prepared, split, limit)
+        source = FolderSource(prepared.root, chosen, needed, resolution, names, rule)
+    source.fingerprint = prepared.manifest_sha256
+    return source
 
 
 def entries(prepared: Prepared, split: str, limit: int | None = None) -> list[Entry]:

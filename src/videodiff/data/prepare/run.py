@@ -111,6 +111,31 @@ def check(root: str, settings: Settings, workers: int = 0, progress: Progress | 
     return Report(lines, listing.notes)
 
 
+def verify(root: str, progress: Progress | None = None) -> Report:
+    """Compare all data of a prepared folder with the hashes of its manifest.
+
+    Raises:
+        ValueError: if header, manifest and sizes do not belong together.
+    """
+    prepared = read_prepared(root)
+    found = read_manifest(prepared.root)
+    kept = [line for line in found if line["status"] == "ok"]
+    lines: list[dict[str, Any]] = []
+    for line in kept:
+        out = line["out"]
+        path = os.path.join(prepared.root, out["file"])
+        reason = None
+        if not os.path.isfile(path):
+            reason = ("missing", f"{out['file']} is not there")
+        elif sha256_of(path, out.get("offset", 0), out["bytes"]) != out["sha256"]:
+            reason = ("damaged", f"{out['file']} does not have the bytes that were written")
+        if reason is not None:
+            line = {**line, "status": "skipped", "reason": reason[0], "message": reason[1]}
+        lines.append(line)
+        _tell(progress, lines, len(kept))
+    return Report(lines, form=None, num_bytes=_data_bytes(Path(prepared.root)))
+
+
 def prepare(
     root: str, out: str, settings: Settings, workers: int = 0, progress: Progress | None = None
 ) -> Report:
@@ -260,4 +285,4 @@ def _data_bytes(folder: Path) -> int:
     )
 
 
-__all__ = ["OutputError", "Progress", "Report", "check", "list_jobs", "prepare"]
+__all__ = ["OutputError", "Progress", "Report", "check", "list_jobs", "prepare", "verify"]
