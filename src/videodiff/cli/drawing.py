@@ -22,9 +22,10 @@ def clip_path(out: Path, index: int) -> Path:
 
 
 def settings(
-    args: argparse.Namespace, checkpoint: Path, model: Any, sampler: Any, num_frames: int
+    args: argparse.Namespace, checkpoint: Path, model: Any, samplers: tuple[Any, Any], num_frames: int
 ) -> dict[str, Any]:
-    """Everything that decides what is drawn."""
+    """Everything that decides what is drawn; `samplers` are those of the first window and of the others."""
+    sampler, later = samplers
     inner = getattr(sampler, "predictor", sampler)
     with checkpoint.open("rb") as file:
         digest = hashlib.sha256()
@@ -41,6 +42,7 @@ def settings(
         "seed": args.seed,
         "sampler": type(sampler).__name__,
         "steps": sampler.num_steps,
+        **({"later_steps": later.num_steps} if is_long(model, num_frames) else {}),
         **{name: getattr(inner, name) for name in ("gamma", "eta", "delta") if hasattr(inner, name)},
         "guidance": model.guidance_scale if args.guidance is None else args.guidance,
         "class_id": args.class_id,
@@ -50,6 +52,11 @@ def settings(
         "reconstruction_weight": getattr(model, "reconstruction_weight", None),
         "fps": args.fps,
     }
+
+
+def is_long(model: Any, num_frames: int) -> bool:
+    """Whether a video of so many frames takes more than one window."""
+    return model.latent_units(num_frames) > model.latent_units(model.video_shape[1])
 
 
 def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> None:
@@ -85,7 +92,7 @@ def draw(
     mine: Sequence[int],
     num_frames: int,
     given: Any,
-    sampler: Any,
+    samplers: tuple[Any, Any],
     out: Path,
 ) -> int:
     """Draw the missing ones of this process's videos, writing each batch before the next begins.
@@ -110,7 +117,8 @@ def draw(
             indices=indices,
             label=label,
             given=given.expand(n),
-            sampler=sampler,
+            sampler=samplers[0],
+            later_sampler=samplers[1],
             guidance_scale=args.guidance,
             progress=Bar(start, n, len(missing)),
         )
@@ -144,14 +152,13 @@ def draw_batch(
         beside.write_bytes(save({**tensors, "indices": torch.tensor(list(indices))}))
         beside.replace(file)
 
-    is_long = model.latent_units(num_frames) > model.latent_units(model.video_shape[1])
     return model.draw_latent(
         len(indices),
         num_frames,
         seed,
         indices=indices,
         drawn=drawn,
-        on_window=keep if is_long else None,
+        on_window=keep if is_long(model, num_frames) else None,
         **options,
     )
 

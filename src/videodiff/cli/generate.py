@@ -43,7 +43,12 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="frames per video; more than a clip runs window after window (default: one clip)",
     )
-    add("--steps", type=int, help="sampler steps (default: the model's)")
+    add(
+        "--steps",
+        type=steps,
+        metavar="N[/M]",
+        help="sampler steps; N/M: N for the first window of a long video, M for the others (default: the model's)",
+    )
     add("--sampler", choices=SAMPLERS, help="sampler (default: the model's)")
     add("--gamma", type=float, help="ancestral noise interpolation, 0 to 1 (default 0)")
     add("--eta", type=float, help="DDIM noise, 0 is deterministic (default 0)")
@@ -70,6 +75,15 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def steps(text: str) -> tuple[int, int | None]:
+    """``100`` -> (100, None) and ``100/20`` -> (100, 20)."""
+    first, slash, later = text.partition("/")
+    counts = int(first), int(later) if slash else None
+    if min(count for count in counts if count is not None) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return counts
+
+
 def run(argv: Sequence[str]) -> int:
     """Parse, draw, write; returns the exit code."""
     args = parser().parse_args(argv)
@@ -90,13 +104,13 @@ def run(argv: Sequence[str]) -> int:
     out = output_directory(args.out, run_directory)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     mine = list(range(rank, args.num_samples, world))
-    sampler = pick_sampler(args, model)
-    plan = drawing.settings(args, checkpoint, model, sampler, num_frames)
+    samplers = pick_samplers(args, model)
+    plan = drawing.settings(args, checkpoint, model, samplers, num_frames)
     drawing.claim(out, plan, rank, world)
     started = time.perf_counter()
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            drawn = drawing.draw(model, args, mine, num_frames, given, sampler, out)
+            drawn = drawing.draw(model, args, mine, num_frames, given, samplers, out)
     except KeyboardInterrupt:
         print(f"videodiff: what is finished lies in {out}; go on with --out {out}", file=sys.stderr)
         raise
@@ -120,7 +134,7 @@ def run(argv: Sequence[str]) -> int:
 
 def check(args: argparse.Namespace) -> None:
     """Ranges of the options, before anything is loaded."""
-    for name in ("num_samples", "frames", "steps", "batch_size", "fps"):
+    for name in ("num_samples", "frames", "batch_size", "fps"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, got {value}")
@@ -145,6 +159,19 @@ def pick_device(name: str) -> Any:
     return torch.device(name)
 
 
+def pick_samplers(args: argparse.Namespace, model: Any) -> tuple[Any, Any]:
+    """The sampler of the first window and that of the others."""
+    import copy
+
+    first = pick_sampler(args, model)
+    later = copy.deepcopy(first)
+    if args.steps is None:
+        later.num_steps = model.later_sampler(model.sampler).num_steps
+    elif args.steps[1] is not None:
+        later.num_steps = args.steps[1]
+    return first, later
+
+
 def pick_sampler(args: argparse.Namespace, model: Any) -> Any:
     """The model's sampler, or the one named, with the options given."""
     import copy
@@ -152,7 +179,7 @@ def pick_sampler(args: argparse.Namespace, model: Any) -> Any:
     from videodiff import diffusion
 
     sampler = model.sampler
-    steps = args.steps or sampler.num_steps
+    steps = args.steps[0] if args.steps else sampler.num_steps
     options = {k: v for k in ("gamma", "eta") if (v := getattr(args, k)) is not None}
     if args.sampler is None:
         sampler = copy.deepcopy(sampler)

@@ -6,6 +6,7 @@ First stages are trained by ``AutoencoderModule``.
 from videodiff.models.autoencoder import AutoencoderModule
 from videodiff.models.base import DiffusionModule
 from videodiff.models.given import Given
+from videodiff.models.pvdm import PVDM
 from videodiff.models.vdm import VDM
 
-__all__ = ["VDM", "AutoencoderModule", "DiffusionModule", "Given"]
+__all__ = ["PVDM", "VDM", "AutoencoderModule", "DiffusionModule", "Given"]

@@ -92,6 +92,10 @@ class DiffusionModule(SamplingModule):
     def check_data(self, data: Any) -> None:
         """Refuse data whose clips or classes are not what the network was built for."""
         check_clip_shape(data, self.video_shape, "--model.net.resolution")
+        self.check_classes(data)
+
+    def check_classes(self, data: Any) -> None:
+        """Refuse data with more classes than the network was built for."""
         known, needed = getattr(self.net, "num_classes", None), getattr(data, "num_classes", None)
         if known is not None and needed is not None and needed > known:
             raise ValueError(

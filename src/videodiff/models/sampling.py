@@ -101,6 +101,10 @@ class SamplingModule(pl.LightningModule):
         latent[:, :, list(given.positions)] = self.autoencoder.encode(given.frames.to(self.device)).float()
         return given.positions
 
+    def later_sampler(self, sampler: Sampler) -> Sampler:
+        """The sampler of every window after the first, given that of the first; the same here."""
+        return sampler
+
     # --- drawing ----------------------------------------------------------------------------------------------
 
     def denoiser(self, guidance_scale: float | None = None) -> Denoiser:
@@ -135,6 +139,7 @@ class SamplingModule(pl.LightningModule):
         label: Tensor | None = None,
         given: Given | None = None,
         sampler: Sampler | None = None,
+        later_sampler: Sampler | None = None,
         guidance_scale: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         drawn: tuple[Tensor, int] | None = None,
@@ -152,6 +157,7 @@ class SamplingModule(pl.LightningModule):
             label: class of each video ``[num_videos]`` int64 (-1: none), or None.
             given: known frames or a low-resolution video.
             sampler: in place of the model's own.
+            later_sampler: for every window after the first; None is what :meth:`later_sampler` says.
             guidance_scale: in place of the model's own.
             progress: called as ``progress(done, total)`` after each sampler step.
             drawn: latent and number of windows done of an earlier call with the same arguments, to go on from.
@@ -172,6 +178,7 @@ class SamplingModule(pl.LightningModule):
             raise ValueError(f"known frame {given.positions[-1]} lies outside a video of {num_frames} frames")
         self.check_label(label)
         sampler = sampler or self.sampler
+        later_sampler = later_sampler or self.later_sampler(sampler)
         clip = self.latent_units(self.video_shape[1])
         total = max(self.latent_units(num_frames), clip)  # a shorter video is the start of a clip
         latent = torch.zeros(num_videos, *self.latent_shape(total), device=self.device)
@@ -188,7 +195,14 @@ class SamplingModule(pl.LightningModule):
 
             noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
             self.sample_window(
-                latent, window, cond, given, noise, sampler, guidance_scale, report if progress else None
+                latent,
+                window,
+                cond,
+                given,
+                noise,
+                later_sampler if k else sampler,
+                guidance_scale,
+                report if progress else None,
             )
             if on_window is not None:
                 on_window(latent, k + 1)

@@ -1,0 +1,213 @@
+"""PVDM: projected latent video diffusion (Yu et al. 2023, arXiv 2302.07685).
+
+Two stages. A :class:`~videodiff.networks.TriplaneAutoencoder` (trained by ``AutoencoderModule``) turns a clip into
+three planes, one behind the other as ``[B, C, N]``; here a :class:`~videodiff.networks.TriplaneUNet` learns them,
+half of the time given the planes of the clip before (section 3.3, eq. 8). A long video is drawn clip by clip, each from
+the finished planes of the last (algorithm 1).
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videodiff.diffusion import Condition, Denoiser, Sampler, Threshold
+from videodiff.diffusion.windows import Window
+from videodiff.models.base import DiffusionModule
+from videodiff.models.given import Given
+from videodiff.seeding import uniforms
+
+
+class PVDM(DiffusionModule):
+    """Projected latent video diffusion model (Yu et al. 2023).
+
+    The unit of a latent is a clip: a video of U clips is ``[B, C, U, N]``. A training clip of the data holds two
+    neighbouring clips of the model (``data.num_frames`` twice the autoencoder's), or just one if
+    `conditional_share` is 0.
+
+    Args:
+        conditional_share: share of the samples that learn the second clip given the first (lambda of eq. 8; the
+            published code takes 0.3, and 0.2 on SkyTimelapse, a whole batch at a time; here each sample draws its
+            own). The others learn one clip, starting at any frame of the pair, given nothing.
+        extension_steps: sampler steps of every clip after the first (the M of "N/M-s" in the paper's tables); none
+            is as for the first.
+
+    Raises:
+        ValueError: if `conditional_share` is no share, the network takes no planes to condition on, or its planes are
+            not those of the autoencoder.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        conditional_share: float = 0.3,
+        extension_steps: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not 0 <= conditional_share <= 1:
+            raise ValueError(f"conditional_share must lie in [0, 1], got {conditional_share}")
+        if extension_steps is not None and extension_steps < 1:
+            raise ValueError(f"extension_steps must be at least 1, got {extension_steps}")
+        if conditional_share > 0 and self.net.concat_channels != self.net.channels:
+            raise ValueError(
+                f"the network must take the planes of a clip to condition on: concat_channels {self.net.channels}, "
+                f"got {self.net.concat_channels}"
+            )
+        planes, latent = (self.net.channels, self.net.plane_sizes.num_tokens), self.latent_shape(1)
+        if planes != (latent[0], latent[2]):
+            raise ValueError(
+                f"the network is made for planes {planes} (channels, tokens), the autoencoder makes "
+                f"{(latent[0], latent[2])}; set channels, num_frames and plane_size of --model.net"
+            )
+        self.conditional_share, self.extension_steps = conditional_share, extension_steps
+
+    @property
+    def video_shape(self) -> tuple[int, int, int, int]:
+        return self.autoencoder.video_shape
+
+    @property
+    def pair_frames(self) -> int:
+        """Frames of a training sample: two clips, or one if no clip is learnt from the one before."""
+        return self.video_shape[1] * (2 if self.conditional_share > 0 else 1)
+
+    # --- training ---------------------------------------------------------------------------------------------
+
+    def check_data(self, data: Any) -> None:
+        """Refuse data whose clips are not pairs of the model's, or have more classes than the network."""
+        frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
+        height, width = self.video_shape[2:]
+        if frames is not None and frames != self.pair_frames:
+            raise ValueError(
+                f"data.num_frames must be {self.pair_frames} (two clips of {self.video_shape[1]} frames, the second "
+                f"learnt from the first; or one with --model.conditional_share 0), got {frames}"
+            )
+        if side is not None and (side, side) != (height, width):
+            raise ValueError(
+                f"data.resolution must be what the first stage was trained on, {height}, got {side}"
+            )
+        self.check_classes(data)
+
+    def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Condition]:
+        """Planes ``[B, C, N]`` of one clip, given those of the clip before or zeros (eq. 8)."""
+        label = batch.get("label") if self.net.num_classes is not None else None
+        positions = batch["sample"].tolist()
+        if self.conditional_share == 0:
+            return self.planes(batch["video"]), self.no_clip(len(positions), label)
+        frames = self.video_shape[1]
+        coins = uniforms([(self.seed, "clip pair", p) for p in positions], self.device)
+        is_pair = coins < self.conditional_share
+        # An unconditional sample may begin at any frame of the pair: all frames of the data are used.
+        starts = uniforms([(self.seed, "clip start", p) for p in positions]) * (frames + 1)
+        starts = [
+            frames if pair else int(s) for pair, s in zip(is_pair.tolist(), starts.tolist(), strict=True)
+        ]
+        target = torch.stack([v[:, s : s + frames] for v, s in zip(batch["video"], starts, strict=True)])
+        before = batch["video"][:, :, :frames][is_pair]
+        both = self.planes(torch.cat([target, before]))  # one pass of the encoder
+        concat = torch.zeros_like(both[: len(target)])
+        concat[is_pair] = both[len(target) :]
+        return both[: len(target)], Condition(label=label, concat=concat)
+
+    def planes(self, video: Tensor) -> Tensor:
+        """The frozen first stage's latent of clips."""
+        with torch.no_grad():
+            return self.autoencoder.encode(video).float()
+
+    def no_clip(self, num_videos: int, label: Tensor | None) -> Condition:
+        """The condition of a first clip: the null clip, zeros, if the network takes one."""
+        if self.net.concat_channels == 0:
+            return Condition(label=label)
+        return Condition(
+            label, concat=torch.zeros(num_videos, *self.latent_shape(1)[::2], device=self.device)
+        )
+
+    # --- sampling ---------------------------------------------------------------------------------------------
+
+    @property
+    def overlap(self) -> int:
+        """One clip: the whole of the last one is the condition of the next."""
+        return 1
+
+    def latent_units(self, num_frames: int) -> int:
+        """Clips that a video of ``num_frames`` frames begins."""
+        return -(-num_frames // self.video_shape[1])
+
+    def latent_shape(self, num_units: int) -> tuple[int, ...]:
+        channels, tokens = self.autoencoder.latent_shape(self.video_shape)
+        return (channels, num_units, tokens)
+
+    def plan(self, num_units: int, known: Sequence[int]) -> list[Window]:
+        """Clip after clip, each from the one before (algorithm 1)."""
+        if self.net.concat_channels == 0 and num_units > 1:
+            raise ValueError(
+                "this model draws single clips: its network takes no clip before (concat_channels 0)"
+            )
+        return [Window((k,), (k - 1,) if k else ()) for k in range(num_units) if k not in known]
+
+    def later_sampler(self, sampler: Sampler) -> Sampler:
+        """The model's own sampler with `extension_steps`; one that was asked for stays as it is."""
+        if self.extension_steps is None or sampler is not self.sampler:
+            return sampler
+        sampler = copy.copy(sampler)
+        sampler.num_steps = self.extension_steps
+        return sampler
+
+    def encode_given(self, given: Given, latent: Tensor) -> tuple[int, ...]:
+        """Known frames must be whole clips from the start: planes of part of a clip do not exist."""
+        if given.low_resolution is not None:
+            raise ValueError("PVDM continues clips; it cannot start from a low-resolution video")
+        if given.frames is None:
+            return ()
+        frames = self.video_shape[1]
+        count = len(given.positions)
+        if count % frames or given.positions != tuple(range(count)):
+            raise ValueError(
+                f"PVDM continues whole clips of {frames} frames: give frames 0 to {frames - 1} (or the first "
+                f"multiple of {frames}), got {count} frames from {given.positions[0]} to {given.positions[-1]}"
+            )
+        for k, clip in enumerate(given.frames.to(self.device).split(frames, dim=2)):
+            latent[:, :, k] = self.planes(clip)
+        return tuple(range(count // frames))
+
+    def condition_on(
+        self, denoiser: Denoiser, cond: Condition, known: Tensor, mask: Tensor, low: Tensor | None, noise: Any
+    ) -> tuple[Denoiser, Condition]:
+        """Tell the network the planes of the clip before, ``known [B, C, 1, N]``.
+
+        A first clip has no such condition, which is the null clip to the network and leaves guidance nothing to do.
+        """
+        return denoiser, (replace(cond, concat=known[:, :, 0]) if bool(mask.any()) else cond)
+
+    def sample_window(
+        self,
+        latent: Tensor,
+        window: Window,
+        cond: Condition,
+        given: Given,
+        noise: list[torch.Generator],
+        sampler: Sampler,
+        guidance_scale: float | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        """Draw the planes of one clip of ``latent`` ``[B, C, U, N]`` in place."""
+        (unit,) = window.new
+        shape = latent[0, :, unit].shape
+        z = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in noise])
+        known, mask = latent[:, :, list(window.context)], torch.ones(len(window.context), dtype=torch.bool)
+        denoiser, cond = self.condition_on(self.denoiser(guidance_scale), cond, known, mask, None, noise)
+        if self.threshold != "none":
+            denoiser = Threshold(denoiser, self.threshold)
+        latent[:, :, unit] = sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress)
+
+    @torch.no_grad()
+    def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:
+        """Clip by clip: memory does not grow with the length."""
+        frames = self.video_shape[1]
+        for unit in range(latent.shape[2]):
+            left = num_frames - unit * frames
+            if left > 0:
+                yield self.autoencoder.decode(latent[:, :, unit])[:, :, :left].clamp(-1, 1).float()

@@ -1,0 +1,161 @@
+"""PVDM: pairs of clips, the null clip, clip after clip; against closed forms and what must not depend on what."""
+
+import pytest
+import torch
+
+from videodiff.diffusion import DDIMSampler, ScaledLinearSchedule
+from videodiff.models import PVDM, Given
+from videodiff.networks import TriplaneAutoencoder, TriplaneUNet
+
+FRAMES, SIDE = 4, 16
+
+
+def tiny_pvdm(**options) -> PVDM:
+    autoencoder = TriplaneAutoencoder(
+        FRAMES, SIDE, patch_size=4, width=16, depth=1, heads=2, head_dim=8, projection_depth=1
+    )
+    net = TriplaneUNet(
+        4, FRAMES, SIDE // 4, width=32, channel_multipliers=(1, 2), num_blocks=1, attention_levels=(0,), heads=4,
+        **options.pop("net", {}),
+    )  # fmt: skip
+    options = {"sampler": DDIMSampler(3), "prediction": "eps", "condition_drop": 0.0, **options}
+    return PVDM(net, ScaledLinearSchedule(1000, 0.0015, 0.0195), autoencoder=autoencoder, **options)
+
+
+def trained_pvdm(**options) -> PVDM:
+    """Weights that are not the zero-initialised ones, so that the output depends on every input."""
+    torch.manual_seed(0)
+    model = tiny_pvdm(**options)
+    for parameter in model.net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+def batch(n: int, frames: int = 2 * FRAMES) -> dict:
+    video = torch.rand(n, 3, frames, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return {"video": video, "sample": torch.arange(n), "num_images": 0}
+
+
+def test_the_share_of_conditional_samples_is_lambda_and_the_others_see_zeros():
+    model = tiny_pvdm(conditional_share=0.3)
+    clips = batch(200)
+    latent, cond = model.prepare(clips)
+    given = cond.concat.flatten(1).abs().amax(1) > 0
+    assert given.float().mean().item() == pytest.approx(0.3, abs=0.1)  # three deviations of 200 coins
+    first, second = clips["video"].split(FRAMES, dim=2)
+    torch.testing.assert_close(cond.concat[given], model.planes(first[given]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(latent[given], model.planes(second[given]), atol=1e-5, rtol=1e-4)
+
+
+def test_an_unconditional_sample_begins_anywhere_in_the_pair():
+    model = tiny_pvdm(conditional_share=1e-9)
+    clips = batch(64)
+    latent, cond = model.prepare(clips)
+    assert not cond.concat.any()
+    windows = torch.stack([model.planes(clips["video"][:, :, s : s + FRAMES]) for s in range(FRAMES + 1)])
+    start = (windows - latent).abs().amax((2, 3)).argmin(0)
+    assert (windows - latent).abs().amax((2, 3)).amin(0).max() < 1e-4
+    assert start.unique().tolist() == list(range(FRAMES + 1))
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    model = trained_pvdm(conditional_share=0.5)
+    clips = batch(6)
+    together = model.losses(clips, "train")
+    alone = [
+        model.losses({**clips, "video": clips["video"][i : i + 1], "sample": torch.tensor([i])}, "train")
+        for i in range(6)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_untrained_eps_loss_is_one_and_only_the_network_learns():
+    model = tiny_pvdm()
+    assert model.losses(batch(64), "val").mean().item() == pytest.approx(1.0, abs=0.03)
+    model.losses(batch(2), "train").mean().backward()
+    assert all(p.grad is None for p in model.autoencoder.parameters())
+    assert any(p.grad is not None for p in model.net.parameters())
+
+
+def test_a_long_video_is_clip_after_clip_each_from_the_finished_planes_before():
+    model = trained_pvdm()
+    video = model.generate(2, num_frames=3 * FRAMES - 1, seed=3)
+    assert video.shape == (2, 3, 3 * FRAMES - 1, SIDE, SIDE)
+    latent = model.draw_latent(2, 3 * FRAMES, seed=3)
+    assert latent.shape == (2, 4, 3, model.net.plane_sizes.num_tokens)
+    first = model.draw_latent(2, FRAMES, seed=3)
+    assert torch.equal(latent[:, :, :1], first)
+    # Going on from two clips draws the third as before; from another second clip it draws another third.
+    same = model.draw_latent(2, 3 * FRAMES, seed=3, drawn=(latent, 2))
+    assert torch.equal(same, latent)
+    other = latent.clone()
+    other[:, :, 1] = 0
+    assert not torch.equal(
+        model.draw_latent(2, 3 * FRAMES, seed=3, drawn=(other, 2))[:, :, 2], latent[:, :, 2]
+    )
+
+
+def test_later_clips_take_their_own_number_of_steps():
+    model, counts = trained_pvdm(extension_steps=2), []
+    model.draw_latent(1, 3 * FRAMES, progress=lambda done, total: counts.append(done))
+    assert len(counts) == 3 + 2 + 2
+    counts.clear()
+    model.draw_latent(
+        1,
+        3 * FRAMES,
+        sampler=DDIMSampler(4),
+        later_sampler=DDIMSampler(1),
+        progress=lambda *a: counts.append(a),
+    )
+    assert len(counts) == 4 + 1 + 1
+
+
+def test_whole_clips_are_continued_and_anything_else_refused():
+    model = trained_pvdm()
+    given = Given(batch(1)["video"][:, :, :FRAMES], tuple(range(FRAMES)))
+    latent = model.draw_latent(1, 2 * FRAMES, given=given)
+    torch.testing.assert_close(latent[:, :, 0], model.planes(given.frames))
+    alone = model.draw_latent(1, 2 * FRAMES)
+    assert not torch.equal(alone[:, :, 1], latent[:, :, 1])
+    with pytest.raises(ValueError, match="whole clips of 4 frames"):
+        model.draw_latent(1, 2 * FRAMES, given=Given(batch(1)["video"][:, :, :3], (0, 1, 2)))
+    with pytest.raises(ValueError, match="low-resolution"):
+        model.draw_latent(1, FRAMES, given=Given(low_resolution=torch.zeros(1, 3, FRAMES, 4, 4)))
+
+
+def test_null_clip_equals_absent_clip_and_guidance_moves_away_from_it():
+    model = trained_pvdm()
+    z, t = torch.randn(2, 4, model.net.plane_sizes.num_tokens), torch.tensor([10, 500])
+    null = model.no_clip(2, None)
+    absent = type(null)()
+    torch.testing.assert_close(model.net(z, t, null), model.net(z, t, absent))
+    plain = model.draw_latent(1, 2 * FRAMES, seed=1)
+    guided = model.draw_latent(1, 2 * FRAMES, seed=1, guidance_scale=2.0)
+    assert torch.equal(plain[:, :, 0], guided[:, :, 0])  # nothing to be guided by in the first clip
+    assert not torch.equal(plain[:, :, 1], guided[:, :, 1])
+
+
+def unconditional() -> PVDM:
+    return tiny_pvdm(net={"concat_channels": 0}, conditional_share=0.0)
+
+
+class Data:
+    num_frames, resolution, num_classes = FRAMES, SIDE, None
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: tiny_pvdm(conditional_share=1.5), "conditional_share"),
+        (lambda: tiny_pvdm(extension_steps=0), "extension_steps"),
+        (lambda: tiny_pvdm(net={"concat_channels": 0}), "concat_channels 4"),
+        (lambda: tiny_pvdm().check_data(Data()), "num_frames must be 8"),
+        (
+            lambda: tiny_pvdm(net={"concat_channels": 0}, conditional_share=0.0).draw_latent(1, 2 * FRAMES),
+            "single clips",
+        ),
+    ],
+)
+def test_misfits_are_named(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
