@@ -5,8 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
+from torchmetrics import MetricCollection
 
 from eval_fixtures import eval_file, eval_recipe
 from eval_weights import weights_file
@@ -165,6 +167,46 @@ def test_the_network_is_no_part_of_the_module_that_holds_the_metric():
     assert sorted(module.state_dict()) == ["net.bias", "net.weight"]
     assert len(list(module.parameters())) == 2
     assert not any(isinstance(part, TinyFeatures) for part in module.modules())
+
+
+class Validated(pl.LightningModule):
+    """Feeds its metric as a model would, and lets Lightning compute it at the end of the epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(2, 2)
+        self.fvd = FrechetVideoDistance(TinyFeatures())
+
+    def validation_step(self, batch, index):
+        assert self.net.weight.dtype == torch.bfloat16
+        self.fvd.update(batch[0], real=True)
+        self.fvd.update(batch[1], real=False)
+        self.log("val/fvd_29", self.fvd)
+
+
+def test_lightning_in_bfloat16_logs_the_value_of_float64(tmp_path):
+    pairs = torch.utils.data.TensorDataset(REAL[:29], FAKE)
+    trainer = pl.Trainer(
+        precision="bf16-true",
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=tmp_path,
+        enable_progress_bar=False,
+    )
+    module = Validated()
+    logged = trainer.validate(module, torch.utils.data.DataLoader(pairs, batch_size=4), verbose=False)
+    expected = fed(FrechetVideoDistance(TinyFeatures()), 29, REAL[:29]).compute().item()
+    assert logged[0]["val/fvd_29"] == pytest.approx(expected, rel=1e-6)
+    assert sorted(module.state_dict()) == ["net.bias", "net.weight"]
+    assert module.fvd.real_sum.dtype == torch.float64
+
+
+def test_a_collection_feeds_all_and_the_values_stay(tmp_path):
+    net = TinyFeatures()
+    together = MetricCollection({"fvd": FrechetVideoDistance(net), "kvd": KernelVideoDistance(net)})
+    found = fed(together, 8).compute()
+    assert found["fvd"].item() == pytest.approx(fed(FrechetVideoDistance(net), 5).compute().item(), rel=1e-9)
+    assert found["kvd"].item() == pytest.approx(fed(KernelVideoDistance(net), 5).compute().item(), rel=1e-9)
 
 
 def test_copies_go_on_by_themselves():

@@ -8,7 +8,8 @@ neither on batches nor on the number of processes nor on the copies with which a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,21 @@ def gather_over_backend(tensor: Tensor, group: Any = None) -> list[Tensor]:
     return [part.cpu() for part in gather_all_tensors(sent, group)]
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A network that is made at its first use draws no number of the run, and is made in fp32.
+
+    Lightning's ``precision="bf16-true"`` changes torch's default dtype inside its steps.
+    """
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.set_default_dtype(torch.float32)
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
 class ClipMetric(Metric):
     """A torchmetrics metric with rows of float64 numbers, one row per clip (or frame).
 
@@ -34,7 +50,7 @@ class ClipMetric(Metric):
 
     Args:
         num_clips: how many clips the protocol asks for; fewer make ``compute`` warn.
-        kwargs: of ``torchmetrics.Metric``.
+        kwargs: of ``torchmetrics.Metric``; ``sync_on_compute=False`` for a process that evaluates alone.
     """
 
     is_differentiable = False
@@ -60,8 +76,7 @@ class ClipMetric(Metric):
         if self._numbered.setdefault(side, index is not None) != (index is not None):
             raise ValueError("index: give the clips' numbers in every update of a side, or in none")
         if index is None:
-            together = dist.is_available() and dist.is_initialized()
-            rank, world = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+            rank, world = self._place()
             seen = sum(map(len, held))
             index = torch.arange(seen, seen + len(rows)) * world + rank
         index = torch.as_tensor(index).detach().cpu().long().flatten()
@@ -70,6 +85,20 @@ class ClipMetric(Metric):
         setattr(self, f"{side}_index", [*held, index])
         if keep:
             setattr(self, f"{side}_rows", [*getattr(self, f"{side}_rows"), rows.detach().cpu().double()])
+
+    def _place(self) -> tuple[int, int]:
+        """This process's number and how many take part; alone with ``sync_on_compute=False``."""
+        if not (self.sync_on_compute and dist.is_available() and dist.is_initialized()):
+            return 0, 1
+        return dist.get_rank(self.process_group), dist.get_world_size(self.process_group)
+
+    def _over_processes(self) -> AbstractContextManager:
+        """States of all processes inside the ``with``; every process must enter it."""
+        return self.sync_context(
+            dist_sync_fn=self.dist_sync_fn,
+            process_group=self.process_group,
+            should_sync=self.sync_on_compute,
+        )
 
     def _gathered(self, side: str) -> tuple[np.ndarray, np.ndarray]:
         """Rows ``[n, width]`` and indices ``[n]`` of a side, ordered by index, each index once.
@@ -121,8 +150,8 @@ class ClipMetric(Metric):
         return clips
 
     def _features(self, clips: Tensor) -> Tensor:
-        """Features of checked clips; a network that is made at its first use draws no number from the run's stream."""
-        with torch.random.fork_rng(devices=[]):
+        """Features of checked clips."""
+        with undisturbed():
             return self.features(clips)
 
     def _check_count(self, side: str, count: int) -> None:

@@ -117,7 +117,7 @@ class DistributionMetric(ClipMetric):
 
     def stats(self, real: bool) -> FeatureStats:
         """Statistics of one side over all processes, features in the order of the clips; call it on every process."""
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, process_group=self.process_group):
+        with self._over_processes():
             return self._stats("real" if real else "fake")
 
     def _stats(self, side: str) -> FeatureStats:

@@ -62,7 +62,7 @@ class PairMetric(ClipMetric):
 
     def per_clip(self) -> Tensor:
         """Values of all clips of all processes in their order, float64 ``[N]``; call it on every process."""
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, process_group=self.process_group):
+        with self._over_processes():
             return torch.from_numpy(self._gathered("clip")[0][:, 0])
 
     def compute(self) -> Tensor:
