@@ -80,6 +80,8 @@ class Progress(Callback):
                 f"{lead}{self.line(trainer, pl_module, now)}  done in {now - self.began:.0f} s",
                 file=sys.stderr,
             )
+            for line in getattr(trainer.datamodule, "report", list)():
+                print(f"data     {line}", file=sys.stderr)
 
 
 def expected_steps(trainer: pl.Trainer) -> int | None:
@@ -92,6 +94,8 @@ def start_lines(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[str]
     trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
     every = sum(p.numel() for p in pl_module.parameters())
     data = trainer.datamodule
+    name = type(data).__name__ if data is not None else "loader"
+    described = data.describe() if hasattr(data, "describe") else [name]
     batch = getattr(data, "batch_size", None)
     micro = (
         f", {trainer.accumulate_grad_batches} micro-batches" if trainer.accumulate_grad_batches > 1 else ""
@@ -99,8 +103,8 @@ def start_lines(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[str]
     steps = expected_steps(trainer)
     return [
         f"model    {type(pl_module).__name__}, {trained / 1e6:.2f} M parameters trained of {every / 1e6:.2f} M",
-        f"data     {type(data).__name__ if data is not None else 'loader'}"
-        + (f" {data.dataset}" if isinstance(getattr(data, "dataset", None), str) else ""),
+        f"data     {described[0]}",
+        *(f"         {line.strip()}" for line in described[1:]),
         f"machine  {trainer.world_size} x {pl_module.device.type}, precision {trainer.precision}",
         f"batch    {batch if batch is not None else 'as the loader gives'}{micro}",
         f"run      {trainer.default_root_dir}",

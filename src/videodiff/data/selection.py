@@ -299,8 +299,8 @@ def prepared_videos(selection: Selection, split: str, needed: int) -> FolderSour
     prepared = read_prepared(str(selection.root))
     if prepared.resize != selection.rule.resize:
         raise ValueError(
-            f"{prepared.root} was resized by {prepared.resize!r}, {selection.rule.resize!r} asked; prepare it again with "
-            f"--resize {selection.rule.resize}"
+            f"{prepared.root} was resized by {prepared.resize!r}, {selection.rule.resize!r} asked; prepare it again "
+            f"with --resize {selection.rule.resize}"
         )
     entries = [
         Entry(
