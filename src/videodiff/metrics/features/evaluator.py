@@ -53,7 +53,8 @@ def load_part(prefix: str, net: nn.Module, path: str | Path = WEIGHTS) -> nn.Mod
 @cache
 def digit_reader() -> DigitNet:
     """The classifier of single digits, frozen, on the CPU."""
-    return load_part("digit.", DigitNet())
+    with torch.random.fork_rng(devices=[]):
+        return load_part("digit.", DigitNet())
 
 
 class EvaluatorNet(nn.Module):
@@ -104,7 +105,8 @@ class EvaluatorFeatures(FeatureExtractor):
 
     def build(self) -> nn.Module:
         path = Path(self.weights) if self.weights else WEIGHTS
-        network = EvaluatorNet(path)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made; nobody shall notice
+            network = EvaluatorNet(path)
         self.weights_sha256 = file_sha256(path)
         return network
 
