@@ -8,6 +8,7 @@ from videodiff.checkpoints.files import (
     save_checkpoint,
     verify_checkpoint,
 )
+from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import new_run_directory, newest_checkpoint, resolve_checkpoint
 from videodiff.checkpoints.lock import RunLock
 from videodiff.checkpoints.run import check_resumable, load_run, load_weights
@@ -15,6 +16,7 @@ from videodiff.checkpoints.run import check_resumable, load_run, load_weights
 __all__ = [
     "AtomicCheckpointIO",
     "CheckpointError",
+    "FirstStage",
     "RunLock",
     "check_resumable",
     "load_checkpoint",

@@ -59,7 +59,7 @@ def measure(config: dict[str, Any], trusted: Sequence[str] = ()) -> dict[str, An
         "model": type(model).__name__,
         "parameters": counts,
         "trained_parameters": trained,
-        "forward_gflop_per_clip": round(_forward_flop(model.net, latent, torch) / 1e9, 3),
+        "forward_gflop_per_clip": round(_forward_flop(model, video, latent, torch) / 1e9, 3),
         "training_state_bytes": trained * BYTES_TRAINED + frozen * 4,
         "clip_shape": list(video),
         "latent_shape": list(latent),
@@ -98,8 +98,8 @@ def _shapes(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return video, latent
 
 
-def _forward_flop(net: Any, latent: tuple[int, ...], torch: Any) -> int:
-    """Floating-point operations of one forward pass, two per multiply-add.
+def _forward_flop(model: Any, video: tuple[int, ...], latent: tuple[int, ...], torch: Any) -> int:
+    """Floating-point operations of one forward pass of the denoiser or trained autoencoder, two per multiply-add.
 
     The weights become fake CPU tensors (a shape without memory): autocast regions do not know the meta device.
     Attention takes its explicit form, whose two products every version of the counter sees.
@@ -113,18 +113,27 @@ def _forward_flop(net: Any, latent: tuple[int, ...], torch: Any) -> int:
     def zeros(*shape: int, **kwargs: Any) -> Any:
         return torch.zeros(1, *shape, device="cpu", **kwargs)
 
+    net = getattr(model, "net", None) or model.autoencoder
     with FakeTensorMode(), torch.no_grad():
         state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
         state = {
             name: torch.empty(value.shape, dtype=value.dtype, device="cpu") for name, value in state.items()
         }
-        label = zeros(dtype=torch.long) if getattr(net, "num_classes", None) is not None else None
-        vector = zeros(net.vector_dim) if getattr(net, "vector_dim", None) else None
-        concat = zeros(net.concat_channels, *latent[1:]) if getattr(net, "concat_channels", 0) else None
-        inputs = zeros(*latent), zeros(), Condition(label=label, vector=vector, concat=concat)
+        if net is model.autoencoder:
+            inputs: Any = (zeros(*video),)
+        else:
+            inputs = _inputs(net, latent, zeros, Condition, torch)
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             torch.func.functional_call(net, state, inputs)
     return int(counter.get_total_flops())
+
+
+def _inputs(net: Any, latent: tuple[int, ...], zeros: Any, condition: Any, torch: Any) -> tuple[Any, ...]:
+    """Latent, time and whatever conditions the denoiser was built for, of one sample."""
+    label = zeros(dtype=torch.long) if getattr(net, "num_classes", None) is not None else None
+    vector = zeros(net.vector_dim) if getattr(net, "vector_dim", None) else None
+    concat = zeros(net.concat_channels, *latent[1:]) if getattr(net, "concat_channels", 0) else None
+    return zeros(*latent), zeros(), condition(label=label, vector=vector, concat=concat)
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

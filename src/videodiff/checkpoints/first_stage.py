@@ -1,0 +1,194 @@
+"""FirstStage: the trained, frozen autoencoder that a latent model stands on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videodiff.checkpoints.config import parse_config, trusted_config
+from videodiff.checkpoints.files import CheckpointError, load_checkpoint
+from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.run import build_model, load_weights
+from videodiff.models import AutoencoderModule
+from videodiff.networks import Autoencoder
+from videodiff.trust import check_tree
+
+SHIPPED = Path(__file__).resolve().parent.parent / "configs"
+
+
+class FirstStage(Autoencoder):
+    """The autoencoder of a finished run: frozen, in evaluation mode, not copied into a latent model's checkpoints.
+
+    A latent model's ``state_dict`` holds the SHA-256 of the autoencoder's weights in their place (which run they are
+    of stands in its config); loading it over another autoencoder is refused.
+
+    On the meta device, where costs are counted, nothing is read but the config, and a first stage that is not trained
+    yet can be counted too.
+
+    Args:
+        checkpoint: run of the first stage: folder, name, RUN/best, RUN/last or checkpoint file.
+        config: the config that trains it, a shipped name or a file; by default the shipped one of the run's name. It
+            is named when the run is missing.
+
+    Raises:
+        FileNotFoundError: if there is no such run, in one line with the command that makes it.
+        ValueError: for a run of something else than an autoencoder, or a damaged checkpoint.
+    """
+
+    def __init__(self, checkpoint: str, config: str | None = None) -> None:
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.config = config or config_of_name(checkpoint)
+        is_counted = torch.get_default_device().type == "meta"
+        try:
+            path = resolve_checkpoint(checkpoint)
+        except FileNotFoundError as error:
+            if not (is_counted and self.config):
+                raise FileNotFoundError(self.missing(error)) from error
+            self.autoencoder = untrained(self.config)
+            path = None
+        if path is not None:
+            self.autoencoder = trained(path, load=not is_counted)
+        self.autoencoder.requires_grad_(False).eval()
+        digest = bytes(32) if is_counted else weights_sha256(self.autoencoder)
+        self.register_buffer("sha256", torch.tensor(list(digest), dtype=torch.uint8))
+        self.register_load_state_dict_post_hook(forget_missing)
+
+    def missing(self, error: Exception) -> str:
+        """What to say when there is no run: the command that makes it, as far as its config is known."""
+        parts = [p for p in Path(self.checkpoint).parts if p not in ("best", "last") and not p.isdecimal()]
+        name = (
+            parts[1] if parts[:1] == ["runs"] and len(parts) == 2 else parts[0] if len(parts) == 1 else None
+        )
+        place = f" --out {self.checkpoint}" if name is None else f" --name {name}"
+        if name is not None and name == self.config:
+            place = ""  # where fit puts it anyway
+        command = f"videodiff fit --config {self.config or 'CONFIG'}{place}"
+        return f"the first stage {self.checkpoint!r} is missing; make it with: {command} ({error})"
+
+    # --- the autoencoder's interface ---------------------------------------------------------------------------
+
+    @property
+    def video_shape(self) -> tuple[int, int, int, int]:
+        """Shape ``(3, T, H, W)`` of the clips it was trained on."""
+        return self.autoencoder.video_shape
+
+    def encode(self, video: Tensor) -> Tensor:
+        return self.autoencoder.encode(video)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.autoencoder.decode(latent)
+
+    def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.autoencoder.latent_shape(video_shape)
+
+    def decode_long(self, latent: Tensor, window: int, overlap: int = 2) -> Iterator[Tensor]:
+        """Decode a latent of any length window by window, where the autoencoder can."""
+        return self.autoencoder.decode_long(latent, window, overlap)
+
+    def train(self, mode: bool = True) -> FirstStage:
+        """Stay in evaluation mode, whatever the latent model does."""
+        return super().train(False)
+
+    # --- its place in the latent model's weights ---------------------------------------------------------------
+
+    def state_dict(
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
+        """The digest alone; the weights lie in the first stage's own run."""
+        destination = {} if destination is None else destination
+        destination[prefix + "sha256"] = self.sha256 if keep_vars else self.sha256.detach()
+        return destination
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        stored = state_dict.get(prefix + "sha256")
+        if stored is not None and not torch.equal(stored.cpu(), self.sha256.cpu()):
+            raise CheckpointError(
+                f"these weights were trained on another first stage (sha256 {hexadecimal(stored)[:16]}) than "
+                f"{self.checkpoint!r} holds ({hexadecimal(self.sha256)[:16]}); name the right run with "
+                "--model.autoencoder.checkpoint, or train the latent model anew"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        digest = self.sha256
+        super()._apply(fn, recurse)
+        if self.sha256.dtype != digest.dtype:
+            self.sha256 = digest.to(self.sha256.device)
+        return self
+
+
+def forget_missing(stage: nn.Module, keys: Any) -> None:
+    """A load hook: the autoencoder's own weights are not missing, they are stored elsewhere."""
+    own = tuple(f"autoencoder.{name}" for name in stage.autoencoder.state_dict())
+    keys.missing_keys[:] = [key for key in keys.missing_keys if not key.endswith(own)]
+
+
+def trained(path: Path, load: bool = True) -> Autoencoder:
+    """The autoencoder of a checkpoint, with its weights if ``load``.
+
+    Raises:
+        CheckpointError: in one line, for a damaged or hostile checkpoint, or one of another kind of model.
+    """
+    with torch.device("cpu"):  # also where costs are counted on the meta device
+        checkpoint = load_checkpoint(path)
+    model = autoencoder_module(trusted_config(checkpoint, path), path)
+    if load:
+        load_weights(model, checkpoint["state_dict"], path)
+    return model.autoencoder
+
+
+def untrained(config: str) -> Autoencoder:
+    """The autoencoder that a config describes, with random weights.
+
+    Raises:
+        FileNotFoundError: if there is no such config.
+        CheckpointError: if it describes something else.
+    """
+    path = Path(config) if Path(config).is_file() else SHIPPED / f"{config}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"no config {config!r} of a first stage (a YAML file or a shipped name)")
+    tree = parse_config(path.read_text(encoding="utf-8"), str(path))
+    check_tree(tree)
+    return autoencoder_module(tree, path).autoencoder
+
+
+def autoencoder_module(config: dict[str, Any], path: Path) -> AutoencoderModule:
+    """The module of a config whose classes are checked, if it is one that trains an autoencoder."""
+    section = config.get("model")
+    name = section.get("class_path", "") if isinstance(section, dict) else ""
+    inner = (section.get("init_args") or {}).get("autoencoder") if name else None
+    inner_name = inner.get("class_path", "") if isinstance(inner, dict) else str(inner)
+    # Judged by its name before it is built: a first stage that names itself would never end.
+    if inner is None or inner_name.endswith(("FirstStage", "PixelSpace")):
+        raise CheckpointError(f"{path} is no run of an autoencoder (its model is {name or 'not given'})")
+    model = build_model(
+        {**section, "init_args": {**section["init_args"], "perceptual_weight": 0.0}}, path, ()
+    )
+    if not isinstance(model, AutoencoderModule):
+        raise CheckpointError(f"{path} is no run of an autoencoder (its model is {name})")
+    return model
+
+
+def config_of_name(checkpoint: str) -> str | None:
+    """The shipped config that a run is named after: ``lvdm_autoencoder_sky`` or ``runs/lvdm_autoencoder_sky/3``."""
+    return next((part for part in Path(checkpoint).parts if (SHIPPED / f"{part}.yaml").is_file()), None)
+
+
+def weights_sha256(module: nn.Module) -> bytes:
+    """Digest of every parameter and buffer: names, shapes, dtypes and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.digest()
+
+
+def hexadecimal(digest: Tensor) -> str:
+    """A digest kept as uint8 ``[32]``, as text."""
+    return bytes(digest.cpu().tolist()).hex()
