@@ -18,7 +18,9 @@ from videodiff.metrics.features.random import RandomFeatures
 from videodiff.metrics.frechet import frechet_distance
 from videodiff.metrics.moments import Features, FeatureStats
 
-SMALLEST_SCALE = 1e-6  # a feature that is constant on the real side is measured in these units
+# Below this share of the typical deviation a feature is constant on the real side. It is measured in the typical one:
+# in a tiny unit, one generated clip that wakes it would count for more than all other features together.
+CONSTANT = 1e-6
 
 
 def standardised(data: FeatureStats, real: FeatureStats) -> FeatureStats:
@@ -31,7 +33,9 @@ def standardised(data: FeatureStats, real: FeatureStats) -> FeatureStats:
         real: the real side.
     """
     mean = real.mean()
-    scale = np.sqrt(np.diag(real.covariance()).clip(min=0)).clip(min=SMALLEST_SCALE)
+    variance = np.diag(real.covariance()).clip(min=0)
+    typical = float(np.sqrt(variance.mean())) or 1.0  # all clips equal: no scale to speak of
+    scale = np.where(np.sqrt(variance) > CONSTANT * typical, np.sqrt(variance), typical)
     if data.features is not None:
         return FeatureStats.from_features((data.features - mean) / scale, max(data.keep_features, data.n))
     cross = np.outer(data.sum, mean)
