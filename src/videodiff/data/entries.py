@@ -68,12 +68,6 @@ class Tree:
     others: dict[str, list[str]]
     empty: list[str]
 
-    @property
-    def top(self) -> set[str]:
-        """Names of the folders right below the root that hold videos or images."""
-        parts = (Path(e.relative).parts for e in [*self.videos, *self.folders])
-        return {p[0] for p in parts if len(p) > 1}
-
 
 @dataclass
 class Listing:
@@ -100,6 +94,11 @@ def natural_key(text: str) -> list[tuple[int, int | str]]:
 def posix(entry: Entry) -> str:
     """The relative path of an entry with forward slashes."""
     return Path(entry.relative).as_posix()
+
+
+def top_of(entry: Entry) -> str:
+    """Name of the folder right below the root that an entry lies in or is; empty for the root's own."""
+    return next(iter(Path(entry.relative).parts), "")
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
@@ -163,7 +162,7 @@ def below(entries: list[Entry], folder: str) -> list[Entry]:
     """The entries below a top folder, their relative paths counted from it."""
     inside = []
     for entry in entries:
-        top, *rest = Path(entry.relative).parts
+        top, *rest = Path(entry.relative).parts or ("",)
         if top == folder and rest:
             inside.append(replace(entry, relative=os.path.join(*rest)))
         elif top == folder:  # the folder of the split is itself one folder of frames

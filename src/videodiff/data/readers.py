@@ -71,7 +71,7 @@ def _array_frames(entry: Entry, numbers: list[int]) -> Tensor:
     except (ValueError, OSError, IndexError, EOFError) as error:
         raise BadVideoError(f"{entry.path}: sequence {entry.item} cannot be read ({error})") from error
     gray = frames[..., None] if frames.ndim == 3 else frames
-    return torch.from_numpy(np.ascontiguousarray(np.broadcast_to(gray, (*gray.shape[:3], 3))))
+    return torch.from_numpy(np.array(np.broadcast_to(gray, (*gray.shape[:3], 3))))
 
 
 def _record_frames(entry: Entry, numbers: list[int]) -> Tensor:

@@ -6,9 +6,8 @@ The split is the name of the top folder and nothing else: ids of videos contain 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-from videodiff.data.entries import Entry, Listing, Tree, below, complete
+from videodiff.data.entries import Entry, Listing, Tree, below, complete, top_of
 from videodiff.data.layouts.options import Options
 
 FOLDERS = {"train": ("sky_train", "train"), "val": ("sky_val", "val"), "test": ("sky_test", "test")}
@@ -16,19 +15,17 @@ FOLDERS = {"train": ("sky_train", "train"), "val": ("sky_val", "val"), "test": (
 
 def fits(tree: Tree) -> bool:
     """Whether the training folder has its own name and holds folders of images."""
-    return "sky_train" in {Path(entry.relative).parts[0] for entry in tree.folders}
+    return "sky_train" in {top_of(entry) for entry in tree.folders}
 
 
 def listing(tree: Tree, options: Options) -> Listing:
     """The clip folders of each split; those cut from one video stay on one side."""
-    tops = {Path(entry.relative).parts[0] for entry in tree.folders}
+    tops = {top_of(entry) for entry in tree.folders}
     given: dict[str, list[Entry]] = {}
     for split, names in FOLDERS.items():
         top = next((name for name in names if name in tops), None)
         if top is not None:
-            given[split] = [
-                replace(entry, group=Path(entry.relative).parts[0]) for entry in below(tree.folders, top)
-            ]
+            given[split] = [replace(entry, group=top_of(entry)) for entry in below(tree.folders, top)]
     if "train" not in given:
         raise FileNotFoundError(
             f"no folder sky_train (or train) with folders of images in {tree.root} (layout sky)"

@@ -1,0 +1,383 @@
+"""Reading real and damaged files: every window of every good file, every bad file, the clock, time limits, leaks."""
+
+import json
+import os
+import resource
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from videodiff.data import BadVideoError, ClipSource, FolderSource, VideoDataModule, video_read
+from videodiff.data.entries import find_videos, scan
+from videodiff.data.resize import RULE_NAMES, resize, rule_text
+from videodiff.data.video_io import probe, read_clip, read_frames, read_image, read_video, write_lossless
+from videodiff.data.views import AtRate, Lengthened, nearest
+
+ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
+needs_assets = pytest.mark.skipif(ASSETS is None, reason="VIDEODIFF_TEST_ASSETS (real clips) is not set")
+DATA = Path(ASSETS or ".") / "data"
+READABLE = ("ok", "partial", "damaged")  # of which every frame that decodes must come out right
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def linear(path: Path) -> list[torch.Tensor]:
+    """All frames that decode one after the other from the beginning: what every window is compared with."""
+    frames = []
+    with av.open(str(path), **video_read.TAGS) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        try:
+            for frame in container.decode(stream):
+                rgb = frame.reformat(format="rgb24", threads=1).to_ndarray()
+                frames.append(torch.from_numpy(np.rot90(rgb, round(frame.rotation / 90) % 4).copy()))
+        except av.error.FFmpegError:
+            pass
+    return frames
+
+
+# --- every good file, every bad file
+
+
+@needs_assets
+@pytest.mark.parametrize(
+    "folder", ["plain_mp4", "kinetics_mini/train", "ucf_mini/UCF-101", "actions64/UCF-101"]
+)
+def test_windows_of_good_files_equal_linear_decoding(folder):
+    rng = np.random.default_rng(0)
+    for number, path in enumerate(
+        sorted(p for p in (DATA / folder).rglob("*") if p.suffix in (".mp4", ".avi"))
+    ):
+        if number % 6:  # a sixth of them; the slow test takes all
+            continue
+        check_windows(path, rng, windows=3)
+
+
+@needs_assets
+@pytest.mark.slow
+def test_every_window_of_every_good_file_equals_linear_decoding():
+    rng = np.random.default_rng(1)
+    for path in sorted(p for p in DATA.rglob("*") if p.suffix in video_read.VIDEO_SUFFIXES and p.is_file()):
+        if "bad" not in path.parts:
+            check_windows(path, rng, windows=8)
+
+
+def check_windows(path: Path, rng: np.random.Generator, windows: int) -> None:
+    info, frames = probe(path), linear(path)
+    assert info.num_frames == len(frames), path
+    for _ in range(windows):
+        stride = int(rng.integers(1, 5))
+        length = int(rng.integers(1, 17))
+        if (length - 1) * stride >= len(frames):
+            length, stride = 1, 1
+        start = int(rng.integers(0, len(frames) - (length - 1) * stride))
+        expected = torch.stack(frames[start : start + (length - 1) * stride + 1 : stride])
+        assert torch.equal(read_clip(info, start, length, stride), expected), (path, start, length, stride)
+
+
+@needs_assets
+def test_every_bad_file_behaves_as_its_manifest_says(capfd):
+    """Read right, or refused with one line that names it; never a window that is not what it says."""
+    expected = json.loads((DATA / "bad/expected.json").read_text())
+    seen = 0
+    for name, facts in expected.items():
+        path, expect = DATA / "bad" / name, facts["expect"]
+        seen += 1
+        if path.is_dir():
+            check_folder(path, name, expect)
+            continue
+        try:
+            info = probe(path)
+        except BadVideoError as error:
+            assert expect in ("unopenable", "no_video"), name
+            assert name in str(error)
+            assert "\n" not in str(error)
+            continue
+        assert expect in (*READABLE, "skip"), name
+        frames = linear(path)
+        assert len(frames) == facts["decoded"], name
+        if expect == "ok":
+            assert info.num_frames == len(frames), name
+        refused = 0
+        for start in range(0, info.num_frames, max(1, info.num_frames // 12)):
+            length = min(4, info.num_frames - start)
+            try:
+                clip = read_clip(info, start, length)
+            except BadVideoError as error:
+                refused += 1
+                assert name in str(error)
+                assert "\n" not in str(error)
+                assert expect in ("partial", "damaged"), error
+                continue
+            assert torch.equal(clip, torch.stack(frames[start : start + length])), (name, start)
+        assert (refused > 0) == (expect in ("partial", "damaged") and info.num_frames > len(frames)), name
+    assert seen == len(expected) == 59
+    listed = {entry.relative for entry in scan(DATA / "bad").videos}
+    assert not {name for name, facts in expected.items() if facts["expect"] == "skip"} & listed
+
+
+def check_folder(path: Path, name: str, expect: str) -> None:
+    if expect == "skip":
+        return
+    (entry,) = find_videos(path)
+    source = FolderSource(str(path), [entry], 1, 32)
+    for number in range(source.num_frames(0)):
+        try:
+            assert source.read(0, number, 1, 1).shape == (1, 32, 32, 3)
+        except BadVideoError as error:
+            assert expect == "damaged"
+            assert entry.frames[number] in str(error)
+        else:
+            assert torch.equal(source.read(0, number, 1, 1)[0], read_image(path / entry.frames[number], 32))
+
+
+@needs_assets
+def test_a_folder_of_bad_files_trains_and_tells_at_the_end(tmp_path):
+    module = VideoDataModule(
+        root=str(DATA / "bad"), layout="videos", num_frames=16, resolution=16, num_workers=0, batch_size=4,
+        val_fraction=0, max_bad_fraction=0.2,
+    )  # fmt: skip
+    module.record_folder = str(tmp_path / "run")
+    module.setup("fit")
+    dataset = module.clips("train")
+    for position in range(len(dataset)):
+        assert dataset[position]["video"].shape == (16, 16, 16, 3)
+    left = {
+        json.loads(line)["path"]: json.loads(line) for line in open(tmp_path / "run/skipped_videos.jsonl")
+    }
+    assert {Path(path).name for path in left} >= {
+        "audio_only.mp4", "html_error_page.mp4", "text_renamed.mp4", "truncated_no_index.mp4", "zero_byte.mp4",
+        "frames_01.mp4", "frames_02.mp4", "frames_15.mp4",
+    }  # fmt: skip
+    assert all(line["reason"] for line in left.values())
+    report = module.report()
+    assert any("train: 5 videos cannot be read" in line for line in report)
+    assert any("train: 3 videos are too short" in line for line in report)
+    replaced = module.summary()["train"]["replaced"]
+    assert (replaced > 0) == (tmp_path / "run/bad_clips.jsonl").exists()
+
+
+# --- what seeking, skipping and packets must not change
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.mp4", "libx264", {"g": "48", "bf": "3"}), ("b.mp4", "libx264", {"g": "250", "b-pyramid": "normal"}),
+     ("a.ts", "libx264", {"g": "12"}), ("a.flv", "libx264", {"g": "12"}), ("a.mpg", "mpeg2video", {"g": "12", "bf": "2"}),
+     ("a.mov", "mpeg4", {"g": "12", "bf": "2"}), ("a.mkv", "mpeg4", {"g": "30", "bf": "2"}), ("a.gif", "gif", {})],
+)  # fmt: skip
+def test_frames_left_out_by_the_decoder_change_nothing(tmp_path, name, codec, options):
+    with av.open(str(tmp_path / name), "w") as output:
+        stream = output.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "rgb8" if codec == "gif" else "yuv420p"
+        base = np.random.default_rng(0).integers(0, 255, (80, 96, 3), dtype=np.uint8)
+        for t in range(70):  # a drifting picture: B frames pay
+            picture = np.ascontiguousarray(base[t // 4 : t // 4 + 48, t // 3 : t // 3 + 64])
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    info, frames = probe(tmp_path / name), linear(tmp_path / name)
+    assert info.num_frames == len(frames) == 70
+    for numbers in (
+        [0],
+        [69],
+        [3, 4, 5, 6],
+        [40, 41, 42],
+        [5, 25, 45, 65],
+        [30, 30, 31, 33],
+        list(range(70)),
+    ):
+        expected = torch.stack([frames[n] for n in numbers])
+        assert torch.equal(read_frames(info, numbers), expected), numbers
+    for wrong in ([3, 2], [-1], [70], []):
+        with pytest.raises(ValueError, match="asked, 70 there"):
+            read_frames(info, wrong)
+
+
+def test_a_frame_that_is_not_where_its_packet_said_is_never_handed_out(tmp_path):
+    write_lossless(tmp_path / "a.mkv", noise(20, 16, 16, 3))
+    info = probe(tmp_path / "a.mkv")
+    write_lossless(tmp_path / "a.mkv", noise(20, 16, 16, 3, seed=1), fps=13)  # replaced after it was indexed
+    with pytest.raises(BadVideoError, match=r"a\.mkv: \d of 4 frames from frame 10 decode"):
+        read_clip(info, 10, 4)
+
+
+def test_a_file_that_costs_too_much_is_given_up(tmp_path, monkeypatch):
+    write_lossless(tmp_path / "a.mkv", noise(20, 16, 16, 3))
+    info = probe(tmp_path / "a.mkv")
+    monkeypatch.setattr(video_read, "MAX_SECONDS", 0.0)
+    for read in (
+        lambda: probe(tmp_path / "a.mkv"),
+        lambda: read_clip(info, 0, 4),
+        lambda: read_video(info.path),
+    ):
+        with pytest.raises(BadVideoError, match=r"a\.mkv: took more than 0 CPU seconds"):
+            read()
+
+
+class Deadly(ClipSource):
+    """The decoder takes the process with it at one video."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def num_frames(self, index: int) -> int:
+        return 8
+
+    def read(self, index: int, start: int, num_frames: int, stride: int) -> torch.Tensor:
+        if index == 2:
+            os.kill(os.getpid(), 11)
+        return torch.zeros(num_frames, 16, 16, 3, dtype=torch.uint8)
+
+    def name(self, index: int) -> str:
+        return f"video{index}.mp4"
+
+
+def test_a_decoder_that_kills_its_worker_is_told_with_the_video():
+    module = VideoDataModule(
+        dataset="bouncing_digits", num_frames=4, resolution=16, num_workers=1, batch_size=4
+    )
+    module.selection.source = lambda split: Deadly()
+    with pytest.raises(RuntimeError, match="DataLoader worker") as caught:
+        list(zip(range(3), module.train_dataloader(), strict=False))
+    module.on_exception(caught.value)
+    assert "It was reading video2.mp4" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- resize rules
+
+
+@pytest.mark.parametrize("rule", RULE_NAMES)
+def test_every_rule_is_a_square_and_keeps_flat_pictures(rule):
+    flat = torch.full((2, 40, 60, 3), 77, dtype=torch.uint8)
+    assert resize(flat, 24, rule).shape == (2, 24, 24, 3)
+    assert (resize(flat, 24, rule).int() - 77).abs().max() <= 1
+    same = noise(2, 24, 24, 3)
+    if rule != "squeeze":
+        assert torch.equal(resize(same, 24, rule), same)
+    assert rule_text(rule)
+
+
+def test_rules_are_those_of_their_sources():
+    picture = noise(1, 48, 64, 3)
+    from PIL import Image
+
+    square = Image.fromarray(picture[0, :, 8:56].contiguous().numpy())
+    lanczos = torch.from_numpy(np.array(square.resize((16, 16), Image.Resampling.LANCZOS)))
+    assert torch.equal(resize(picture, 16, "lanczos")[0], lanczos)
+    plain = torch.nn.functional.interpolate(
+        picture[:, :, 8:56].permute(0, 3, 1, 2).float(), (16, 16), mode="bilinear", align_corners=False
+    )
+    assert torch.equal(resize(picture, 16, "bilinear"), plain.round().byte().permute(0, 2, 3, 1))
+    assert not torch.equal(resize(picture, 16, "bilinear"), resize(picture, 16, "antialias"))
+    half = torch.zeros(1, 20, 60, 3, dtype=torch.uint8)
+    half[:, :, :30] = 255
+    assert (resize(half, 20, "squeeze")[0, :, :8] > 250).all()  # nothing is cut off
+    assert (resize(half, 20, "squeeze")[0, :, 12:] < 5).all()
+    with pytest.raises(ValueError, match="resize must be one of antialias"):
+        rule_text("nearest")
+
+
+def test_scaling_in_the_decoder_is_the_mean_over_areas(tmp_path):
+    smooth = torch.linspace(20, 220, 64).repeat(48, 1)[None, ..., None].expand(6, 48, 64, 3).to(torch.uint8)
+    write_lossless(tmp_path / "a.mkv", smooth)
+    clip = read_clip(tmp_path / "a.mkv", 2, 3, resolution=16, rule="decoder")
+    assert clip.shape == (3, 16, 16, 3)
+    areas = smooth[2:5].float().unfold(1, 3, 3).unfold(2, 3, 3).mean((-1, -2))[:, :, 2:18]
+    assert (clip[:, :, 1:15].float() - areas[:, :, 1:15]).abs().max() < 4
+
+
+# --- the clock, and short videos
+
+
+def write_uneven(path: Path, ticks: list[int], rate: int = 100) -> None:
+    """Frame k, gray of level 8 k, shown at ticks[k] / rate seconds."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "bgr0"
+        for k, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 8 * k, np.uint8), format="rgb24")
+            frame.pts = tick
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+
+def test_the_clock_takes_the_nearest_frame_of_a_variable_rate(tmp_path):
+    ticks = [0, 4, 8, 30, 34, 38, 60, 100]
+    write_uneven(tmp_path / "a.mkv", ticks)
+    source = AtRate(FolderSource(str(tmp_path), find_videos(tmp_path), 1, 16), fps=10.0, needed=8)
+    assert source.num_frames(0) == 11  # 0.0 to 1.0 s
+    levels = source.read(0, 0, 11, 1)[:, 0, 0, 0] // 8
+    expected = [int(np.abs(np.array(ticks) / 100 - k / 10).argmin()) for k in range(11)]
+    assert levels.tolist() == expected
+    assert (source.read(0, 1, 4, 2)[:, 0, 0, 0] // 8).tolist() == expected[1:8:2]
+    with pytest.raises(ValueError, match="has 11 frames at 10 fps, 12 needed"):
+        AtRate(source.inner, 10.0, needed=12)
+
+
+def test_nearest_is_the_argmin_of_the_distance():
+    times = np.sort(np.random.default_rng(0).random(40))
+    wanted = np.linspace(0, 1, 333)
+    assert nearest(times, wanted) == [int(np.abs(times - w).argmin()) for w in wanted]
+    assert nearest(np.zeros(1), wanted) == [0] * 333
+
+
+def test_pictures_have_no_clock(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "a").mkdir()
+    for i in range(4):
+        Image.new("RGB", (16, 16)).save(tmp_path / "a" / f"{i}.png")
+    with pytest.raises(ValueError, match="carry no times"):
+        VideoDataModule(root=str(tmp_path), num_frames=2, resolution=16, fps=5.0).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"), [("loop", [0, 2, 4, 1, 3, 0]), ("pad_last", [0, 2, 4, 4, 4, 4])]
+)
+def test_short_videos_are_looped_or_padded_when_asked(tmp_path, how, expected):
+    write_uneven(tmp_path / "a.mkv", [0, 4, 8, 12, 16])
+    write_uneven(tmp_path / "b.mkv", list(range(30)))
+    source = Lengthened(FolderSource(str(tmp_path), find_videos(tmp_path), 1, 16), 11, how)
+    assert [source.num_frames(i) for i in range(2)] == [11, 30]
+    assert (source.read(0, 0, 6, 2)[:, 0, 0, 0] // 8).tolist() == expected
+    assert torch.equal(source.read(1, 3, 6, 2), source.inner.read(1, 3, 6, 2))
+    module = VideoDataModule(
+        root=str(tmp_path),
+        num_frames=6,
+        frame_stride=2,
+        resolution=16,
+        num_workers=0,
+        short_videos=how,
+        val_fraction=0,
+    )
+    module.setup("fit")
+    assert len(module.clips("train")) == 2
+
+
+# --- long runs
+
+
+@pytest.mark.slow
+def test_memory_and_handles_stay_flat_over_2000_opens(tmp_path):
+    write_lossless(tmp_path / "a.mkv", noise(24, 64, 64, 3))
+    (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mkv").read_bytes()[:20000])
+
+    def opens(count: int) -> None:
+        for i in range(count):
+            read_clip(tmp_path / "a.mkv", i % 20, 4, resolution=32)
+            try:
+                read_video(tmp_path / "b.mp4")
+            except BadVideoError:
+                pass
+
+    opens(200)
+    before, handles = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(os.listdir("/proc/self/fd"))
+    opens(2000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KiB
+    assert len(os.listdir("/proc/self/fd")) == handles
