@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .blocks import FrameNorm, from_tokens, tokens, zero_init
 from .embeddings import BucketBias, ShawPositions, rotate, without_autocast
 
-TemporalPosition = Literal["shaw", "rotary", "t5"]
+TemporalPosition = Literal["shaw", "rotary", "t5", "shaw_lvdm"]
 
 MAX_SEQUENCES = 65_535  # the y and z extent of a CUDA grid: no batched kernel is asked for more sequences
 CPU_PIECE = 2**21  # numbers of the widest intermediate that a CPU works on at once: they stay in its cache
@@ -55,7 +55,12 @@ def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, features: int, se
 
 
 def attend_over_frames(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, vectors: tuple[Tensor, Tensor] | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    vectors: tuple[Tensor, Tensor] | None,
+    as_lvdm: bool = False,
 ) -> Tensor:
     """Attention over the first axis, explicit: sequences are short and many, which fused kernels are slow at.
 
@@ -68,6 +73,8 @@ def attend_over_frames(
         v: as ``q``.
         bias: ``[heads, T, T]`` or ``[1, T, T]``, heads being the fastest axis of N; -inf hides. Or None.
         vectors: ``a`` and ``b``, two of ``[T, T, D]``, or None.
+        as_lvdm: the part with ``a`` as LVDM's published weights were trained (YingqingHe/LVDM:lvdm/models/modules):
+            ``q_j . a_ji`` over the fourth root of D, which is another term at another scale.
 
     Returns:
         ``[T, N, D]`` in the dtype of ``q``.
@@ -80,7 +87,11 @@ def attend_over_frames(
             logits = torch.baddbmm(start, queries, keys, beta=0, alpha=scale)
         else:
             a, b = (vector.to(q.dtype) for vector in vectors)
-            logits = torch.baddbmm(torch.bmm(q, a.mT).transpose(0, 1), queries, keys, beta=scale, alpha=scale)
+            pairs = torch.bmm(q, a.mT).transpose(0, 1)  # [N, T, T], q_i . a_ij
+            if as_lvdm:
+                logits = torch.baddbmm(pairs.mT, queries, keys, beta=scale**0.5, alpha=scale)
+            else:
+                logits = torch.baddbmm(pairs, queries, keys, beta=scale, alpha=scale)
         if bias is not None:
             logits.unflatten(0, (-1, len(bias))).add_(bias)
         weights = logits.softmax(-1, dtype=torch.float32).to(q.dtype)  # [N, T, T]
@@ -142,23 +153,45 @@ class SpatialAttention(nn.Module):
         return x + from_tokens(self.out(y), x.shape[2])
 
 
+class TimelineNorm(FrameNorm):
+    """Group norm of each pixel's time line by itself, as in the published LVDM: statistics over T and a group."""
+
+    def forward(self, y: Tensor) -> Tensor:
+        """``[T, N, C]``, N pixels, -> the same, in fp32 inside."""
+        with without_autocast(y.device):
+            groups = y.float().unflatten(-1, (self.num_groups, -1))  # [T, N, G, C / G]
+            variance, mean = torch.var_mean(groups, dim=(0, 3), correction=0, keepdim=True)
+            groups = (groups - mean) * torch.rsqrt(variance + self.eps)
+            return torch.addcmul(self.bias.float(), groups.flatten(-2), self.weight.float()).to(y.dtype)
+
+
 class TemporalAttention(nn.Module):
     """Self-attention over the frames of each pixel, added to its input; the output layer starts at zero.
 
     Args:
         channels: a multiple of ``head_dim``.
         head_dim: width of a head.
-        position: how frames know their distance: Shaw's vectors, rotary angles or T5's bias per bucket.
+        position: how frames know their distance: Shaw's vectors, the same as LVDM published them, rotary angles or
+            T5's bias per bucket.
         max_distance: distances beyond it share Shaw's last vector.
+        over_timeline: norm over each pixel's time line instead of each frame.
     """
 
-    def __init__(self, channels: int, head_dim: int, position: TemporalPosition, max_distance: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        head_dim: int,
+        position: TemporalPosition,
+        max_distance: int,
+        over_timeline: bool = False,
+    ) -> None:
         super().__init__()
         self.head_dim = head_dim
-        self.norm = FrameNorm(channels)
+        self.as_lvdm = position == "shaw_lvdm"
+        self.norm = TimelineNorm(channels) if over_timeline else FrameNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)  # features in the order head, (q, k, v), D
         self.out = zero_init(nn.Linear(channels, channels))
-        self.shaw = ShawPositions(head_dim, max_distance) if position == "shaw" else None
+        self.shaw = ShawPositions(head_dim, max_distance) if position.startswith("shaw") else None
         self.bucket_bias = BucketBias(channels // head_dim) if position == "t5" else None
 
     def forward(
@@ -182,9 +215,12 @@ class TemporalAttention(nn.Module):
         def attend(y: Tensor) -> Tensor:
             qkv = self.qkv(y) if turned is None else project_frames(y, *turned)
             q, k, v = qkv.reshape(num_frames, -1, 3, self.head_dim).unbind(2)  # [T, (B H W heads), D]
-            return self.out(attend_over_frames(q, k, v, bias, vectors).reshape(y.shape))
+            return self.out(attend_over_frames(q, k, v, bias, vectors, self.as_lvdm).reshape(y.shape))
 
         channels = x.shape[1]
-        y = tokens(self.norm(x)).reshape(num_frames, -1, channels)
+        if isinstance(self.norm, TimelineNorm):
+            y = self.norm(tokens(x).reshape(num_frames, -1, channels))
+        else:
+            y = tokens(self.norm(x)).reshape(num_frames, -1, channels)
         y = in_pieces(attend, y, 3 * channels, channels // self.head_dim)
         return x + from_tokens(y.view(len(x), -1, channels), x.shape[2])

@@ -34,14 +34,26 @@ class FrameNorm(nn.GroupNorm):
     Statistics of a whole clip would mix its frames, and leak still images into the videos they are trained with. The
     number of groups is ``gcd(32, channels)``. Statistics and arithmetic are fp32 whatever autocast says; the result has
     the input's dtype and layout.
+
+    Args:
+        channels: C.
+        over_clip: take statistics over all frames of a clip after all, as the published LVDM does.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, over_clip: bool = False) -> None:
         super().__init__(math.gcd(32, channels), channels)
+        self.over_clip = over_clip
 
-    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """``norm(x) * (1 + scale) + shift``; ``x [N, C, H, W]``, ``scale`` and ``shift`` ``[N, C]``."""
+    def forward(
+        self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None, num_frames: int = 1
+    ) -> Tensor:
+        """``norm(x) * (1 + scale) + shift``; ``x [N, C, H, W]``, ``scale`` and ``shift`` ``[N, C]``.
+
+        ``num_frames`` matters for statistics over clips only; the frame axis is the outer one of N.
+        """
         with without_autocast(x.device):
+            if self.over_clip:
+                return self.by_moments(x, scale, shift, num_frames)
             if x.device.type != "cpu":  # torch's CUDA kernel turns channels-last into contiguous memory
                 return self.by_moments(x, scale, shift)
             y = F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
@@ -51,12 +63,18 @@ class FrameNorm(nn.GroupNorm):
                 shift.to(y.dtype)[..., None, None], y, (1 + scale).to(y.dtype)[..., None, None]
             )
 
-    def by_moments(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    def by_moments(
+        self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None, num_frames: int = 1
+    ) -> Tensor:
         """The same from fp32 moments: two reductions and one fused multiply-add, all in the layout of ``x``."""
         groups = x.permute(0, 2, 3, 1).unflatten(-1, (self.num_groups, -1))  # [N, H, W, G, C / G], a view
         axes, count = (1, 2, 4), groups[0, :, :, 0].numel()
         mean = groups.mean(axes, dtype=torch.float32)  # [N, G]
         square = torch.linalg.vector_norm(groups, dim=axes, dtype=torch.float32).square() / count
+        if num_frames > 1:  # frames are of one size: moments of the clip are means of theirs
+            mean, square = (
+                m.unflatten(0, (num_frames, -1)).mean(0).repeat(num_frames, 1) for m in (mean, square)
+            )
         inverse = torch.rsqrt((square - mean.square()).clamp(min=0) + self.eps)
         per_group = (self.num_groups, -1)
         gain = inverse[..., None] * self.weight.float().unflatten(0, per_group)  # [N, G, C / G]
@@ -93,6 +111,7 @@ class ResBlock(nn.Module):
         embedding_dim: width of the embedding.
         dropout: probability, before the second convolution.
         resample: "up", "down" or None.
+        over_clip: norms over clips instead of frames.
     """
 
     def __init__(
@@ -102,24 +121,25 @@ class ResBlock(nn.Module):
         embedding_dim: int,
         dropout: float = 0.0,
         resample: Literal["up", "down"] | None = None,
+        over_clip: bool = False,
     ) -> None:
         super().__init__()
         self.resample = resample
         self.dropout = dropout
-        self.norm_in = FrameNorm(channels)
+        self.norm_in = FrameNorm(channels, over_clip)
         self.conv_in = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.embedding = nn.Linear(embedding_dim, 2 * out_channels)
-        self.norm_out = FrameNorm(out_channels)
+        self.norm_out = FrameNorm(out_channels, over_clip)
         self.conv_out = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.skip = PointwiseConv(channels, out_channels) if channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """``x [T B, C, H, W]``, ``embedding [B, E]`` (after its SiLU) -> ``[T B, C_out, H', W']``."""
-        y = F.silu(self.norm_in(x))
+        num_frames = len(x) // len(embedding)
+        y = F.silu(self.norm_in(x, num_frames=num_frames))
         x, y = self.resized(x), self.resized(y)
-        modulation = self.embedding(embedding)
-        scale, shift = modulation.repeat(len(x) // len(modulation), 1).chunk(2, dim=1)
-        y = F.silu(self.norm_out(self.conv_in(y), scale, shift))
+        scale, shift = self.embedding(embedding).repeat(num_frames, 1).chunk(2, dim=1)
+        y = F.silu(self.norm_out(self.conv_in(y), scale, shift, num_frames))
         y = F.dropout(y, self.dropout, self.training)
         return self.skip(x) + self.conv_out(y)
 

@@ -47,6 +47,8 @@ class TimeEmbedding(nn.Module):
         num_classes: classes, or None for none. Labels lie in -1 (no class) to ``num_classes - 1``.
         vector_dim: width of a conditioning vector, or None for none.
         has_concat_time: whether the noise level of a joined video is told.
+        noise_levels: tell it by one of so many learned vectors, l by number ``round(1000 l)``, as LVDM's published
+            networks do, added behind the MLP; None is by sinusoids.
         is_open: which of the two usual sets of frequencies (``sinusoidal_embedding``).
     """
 
@@ -59,6 +61,7 @@ class TimeEmbedding(nn.Module):
         vector_dim: int | None = None,
         has_concat_time: bool = False,
         is_open: bool = False,
+        noise_levels: int | None = None,
     ) -> None:
         super().__init__()
         self.width = width
@@ -68,13 +71,20 @@ class TimeEmbedding(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers - 1))
         self.classes = nn.Embedding(num_classes, dim) if num_classes is not None else None
         self.vector = nn.Linear(vector_dim, dim, bias=False) if vector_dim is not None else None
-        self.concat_time = nn.Linear(width, dim) if has_concat_time else None
+        self.noise_levels = noise_levels
+        self.concat_time = None
+        if has_concat_time:
+            self.concat_time = (
+                nn.Linear(width, dim) if noise_levels is None else nn.Embedding(noise_levels, dim)
+            )
 
     def forward(
         self, time: Tensor, label: Tensor | None, vector: Tensor | None, concat_time: Tensor | None
     ) -> Tensor:
         """``time``, ``label``, ``concat_time`` ``[B]`` and ``vector`` ``[B, vector_dim]`` -> ``[B, dim]``."""
         dtype = self.first.weight.dtype
+        level = torch.zeros_like(time) if concat_time is None else concat_time
+        level = 1000 * level.float()
         with without_autocast(time.device):
             y = self.first(sinusoidal_embedding(time, self.width, self.is_open).to(dtype))
             if self.classes is not None:
@@ -83,12 +93,12 @@ class TimeEmbedding(nn.Module):
             if self.vector is not None:
                 vector = y.new_zeros(len(time), self.vector_dim) if vector is None else vector
                 y = y + self.vector(vector.to(dtype))
-            if self.concat_time is not None:
-                level = torch.zeros_like(time) if concat_time is None else concat_time
-                sinusoids = sinusoidal_embedding(1000 * level.float(), self.width, self.is_open)
-                y = y + self.concat_time(sinusoids.to(dtype))
+            if self.noise_levels is None and self.concat_time is not None:
+                y = y + self.concat_time(sinusoidal_embedding(level, self.width, self.is_open).to(dtype))
             for layer in self.layers:
                 y = layer(F.silu(y))
+            if self.noise_levels is not None and self.concat_time is not None:
+                y = y + self.concat_time(level.round().long().clamp(max=self.noise_levels - 1))
         return y
 
 

@@ -1,8 +1,11 @@
-"""The factorised space-time U-Net of Video Diffusion Models (Ho et al. 2022, section 3 and appendix A)."""
+"""The factorised space-time U-Net of Video Diffusion Models (Ho et al. 2022, section 3 and appendix A).
+
+LVDM (He et al. 2022) uses the same network on latents; what its published weights have of their own are options.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -66,14 +69,20 @@ class UNet3D(nn.Module):
         num_blocks: residual blocks per level.
         attention_resolutions: sizes at which attention is used. Each must be the size of a level.
         head_dim: width of an attention head.
+        heads: this many heads at every level instead, as LVDM has.
         embedding_dim: width of the time embedding; None is ``4 * width``.
         embedding_layers: linear layers of the time embedding.
         dropout: probability inside residual blocks.
-        temporal_position: how frames know their distance: "shaw" (the paper), "rotary" or "t5".
+        temporal_position: how frames know their distance: "shaw" (the paper), "rotary", "t5", or "shaw_lvdm", Shaw's
+            as LVDM's published weights were trained.
+        max_distance: distances beyond it share Shaw's last vector; None is ``num_frames - 1``.
+        norm: group norm over each "frame", or over each "clip" and, in temporal attention, a pixel's time line (LVDM).
         resample: change of size by residual blocks ("residual") or by one convolution ("conv").
         num_classes: classes to condition on; None is none.
         vector_dim: width of a vector to condition on; None is none.
         concat_channels: channels of a video to condition on, joined to ``z``; its noise level may come with it.
+        noise_levels: tell that noise level by one of so many learned vectors; None is by sinusoids.
+        is_open: which frequencies the time embedding has (``sinusoidal_embedding``); LVDM's are open.
         recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
             less memory for a third more arithmetic.
 
@@ -92,38 +101,57 @@ class UNet3D(nn.Module):
         num_blocks: int = 2,
         attention_resolutions: tuple[int, ...] = (8, 16, 32),
         head_dim: int = 64,
+        heads: int | None = None,
         embedding_dim: int | None = None,
         embedding_layers: int = 4,
         dropout: float = 0.0,
         temporal_position: TemporalPosition = "shaw",
+        max_distance: int | None = None,
+        norm: Literal["frame", "clip"] = "frame",
         resample: Resample = "residual",
         num_classes: int | None = None,
         vector_dim: int | None = None,
         concat_channels: int = 0,
+        noise_levels: int | None = None,
+        is_open: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
         widths = [width * multiplier for multiplier in channel_multipliers]
         sizes = level_sizes(resolution, len(widths))
-        check_heads(width, widths, sizes, attention_resolutions, head_dim, temporal_position)
+        if norm not in ("frame", "clip"):
+            raise ValueError(f"norm must be frame or clip, got {norm!r}")
+        head_dims = {w: head_dim if heads is None else w // max(heads, 1) for w in widths}
+        check_heads(width, widths, sizes, attention_resolutions, head_dims, temporal_position)
         check_counts(num_frames=num_frames, num_blocks=num_blocks, embedding_layers=embedding_layers)
         self.channels, self.out_channels = channels, channels if out_channels is None else out_channels
         self.resolution, self.num_frames = resolution, num_frames
         self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
         self.recompute = recompute
         self.size_factor = 2 ** (len(widths) - 1)
+        if temporal_position == "rotary" and heads is not None:
+            raise ValueError("rotary positions need one head_dim for all levels; leave heads out")
         self.rotary = RotaryTables(head_dim) if temporal_position == "rotary" else None
+        over_clip = norm == "clip"
+        distance = max(num_frames - 1, 1) if max_distance is None else max_distance
         embedding_dim = 4 * width if embedding_dim is None else embedding_dim
 
         def block(i: int, o: int, has_attention: bool) -> SpaceTimeBlock:
-            res = ResBlock(i, o, embedding_dim, dropout)
+            res = ResBlock(i, o, embedding_dim, dropout, over_clip=over_clip)
             if not has_attention:
                 return SpaceTimeBlock(res)
-            temporal = TemporalAttention(o, head_dim, temporal_position, max(num_frames - 1, 1))
-            return SpaceTimeBlock(res, SpatialAttention(o, head_dim), temporal)
+            temporal = TemporalAttention(o, head_dims[o], temporal_position, distance, over_clip)
+            return SpaceTimeBlock(res, SpatialAttention(o, head_dims[o]), temporal)
 
         self.embedding = TimeEmbedding(
-            width, embedding_dim, embedding_layers, num_classes, vector_dim, concat_channels > 0
+            width,
+            embedding_dim,
+            embedding_layers,
+            num_classes,
+            vector_dim,
+            concat_channels > 0,
+            is_open,
+            noise_levels,
         )
         self.conv_in = nn.Conv2d(channels + concat_channels, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -143,7 +171,7 @@ class UNet3D(nn.Module):
                 current = o
             if level > 0:
                 self.up.append(resampler(resample, current, embedding_dim, dropout, "up"))
-        self.norm_out = FrameNorm(current)
+        self.norm_out = FrameNorm(current, over_clip)
         self.conv_out = zero_init(nn.Conv2d(current, self.out_channels, 3, padding=1))
         self.to(memory_format=torch.channels_last)
 
@@ -182,7 +210,8 @@ class UNet3D(nn.Module):
                 x = torch.cat([x, skips.pop()], dim=1)
             x = self.run(layer, x, embedding, frames)
         with without_autocast(x.device):
-            x = self.conv_out(F.silu(self.norm_out(x.to(self.conv_out.weight.dtype))))
+            x = self.norm_out(x.to(self.conv_out.weight.dtype), num_frames=num_frames)
+            x = self.conv_out(F.silu(x))
         # (t b) c h w -> b c t h w
         return x.unflatten(0, (num_frames, -1)).permute(1, 2, 0, 3, 4).contiguous()
 
@@ -262,27 +291,27 @@ def check_heads(
     widths: list[int],
     sizes: list[int],
     attention_resolutions: tuple[int, ...],
-    head_dim: int,
+    head_dims: dict[int, int],
     position: TemporalPosition,
 ) -> None:
     """Raise ValueError unless attention fits the levels."""
     if width < 4 or width % 2:
         raise ValueError(f"width must be even and at least 4, got {width}")
-    if position not in ("shaw", "rotary", "t5"):
-        raise ValueError(f"temporal_position must be shaw, rotary or t5, got {position}")
+    if position not in ("shaw", "rotary", "t5", "shaw_lvdm"):
+        raise ValueError(f"temporal_position must be shaw, rotary, t5 or shaw_lvdm, got {position}")
     unreached = sorted(set(attention_resolutions) - set(sizes))
     if unreached:
         raise ValueError(f"attention_resolutions must be sizes of levels, {sizes} here, got {unreached}")
-    if position == "rotary" and head_dim % 2:
-        raise ValueError(f"rotary positions need an even head_dim, got {head_dim}")
+    if position == "rotary" and any(dim % 2 for dim in head_dims.values()):
+        raise ValueError(f"rotary positions need an even head_dim, got {min(head_dims.values())}")
     attended = {w for w, size in zip(widths, sizes, strict=True) if size in attention_resolutions} | {
         widths[-1]
     }
     for channels in sorted(attended):
-        if head_dim < 1 or channels % head_dim:
+        if head_dims[channels] < 1 or channels % head_dims[channels]:
             raise ValueError(
                 f"head_dim must divide the {channels} channels of every level with attention and of the middle, "
-                f"got {head_dim}"
+                f"got {head_dims[channels]}"
             )
 
 
