@@ -109,6 +109,7 @@ def _fetch_rest(url: str, part: Path, num_bytes: int | None, tell: Callable[[str
                 file.write(piece)
                 have += len(piece)
                 if num_bytes is not None and have > num_bytes:
+                    _discard(part)
                     raise ValueError(f"{url}: more than the {num_bytes} bytes that it should have")
                 if time.monotonic() - told > TELL_S:
                     told = time.monotonic()

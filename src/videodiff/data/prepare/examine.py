@@ -196,7 +196,7 @@ def _blocks(numbers: list[int], frame_bytes: int) -> Iterator[list[int]]:
 
 def _write(job: Job, clip: Opened, numbers: list[int], beat: Callable[[], None]) -> dict[str, Any] | None:
     settings = job.settings
-    fps = settings.fps or clip.facts["fps"] or 25.0
+    fps = settings.fps or clip.facts.get("fps") or 25.0
     blocks = _blocks(numbers, settings.size**2 * 3)
     if job.part is None:
         for block in blocks:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any
 
+START_S = 120.0  # a process may take this long to start
 SILENCE_S = 300.0  # a piece whose process shows no sign of life for this long is given up
 Beat = Callable[[], None]
 
@@ -32,6 +33,7 @@ class _Worker:
     pipe: connection.Connection
     job: int | None = None
     heard: float = field(default_factory=time.monotonic)
+    has_started: bool = False
 
 
 def ordered_map(
@@ -116,12 +118,13 @@ class _Crew:
                 answers[worker.job] = Lost(f"its process died ({_ending(worker.process.exitcode)})")
                 self._replace(worker)
                 continue
-            worker.heard = time.monotonic()
+            worker.heard, worker.has_started = time.monotonic(), True
             if message is not None:  # None is a sign of life
                 answers[worker.job] = message[0]
                 worker.job = None
         for worker in list(self.workers):
-            if worker.job is not None and time.monotonic() - worker.heard > self.silence_s:
+            patience = self.silence_s if worker.has_started else max(self.silence_s, START_S)
+            if worker.job is not None and time.monotonic() - worker.heard > patience:
                 worker.process.kill()
                 answers[worker.job] = Lost(f"no progress for {self.silence_s:g} s")
                 self._replace(worker)
@@ -163,6 +166,7 @@ def _serve(pipe: connection.Connection, function: Callable[[Any, Beat], Any]) ->
             pipe.send(None)
 
     try:
+        pipe.send(None)
         while True:
             job = pipe.recv()
             try:
