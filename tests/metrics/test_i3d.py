@@ -171,7 +171,9 @@ def test_a_state_dict_of_the_ports_gives_the_same_network(tmp_path):
         if name.endswith("bn.bias"):
             tensors[name.replace("bias", "weight")] = torch.ones_like(tensors[name])
             tensors[name.replace("bias", "num_batches_tracked")] = torch.tensor(0)
-    torch.save(tensors, tmp_path / "i3d_pretrained_400.pt")
+    torch.save(
+        {f"module.{name}": value for name, value in tensors.items()}, tmp_path / "i3d_pretrained_400.pt"
+    )
     port = I3DFeatures(str(tmp_path)).network().state_dict()
     ours = I3DFeatures(weights_file(WEIGHTS)).network().state_dict()
     assert all(torch.equal(port[name], value) for name, value in ours.items())

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from .frozen import FrozenNetwork, exact_fp32
 
+PIXELS_AT_ONCE = 512 * 224**2
+
 
 class FeatureExtractor(FrozenNetwork):
     """A frozen network: uint8 clips ``[B, T, H, W, 3]`` -> features ``[B, dim]`` fp32.
@@ -33,9 +35,28 @@ class FeatureExtractor(FrozenNetwork):
         """How many of these clips the network takes in one call.
 
         One on a CPU: that keeps activations in the cache, and the features of a clip do not depend on its batch by
-        the last bit. Elsewhere as many as 512 frames.
+        the last bit. Elsewhere as many as 512 frames of 224 x 224 pixels.
         """
-        return 1 if clips.device.type == "cpu" else max(1, 512 // clips.shape[1])
+        frames, height, width = clips.shape[1:4]
+        return (
+            1
+            if clips.device.type == "cpu"
+            else max(1, PIXELS_AT_ONCE // (frames * max(height * width, 224**2)))
+        )
+
+    def extract_all(self, network: nn.Module, clips: Tensor) -> Tensor:
+        """``extract`` piece by piece; pieces become smaller when memory runs out."""
+        count, start, found = self.clips_at_once(clips), 0, []
+        while start < len(clips):
+            try:
+                found.append(self.extract(network, clips[start : start + count]))
+            except torch.OutOfMemoryError:
+                if count == 1:
+                    raise
+                count = (count + 1) // 2
+                continue
+            start += count
+        return torch.cat(found)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Features of any number of clips, in constant memory.
@@ -53,8 +74,7 @@ class FeatureExtractor(FrozenNetwork):
         check_clips(clips, self.name, self.min_frames)
         network = self.network(clips.device)
         with torch.inference_mode(), exact_fp32(clips.device.type):
-            pieces = [self.extract(network, part) for part in clips.split(self.clips_at_once(clips))]
-            features = torch.cat(pieces).float()
+            features = self.extract_all(network, clips).float()
         return features.clone()  # outside inference mode: an ordinary tensor
 
     def extra_repr(self) -> str:

@@ -72,7 +72,8 @@ class FrozenNetwork(nn.Module, ABC):
         """
         with torch.inference_mode(False):  # or the weights could never take part in a training step
             if not self._held:
-                self._held = (self.build().float().eval().requires_grad_(False),)
+                with torch.random.fork_rng(devices=[]):  # a layer's initial weights are no draw of the run
+                    self._held = (self.build().float().eval().requires_grad_(False),)
             held = self._held[0]
             first = next((t for t in (*held.parameters(), *held.buffers())), None)
             if first is not None and first.device != torch.device(device):

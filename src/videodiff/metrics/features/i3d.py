@@ -26,7 +26,7 @@ I3D_WEIGHTS = WeightFile(
         "https://github.com/bytedance/pv3d/releases/download/v1.0.0/i3d_pretrained_400.pt",
     ),
 )
-SIZE = 224
+SIZE, FRAMES_AT_ONCE = 224, 64
 BLACK_WHITE = (
     151.392  # squared distance of the logits of 30 black and 30 white frames in the original TensorFlow code
 )
@@ -69,8 +69,9 @@ class I3DFeatures(FeatureExtractor):
         return network
 
     def extract(self, network: nn.Module, clips: Tensor) -> Tensor:
-        frames = rearrange(clips, "b t h w c -> (b t) c h w").float() * (2 / 255) - 1
-        frames = resize(frames, SIZE, self.resize)  # [b * T, 3, 224, 224]
+        frames = rearrange(clips, "b t h w c -> (b t) c h w")
+        pieces = frames.split(FRAMES_AT_ONCE)  # large frames exist as floats only a few at a time
+        frames = torch.cat([resize(piece.float() * (2 / 255) - 1, SIZE, self.resize) for piece in pieces])
         return network(rearrange(frames, "(b t) c h w -> b c t h w", b=len(clips)))
 
 

@@ -22,6 +22,7 @@ MIXED = {
     "Mixed_5b": (256, (160, 320), (32, 128), 128),
     "Mixed_5c": (384, (192, 384), (48, 128), 128),
 }
+FIRST = "Conv3d_1a_7x7.conv3d.weight"
 # Max pools in front of a layer: (time, height and width), the same for kernel and stride.
 POOLS = {
     "Conv3d_2b_1x1": ((1, 3, 3), (1, 2, 2)),
@@ -95,7 +96,8 @@ class I3DNetwork(nn.Module):
     def from_tensors(cls, tensors: Mapping[str, Tensor], eps: float) -> I3DNetwork:
         """The network from the tensors of ``i3d_pretrained_400.pt``, ``*.conv3d.weight`` and ``*.bn.*``.
 
-        A batch norm after a convolution is a scale of its weights and a bias: computed in float64.
+        A batch norm after a convolution is a scale of its weights and a bias: computed in float64. All names may have
+        the same prefix (``module.``).
 
         Raises:
             KeyError: for a missing tensor.
@@ -103,6 +105,11 @@ class I3DNetwork(nn.Module):
         """
         with torch.device("meta"):
             network = cls()
+        first = next((name for name in tensors if name.endswith(FIRST)), FIRST)
+        prefix = first.removesuffix(FIRST)
+        tensors = {
+            name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
+        }
         state = {}
         for name, parameter in network.state_dict().items():
             layer, kind = name.rsplit(".", 1)
