@@ -317,6 +317,30 @@ def test_wrong_clips_are_refused_in_one_line(wrong, error, words):
     assert "\n" not in str(caught.value)
 
 
+def test_refused_clips_leave_no_trace():
+    metric, expected = FrechetVideoDistance(TinyFeatures()), fed(FrechetVideoDistance(TinyFeatures()), 8)
+    with pytest.raises(ValueError, match="at least 2 frames, got 1"):
+        metric.update(REAL[:, :1], real=True)
+    with pytest.raises(ValueError, match="one number per clip, got 3 for 4"):
+        metric.update(REAL[:4], real=True, index=torch.arange(3))
+    assert fed(metric, 8).compute().item() == pytest.approx(expected.compute().item(), rel=1e-9)
+
+
+def test_a_bad_reconstruction_does_not_leave_its_clip_behind():
+    class Blind(TinyFeatures):
+        def extract(self, network, clips):
+            features = super().extract(network, clips)
+            features[clips.flatten(1).max(1).values == 255] = float("nan")
+            return features
+
+    metric = ReconstructionFVD(Blind())
+    dark = REAL.clamp(max=200)
+    metric.update(dark[:9], dark[9:18])
+    with pytest.raises(ValueError, match="features of fake clip 9 .*are not finite"):
+        metric.update(dark[:2], torch.full_like(dark[:2], 255))
+    assert metric.stats(real=True).n == metric.stats(real=False).n == 9
+
+
 def test_clips_shorter_than_the_network_needs_are_refused():
     with pytest.raises(ValueError, match="at least 9 frames, got 4"):
         FrechetVideoDistance(TinyFeatures(min_frames=9)).update(REAL, real=True)

@@ -73,7 +73,8 @@ class ClipMetric(Metric):
     def _append(self, side: str, rows: Tensor, index: Tensor | None = None, keep: bool = True) -> None:
         """Add rows ``[B, width]``; the i-th clip of process r of W is number ``i W + r`` if `index` is not given."""
         held: list[Tensor] = getattr(self, f"{side}_index")
-        if self._numbered.setdefault(side, index is not None) != (index is not None):
+        numbered = index is not None
+        if self._numbered.get(side, numbered) != numbered:
             raise ValueError("index: give the clips' numbers in every update of a side, or in none")
         if index is None:
             rank, world = self._place()
@@ -82,6 +83,7 @@ class ClipMetric(Metric):
         index = torch.as_tensor(index).detach().cpu().long().flatten()
         if len(index) != len(rows):
             raise ValueError(f"index must hold one number per clip, got {len(index)} for {len(rows)}")
+        self._numbered[side] = numbered
         setattr(self, f"{side}_index", [*held, index])
         if keep:
             setattr(self, f"{side}_rows", [*getattr(self, f"{side}_rows"), rows.detach().cpu().double()])
@@ -116,8 +118,8 @@ class ClipMetric(Metric):
             return np.zeros((0, self._widths[side])), numbers
         return rows.numpy()[first], numbers
 
-    def _check_clips(self, clips: Tensor, what: str, same_size: bool = False) -> Tensor:
-        """uint8 ``[B, T, H, W, 3]`` with the T of earlier clips.
+    def _check_clips(self, clips: Tensor, what: str) -> Tensor:
+        """uint8 ``[B, T, H, W, 3]`` with the T of earlier clips; :meth:`_remember` them once they are taken.
 
         Raises:
             TypeError: if the clips are not uint8.
@@ -132,22 +134,21 @@ class ClipMetric(Metric):
         if clips.ndim != 5 or clips.shape[-1] != 3 or 0 in clips.shape[1:]:
             raise ValueError(f"{what} clips must have the shape [B, T, H, W, 3], got {list(clips.shape)}")
         shape = tuple(clips.shape[1:4])
-        earlier = self._clip_shape = self._clip_shape or shape
+        earlier = self._clip_shape or shape
         if shape[0] != earlier[0]:
             raise ValueError(
                 f"{what} clips have {shape[0]} frames, earlier clips {earlier[0]}: cut them to one length"
             )
-        if shape != earlier and same_size:
-            raise ValueError(
-                f"{what} clips are {shape[1]}x{shape[2]}, earlier clips {earlier[1]}x{earlier[2]}"
-            )
         if shape != earlier:
             warnings.warn(
-                f"{what} clips are {shape[1]}x{shape[2]}, earlier clips {earlier[1]}x{earlier[2]}: the network's "
-                "resize makes them equal, but sharpness differs and is measured too",
+                f"{what} clips are {shape[1]}x{shape[2]}, earlier clips {earlier[1]}x{earlier[2]}: "
+                "their sharpness differs, and is measured too",
                 stacklevel=4,
             )
         return clips
+
+    def _remember(self, clips: Tensor) -> None:
+        self._clip_shape = self._clip_shape or tuple(clips.shape[1:4])
 
     def _features(self, clips: Tensor) -> Tensor:
         """Features of checked clips."""

@@ -77,6 +77,7 @@ class DistributionMetric(ClipMetric):
         clips = self._check_clips(clips, side)
         if len(clips):
             self.update_features(self._features(clips), real, index)
+            self._remember(clips)
 
     def update_features(self, features: Tensor, real: bool, index: Tensor | None = None) -> None:
         """Add features ``[B, dim]`` of one side, where they are known already.

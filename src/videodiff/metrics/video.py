@@ -13,7 +13,7 @@ from torch import Tensor
 from videodiff.metrics.distribution import DistributionMetric
 from videodiff.metrics.frechet import frechet_distance
 from videodiff.metrics.kernel import kernel_distance
-from videodiff.metrics.moments import KEEP_FEATURES
+from videodiff.metrics.moments import KEEP_FEATURES, check_features
 
 if TYPE_CHECKING:
     from videodiff.metrics.features import FeatureExtractor
@@ -90,8 +90,16 @@ class ReconstructionFVD(FrechetVideoDistance):
             raise ValueError(
                 f"clips {list(real.shape)} and reconstructions {list(fake.shape)} must have one shape"
             )
-        super().update(real, True, index)
-        super().update(fake, False, index)
+        real, fake = self._check_clips(real, "real"), self._check_clips(fake, "fake")
+        if not len(real):
+            return
+        both = self._features(real), self._features(fake)
+        check_features(
+            both[1], first=sum(map(len, self.fake_index)), what="fake clip"
+        )  # before its clip goes in
+        self.update_features(both[0], True, index)
+        self.update_features(both[1], False, index)
+        self._remember(real)
 
 
 class FrechetFrameDistance(FrechetVideoDistance):
@@ -130,12 +138,12 @@ class FrechetFrameDistance(FrechetVideoDistance):
         clips = self._check_clips(clips, side)
         if not len(clips):
             return
-        if self.frames == "first":
-            clips = clips[:, :1]
-        per_clip = clips.shape[1]
+        seen = clips[:, :1] if self.frames == "first" else clips
+        per_clip = seen.shape[1]
         if index is not None:
             index = (torch.as_tensor(index).cpu()[:, None] * per_clip + torch.arange(per_clip)).flatten()
-        self.update_features(self._features(clips.flatten(0, 1)[:, None]), real, index)
+        self.update_features(self._features(seen.flatten(0, 1)[:, None]), real, index)
+        self._remember(clips)
 
     def _check_count(self, side: str, count: int) -> None:
         frames = self._clip_shape[0] if self.frames == "all" and self._clip_shape else 1

@@ -59,6 +59,7 @@ class PairMetric(ClipMetric):
             ):  # a network made at its first use draws no number of the run
                 values = self.values(real, fake)
             self._append("clip", values[:, None], index)
+            self._remember(real)
 
     def per_clip(self) -> Tensor:
         """Values of all clips of all processes in their order, float64 ``[N]``; call it on every process."""

@@ -68,6 +68,7 @@ class VideoInceptionScore(ClipMetric):
         clips = self._check_clips(clips, "fake")
         if len(clips):
             self.update_features(self._features(clips), index)
+            self._remember(clips)
 
     def update_features(self, logits: Tensor, index: Tensor | None = None) -> None:
         """Add logits ``[B, K]``, where they are known already.
