@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=SHIPPED)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--steps", type=int, default=3000, help="of the clip network; the digit reader takes half"
+        "--steps", type=int, default=4000, help="of the clip network; the digit reader takes half"
     )
     parser.add_argument("--clips", type=int, default=4096, help="of each set to train on")
     parser.add_argument("--test_clips", type=int, default=1024, help="of each set to measure on")
