@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from videodiff.data.annotations import add_captions, take_clips
 from videodiff.data.clips import ClipSource, FolderSource
-from videodiff.data.entries import Entry, Listing, limited, listing_hash
+from videodiff.data.entries import Listing, limited, listing_hash
 from videodiff.data.layouts import LAYOUTS, Options, list_videos
 from videodiff.data.presets import Preset, find_preset
 from videodiff.data.resize import rule_text
@@ -278,40 +278,11 @@ def holds_shards(root: str) -> bool:
 
 def open_stored(selection: Selection, split: str, needed: int) -> ClipSource:
     """Open shards or a prepared folder at the selection's resolution."""
-    from videodiff.data.packed import PackedSource
-    from videodiff.data.prepared import read_prepared
+    from videodiff.data.prepared_source import prepared_source
     from videodiff.data.shards import ShardSource
 
     root, limit, rule = str(selection.root), selection.limits[split], selection.rule
     side, labelled = selection.resolution, selection.classes != "none"
-    form = "shards" if selection.found == "shards" else read_prepared(root).form
-    if form == "packed":
-        return PackedSource(root, split, needed, side, limit, rule.resize)
-    if form == "video":
-        return prepared_videos(selection, split, needed)
+    if selection.found == "prepared":
+        return prepared_source(root, split, needed, side, limit, rule.resize, labelled)
     return ShardSource(root, split, needed, side, rule.val_fraction, limit, labelled, rule.resize)
-
-
-def prepared_videos(selection: Selection, split: str, needed: int) -> FolderSource:
-    """The video files of a prepared folder, as its manifest has them."""
-    from videodiff.data.prepared import read_manifest, read_prepared
-
-    prepared = read_prepared(str(selection.root))
-    if prepared.resize != selection.rule.resize:
-        raise ValueError(
-            f"{prepared.root} was resized by {prepared.resize!r}, {selection.rule.resize!r} asked; prepare it again "
-            f"with --resize {selection.rule.resize}"
-        )
-    entries = [
-        Entry(
-            os.path.join(prepared.root, line["out"]["file"]), line["path"], line["out"]["frames"],
-            label=line["label"], caption=line["caption"],
-        )
-        for line in read_manifest(prepared.root, split)
-    ]  # fmt: skip
-    names = None if selection.classes == "none" else prepared.class_names
-    rule = selection.rule.resize
-    kept = limited(entries, selection.limits[split])
-    source = FolderSource(prepared.root, kept, needed, selection.resolution, names, rule)
-    source.fingerprint = prepared.manifest_sha256
-    return source
