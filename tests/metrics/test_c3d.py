@@ -69,6 +69,8 @@ def test_the_mean_is_cropped_eight_pixels_in():
     mean = torch.arange(128.0).expand(3, 16, 128, 128)
     assert torch.equal(128 - shift({"mean": mean})[0, 0, 0], torch.arange(8.0, 120.0))
     assert torch.equal(128 - shift({"mean": mean.mT})[0, 0, :, 0], torch.arange(8.0, 120.0))
+    with pytest.raises(ValueError, match="called mean"):
+        shift({"average": mean})
     with pytest.raises(ValueError, match=r"\[3, 16, 112, 112\]"):
         shift({"mean": torch.zeros(3, 16, 112, 112)})
 
@@ -104,7 +106,7 @@ def test_other_lengths_and_missing_files_are_one_line(monkeypatch, tmp_path):
         C3DFeatures()(small_clips(9))
     with pytest.raises(FileNotFoundError, match="C3D") as caught:
         C3DFeatures()(small_clips())
-    assert "mean2" not in str(caught.value)
+    assert "mean2.npz" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -1,7 +1,7 @@
 """Numbers about clips: feature networks, distances, scores. Usable without the rest of the package."""
 
 from .distribution import DistributionMetric
-from .features import FeatureExtractor, I3DFeatures
+from .features import LPIPS, C3DFeatures, FeatureExtractor, I3DFeatures
 from .frechet import InfinityFit, frechet_distance, frechet_distance_from_moments, frechet_infinity
 from .frechet_intervals import frechet_difference_interval, frechet_infinity_interval, frechet_interval
 from .inception import inception_score, softmax
@@ -21,8 +21,10 @@ from .video_pairs import PSNR, SSIM, LPIPSMetric, PairMetric
 from .video_score import VideoInceptionScore
 
 __all__ = [
+    "LPIPS",
     "PSNR",
     "SSIM",
+    "C3DFeatures",
     "ContentDebiasedFVD",
     "DistributionMetric",
     "FeatureExtractor",

@@ -61,7 +61,8 @@ class C3DFeatures(FeatureExtractor):
         self.weights, self.mean = weights, mean
 
     def build(self) -> nn.Module:
-        path, mean = find_weights(C3D_WEIGHTS, self.weights), find_weights(C3D_MEAN, self.mean)
+        mean = find_weights(C3D_MEAN, self.mean, check=lambda path: shift(load_tensors(path)))
+        path = find_weights(C3D_WEIGHTS, self.weights, check=lambda path: load_c3d(path, mean))
         network = load_c3d(path, mean)
         self.weights_sha256 = file_sha256(path)
         return network
@@ -117,7 +118,7 @@ def load_c3d(path: Path, mean_path: Path) -> C3DNetwork:
     try:
         state = canonical(load_tensors(path))
         network.load_state_dict({**state, "shift": shift(load_tensors(mean_path))}, assign=True)
-    except (KeyError, ValueError, RuntimeError) as err:
+    except (ValueError, RuntimeError) as err:
         reason = " ".join(str(err).split())[:200]
         raise ValueError(f"weights {path} with mean {mean_path} are not those of C3D: {reason}") from err
     return network
@@ -148,6 +149,8 @@ def shift(tensors: Mapping[str, Tensor]) -> Tensor:
     Raises:
         ValueError: for a mean of another shape.
     """
+    if "mean" not in tensors:
+        raise ValueError(f"an array called mean is wanted, got {', '.join(tensors)[:80]}")
     mean = tensors["mean"].float()
     middle = mean[..., CORNER : CORNER + SIZE, CORNER : CORNER + SIZE]
     if middle.shape != (3, FRAMES, SIZE, SIZE):
