@@ -20,6 +20,7 @@ SMALLER = {
     "fit": ["--config", "with/smoke"],
     "generate": ["--steps", "2", "--num_samples", "2"],
     "test": ["--data.num_test_clips", "2"],
+    "evaluate": ["--frames", "4"],
     "predict": ["--data.num_test_clips", "2", "--model.sampler.num_steps", "2"],
 }
 
@@ -38,6 +39,7 @@ def smaller(words: list[str]) -> list[str]:
 
 def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "my_videos").mkdir()
     rng = np.random.default_rng(0)
     for name in "abcdef":

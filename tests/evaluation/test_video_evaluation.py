@@ -3,67 +3,13 @@
 import json
 
 import pytest
-import pytorch_lightning as pl
-import torch
-from torch import nn
 
+import eval_run
 from eval_fakes import fake_detector
-from videodiff.data import BouncingDigits, VideoDataModule, video_io
+from eval_run import Draws, data, run, with_fakes
+from fault_harness import Job
+from videodiff.data import BouncingDigits, video_io
 from videodiff.evaluation.callback import VideoEvaluation
-from videodiff.seeding import generator
-
-
-class Sampler:
-    num_steps = 7
-
-
-class Draws(pl.LightningModule):
-    """Generated clip i is test clip 4000 + i with grain: as good as real when the grain is 0."""
-
-    video_shape = (3, 8, 16, 16)
-    guidance_scale = 1.0
-
-    def __init__(self, grain=0.0, classes=None, poison=False):
-        super().__init__()
-        self.net, self.sampler = nn.Linear(1, 1), Sampler()
-        self.net.num_classes = classes
-        self.grain, self.poison = grain, poison
-        self.calls = []
-
-    def test_step(self, batch, batch_idx):
-        self.log("test/loss", batch["video"].mean(), batch_size=len(batch["sample"]), sync_dist=True)
-
-    def generate(self, num_videos, num_frames, seed, *, indices, label):
-        assert not torch.is_inference_mode_enabled()
-        self.calls.append((list(indices), label))
-        source = BouncingDigits("test", 5000, num_frames, 16)
-        clips = torch.stack([source.read(4000 + i, 0, num_frames, 1) for i in indices])
-        noise = [torch.randn(clips[0].shape, generator=generator(seed, i)) for i in indices]
-        video = video_io.to_float(clips) + self.grain * torch.stack(noise)
-        if self.poison:
-            video[0, 0, 0, 0, 0] = float("nan")
-        return video.permute(0, 4, 1, 2, 3).clamp(-1, 1)
-
-
-def data(**options):
-    options = {"dataset": "bouncing_digits", "num_test_clips": 12, **options}
-    return VideoDataModule(num_frames=8, resolution=16, num_workers=0, batch_size=4, **options)
-
-
-def run(tmp_path, model=None, datamodule=None, loggers=False, devices=1, **options):
-    options = {"folders": [tmp_path / "run"], "cache": tmp_path / "cache", **options}
-    judge = VideoEvaluation(**options)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=devices, logger=loggers, callbacks=[judge], enable_progress_bar=False,
-        use_distributed_sampler=False, enable_checkpointing=False, default_root_dir=str(tmp_path),
-        strategy="ddp" if devices > 1 else "auto",
-    )  # fmt: skip
-    found = trainer.test(model or Draws(), datamodule=datamodule or data(), verbose=False)
-    return judge, found
-
-
-def with_fakes(**options):
-    return {"protocol": "random:8", "make_detectors": lambda p: [fake_detector("random")], **options}
 
 
 def test_a_test_run_measures_writes_and_still_logs_its_loss(tmp_path):
@@ -155,8 +101,7 @@ def test_a_folder_without_weights_tells_what_to_fetch_and_measures_what_needs_no
     monkeypatch.setenv("VIDEODIFF_OFFLINE", "1")
     monkeypatch.setenv("VIDEODIFF_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    sets = data(dataset="folder", root=folder_of(tmp_path), num_test_clips=None)
-    monkeypatch.setattr("videodiff.evaluation.callback.FALLBACK", "random:8")
+    sets = data(dataset="folder", root=folder_of(tmp_path, frames=18), num_test_clips=None)
     result = run(tmp_path, datamodule=sets)[0].result
     err = [line for line in capsys.readouterr().err.splitlines() if "FVD is not measured" in line]
     assert len(err) == 1
@@ -222,3 +167,20 @@ def test_scalars_reach_the_logger_under_the_protocols_name(tmp_path):
     judge, _ = run(tmp_path, loggers=CSVLogger(str(tmp_path), name="", version=""), **with_fakes())
     text = (tmp_path / "metrics.csv").read_text()
     assert f"test/{judge.result.name}/rand_fd" in text
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_two_processes_measure_what_one_does(tmp_path, batch_size):
+    one = run(tmp_path / "one", Draws(grain=0.1, classes=10), data(num_test_clips=11), **with_fakes())[
+        0
+    ].result
+    with Job(
+        eval_run.rank_of_job, {"folder": str(tmp_path), "batch_size": batch_size}, tmp_path, world=2
+    ) as job:
+        assert job.wait(120) == [0, 0], job.text()
+    for turn in range(2):  # the second time from the cached statistics
+        two = json.loads((tmp_path / f"two{turn}.json").read_text())
+        assert (two["num_real"], two["num_fake"]) == (11, 11)
+        for key in ("value", "floor"):
+            expected = one.metrics["rand_fd"][key]
+            assert two["metrics"]["rand_fd"][key] == pytest.approx(expected, rel=1e-9)

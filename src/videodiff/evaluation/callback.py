@@ -134,11 +134,13 @@ class VideoEvaluation(pl.Callback):
         try:
             return protocol, *self.prepared(protocol, data)
         except FileNotFoundError as error:
-            if self.asked is not None or protocol.network != "i3d":
+            if self.asked is not None:
                 raise
-            say(trainer, f"FVD is not measured: {error}")
-            self.notes.append(f"FVD is not measured: {error}")
-            protocol = self.fitted(get_protocol(FALLBACK), data)
+            self.notes.append(
+                f"{'FVD' if protocol.network == 'i3d' else protocol.label} is not measured: {error}"
+            )
+            say(trainer, self.notes[-1])
+            protocol = self.fitted(get_protocol(FALLBACK, frames=protocol.frames), data)
             return protocol, *self.prepared(protocol, data)
 
     def prepared(self, protocol: Protocol, data: Any) -> tuple[list[Detector], dict[str, str | None]]:

@@ -184,7 +184,7 @@ def _figure(real: np.ndarray | None, fake: np.ndarray) -> Entry:
     if len(known) == 0:
         return {"value": None, "count": 0}
     mean = float(known.mean())
-    entry: Entry = {"value": mean, "count": len(known)}
+    entry: Entry = {"value": mean, "median": float(np.median(known)), "count": len(known)}
     if len(known) > 1:
         found = mean_interval(known)
         entry |= {"interval": [found.low, found.high], "interval_method": found.method}

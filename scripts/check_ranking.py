@@ -1,0 +1,97 @@
+"""Does the evaluator rank what must be ranked? Longer training before shorter, that before noise and frozen frames.
+
+    OMP_NUM_THREADS=2 python scripts/check_ranking.py --out runs/ranking
+
+Trains VDM on the built-in digits to the first of --steps, tests it, goes on to the second and tests again, with the
+same clips and the same count as for two baselines made without a model. Prints two distances and fails (exit 1) unless,
+in evaluator-FD, each lies before the next by more than the intervals: its upper end below the other's lower end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from videodiff.cli import main as videodiff
+from videodiff.data import BouncingDigits
+from videodiff.evaluation import Result, evaluate, get_protocol, read_result
+from videodiff.metrics.baselines import frozen_clips, noise_clips
+
+METRICS = ("evaluator_fd", "rand_fd")
+FRAMES, SIZE, BATCH = 16, 32, 32
+
+
+def trained(out: Path, steps: int, num_clips: int, rest: list[str]) -> Result:
+    """The result of a run after so many steps; an earlier part of it is gone on with."""
+    run = out / "run"
+    words = [] if (run / "config.yaml").is_file() else ["--config", "vdm_digits"]
+    scores = out / f"steps_{steps}"
+    commands = [
+        ["fit", *words, "--out", str(run), "--trainer.max_steps", str(steps), *rest],
+        ["test", "--ckpt_path", f"{run}/last", "--num_clips", str(num_clips), "--out", str(scores)],
+    ]
+    for command in commands:
+        if (code := videodiff(command)) != 0:
+            raise SystemExit(code)
+    return read_result(next((scores / "eval").glob("*.json")))
+
+
+def baseline(kind: str, num_clips: int) -> Result:
+    """The result of clips of noise, or of other real clips whose first frame is repeated."""
+    source = BouncingDigits("test", 2 * num_clips, FRAMES, SIZE)
+
+    def real(first: int) -> Iterator[Tensor]:
+        for start in range(first, first + num_clips, BATCH):
+            stop = min(start + BATCH, first + num_clips)
+            yield torch.stack([source.read(i, 0, FRAMES, 1) for i in range(start, stop)])
+
+    if kind == "noise":
+        fake = iter(noise_clips(num_clips, FRAMES, SIZE, SIZE).split(BATCH))
+    else:
+        fake = (frozen_clips(clips) for clips in real(num_clips))
+    return evaluate(
+        real(0), fake, get_protocol("evaluator"), data={"dataset": "bouncing_digits", "split": "test"}
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, test, compare; 0 if the order is right."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, nargs=2, default=(1000, 4000), help="of the two checkpoints")
+    parser.add_argument("--num_clips", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=Path("runs/ranking"))
+    args, rest = parser.parse_known_args(argv)
+    short, long = sorted(args.steps)
+    results = {
+        f"{short} steps": trained(args.out, short, args.num_clips, rest),
+        f"{long} steps": trained(args.out, long, args.num_clips, rest),
+        "frozen frames": baseline("frozen", args.num_clips),
+        "noise": baseline("noise", args.num_clips),
+    }
+    right = True
+    for metric in METRICS:
+        entries = {name: result.metrics[metric] for name, result in results.items()}
+        print(f"\n{metric} at {args.num_clips} clips; floor {entries[f'{long} steps']['floor']:.4g}")
+        for name, entry in entries.items():
+            print(
+                f"  {name:14s} {entry['value']:12.4f}   {entry['interval'][0]:.4f} to {entry['interval'][1]:.4f}"
+            )
+        pairs = [
+            (f"{long} steps", f"{short} steps"),
+            (f"{short} steps", "frozen frames"),
+            (f"{short} steps", "noise"),
+        ]
+        for better, worse in pairs:
+            apart = entries[better]["interval"][1] < entries[worse]["interval"][0]
+            print(f"  {better} before {worse}: {'yes' if apart else 'NO'}")
+            right = right and (apart or metric != METRICS[0])
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

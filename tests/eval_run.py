@@ -1,0 +1,76 @@
+"""A test run with VideoEvaluation on a model that draws in closed form; several processes can import and do it."""
+
+import json
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from eval_fakes import fake_detector
+from videodiff.data import BouncingDigits, VideoDataModule, video_io
+from videodiff.evaluation.callback import VideoEvaluation
+from videodiff.seeding import generator
+
+
+class Sampler:
+    num_steps = 7
+
+
+class Draws(pl.LightningModule):
+    """Generated clip i is test clip 4000 + i with grain: as good as real when the grain is 0."""
+
+    video_shape = (3, 8, 16, 16)
+    guidance_scale = 1.0
+
+    def __init__(self, grain=0.0, classes=None, poison=False):
+        super().__init__()
+        self.net, self.sampler = nn.Linear(1, 1), Sampler()
+        self.net.num_classes = classes
+        self.grain, self.poison = grain, poison
+        self.calls = []
+
+    def test_step(self, batch, batch_idx):
+        self.log("test/loss", batch["video"].mean(), batch_size=len(batch["sample"]), sync_dist=True)
+
+    def generate(self, num_videos, num_frames, seed, *, indices, label):
+        assert not torch.is_inference_mode_enabled()
+        self.calls.append((list(indices), label))
+        source = BouncingDigits("test", 5000, num_frames, 16)
+        clips = torch.stack([source.read(4000 + i, 0, num_frames, 1) for i in indices])
+        noise = [torch.randn(clips[0].shape, generator=generator(seed, i)) for i in indices]
+        video = video_io.to_float(clips) + self.grain * torch.stack(noise)
+        if self.poison:
+            video[0, 0, 0, 0, 0] = float("nan")
+        return video.permute(0, 4, 1, 2, 3).clamp(-1, 1)
+
+
+def data(**options):
+    options = {"dataset": "bouncing_digits", "num_test_clips": 12, **options}
+    return VideoDataModule(num_frames=8, resolution=16, num_workers=0, batch_size=4, **options)
+
+
+def run(tmp_path, model=None, datamodule=None, loggers=False, devices=1, **options):
+    options = {"folders": [tmp_path / "run"], "cache": tmp_path / "cache", **options}
+    judge = VideoEvaluation(**options)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=devices, logger=loggers, callbacks=[judge], enable_progress_bar=False,
+        use_distributed_sampler=False, enable_checkpointing=False, default_root_dir=str(tmp_path),
+        strategy="ddp" if devices > 1 else "auto",
+    )  # fmt: skip
+    found = trainer.test(model or Draws(), datamodule=datamodule or data(), verbose=False)
+    return judge, found
+
+
+def with_fakes(**options):
+    return {"protocol": "random:8", "make_detectors": lambda p: [fake_detector("random")], **options}
+
+
+def rank_of_job(folder, batch_size):
+    """One of two processes: real clips from their shares at first, from the cache the second time."""
+    folder = Path(folder)
+    options = {"devices": 2, "batch_size": batch_size, "folders": [folder / "run"], **with_fakes()}
+    for turn in range(2):
+        judge, _ = run(folder, Draws(grain=0.1, classes=10), data(num_test_clips=11), **options)
+        if judge.result is not None:
+            (folder / f"two{turn}.json").write_text(json.dumps(judge.result.to_dict()))
