@@ -87,9 +87,8 @@ class FirstStage(Autoencoder):
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.autoencoder.latent_shape(video_shape)
 
-    def decode_long(self, latent: Tensor, window: int, overlap: int = 2) -> Iterator[Tensor]:
-        """Decode a latent of any length window by window, where the autoencoder can."""
-        return self.autoencoder.decode_long(latent, window, overlap)
+    def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
+        return self.autoencoder.decode_stream(latent)
 
     def train(self, mode: bool = True) -> FirstStage:
         """Stay in evaluation mode, whatever the latent model does."""

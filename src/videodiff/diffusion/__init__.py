@@ -12,6 +12,7 @@ from videodiff.diffusion.guidance import (
     downsample,
 )
 from videodiff.diffusion.loss import Weighting, diffusion_loss, loss_weight
+from videodiff.diffusion.masking import GivenUnits, KnownUnits, masked_diffusion_loss
 from videodiff.diffusion.noise import Generator, normal_like
 from videodiff.diffusion.prediction import Prediction, prediction_target, to_eps, to_x
 from videodiff.diffusion.samplers import (
@@ -46,7 +47,9 @@ __all__ = [
     "DiscreteCosineSchedule",
     "DiscreteSchedule",
     "Generator",
+    "GivenUnits",
     "KnownFrames",
+    "KnownUnits",
     "LangevinSampler",
     "LinearSchedule",
     "LowResolution",
@@ -69,6 +72,7 @@ __all__ = [
     "downsample",
     "interpolation",
     "loss_weight",
+    "masked_diffusion_loss",
     "normal_like",
     "prediction_target",
     "to_eps",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -41,18 +41,21 @@ class Condition:
         """The condition with ``function`` applied to every tensor."""
         return replace(self, **{name: function(value) for name, value in self.tensors().items()})
 
-    def drop(self, keep: Tensor) -> Condition:
-        """The null condition where ``keep`` (``[B]`` bool) is false, this one where it is true."""
+    def drop(self, keep: Tensor, names: Sequence[str] | None = None) -> Condition:
+        """The null condition where ``keep`` (``[B]`` bool) is false, this one where it is true; of some fields only."""
 
         def dropped(name: str, value: Tensor) -> Tensor:
             mask = keep.to(value.device).view(-1, *[1] * (value.ndim - 1))
             return torch.where(mask, value, torch.full_like(value, _null_value(name)))
 
-        return replace(self, **{name: dropped(name, value) for name, value in self.tensors().items()})
+        return replace(
+            self, **{n: dropped(n, v) for n, v in self.tensors().items() if names is None or n in names}
+        )
 
-    def null(self) -> Condition:
-        """The null condition for every sample; fields that are ``None`` stay so."""
-        return replace(self, **{n: torch.full_like(v, _null_value(n)) for n, v in self.tensors().items()})
+    def null(self, names: Sequence[str] | None = None) -> Condition:
+        """The null condition for every sample, of some fields only; fields that are ``None`` stay so."""
+        chosen = {n: v for n, v in self.tensors().items() if names is None or n in names}
+        return replace(self, **{n: torch.full_like(v, _null_value(n)) for n, v in chosen.items()})
 
     def cat(self, other: Condition) -> Condition:
         """Both conditions behind each other on the batch axis.

@@ -33,28 +33,38 @@ class ClassifierFreeGuidance(Denoiser):
         batched: ask for both estimates in one batch of 2B instead of two of B.
         rescale: share of the guided estimate that is brought back to the conditional one's standard deviation
             (Lin et al. 2024, section 3.4, here on x); they recommend 0.7.
+        names: fields of the condition that the unconditional estimate is without; None is all of them.
 
     Raises:
         ValueError: if ``scale`` is negative or ``rescale`` outside [0, 1].
     """
 
-    def __init__(self, denoiser: Denoiser, scale: float, batched: bool = True, rescale: float = 0.0) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        scale: float,
+        batched: bool = True,
+        rescale: float = 0.0,
+        names: Sequence[str] | None = None,
+    ) -> None:
         if not 0 <= scale < math.inf:
             raise ValueError(f"scale must be at least 0 (1 is no guidance), got {scale}")
         if not 0 <= rescale <= 1:
             raise ValueError(f"rescale must lie in [0, 1], got {rescale}")
         self.denoiser, self.scale, self.batched, self.rescale = denoiser, scale, batched, rescale
+        self.names = names
 
     def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
-        if self.scale == 1 or not cond.tensors():
+        there = cond.tensors() if self.names is None else set(self.names) & cond.tensors().keys()
+        if self.scale == 1 or not there:
             return self.denoiser(z, t, cond)
+        null = cond.null(self.names)
         if self.scale == 0:
-            return self.denoiser(z, t, cond.null())
+            return self.denoiser(z, t, null)
         if self.batched:
-            both = self.denoiser(torch.cat([z, z]), torch.cat([t, t]), cond.null().cat(cond))
-            x_null, x_cond = both.chunk(2)
+            x_null, x_cond = self.denoiser(torch.cat([z, z]), torch.cat([t, t]), null.cat(cond)).chunk(2)
         else:
-            x_null, x_cond = self.denoiser(z, t, cond.null()), self.denoiser(z, t, cond)
+            x_null, x_cond = self.denoiser(z, t, null), self.denoiser(z, t, cond)
         x = x_null + self.scale * (x_cond - x_null)
         if self.rescale:
             axes = tuple(range(1, x.ndim))

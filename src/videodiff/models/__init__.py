@@ -6,7 +6,8 @@ First stages are trained by ``AutoencoderModule``.
 from videodiff.models.autoencoder import AutoencoderModule
 from videodiff.models.base import DiffusionModule
 from videodiff.models.given import Given
+from videodiff.models.lvdm import LVDM
 from videodiff.models.pvdm import PVDM
 from videodiff.models.vdm import VDM
 
-__all__ = ["PVDM", "VDM", "AutoencoderModule", "DiffusionModule", "Given"]
+__all__ = ["LVDM", "PVDM", "VDM", "AutoencoderModule", "DiffusionModule", "Given"]

@@ -81,6 +81,10 @@ class SamplingModule(pl.LightningModule):
         """How many units a video of ``num_frames`` frames has, or begins; one per frame here."""
         return num_frames
 
+    def total_units(self, num_frames: int) -> int:
+        """Units to draw for ``num_frames`` frames; a video shorter than a clip is the start of one."""
+        return max(self.latent_units(num_frames), self.latent_units(self.video_shape[1]))
+
     def latent_shape(self, num_units: int) -> tuple[int, ...]:
         """Shape ``(C, U, ...)`` of a latent of ``num_units`` units."""
         channels, _, *space = self.autoencoder.latent_shape(self.video_shape)
@@ -179,8 +183,7 @@ class SamplingModule(pl.LightningModule):
         self.check_label(label)
         sampler = sampler or self.sampler
         later_sampler = later_sampler or self.later_sampler(sampler)
-        clip = self.latent_units(self.video_shape[1])
-        total = max(self.latent_units(num_frames), clip)  # a shorter video is the start of a clip
+        total = self.total_units(num_frames)
         latent = torch.zeros(num_videos, *self.latent_shape(total), device=self.device)
         windows = self.plan(total, self.encode_given(given, latent))
         first = 0

@@ -241,6 +241,11 @@ class Autoencoder3D(Autoencoder):
     def last_layer(self) -> Tensor:
         return self.decoder.conv_out.weight
 
+    def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
+        """Windows as long as training clips, each half of them shared with the next."""
+        window = max(self.video_shape[1] // self.downsample[0], 2)
+        return self.decode_long(latent, window, window // 2)
+
     def decode_long(self, latent: Tensor, window: int, overlap: int = 2) -> Iterator[Tensor]:
         """Decode any length in memory that does not grow with it; see :func:`decode_windows`."""
         return decode_windows(self.decode, latent, window, overlap)
