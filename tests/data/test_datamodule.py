@@ -193,3 +193,29 @@ def test_bad_clips_are_counted_across_workers_and_recorded_where_the_caller_says
         assert module.summary()["train"]["replaced"] > 0
         assert (tmp_path / f"run{num_workers}" / "bad_clips.jsonl").exists()
     assert torch.equal(seen[0], seen[1])
+
+
+def test_video_files_come_in_one_order_for_any_workers_processes_and_resume(tmp_path):
+    for i in range(7):
+        levels = (30 * i + torch.arange(9)).to(torch.uint8)
+        write_lossless(tmp_path / f"{i}.mkv", levels[:, None, None, None].expand(9, 16, 16, 3))
+
+    def module(num_workers=0, seed=0):
+        return VideoDataModule(
+            root=str(tmp_path), num_frames=4, resolution=16, batch_size=4, num_workers=num_workers, seed=seed,
+            val_fraction=0,
+        )  # fmt: skip
+
+    def firsts(data, steps, world=1, rank=0, step=0):
+        data.trainer = Place(world=world, rank=rank, step=step)
+        batches = itertools.islice(iter(data.train_dataloader()), steps)
+        return [batch["video"][:, 0, 0, 0, 0].tolist() for batch in batches]
+
+    whole = firsts(module(), 6)
+    assert firsts(module(1), 6) == firsts(module(4), 6) == whole
+    assert firsts(module(1), 4, step=2) == whole[2:]  # a run that goes on in the middle of an epoch
+    halves = [firsts(module(), 6, world=2, rank=rank) for rank in range(2)]
+    assert [sorted(a + b) for a, b in zip(*halves, strict=True)] == [sorted(batch) for batch in whole]
+    epoch = list(itertools.chain(*whole))[:7]
+    assert sorted(level // 30 for level in epoch) == list(range(7))
+    assert firsts(module(seed=1), 6) != whole

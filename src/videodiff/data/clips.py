@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+# Headers of good files promise a frame or two too many; one that promises many more was cut off.
+MIN_SHARE = 0.95
+
+
 class ClipSource(ABC):
     """A numbered set of videos at one resolution.
 
@@ -50,6 +54,7 @@ class ClipSource(ABC):
         captions: text of every video, or None if the set has none.
         skipped: ``(path, reason)`` of every video left out.
         num_unreadable: how many of those cannot be read; the others are too short.
+        shortened: ``(path, reason)`` of every video that holds fewer frames than its header says.
         fingerprint: hash of the content, where a source knows one.
     """
 
@@ -58,6 +63,7 @@ class ClipSource(ABC):
     captions: list[str] | None = None
     skipped: list[tuple[str, str]] = []
     num_unreadable: int = 0
+    shortened: list[tuple[str, str]] = []
     fingerprint: str | None = None
 
     @abstractmethod
@@ -124,7 +130,7 @@ class FolderSource(ClipSource):
         self.class_names = class_names
         self.entries: list[Entry] = []
         self.infos: list[VideoInfo | None] = []
-        self.skipped = []
+        self.skipped, self.shortened = [], []
         self.num_unreadable = 0
         longest = 0
         for entry, info in zip(entries, self._index(entries), strict=True):
@@ -132,6 +138,8 @@ class FolderSource(ClipSource):
                 self.num_unreadable += 1
                 self.skipped.append((entry.path, str(info)))
                 continue
+            if info is not None and info.num_frames < MIN_SHARE * info.declared:
+                self.shortened.append((entry.path, f"{info.num_frames} of {info.declared} frames"))
             frames = count_frames(entry, info)
             longest = max(longest, frames)
             if frames < needed:

@@ -230,6 +230,12 @@ class VideoDataModule(pl.LightningDataModule):
                     path, reason = those[0]
                     first = reason if os.path.basename(path) in reason else f"{path}: {reason}"
                     lines.append(f"{split}: {len(those)} videos {what} and were left out; the first: {first}")
+            if source.shortened:
+                path, reason = source.shortened[0]
+                count = len(source.shortened)
+                lines.append(
+                    f"{split}: {count} videos hold fewer frames than their headers say; the first: {path}: {reason}"
+                )
             if seen["replaced"]:
                 where = f", see {dataset.record}" if dataset.record else ""
                 lines.append(

@@ -54,6 +54,7 @@ class VideoInfo:
         width: declared width in pixels, before rotation.
         height: declared height in pixels, before rotation.
         time_base: seconds of one unit of `pts`.
+        declared: number of frames that the header promises; 0 if it does not say.
     """
 
     path: str
@@ -63,6 +64,7 @@ class VideoInfo:
     width: int
     height: int
     time_base: float = 0.0
+    declared: int = 0
 
     def times(self) -> np.ndarray:
         """Seconds from the first frame to each, float64 ``[num_frames]``, in display order.
@@ -158,7 +160,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         context = stream.codec_context
         return VideoInfo(
             path, len(packets), pts, float(stream.average_rate or 0), context.width, context.height,
-            float(stream.time_base or 0),
+            float(stream.time_base or 0), stream.frames,
         )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ class _View(ClipSource):
         self.inner = inner
         self.class_names, self.labels, self.captions = inner.class_names, inner.labels, inner.captions
         self.skipped, self.num_unreadable = inner.skipped, inner.num_unreadable
+        self.shortened = inner.shortened
 
     def __len__(self) -> int:
         return len(self.inner)

@@ -1,0 +1,165 @@
+"""Captions, clip lists, presets and all windows: what users and papers say about the clips."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from videodiff.data import VideoDataModule
+from videodiff.data.annotations import parse_line
+from videodiff.data.layouts import LAYOUTS
+from videodiff.data.presets import PRESETS, find_preset
+from videodiff.data.resize import RULE_NAMES
+from videodiff.data.stream import ClipDataset, Collate
+from videodiff.data.video_io import write_lossless
+
+NAMES = ("a/one.mkv", "a/two 3 4.mkv", "b/three.mkv")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three videos of 12 frames; frame t of video v has level 20 v + t."""
+    for v, name in enumerate(NAMES):
+        levels = (20 * v + torch.arange(12)).to(torch.uint8)
+        write_lossless(tmp_path / name, levels[:, None, None, None].expand(12, 16, 16, 3))
+    return tmp_path
+
+
+def module(root: Path, **settings) -> VideoDataModule:
+    base = {"num_frames": 4, "resolution": 16, "num_workers": 0, "val_fraction": 0, "classes": "none"}
+    data = VideoDataModule(root=str(root), **{**base, **settings})
+    data.setup("fit")
+    return data
+
+
+# --- captions
+
+
+@pytest.mark.parametrize("kind", ["txt", "captions.csv", "captions.jsonl"])
+def test_captions_travel_with_their_clips(root, kind):
+    texts = {NAMES[0]: 'a dog, "Rex"', NAMES[1]: "zwei Hünde"}
+    if kind == "txt":
+        for name, text in texts.items():
+            (root / name).with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
+    elif kind.endswith("csv"):
+        rows = [f'{name},"{text.replace(chr(34), 2 * chr(34))}"' for name, text in texts.items()]
+        (root / kind).write_text("\r\n".join(["path,caption", *rows]), encoding="utf-8-sig")
+    else:
+        rows = [json.dumps({"path": name, "caption": text}) for name, text in texts.items()]
+        (root / kind).write_text("\n".join([*rows, ""]), encoding="utf-8")
+    data = module(root, captions=kind)
+    dataset = data.clips("train")
+    for position in range(3):
+        sample = dataset[position]
+        assert sample["caption"] == [*texts.values(), ""][int(sample["video"][0, 0, 0, 0]) // 20]
+    assert "captions of 2 of 3 videos" in "\n".join(data.describe())
+    assert sorted(Collate(0)([dataset[i] for i in range(3)])["caption"]) == sorted([*texts.values(), ""])
+    assert data.fingerprint() != module(root).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [("c.csv", "file,text\na/one.mkv,x\n", "entry 1 lacks path or caption"), ("c.jsonl", "{", "line 1: no JSON"),
+     ("c.jsonl", "[1]", "line 1: not an object"), ("c.yaml", "a: b", "must be txt, a .csv or a .jsonl"),
+     ("c.csv", "path,caption\nnothere.mkv,x\n", "gives none of the 3 videos"),
+     ("c.csv", "path,caption\na/one.mkv,x\na/one.mkv,y\n", "two captions for a/one.mkv")],
+)  # fmt: skip
+def test_a_captions_file_that_is_wrong_is_refused_in_one_line(root, name, text, message):
+    (root / name).write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        module(root, captions=name)
+    assert name in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=r"data\.captions: no file absent\.csv"):
+        module(root, captions="absent.csv")
+
+
+# --- clip lists
+
+
+def test_a_clip_list_names_videos_and_ranges(root):
+    (root / "list.txt").write_text("# mine\n\na/one.mkv 2 7\na/one.mkv,6,12\r\na/two 3 4.mkv\n")
+    data = module(root, clip_list="list.txt")
+    dataset = data.clips("train")
+    windows = {dataset.source.name(i): dataset.source.num_frames(i) for i in range(len(dataset))}
+    assert sorted(windows.values()) == [5, 6, 12]
+    seen = set()
+    for position in range(300):
+        seen.add(int(dataset[position]["video"][0, 0, 0, 0]))
+    assert seen == {2, 3} | {6, 7, 8} | set(range(20, 29))
+    assert data.fingerprint() != module(root).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [("a/gone.mkv", FileNotFoundError, "line 1: no such video .* a/gone.mkv"),
+     ("\na/one.mkv 5 5", ValueError, "line 2"),
+     ("", ValueError, "names no training video"), ("a/one.mkv 0 3", ValueError, "too short: the longest has 3 frames")],
+)  # fmt: skip
+def test_a_clip_list_that_is_wrong_is_refused_with_its_line(root, text, error, message):
+    (root / "list.txt").write_text(text)
+    with pytest.raises(error, match=message):
+        module(root, clip_list="list.txt")
+
+
+def test_a_name_with_numbers_is_a_name_first():
+    assert parse_line("take 3 4", {"take 3 4"}) == ("take 3 4", 0, None)
+    assert parse_line("take 3 4", {"take"}) == ("take", 3, 4)
+    assert parse_line("a b.mp4\t3\t4", set()) == ("a b.mp4", 3, 4)
+
+
+# --- presets
+
+
+def test_presets_hold_values_that_exist_and_have_names_of_their_own():
+    assert set(PRESETS) == {"vdm", "lvdm", "pvdm", "stylegan_v", "digan", "tats", "latte"}
+    assert len({preset.hash for preset in PRESETS.values()}) == len(PRESETS)
+    for preset in PRESETS.values():
+        for layout in LAYOUTS:
+            rule = preset.for_layout(layout)
+            assert rule.resize in RULE_NAMES
+            assert rule.train_split in ("train", "all")
+            assert rule.windows in ("one", "all")
+    with pytest.raises(ValueError, match=r"data\.preset must be one of vdm, lvdm"):
+        find_preset("sora")
+
+
+@pytest.mark.parametrize(
+    ("preset", "layout", "expected"),
+    [("vdm", "ucf101", ("all", 1, "antialias", "one")), ("pvdm", "ucf101", ("train", 1, "bilinear", "one")),
+     ("lvdm", "ucf101", ("all", 1, "antialias", "one")), ("lvdm", "taichi", ("train", 1, "squeeze", "one")),
+     ("stylegan_v", "ucf101", ("all", 1, "lanczos", "one")), ("stylegan_v", "sky", ("train", 1, "lanczos", "one")),
+     ("digan", "ucf101", ("all", 1, "bilinear", "all")), ("digan", "taichi", ("train", 4, "bilinear", "all")),
+     ("tats", "ucf101", ("train", 1, "bilinear", "all")), ("latte", "sky", ("train", 3, "antialias", "one"))],
+)  # fmt: skip
+def test_presets_are_what_the_published_code_does(preset, layout, expected):
+    rule = find_preset(preset).for_layout(layout)
+    assert (rule.train_split, rule.frame_stride, rule.resize, rule.windows) == expected
+    assert rule.val_fraction == 0
+    assert rule.short_videos == "skip"
+
+
+def test_what_is_given_explicitly_wins_over_the_preset_and_is_told(root):
+    data = module(root, preset="latte", frame_stride=2)
+    assert data.frame_stride == 2
+    assert data.span == 7
+    assert "frame_stride 2 (published 3)" in "\n".join(data.describe())
+    assert module(root, preset="latte").frame_stride == 3
+    mirrored = module(root, horizontal_flip=True).clips("train")
+    assert mirrored.horizontal_flip
+
+
+# --- all windows
+
+
+def test_all_windows_of_all_videos_make_an_epoch(root):
+    write_lossless(root / "b/four.mkv", torch.full((5, 16, 16, 3), 99, dtype=torch.uint8))
+    data = module(root, windows="all")
+    dataset = data.clips("train")
+    assert len(dataset) == 3 * 9 + 2
+    for epoch in range(2):
+        firsts = [int(dataset[29 * epoch + i]["video"][0, 0, 0, 0]) for i in range(29)]
+        assert sorted(firsts) == sorted([20 * v + t for v in range(3) for t in range(9)] + [99, 99])
+    assert len(data.clips("val")) == 4  # evaluation keeps one window of each
+    images = ClipDataset(dataset.source, 4, windows="all", images_per_video=2)
+    assert images[3]["video"].shape == (6, 16, 16, 3)
