@@ -130,6 +130,7 @@ def test_cached_statistics_stand_for_the_real_folder(folders, capsys, tmp_path):
     (cached,) = (tmp_path / "cache").rglob("*.npz")
     second, _ = record_of(capsys, cached, folders["other"], *RANDOM)
     assert second["metrics"] == first["metrics"]
+    assert second["data"]["listing"] == first["data"]["listing"]
     code, _, err = evaluate(capsys, cached, folders["other"], "--protocol", "random:4:window=start")
     assert code == 2
     assert "switches.window is random, start is asked for" in err

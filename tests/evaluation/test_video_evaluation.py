@@ -132,6 +132,18 @@ def test_fewer_and_more_clips_than_the_protocols_never_bear_its_name(tmp_path):
     assert (many.num_real, many.num_fake) == (520, 520)
 
 
+def test_a_limit_of_the_data_is_another_reference_than_as_many_clips(tmp_path):
+    """A limit keeps videos by a hash of their names, a count the first ones of the listing."""
+    root = folder_of(tmp_path)
+    limited = data(dataset="folder", root=root, num_test_clips=3)
+    first = run(tmp_path, datamodule=limited, **with_fakes())[0].result
+    counted = data(dataset="folder", root=root, num_test_clips=None)
+    second = run(tmp_path, datamodule=counted, num_clips=3, **with_fakes())[0].result
+    alone = run(tmp_path, datamodule=counted, num_clips=3, cache=tmp_path / "fresh", **with_fakes())[0].result
+    assert second.num_real == first.num_real == 3
+    assert second.metrics["rand_fd"]["value"] == alone.metrics["rand_fd"]["value"]
+
+
 @pytest.mark.parametrize(("wish", "count"), [("random:8", 1), (None, 0)])
 def test_impossible_counts_are_refused(wish, count):
     with pytest.raises(ValueError, match=f"--num_clips must be at least 2, got {count}"):

@@ -94,7 +94,7 @@ class VideoEvaluation(pl.Callback):
         protocol, detectors, checksums = self.choose(trainer, data, model)
         source = real_source(data, protocol)
         plan = self.cut(plan_clips(source, protocol, "real", self.seed))
-        facts = {**data.fingerprint(), "split": protocol.split}
+        facts = {**data.fingerprint(), "split": protocol.split, "limits": data.selection.limits}
         real = self.real_side(trainer, source, plan, detectors, reference_key(
             protocol, facts, checksums, len(plan), self.seed
         ))  # fmt: skip

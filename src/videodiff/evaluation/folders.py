@@ -15,7 +15,7 @@ import torch
 from videodiff.data.clips import ClipSource, Entry, FolderSource, find_videos, listing_hash
 from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol
-from videodiff.evaluation.reference import cached_reference, load_reference, reference_key
+from videodiff.evaluation.reference import cached_reference, load_reference, read_file, reference_key
 from videodiff.evaluation.results import Result
 from videodiff.evaluation.run import evaluate
 from videodiff.evaluation.sampling import ClipPlan, plan_clips, read_batches
@@ -230,6 +230,12 @@ class FolderComparison:
                 )
         return said
 
+    def identity(self) -> dict[str, Any]:
+        """What the real clips are; statistics know what they were made of."""
+        if isinstance(self.real, Folder):
+            return self.real.identity()
+        return {**read_file(self.real)[0]["key"]["data"], "reference": str(self.real)}
+
     def result(self, protocol: Protocol) -> Result:
         """Numbers under one protocol.
 
@@ -237,7 +243,7 @@ class FolderComparison:
             ValueError: for folders or clips no number is defined for, in one line.
         """
         real, fake = self.look(protocol)
-        identity = self.real.identity() if isinstance(self.real, Folder) else {"reference": str(self.real)}
+        identity = self.identity()
         made = {
             key: self.fake.record.get(key) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")
         }

@@ -156,7 +156,7 @@ def comparable(a: Result, b: Result) -> tuple[bool, str]:
     for key in ("num_real", "num_fake", "resolution"):
         if getattr(a, key) != getattr(b, key):
             reasons.append(f"{key} {getattr(a, key)} against {getattr(b, key)}")
-    if a.data.get("listing") != b.data.get("listing") or a.data.get("split") != b.data.get("split"):
+    if any(a.data.get(key) != b.data.get(key) for key in ("dataset", "listing", "split", "limits")):
         reasons.append("other real clips")
     return not reasons, "; ".join(reasons)
 
