@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from videodiff.cli import main
 from videodiff.data import BadVideoError, ClipSource, FolderSource, VideoDataModule, video_read
 from videodiff.data.entries import find_videos, scan
 from videodiff.data.resize import RULE_NAMES, resize, rule_text
@@ -189,6 +190,20 @@ def test_a_folder_of_bad_files_trains_and_tells_at_the_end(tmp_path):
     assert any("train: 3 videos are too short" in line for line in report)
     replaced = module.summary()["train"]["replaced"]
     assert (replaced > 0) == (tmp_path / "run/bad_clips.jsonl").exists()
+
+
+def test_a_run_says_at_its_end_what_was_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for i in range(19):
+        write_lossless(tmp_path / f"data/{i}.mkv", noise(6, 16, 16, 3, seed=i))
+    (tmp_path / "data/bad.mp4").write_text("no video")
+    words = ["fit", "--config", "vdm_digits", "--config", "with/smoke", "--data.root", "data", "--out", "run"]
+    assert main([*words, "--data.val_fraction", "0"]) == 0
+    last = capsys.readouterr().err.split("done in")[-1]
+    assert "data     train: 1 videos cannot be read and were left out; the first: " in last
+    assert "bad.mp4" in last
+    assert "bad.mp4" in (tmp_path / "run/skipped_videos.jsonl").read_text()
 
 
 # --- what seeking, skipping and packets must not change
