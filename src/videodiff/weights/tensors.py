@@ -35,7 +35,8 @@ def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
     try:
         found = read(path)
     except Exception as err:  # damaged and hostile files fail in as many ways as there are parsers
-        reason = " ".join(str(err).split("WeightsUnpickler error:")[-1].split())[:200] or type(err).__name__
+        words = str(err).split("WeightsUnpickler error:")[-1].split("Check the documentation")[0].split()
+        reason = " ".join(words)[:200] or type(err).__name__
         raise ValueError(f"weights {path} are damaged or hold more than tensors, refused: {reason}") from err
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     if not tensors:
