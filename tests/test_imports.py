@@ -23,7 +23,7 @@ ARROWS = {
     "data": (),
     "metrics": (),
     "networks": ("diffusion.condition",),
-    "models": ("diffusion", "networks", "metrics.features"),
+    "models": ("diffusion", "networks", "metrics.features", "metrics.reconstruction"),
     "callbacks": ("data.video_io",),
     "evaluation": ("metrics", "data", "checkpoints"),
     "checkpoints": ("networks", "models"),
