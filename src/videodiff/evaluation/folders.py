@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -253,8 +252,3 @@ class FolderComparison:
             real, fake, protocol, detectors=detectors, device=self.device, seed=self.seed,
             data=identity, model=model, warnings=[*self.missing, *self.warnings(protocol)],
         )  # fmt: skip
-
-
-def same_folder(a: Path, b: Path) -> bool:
-    """Whether two paths are one folder."""
-    return os.path.realpath(a) == os.path.realpath(b)

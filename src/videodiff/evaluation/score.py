@@ -142,7 +142,11 @@ def _distance(name: str, real: Side, fake: Side, protocol: Protocol, floor: Side
     entry: Entry = {"value": frechet_distance(a, b, protocol.ddof), **_count(real, fake)}
     if _have_features(a, b) and min(a.n, b.n) >= 4:
         found = frechet_interval(a, b, protocol.ddof, clips_per_video=protocol.clips_per_video)
-        entry |= {"interval": [found.low, found.high], "sd": found.sd, "interval_method": found.method}
+        entry |= {
+            "interval": [float(found.low), float(found.high)],
+            "sd": float(found.sd),
+            "interval_method": found.method,
+        }
     if other is not None:
         entry |= {"floor": frechet_distance(a, other, protocol.ddof), "floor_count": other.n}
     return entry
@@ -158,7 +162,11 @@ def _kernel(name: str, real: Side, fake: Side, floor: Side | None) -> Entry:
     entry: Entry = {"value": kernel_distance(a, b), **_count(real, fake)}
     if min(len(a), len(b)) >= 3:
         found = kernel_interval(a, b)
-        entry |= {"interval": [found.low, found.high], "sd": found.sd, "interval_method": found.method}
+        entry |= {
+            "interval": [float(found.low), float(found.high)],
+            "sd": float(found.sd),
+            "interval_method": found.method,
+        }
     if floor is not None:
         entry["floor"] = kernel_distance(a, floor.first(len(fake)).features[name].features)
     return entry
@@ -187,7 +195,7 @@ def _figure(real: np.ndarray | None, fake: np.ndarray) -> Entry:
     entry: Entry = {"value": mean, "median": float(np.median(known)), "count": len(known)}
     if len(known) > 1:
         found = mean_interval(known)
-        entry |= {"interval": [found.low, found.high], "interval_method": found.method}
+        entry |= {"interval": [float(found.low), float(found.high)], "interval_method": found.method}
     if real is not None and np.isfinite(real).any():
         entry["floor"] = float(real[np.isfinite(real)].mean())
     return entry
