@@ -51,7 +51,9 @@ def test_leaving_out_single_clips_of_a_mean_gives_its_standard_error():
     interval = frechet_interval(x, y, groups=400)
     assert interval.value == frechet_distance(x, y)
     assert interval.sd == pytest.approx(2 * 100 * x.std() / 20, rel=0.05)
-    assert interval.high - interval.value == pytest.approx(interval.value - interval.low, rel=1e-9)
+    root = interval.value**0.5
+    assert interval.high**0.5 - root == pytest.approx(root - interval.low**0.5, rel=1e-9)
+    assert interval.high - interval.low == pytest.approx(2 * 1.966 * interval.sd, rel=0.01)
 
 
 def test_an_interval_lies_around_the_value_where_a_bootstrap_does_not():
@@ -62,6 +64,13 @@ def test_an_interval_lies_around_the_value_where_a_bootstrap_does_not():
     assert interval.value == frechet_distance(x, y)
     drawn = [frechet_distance(x[rng.integers(0, 60, 60)], y[rng.integers(0, 60, 60)]) for _ in range(100)]
     assert np.mean(drawn) > 1.4 * interval.value
+
+
+def test_equal_sides_have_an_interval_from_zero():
+    x = draw(40, np.random.default_rng(0))
+    interval = frechet_interval(x, x)
+    assert interval.value == pytest.approx(0, abs=1e-9)
+    assert interval.low == 0 < interval.high
 
 
 def test_the_same_call_gives_the_same_interval_from_statistics_or_features():

@@ -29,7 +29,8 @@ def frechet_interval(
 ) -> Interval:
     """Interval of a Frechet distance by leaving out one of `groups` parts of the clips at a time.
 
-    It is about the distance *at this count*, bias and all: what fresh clips in the same number would give on average.
+    Symmetric about the root of the distance. It is about the distance *at this count*, bias and all: what fresh
+    clips in the same number would give on average.
 
     Args:
         real: features ``[N, D]`` in the order of the clips, or statistics that hold them.
@@ -49,7 +50,10 @@ def frechet_interval(
     what = f"{sides} sides" if sides == "both" else "fake side, real clips fixed"
     method = f"jackknife, {groups} groups, {'pairs' if paired else what}"
     value = gaussian_distance(gaussian(real, ddof), gaussian(fake, ddof))
-    return jackknife_interval(value, left_out, level, method, lowest=0.0)
+    sd = jackknife_interval(value, left_out, level, method).sd
+    # Distances are positive and skewed to the right: symmetric ends belong to their root (which is a distance proper).
+    root = jackknife_interval(value**0.5, [np.sqrt(v) for v in left_out], level, method)
+    return Interval(value, max(root.low, 0.0) ** 2, root.high**2, sd, level, method)
 
 
 def frechet_difference_interval(
@@ -136,9 +140,7 @@ def frechet_infinity_interval(
     return jackknife_interval(value, left_out, level, f"jackknife of the fit, {groups} groups")
 
 
-def jackknife_interval(
-    value: float, left_out: Sequence[np.ndarray], level: float, method: str, lowest: float = -np.inf
-) -> Interval:
+def jackknife_interval(value: float, left_out: Sequence[np.ndarray], level: float, method: str) -> Interval:
     """Independent sides add their variances; the degrees of freedom are Satterthwaite's."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
@@ -147,7 +149,7 @@ def jackknife_interval(
     sd = float(np.sqrt(parts.sum()))
     degrees = parts.sum() ** 2 / np.sum(parts**2 / freedom) if sd > 0 else float(freedom.sum())
     half = student_quantile(level, degrees) * sd
-    return Interval(value, max(value - half, lowest), value + half, sd, level, method)
+    return Interval(value, value - half, value + half, sd, level, method)
 
 
 def _frechet_left_out(
