@@ -9,14 +9,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.cli.outputs import Leftovers, make_folder
-
-if TYPE_CHECKING:
-    from videodiff.data.prepare import Report
 
 EPILOG = """forms:
   video    one mp4 per video with a key frame every 12 frames (default); --quality lossless keeps every bit
@@ -115,7 +112,7 @@ def _checked(build: Any, settings: dict[str, Any]) -> Any:
         raise UsageError(f"--{error}") from error
 
 
-def work(args: argparse.Namespace, root: str, settings: Any, workers: int) -> Report:
+def work(args: argparse.Namespace, root: str, settings: Any, workers: int) -> Any:
     """Check, verify or prepare; a folder that cannot be written is told before the work begins."""
     from videodiff.data.prepare import check, prepare, verify
     from videodiff.data.prepared import is_prepared
@@ -204,7 +201,7 @@ class ProgressLine:
         self.is_open = False
 
 
-def table(report: Report, out: Path | None) -> str:
+def table(report: Any, out: Path | None) -> str:
     """The report for people: counts, and every video left out with its reason."""
     record = report.as_dict()
     rows = [
