@@ -270,6 +270,12 @@ def test_what_fits_more_than_one_layout_is_an_error_with_the_choices(tmp_path):
         list_videos(tmp_path / "u")
 
 
+def test_an_unset_layout_is_detected_like_auto(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    modules = [VideoDataModule(root=str(tmp_path), layout=layout) for layout in (None, "auto")]
+    assert modules[0].fingerprint() == modules[1].fingerprint()
+
+
 def test_a_poster_beside_videos_is_no_video(tmp_path):
     touch(tmp_path, "a.mp4", "b.mp4", "poster.jpg", "back.jpg")
     assert list_videos(tmp_path).layout == "videos"

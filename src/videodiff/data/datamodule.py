@@ -82,7 +82,8 @@ class VideoDataModule(pl.LightningDataModule):
             "array",
             "shards",
             "prepared",
-        ] = "auto",
+        ]
+        | None = "auto",
         preset: Literal["vdm", "lvdm", "pvdm", "stylegan_v", "digan", "tats", "latte"] | None = None,
         num_frames: int = 16,
         resolution: int = 64,

@@ -36,7 +36,7 @@ class Selection:
     Args:
         root: where the data lie, or None.
         dataset: the built-in set to use without a root.
-        layout: name of a layout, or auto.
+        layout: name of a layout; auto or None to detect it.
         preset: name of a preset, or None for the defaults.
         num_frames: frames of a clip.
         resolution: side of the frames in pixels.
@@ -51,7 +51,7 @@ class Selection:
 
     root: str | None
     dataset: str
-    layout: str
+    layout: str | None
     preset: str | None
     num_frames: int
     resolution: int
@@ -65,6 +65,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         self._opened: dict[str, ClipSource] = {}
+        self.layout = self.layout or "auto"  # so an overlay can unset it as it unsets a preset
         self.dataset = "folder" if self.root is not None else self.dataset
         if self.dataset not in ("folder", *GENERATED):
             raise ValueError(f"dataset must be one of folder, {', '.join(GENERATED)}, got {self.dataset!r}")
