@@ -4,8 +4,10 @@ import pytest
 import torch
 from rotary_embedding_torch import RotaryEmbedding
 from rotary_embedding_torch.rotary_embedding_torch import apply_rotary_emb
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from videodiff.networks import TemporalAttention, attention
+from videodiff.networks import SpatialAttention, TemporalAttention, attention
 from videodiff.networks.embeddings import (
     BucketBias,
     RotaryTables,
@@ -174,3 +176,29 @@ def test_sinusoids_run_from_one_radian_a_step_to_one_in_ten_thousand_steps():
 def test_the_slowest_sinusoid_rises_with_time():
     slowest = sinusoidal_embedding(torch.linspace(0, 1000, 101), 64)[:, 31]
     assert (slowest.diff() > 0).all()
+
+
+@pytest.mark.parametrize("head_dim", [4, 16, 24])
+def test_fused_attention_of_any_head_width_is_attention_written_out(head_dim):
+    torch.manual_seed(0)
+    qkv = torch.randn(2, 9, 3, 3, head_dim, requires_grad=True)
+    q, k, v = qkv.permute(3, 0, 2, 1, 4)
+    expected = ((q @ k.mT / head_dim**0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)
+    out = attention.attend_fused(qkv)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    weight = torch.randn_like(out)
+    ours, theirs = (torch.autograd.grad((y * weight).sum(), qkv)[0] for y in (out, expected))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_narrow_heads_compile_in_one_piece_and_cost_no_more_arithmetic():
+    layer = SpatialAttention(32, 4)
+    torch.nn.init.normal_(layer.out.weight)
+    x = frames(4)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), layer(x))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        layer(x)
+    pixels = 9
+    linear = 2 * 8 * pixels * 32 * (3 * 32 + 32)
+    assert counter.get_total_flops() == linear + 2 * 2 * 8 * pixels * pixels * 32

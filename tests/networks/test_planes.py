@@ -31,7 +31,7 @@ def test_joining_undoes_splitting():
 def test_planes_of_one_size_share_a_batch(sizes, stacks):
     planes = PlaneSizes(*sizes)
     tokens = torch.randn(2, planes.num_tokens, 3)
-    split = split_stacks(tokens, planes.shapes)
+    split = split_stacks([tokens[..., :1], tokens[..., 1:]], planes.shapes)
     assert [len(stack) // 2 for stack in split] == stacks
     pictures = split_planes(tokens.mT, planes)
     expected = [picture for plane in pictures for picture in plane]  # planes outermost, then samples

@@ -8,7 +8,7 @@ sihyun-yu/PVDM:models/autoencoder/autoencoder_vit.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, groupby, pairwise
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -78,26 +78,28 @@ def join_planes(planes: Sequence[Tensor]) -> Tensor:
     return torch.cat([plane.flatten(-2) for plane in planes], dim=-1)
 
 
-def split_stacks(tokens: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+def split_stacks(parts: Sequence[Tensor], shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Tokens of all planes as pictures, neighbouring planes of one shape in one batch.
 
     A 2-D layer that all planes share then runs once for the two planes over time, and once for all three if the clip
     is as long as it is wide.
 
     Args:
-        tokens: ``[B, L, C]``, plane behind plane.
+        parts: tokens ``[B, L, C_i]``, plane behind plane; their features are joined.
         shapes: rows and columns of each plane.
 
     Returns:
         ``[(P B), C, h, w]`` for each stack of P planes, in channels-last memory.
     """
-    grouped = [(shape, len(list(group))) for shape, group in groupby(shapes)]
-    ends = [0, *accumulate(count * h * w for (h, w), count in grouped)]
-    stacks = []
-    for (start, end), ((h, w), count) in zip(pairwise(ends), grouped, strict=True):
-        # b (p h w) c -> (p b) c h w
-        stack = tokens[:, start:end].unflatten(1, (count, h, w)).transpose(0, 1).flatten(0, 1)
-        stacks.append(stack.contiguous().permute(0, 3, 1, 2))
+    stacks, start = [], 0
+    for (h, w), group in groupby(shapes):
+        count = len(list(group))
+        end = start + count * h * w
+        # b (p h w) c -> p b h w c, views; the one copy joins them
+        views = [part[:, start:end].unflatten(1, (count, h, w)).transpose(0, 1) for part in parts]
+        stack = torch.cat(views, dim=-1) if len(views) > 1 else views[0].contiguous()
+        stacks.append(stack.flatten(0, 1).permute(0, 3, 1, 2))
+        start = end
     return stacks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,10 +33,16 @@ class TriplaneBlock(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.joint = joint
 
-    def forward(self, x: Tensor, embedding: Tensor, shapes: Shapes) -> tuple[Tensor, Shapes]:
-        """Tokens ``[B, L, C]`` of planes of ``shapes``, ``embedding [B, E]`` -> tokens and shapes of the result."""
-        stacks = [self.on_planes(stack, embedding) for stack in split_stacks(x, shapes)]
-        x, shapes = join_stacks(stacks, len(x))
+    def forward(self, parts: Sequence[Tensor], embedding: Tensor, shapes: Shapes) -> tuple[Tensor, Shapes]:
+        """Tokens of planes of ``shapes`` -> tokens and shapes of the result.
+
+        Args:
+            parts: ``[B, L, C_i]``, whose features are joined: what comes from below and what skips.
+            embedding: ``[B, E]``.
+            shapes: rows and columns of each plane.
+        """
+        stacks = [self.on_planes(stack, embedding) for stack in split_stacks(parts, shapes)]
+        x, shapes = join_stacks(stacks, len(parts[0]))
         # a picture one pixel wide: group norm over all planes together, then attention
         return tokens(self.joint(from_tokens(x, x.shape[1]))), shapes
 
@@ -155,30 +162,31 @@ class TriplaneUNet(nn.Module):
         """
         self.check_input(z, cond)
         embedding = F.silu(self.embedding(time, cond.label, None, None))
+        parts = [z.mT]
         if self.concat_channels > 0:
             missing = z.new_zeros(len(z), self.concat_channels, z.shape[2])
-            z = torch.cat([z, missing if cond.concat is None else cond.concat.to(z.dtype)], dim=1)
-        stacks = split_stacks(z.transpose(1, 2), self.plane_sizes.shapes)
+            parts.append((missing if cond.concat is None else cond.concat.to(z.dtype)).mT)
+        stacks = split_stacks(parts, self.plane_sizes.shapes)
         x, shapes = join_stacks([self.conv_in(stack) for stack in stacks], len(z))
         skips = [x]
         for block in self.down:
-            x, shapes = self.run(block, x, embedding, shapes)
+            x, shapes = self.run(block, [x], embedding, shapes)
             skips.append(x)
-        x, shapes = self.run(self.middle, x, embedding, shapes)
+        x, shapes = self.run(self.middle, [x], embedding, shapes)
         for block in self.up:
-            x, shapes = self.run(block, torch.cat([x, skips.pop()], dim=2), embedding, shapes)
+            x, shapes = self.run(block, [x, skips.pop()], embedding, shapes)
         with without_autocast(x.device):
-            stacks = split_stacks(x.to(self.conv_out.weight.dtype), shapes)
+            stacks = split_stacks([x.to(self.conv_out.weight.dtype)], shapes)
             x, _ = join_stacks([self.conv_out(F.silu(self.norm_out(stack))) for stack in stacks], len(z))
-        return x.transpose(1, 2).contiguous()
+        return x.mT.contiguous()
 
     def run(
-        self, block: TriplaneBlock, x: Tensor, embedding: Tensor, shapes: Shapes
+        self, block: TriplaneBlock, parts: list[Tensor], embedding: Tensor, shapes: Shapes
     ) -> tuple[Tensor, Shapes]:
         """One block, or its forward alone if its inside shall be computed again in the backward pass."""
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(block, x, embedding, shapes, use_reentrant=False)
-        return block(x, embedding, shapes)
+            return checkpoint(block, parts, embedding, shapes, use_reentrant=False)
+        return block(parts, embedding, shapes)
 
     def compile_blocks(self, **options: Any) -> None:
         """Compile each repeated block in place (``torch.compile`` options); names of parameters stay as they are."""
