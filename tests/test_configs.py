@@ -1,20 +1,61 @@
 """Every shipped config is complete: it is checked, built at its own size on the meta device, and takes a step small."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from videodiff.cli import main
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
 
+def first_stage(config):
+    """The config of the first stage that a config stands on, or None."""
+    part = yaml.safe_load(config.read_text())["model"]["init_args"].get("autoencoder", {})
+    is_first_stage = part.get("class_path", "").endswith("FirstStage")
+    return config.with_name(f"{part['init_args']['checkpoint']}.yaml") if is_first_stage else None
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)
 def test_a_config_takes_two_steps_in_its_small_form(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    before = first_stage(config)
+    if before is not None:  # under the name that the second stage looks for
+        assert main(["fit", "--config", str(before), "--config", "with/smoke", "--name", before.stem]) == 0
     assert main(["fit", "--config", str(config), "--config", "with/smoke", "--out", "run"]) == 0
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("config", "net", "autoencoder"),
+    [
+        ("lvdm_sky", 548_904_580, 19_446_759),
+        ("lvdm_ucf101", 548_904_580, 19_446_759),
+        ("lvdm_taichi", 548_904_580, 19_446_759),
+        ("lvdm_prediction_sky", 549_163_908, 19_446_759),
+        ("lvdm_interpolation_sky", 549_181_060, 19_446_759),
+        ("pvdm_sky", 528_273_412, 62_064_399),
+        ("pvdm_ucf101", 528_273_412, 62_064_399),
+    ],
+)
+def test_published_sizes_without_a_trained_first_stage(
+    config, net, autoencoder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", config, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == {"net": net, "autoencoder": autoencoder}
+
+
+def test_the_first_stage_that_is_missing_is_named_with_its_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["fit", "--config", "pvdm_sky", "--config", "with/small", "--data.dataset", "bouncing_digits"])
+        == 2
+    )
+    assert "videodiff fit --config pvdm_autoencoder_sky" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)

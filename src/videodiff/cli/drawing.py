@@ -49,6 +49,8 @@ def settings(
         "condition": args.condition and str(args.condition),
         "condition_frames": args.condition_frames,
         "condition_as": args.condition_as if args.condition else None,
+        "long_video": getattr(model, "long_video", None),
+        "interpolator": args.interpolator,
         "reconstruction_weight": getattr(model, "reconstruction_weight", None),
         "fps": args.fps,
     }

@@ -20,6 +20,7 @@ EPILOG = """examples:
   videodiff generate --ckpt_path runs/vdm_digits --num_samples 16
   videodiff generate --ckpt_path runs/vdm_digits/1/best --steps 25 --sampler dpmpp
   videodiff generate --ckpt_path RUN --frames 128                          # long video, window by window
+  videodiff generate --ckpt_path RUN --frames 1024 --long_video hierarchical --steps 100/20
   videodiff generate --ckpt_path RUN --condition clip.mp4                  # continue a clip
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames 0,15    # fill in between
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames ::4     # four times the frame rate
@@ -61,6 +62,12 @@ def parser() -> argparse.ArgumentParser:
         "--reconstruction_weight", type=float, help="weight of reconstruction guidance (default: the model's)"
     )
     add(
+        "--long_video",
+        choices=("autoregressive", "hierarchical"),
+        help="LVDM: window after window, or key frames first and then the gaps (default: the model's)",
+    )
+    add("--interpolator", metavar="RUN", help="LVDM: the run that fills the gaps (default: the model itself)")
+    add(
         "--seed",
         type=int,
         default=0,
@@ -101,8 +108,7 @@ def run(argv: Sequence[str]) -> int:
         )
     device = pick_device(args.device)
     model = model.to(device).eval()
-    if args.reconstruction_weight is not None:
-        model.reconstruction_weight = args.reconstruction_weight
+    configure(model, args, device)
     given, num_frames = read_condition(args, model)
     run_directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
     leftovers = Leftovers(args.out or run_directory / "generate")
@@ -135,6 +141,23 @@ def run(argv: Sequence[str]) -> int:
     drawing.finish(out, record, args.num_samples, args.fps)
     print(json.dumps(record) if args.json else f"{args.num_samples} videos: {out}")
     return 0
+
+
+def configure(model: Any, args: argparse.Namespace, device: Any) -> None:
+    """Options that change how a model draws; each belongs to models that have such a thing."""
+    from videodiff.checkpoints import load_run
+
+    for name in ("reconstruction_weight", "long_video"):
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if not hasattr(model, name):
+            raise UsageError(f"--{name} does not apply to {type(model).__name__}")
+        setattr(model, name, value)
+    if args.interpolator is not None:
+        if not hasattr(model, "use_interpolator"):
+            raise UsageError(f"--interpolator does not apply to {type(model).__name__}")
+        model.use_interpolator(load_run(args.interpolator, trusted=args.trust).to(device).eval())
 
 
 def check(args: argparse.Namespace) -> None:
