@@ -1,8 +1,8 @@
 """Clips per CPU second of every way to read one: decoding whole files, seeking, ours, and what ``prepare`` writes.
 
 Run ``OMP_NUM_THREADS=1 python benchmarks/data_loading.py``. The methods run in turn on the same windows, so that
-another load on the machine meets all; the figures are medians over rounds, in CPU time of the one process. Real files are read
-from ``$VIDEODIFF_TEST_ASSETS/data/plain_mp4`` if that is set; the generated ones are made here.
+another load on the machine meets all; the figures are medians over rounds, in CPU time of the one process. Real files
+are read from ``$VIDEODIFF_TEST_ASSETS/data/plain_mp4`` if that is set; the generated ones are made here.
 """
 
 from __future__ import annotations
@@ -184,9 +184,8 @@ def compare(root: Path, work: Path, size: int, rounds: int, num_windows: int) ->
                 read(video, start)
             seconds[name].append((time.process_time() - began) / len(some))
     baseline = seconds["plain PyAV seek and decode"]
-    print(
-        "| method | CPU ms per clip | clips per CPU second | against plain seek | cores per H200 |\n|---|---|---|---|---|"
-    )
+    print("| method | CPU ms per clip | clips per CPU second | against plain seek | cores per H200 |")
+    print("|---|---|---|---|---|")
     for name, times in seconds.items():
         median = statistics.median(times)
         gain = statistics.median(b / t for b, t in zip(baseline, times, strict=True))
