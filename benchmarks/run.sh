@@ -4,6 +4,7 @@ set -euo pipefail
 bin=${1:-.venv}/bin
 export OMP_NUM_THREADS=1
 "$bin/python" benchmarks/sampler_overhead.py
+"$bin/python" benchmarks/data_loading.py
 if "$bin/python" -c 'import video_diffusion_pytorch' 2>/dev/null; then
     "$bin/python" benchmarks/unet_against_peer.py
 else
