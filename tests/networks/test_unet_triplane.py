@@ -90,6 +90,17 @@ def test_it_computes_what_the_published_network_computes(is_conditional):
     assert np.abs(out - expected["out_cond" if is_conditional else "out_uncond"]).max() < 1e-4
 
 
+@pytest.mark.skipif(not ASSETS, reason="VIDEODIFF_TEST_ASSETS names no folder of fixtures")
+@pytest.mark.parametrize(("size", "width"), [("S", 128), ("L", 256)])
+def test_a_published_checkpoint_has_a_place_for_every_tensor(size, width):
+    file = Path(ASSETS) / "fixtures" / "official" / f"pvdm_unet_{size}.json"
+    with torch.device("meta"):
+        keys = json.loads(file.read_text())["keys"]
+        published = from_published({name: torch.empty(entry["shape"]) for name, entry in keys.items()})
+        ours = TriplaneUNet(width=width).state_dict()
+    assert {name: value.shape for name, value in published.items()} == {n: v.shape for n, v in ours.items()}
+
+
 def awake(net: nn.Module, seed: int = 0) -> nn.Module:
     """The network with its zero-initialised parameters filled, so that every layer has a say."""
     generator = torch.Generator().manual_seed(seed)
