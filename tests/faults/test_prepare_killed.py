@@ -38,10 +38,12 @@ def videos(tmp_path_factory):
 def test_a_preparation_killed_at_random_ends_in_the_same_bytes(videos, tmp_path, form, workers, kills):
     whole, out = tmp_path / "whole", tmp_path / "out"
     kwargs = {"root": str(videos), "form": form, "workers": workers}
-    began = time.monotonic()
-    with Job(prepare_once, {**kwargs, "out": str(whole)}, tmp_path) as job:
-        assert job.wait(300) == [0], job.text()
-    seconds = time.monotonic() - began
+    seconds = 0.0
+    for target in (tmp_path / "warm", whole):  # the first run also starts the server that forks them
+        began = time.monotonic()
+        with Job(prepare_once, {**kwargs, "out": str(target)}, tmp_path) as job:
+            assert job.wait(300) == [0], job.text()
+        seconds = time.monotonic() - began
     draw = random.Random(f"{form} {workers}")
     killed, finished = 0, 0
     for _ in range(20 * kills):

@@ -116,7 +116,8 @@ def obtain(name: str, folder: str | os.PathLike[str], tell: Tell = lambda line: 
     missing = [part for part in known.parts if not (folder / (part.unpacks_to or part.name)).exists()]
     if known.parts and not missing:
         return folder
-    by_hand = f"get it from {known.page}, lay it out as {known.shape}, and run videodiff prepare DIR --layout {known.layout}"
+    command = f"videodiff prepare DIR --layout {known.layout}"
+    by_hand = f"get it from {known.page}, lay it out as {known.shape}, and run {command}"
     if not known.parts:
         raise FileNotFoundError(f"{known.title} has no open link to fetch it from: {by_hand}")
     if is_offline():
