@@ -249,10 +249,11 @@ def main() -> None:
         "name": "evaluator-v1",
         "command": command,
         "versions": f"torch {torch.__version__}, numpy {np.__version__}",
-        "figures": json.dumps({"test_clips": args.test_clips, **figures}),
+        "figures": {"test_clips": args.test_clips, **figures},
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, args.output, metadata=about)
+    # One entry: safetensors writes several in an order that changes from run to run, and with it the file's digest.
+    save_file(tensors, args.output, metadata={"record": json.dumps(about)})
     print(json.dumps(about, indent=1))
     print(
         f"{args.output}: {args.output.stat().st_size} bytes, {time.process_time() - start:.0f} CPU s in all"

@@ -25,8 +25,7 @@ WEIGHTS = Path(__file__).with_name("evaluator-v1.safetensors")
 def evaluator_record(path: str | Path = WEIGHTS) -> dict[str, Any]:
     """Where a weights file comes from: ``name``, ``command``, ``versions`` and ``figures`` on the test split."""
     with safe_open(str(path), "pt") as file:
-        header = file.metadata()
-    return {**header, "figures": json.loads(header["figures"])}
+        return json.loads(file.metadata()["record"])
 
 
 def load_part(prefix: str, net: nn.Module, path: str | Path = WEIGHTS) -> nn.Module:
