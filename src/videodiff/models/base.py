@@ -84,6 +84,14 @@ class DiffusionModule(SamplingModule):
         """A batch -> latent ``[B, C, *S]`` to be learnt, and what it is conditioned on (before any drop)."""
         raise TypeError(f"{type(self).__name__} must define prepare")
 
+    def latents_of(self, video: Tensor) -> Tensor:
+        """What is kept of training clips ``[B, 3, T, H, W]`` so that none is encoded again: ``[B, C, *S]``, fp32.
+
+        ``prepare`` takes it as ``batch["latent"]`` in place of ``batch["video"]``.
+        """
+        with torch.no_grad():
+            return self.autoencoder.encode(video).float()
+
     def setup(self, stage: str) -> None:
         self.check_data(getattr(self.trainer, "datamodule", None))
         if stage == "fit" and self.compile_net:

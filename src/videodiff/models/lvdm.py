@@ -149,11 +149,10 @@ class LVDM(DiffusionModule):
     # --- training ---------------------------------------------------------------------------------------------
 
     def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Condition]:
-        """Latent frames ``[B, C, T, h, w]`` at the distance that each sample drew."""
+        """Latent frames ``[B, C, T, h, w]`` at the distance that each sample drew, of a clip or its kept latent."""
         conditional = getattr(self.net, "num_classes", None) is not None
         label = batch.get("label") if conditional else None
-        with torch.no_grad():
-            latent = self.autoencoder.encode(batch["video"]).float()
+        latent = batch["latent"] if "latent" in batch else self.latents_of(batch["video"])
         count, total, positions = self.net.num_frames, latent.shape[2], batch["sample"].tolist()
         coins = uniforms([(self.seed, "stride", p) for p in positions])
         strides = [self.strides[int(u * len(self.strides))] for u in coins.tolist()]

@@ -96,12 +96,16 @@ class PVDM(DiffusionModule):
         label = batch.get("label") if self.net.num_classes is not None else None
         positions = batch["sample"].tolist()
         if self.conditional_share == 0:
-            return self.planes(batch["video"]), self.no_clip(len(positions), label)
+            kept = batch["latent"][:, :, 0] if "latent" in batch else self.planes(batch["video"])
+            return kept, self.no_clip(len(positions), label)
         frames = self.video_shape[1]
         coins = uniforms([(self.seed, "clip pair", p) for p in positions], self.device)
         is_pair = coins < self.conditional_share
+        starts = uniforms([(self.seed, "clip start", p) for p in positions])
+        if "latent" in batch:
+            return self.kept_pairs(batch["latent"], is_pair, starts.to(self.device), label)
         # An unconditional sample may begin at any frame of the pair: all frames of the data are used.
-        starts = uniforms([(self.seed, "clip start", p) for p in positions]) * (frames + 1)
+        starts = starts * (frames + 1)
         starts = [
             frames if pair else int(s) for pair, s in zip(is_pair.tolist(), starts.tolist(), strict=True)
         ]
@@ -111,6 +115,23 @@ class PVDM(DiffusionModule):
         concat = torch.zeros_like(both[: len(target)])
         concat[is_pair] = both[len(target) :]
         return both[: len(target)], Condition(label=label, concat=concat)
+
+    def latents_of(self, video: Tensor) -> Tensor:
+        """Planes of the one or two clips of a training sample, ``[B, 3, U T, H, W]`` -> ``[B, C, U, N]``."""
+        clips = video.split(self.video_shape[1], dim=2)
+        return self.planes(torch.cat(clips)).unflatten(0, (len(clips), len(video))).permute(1, 2, 0, 3)
+
+    def kept_pairs(
+        self, pairs: Tensor, is_pair: Tensor, starts: Tensor, label: Tensor | None
+    ) -> tuple[Tensor, Condition]:
+        """What :meth:`prepare` returns, from kept planes ``[B, C, 2, N]``.
+
+        Planes of a clip that begins between the two are not kept: an unconditional sample is one of the two.
+        """
+        first, second = pairs.unbind(2)
+        is_second = (is_pair | (starts >= 0.5)).view(-1, 1, 1)
+        concat = first.masked_fill(~is_pair.view(-1, 1, 1), 0)
+        return torch.where(is_second, second, first), Condition(label=label, concat=concat)
 
     def planes(self, video: Tensor) -> Tensor:
         """The frozen first stage's latent of clips."""
