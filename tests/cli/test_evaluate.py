@@ -273,5 +273,5 @@ def test_fvd_of_two_protocols_with_the_real_network(capsys, tmp_path, monkeypatc
     assert [s["switch"] for s in told["steps"]] == ["resize", "ddof"]
     assert all(s["change"] != 0 for s in told["steps"])
     assert np.isfinite(told["end_value"])
-    assert {"fvd", "kvd", "is_k400"} <= set(record["results"][0]["metrics"])
+    assert {"fvd", "kvd", "is_k400_splits1"} <= set(record["results"][0]["metrics"])
     assert record["results"][0]["protocol"]["network_sha256"]

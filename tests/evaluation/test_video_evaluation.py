@@ -67,11 +67,11 @@ def test_the_evaluator_is_the_default_for_built_in_data(tmp_path):
     result = run(tmp_path, Draws(classes=10))[0].result
     assert result.protocol["name"] == "evaluator"
     assert result.protocol["frames"] == 8
-    assert {"evaluator_fd", "evaluator_is", "rand_fd", "digit_residual", "digit_identity"} <= set(
+    assert {"evaluator_fd", "evaluator_is_splits1", "rand_fd", "digit_residual", "digit_identity"} <= set(
         result.metrics
     )
     assert not any("fvd" in name for name in result.metrics)
-    for name in ("evaluator_fd", "rand_fd", "digit_residual", "evaluator_is"):
+    for name in ("evaluator_fd", "rand_fd", "digit_residual", "evaluator_is_splits1"):
         assert result.metrics[name]["floor"] is not None
     assert result.metrics["digit_residual"]["value"] < 0.5
 

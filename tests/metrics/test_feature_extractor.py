@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from videodiff.metrics.features import FeatureExtractor, base
+from videodiff.metrics.features import FeatureExtractor, FrozenNetwork, base
 
 
 class Mean(FeatureExtractor):
@@ -68,3 +68,19 @@ def test_as_many_clips_at_once_as_their_pixels_allow(device, frames, side, wante
     batch = torch.empty(64, frames, side, side, 3, dtype=torch.uint8, device=device)
     assert FeatureExtractor.clips_at_once(Mean(), batch) == wanted
     assert base.PIXELS_AT_ONCE == 512 * 224 * 224
+
+
+def test_a_network_made_under_another_default_dtype_has_fp32_constants():
+    # Lightning's bf16-true makes bf16 the default inside its steps; 0.1 is not a bf16 number.
+    class Constant(FrozenNetwork):
+        def build(self):
+            net = torch.nn.Module()
+            net.register_buffer("tenth", torch.tensor([0.1]))
+            return net
+
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        tenth = Constant().network().tenth
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(tenth, torch.tensor([0.1]))

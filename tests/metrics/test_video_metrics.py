@@ -336,7 +336,7 @@ def test_a_bad_reconstruction_does_not_leave_its_clip_behind():
     metric = ReconstructionFVD(Blind())
     dark = REAL.clamp(max=200)
     metric.update(dark[:9], dark[9:18])
-    with pytest.raises(ValueError, match="features of fake clip 9 .*are not finite"):
+    with pytest.raises(ValueError, match=r"features of fake clip 9 .*are not finite"):
         metric.update(dark[:2], torch.full_like(dark[:2], 255))
     assert metric.stats(real=True).n == metric.stats(real=False).n == 9
 

@@ -280,7 +280,10 @@ def test_moments_on_a_device_equal_torchs_group_norm():
         ),
         (dict(head_dim=24), "head_dim must divide the 64 channels.*got 24"),
         (dict(width=7, head_dim=7), "width must be even and at least 4, got 7"),
-        (dict(temporal_position="learned"), "temporal_position must be shaw, rotary, t5 or shaw_lvdm, got learned"),
+        (
+            dict(temporal_position="learned"),
+            "temporal_position must be shaw, rotary, t5 or shaw_lvdm, got learned",
+        ),
         (dict(temporal_position="rotary", head_dim=1), "even head_dim, got 1"),
         (dict(num_frames=0), "num_frames must be at least 1, got 0"),
         (dict(num_blocks=0), "num_blocks must be at least 1, got 0"),

@@ -18,8 +18,9 @@ class SampleLogger(Callback):
     """Every so many steps draw a sheet of videos from fixed noise, with the averaged weights where there are any.
 
     An autoencoder draws none: its sheet shows clips of the first validation batch (of the training batch before the
-    first validation) with their reconstructions to the right. The sheet goes to ``samples/step_<n>.mp4`` in the run folder and, as an animated GIF, to TensorBoard. Rank 0
-    draws; training is not disturbed (mode, weights and random state are put back).
+    first validation) with their reconstructions to the right. The sheet goes to ``samples/step_<n>.mp4`` in the run
+    folder and, as an animated GIF, to TensorBoard. Rank 0 draws; training is not disturbed (mode, weights and random
+    state are put back).
 
     Args:
         every_n_steps: optimizer steps between sheets; 0 draws none.

@@ -16,9 +16,9 @@ class Throughput(Callback):
     """Log ``throughput/*``: clips per second, seconds per step, TFLOP per step and per second, peak memory in GiB.
 
     Times are means over the steps since the last line, without validation and sampling before the next step; nothing
-    waits for the device. FLOPs are those of the network (the autoencoder where it is trained, without its discriminators), counted in its
-    first forward (a multiply-add is two) and
-    taken three times for a training step; a network compiled before the first step is not counted.
+    waits for the device. FLOPs are those of the network (the autoencoder where it is trained, without its
+    discriminators), counted in its first forward (a multiply-add is two) and taken three times for a training step; a
+    network compiled before the first step is not counted.
 
     Args:
         every_n_steps: steps between lines; none takes the trainer's ``log_every_n_steps``.

@@ -103,8 +103,8 @@ def run(argv: Sequence[str]) -> int:
     model = load_run(str(checkpoint), trusted=args.trust)
     if not hasattr(model, "generate"):
         raise UsageError(
-            f"{args.ckpt_path} is a run of {type(model).__name__}, which reconstructs videos and draws none: see them with "
-            f"videodiff predict --ckpt_path {args.ckpt_path}, or draw from a model trained on its latents"
+            f"{args.ckpt_path} is a run of {type(model).__name__}, which reconstructs videos and draws none: see them "
+            f"with videodiff predict --ckpt_path {args.ckpt_path}, or draw from a model trained on its latents"
         )
     device = pick_device(args.device)
     model = model.to(device).eval()

@@ -21,7 +21,7 @@ from videodiff.metrics.moments import FeatureStats
 # Features -> name of their Frechet distance. Only I3D's is called FVD.
 FRECHET = {"i3d": "fvd", "evaluator": "evaluator_fd", "random": "rand_fd"}
 KERNEL = {"i3d": "kvd"}
-# Logits -> name of their inception score. Only C3D's is called IS.
+# Logits -> name of their inception score, which the number of splits is added to. Only C3D's is called IS.
 INCEPTION = {"i3d": "is_k400", "c3d": "is", "evaluator_logits": "evaluator_is"}
 
 # A quarter of the clips must exceed the effective dimension of the features, about a hundred for I3D's logits.
@@ -64,7 +64,8 @@ def score(
             if features in KERNEL and kept:
                 metrics[KERNEL[features]] = _kernel(features, real, fake, floor)
             if features in INCEPTION and _kept(fake, features) and _wanted(features, protocol):
-                metrics[INCEPTION[features]] = _inception(features, real, fake, protocol)
+                splits = min(protocol.inception_splits, len(fake))
+                metrics[f"{INCEPTION[features]}_splits{splits}"] = _inception(features, real, fake, protocol)
     for name in fake.figures:
         metrics[name] = _figure(real.figures.get(name), fake.figures[name])
     said += dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
@@ -178,7 +179,7 @@ def _inception(name: str, real: Side, fake: Side, protocol: Protocol) -> Entry:
         return inception_score(softmax(stats.features), splits, shuffle_seed=protocol.inception_shuffle)
 
     mean, sd = rate(fake.features[name])
-    entry: Entry = {"value": mean, **_count(real, fake), "splits": protocol.inception_splits}
+    entry: Entry = {"value": mean, **_count(real, fake), "splits": min(protocol.inception_splits, len(fake))}
     if protocol.inception_splits > 1:
         entry["spread"] = sd  # over splits, as papers print it; not an interval
     if _kept(real, name):

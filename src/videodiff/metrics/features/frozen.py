@@ -42,6 +42,17 @@ def exact_fp32(device_type: str) -> Iterator[None]:
                 backends.cudnn.allow_tf32 = cudnn
 
 
+@contextmanager
+def default_fp32() -> Iterator[None]:
+    """New tensors are fp32 inside; the default dtype of before is restored."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 class FrozenNetwork(nn.Module, ABC):
     """Holder of a frozen network, which is made and whose weights are read when it is first asked for.
 
@@ -72,7 +83,8 @@ class FrozenNetwork(nn.Module, ABC):
         """
         with torch.inference_mode(False):  # or the weights could never take part in a training step
             if not self._held:
-                with torch.random.fork_rng(devices=[]):  # a layer's initial weights are no draw of the run
+                # A layer's initial weights are no draw of the run; under Lightning's bf16-true new tensors are bf16.
+                with torch.random.fork_rng(devices=[]), default_fp32():
                     self._held = (self.build().float().eval().requires_grad_(False),)
             held = self._held[0]
             first = next((t for t in (*held.parameters(), *held.buffers())), None)
