@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import cached_property
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -9,6 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from videodiff.data.clips import ClipSource
+from videodiff.data.latent_store import Latents
+from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
 from videodiff.data.pixels import to_float
 from videodiff.data.selection import Selection
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches
@@ -61,6 +64,8 @@ class VideoDataModule(pl.LightningDataModule):
         captions: ``txt`` for a text file beside each video, or a ``.csv`` or ``.jsonl`` file of path and caption.
         clip_list: text file of the videos to take: relative paths, optionally first frame and frame after the last.
         max_bad_fraction: share of videos that may turn out unreadable before the run stops (four always may).
+        latents: folder that ``videodiff encode`` wrote of these data: batches hold ``"latent"``: fp32 ``[B, C, *S]`` in
+            place of ``"video"``, and no clip is read or encoded. Refused if the data or the first stage are others.
 
     Raises:
         ValueError: for a value out of its range, or an argument that needs a root without one.
@@ -109,6 +114,7 @@ class VideoDataModule(pl.LightningDataModule):
         captions: str | None = None,
         clip_list: str | None = None,
         max_bad_fraction: float = 0.05,
+        latents: str | None = None,
     ) -> None:
         super().__init__()
         at_least_one = {
@@ -126,6 +132,8 @@ class VideoDataModule(pl.LightningDataModule):
         for name, share in {"val_fraction": val_fraction, "max_bad_fraction": max_bad_fraction}.items():
             if share is not None and not 0 <= share < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {share}")
+        if latents is not None and images_per_video:
+            raise ValueError(f"images_per_video must be 0 with data.latents, got {images_per_video}")
         self.selection = Selection(
             root=root, dataset=dataset, layout=layout, preset=preset, num_frames=num_frames, resolution=resolution,
             fps=fps, view=view, classes=classes, captions=captions, clip_list=clip_list,
@@ -139,10 +147,10 @@ class VideoDataModule(pl.LightningDataModule):
         self.num_frames, self.resolution = num_frames, resolution
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.images_per_video, self.num_workers, self.seed = images_per_video, num_workers, seed
-        self.max_bad_fraction = max_bad_fraction
+        self.max_bad_fraction, self.latents = max_bad_fraction, latents
         # Where the record of bad clips goes; the caller that knows the run sets it.
         self.record_folder: str | None = None
-        self._datasets: dict[str, ClipDataset] = {}
+        self._datasets: dict[str, ClipDataset | LatentDataset] = {}
 
     # -- what there is
 
@@ -190,8 +198,20 @@ class VideoDataModule(pl.LightningDataModule):
         """
         return self.selection.source(split)
 
-    def clips(self, split: Split) -> ClipDataset:
+    @cached_property
+    def kept(self) -> Latents:
+        """What `latents` holds.
+
+        Raises:
+            FileNotFoundError: if the folder holds no finished latents, or a shard is missing.
+            ValueError: if they are damaged or of other data.
+        """
+        return open_latents(str(self.latents), self.selection.fingerprint(), self.selection.limits)
+
+    def clips(self, split: Split) -> ClipDataset | LatentDataset:
         """The samples of a split, built on first use."""
+        if split not in self._datasets and self.latents is not None:
+            self._datasets[split] = LatentDataset(self.kept, split, self.seed, self.class_names)
         if split not in self._datasets:
             rule = self.selection.rule
             self._datasets[split] = ClipDataset(
@@ -216,7 +236,8 @@ class VideoDataModule(pl.LightningDataModule):
     def describe(self) -> list[str]:
         """Lines for the head of a run: what the data were found to be, and how clips are taken from them."""
         counts = ", ".join(f"{len(dataset)} {split}" for split, dataset in self._datasets.items())
-        return self.selection.describe(counts)
+        lines = self.selection.describe(counts)
+        return lines if self.latents is None else [*lines, self.kept.describe()]
 
     def report(self) -> list[str]:
         """Lines for the end of a run, one for each thing that was wrong with the data; none if all is well."""
@@ -246,15 +267,19 @@ class VideoDataModule(pl.LightningDataModule):
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what a sample is; two runs with equal fingerprints see the same stream."""
+        kept = {} if self.latents is None else {"latents": self.kept.sha256}
         return {
             **self.selection.fingerprint(),
             "images_per_video": self.images_per_video,
             "seed": self.seed,
+            **kept,
         }
 
     # -- Lightning's hooks
 
     def setup(self, stage: str) -> None:
+        if self.latents is not None and self.trainer is not None:
+            check_first_stage(self.kept, self.trainer.lightning_module)
         for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",)):
             self.clips(split)
         if self.record_folder is not None and self._place()[1] == 0:
@@ -303,7 +328,7 @@ class VideoDataModule(pl.LightningDataModule):
         return {**moved, "sample": batch["sample"]}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        if batch["video"].dtype == torch.uint8:
+        if "video" in batch and batch["video"].dtype == torch.uint8:
             batch = {**batch, "video": to_float(batch["video"])}
         return batch
 
@@ -328,14 +353,16 @@ class VideoDataModule(pl.LightningDataModule):
         batch_size = self.eval_batch_size or max(1, self.batch_size // (world * accumulate))
         return self._loader(dataset, ShardBatches(len(dataset), batch_size, world, rank))
 
-    def _loader(self, dataset: ClipDataset, batches: GlobalBatches | ShardBatches) -> DataLoader:
+    def _loader(
+        self, dataset: ClipDataset | LatentDataset, batches: GlobalBatches | ShardBatches
+    ) -> DataLoader:
         """Torch gives each worker one thread; a worker that hangs ends the run after two minutes."""
         on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             dataset,
             batch_sampler=batches,
             num_workers=self.num_workers,
-            collate_fn=Collate(dataset.images_per_video),
+            collate_fn=Collate(dataset.images_per_video) if self.latents is None else collate_latents,
             pin_memory=on_cuda,
             timeout=120 if self.num_workers else 0,
             persistent_workers=self.num_workers > 0,

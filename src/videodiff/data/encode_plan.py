@@ -1,0 +1,205 @@
+"""What ``videodiff encode`` is to write into a folder, whether it may, and what is there already."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from videodiff.data.datamodule import VideoDataModule
+from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit, write_whole
+from videodiff.data.latents import data_of
+from videodiff.data.prepared import sha256_of
+
+PLAN = "latents.part.json"
+SPLITS = ("train", "val", "test")
+
+Encode = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How clips are kept.
+
+    Args:
+        windows: windows of each training video, those of the first so many epochs; where an epoch is made of all
+            windows, one.
+        dtype: fp16 or fp32.
+        splits: which splits.
+        shard_clips: clips of a shard; twice as many entries where they are mirrored.
+        batch_size: clips encoded at once.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
+    windows: int = 8
+    dtype: str = "fp16"
+    splits: tuple[str, ...] = SPLITS
+    shard_clips: int = 256
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("windows", "shard_clips", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(SPLITS):
+            raise ValueError(f"splits must be some of {', '.join(SPLITS)}, got {','.join(self.splits)!r}")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Clips ``first`` to ``last`` (exclusive) of a split, and the file for their latents."""
+
+    split: str
+    path: Path
+    first: int
+    last: int
+
+
+def split_of(data: VideoDataModule, name: str, how: Encoding) -> LatentSplit:
+    """What is to be kept of a split; nothing of it is written yet."""
+    clips = data.clips(name)
+    source = clips.source
+    windows = how.windows if name == "train" and clips.ends is None else 1
+    return LatentSplit(
+        videos=len(source), places=len(clips), windows=windows, mirrored=clips.horizontal_flip,
+        limit=data.selection.limits[name], ends=None if clips.ends is None else clips.ends.tolist(),
+        labels=[int(label) for label in source.labels] if source.class_names is not None else None,
+        captions=source.captions, bad=[], shards=[],
+    )  # fmt: skip
+
+
+def head_of(
+    data: VideoDataModule, encode: Encode, facts: dict[str, Any], how: Encoding, device: torch.device | str
+) -> dict[str, Any]:
+    """The head of the manifest; the shape of an entry is found by encoding a grey clip."""
+    grey = torch.zeros(1, 3, data.num_frames, data.resolution, data.resolution, device=device)
+    head = {
+        **facts,
+        "data": data_of(data.fingerprint()),
+        "seed": data.seed,
+        "dtype": how.dtype,
+        "shape": list(encode(grey).shape[1:]),
+        "shard_clips": how.shard_clips,
+    }
+    return json.loads(json.dumps(head))
+
+
+def claim(out: Path, head: dict[str, Any], splits: dict[str, LatentSplit]) -> bool:
+    """Take a folder, or go on in it.
+
+    Returns:
+        Whether anything is left to do.
+
+    Raises:
+        ValueError: if it holds other latents, or something else.
+    """
+    wanted = json.loads(
+        json.dumps({**head, "splits": {name: _asked(s.__dict__) for name, s in splits.items()}})
+    )
+    # In this order, so that what other processes write meanwhile is not taken for a stranger's.
+    there = [path for path in out.iterdir() if path.suffix not in (".part", ".lock")]
+    for name in (PLAN, MANIFEST):
+        try:
+            before = json.loads((out / name).read_text(encoding="utf-8"))
+            before["splits"] = {split: _asked(facts) for split, facts in before["splits"].items()}
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{out / name} is damaged; name another directory with --out") from error
+        for key, old, new in _differences(before, wanted):
+            text = f"{key} {old}, now {new}"
+            raise ValueError(
+                f"--out {out} holds other latents ({text if len(text) < 300 else key}); name another directory"
+            )
+        return name == PLAN
+    if there:
+        raise ValueError(f"--out {out} is not empty and holds no latents; name another directory")
+    write_whole(out / PLAN, json.dumps(wanted, indent=1).encode() + b"\n")
+    return True
+
+
+def _asked(split: dict[str, Any]) -> dict[str, Any]:
+    """What was known of a split before anything was encoded."""
+    return {name: value for name, value in split.items() if name not in ("bad", "shards")}
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted({*before, *now} - {"videodiff_latents"}):
+            yield from _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif before != now:
+        yield key, before, now
+
+
+def shards_to_write(out: Path, name: str, split: LatentSplit, how: Encoding) -> list[Shard]:
+    """The shards of a split in order."""
+    total = split.places * split.windows
+    return [
+        Shard(name, out / f"{name}-{number:05d}.safetensors", first, min(first + how.shard_clips, total))
+        for number, first in enumerate(range(0, total, how.shard_clips))
+    ]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[BinaryIO]:
+    """A file under another name, locked while it is written; at the end it is synced and takes its own name.
+
+    Raises:
+        ValueError: if another living process writes it.
+    """
+    part = path.with_name(f".{path.name}.part")
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"{path} is being written by another process; wait for it, or give each its own RANK"
+            ) from error
+        try:
+            file.truncate(0)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def finished(split: LatentSplit, shards: Sequence[Shard]) -> LatentSplit:
+    """The split with what its written shards are.
+
+    Raises:
+        ValueError: if a shard is damaged.
+    """
+    records, bad = [], []
+    for shard in shards:
+        entries = (shard.last - shard.first) * split.copies
+        try:
+            with safe_open(shard.path, framework="pt") as file:
+                found = file.get_slice("latent").get_shape()[0]
+                bad += json.loads(file.metadata()["bad"])
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{shard.path} is damaged; remove it and run the same command again") from error
+        if found != entries:
+            raise ValueError(
+                f"{shard.path} holds {found} latents, not {entries}; remove it and run the command again"
+            )
+        records.append({
+            "file": shard.path.name, "entries": entries, "bytes": shard.path.stat().st_size,
+            "sha256": sha256_of(shard.path),
+        })  # fmt: skip
+    return replace(split, bad=bad, shards=records)
