@@ -10,7 +10,7 @@ import sys
 from videodiff.cli import errors, help
 
 VERBS = ("fit", "validate", "test", "predict")
-COMMANDS = (*VERBS, "generate", "evaluate", "prepare", "models", "info", "doctor", "demo")
+COMMANDS = (*VERBS, "generate", "evaluate", "prepare", "encode", "models", "info", "doctor", "demo")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,6 +66,10 @@ def _run(command: str, rest: list[str]) -> int:
         from videodiff.cli import prepare
 
         return prepare.run(rest)
+    if command == "encode":
+        from videodiff.cli import encode
+
+        return encode.run(rest)
     if command == "models":
         from videodiff.cli import models
 

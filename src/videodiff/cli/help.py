@@ -14,6 +14,7 @@ commands:
   generate   new videos, continuations, in-between frames, long videos
   evaluate   FVD and other distances between two folders of videos
   prepare    check a data set, resize it once, write it so that training reads it fast
+  encode     first-stage latents of a data set, written once, so that the second stage trains faster
   models     models and configs that come with videodiff
   info       parameters, FLOPs and memory of a config, without allocating it
   doctor     check this installation, GPUs, codecs and disk
@@ -99,6 +100,7 @@ model and data:
   --data.resolution N          pixels per side
   --data.batch_size N          clips per optimizer step over all devices
   --data.num_workers N         loader processes per device (2)
+  --data.latents DIR           train a second stage from what `videodiff encode` wrote
 
 help:
   --help=all                   every option of Trainer, model and data

@@ -76,19 +76,19 @@ def _on_meta(spec: dict[str, Any], trusted: Sequence[str]) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
     with guarded_jsonargparse(trusted), torch.device("meta"):
-        parsed = parser.parse_object({"model": _with_full_paths(spec, trusted)})
+        parsed = parser.parse_object({"model": with_full_paths(spec, trusted)})
         return parser.instantiate_classes(parsed).model.eval()
 
 
-def _with_full_paths(node: Any, trusted: Sequence[str]) -> Any:
+def with_full_paths(node: Any, trusted: Sequence[str]) -> Any:
     """The same tree with short class names written out."""
     from videodiff.trust import full_path
 
     if isinstance(node, dict):
-        node = {key: _with_full_paths(value, trusted) for key, value in node.items()}
+        node = {key: with_full_paths(value, trusted) for key, value in node.items()}
         path = node.get("class_path")
         return {**node, "class_path": full_path(path)} if isinstance(path, str) and "." not in path else node
-    return [_with_full_paths(value, trusted) for value in node] if isinstance(node, list) else node
+    return [with_full_paths(value, trusted) for value in node] if isinstance(node, list) else node
 
 
 def _shapes(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -9,7 +9,14 @@ from pathlib import Path
 from videodiff.cli.errors import UsageError
 
 # What a run writes before its first step; a folder that holds nothing else holds no work.
-BOOKKEEPING = ("config.yaml", "env.json", "hparams.yaml", "events.out.tfevents.", "samples.part.json")
+BOOKKEEPING = (
+    "config.yaml",
+    "env.json",
+    "hparams.yaml",
+    "events.out.tfevents.",
+    "samples.part.json",
+    "latents.part.json",
+)
 
 
 def make_folder(path: Path) -> None:

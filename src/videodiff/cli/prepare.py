@@ -164,14 +164,16 @@ def find_set(args: argparse.Namespace) -> tuple[str, str]:
 
 
 class ProgressLine:
-    """Videos done, speed and time left, on stderr: in place on a terminal, else a line every half minute.
+    """Videos or clips done, speed and time left, on stderr: in place on a terminal, else a line every half minute.
 
     Args:
         what: is being done.
+        unit: what is counted.
     """
 
-    def __init__(self, what: str) -> None:
-        self.what, self.began, self.last = what, time.monotonic(), 0.0
+    def __init__(self, what: str, unit: str = "videos") -> None:
+        self.what, self.unit = what, unit
+        self.began, self.last = time.monotonic(), 0.0
         self.first: int | None = None
         self.is_open = False
 
@@ -186,7 +188,7 @@ class ProgressLine:
         self.last = now
         speed = (done - self.first) / max(now - self.began, 1e-6)
         text = (
-            f"{self.what}  {done}/{total} videos  {left_out} left out  {speed:.3g} videos/s  "
+            f"{self.what}  {done}/{total} {self.unit}  {left_out} left out  {speed:.3g} {self.unit}/s  "
             f"{(total - done) / max(speed, 1e-6):.0f} s left"
         )
         print(
