@@ -1,7 +1,7 @@
 """Numbers about clips: feature networks, distances, scores. Usable without the rest of the package."""
 
 from .distribution import DistributionMetric
-from .features import LPIPS, C3DFeatures, FeatureExtractor, I3DFeatures
+from .features import LPIPS, C3DFeatures, EvaluatorFeatures, FeatureExtractor, I3DFeatures, RandomFeatures
 from .frechet import InfinityFit, frechet_distance, frechet_distance_from_moments, frechet_infinity
 from .frechet_intervals import frechet_difference_interval, frechet_infinity_interval, frechet_interval
 from .inception import inception_score, softmax
@@ -27,6 +27,7 @@ __all__ = [
     "C3DFeatures",
     "ContentDebiasedFVD",
     "DistributionMetric",
+    "EvaluatorFeatures",
     "FeatureExtractor",
     "FeatureStats",
     "FrechetFrameDistance",
@@ -37,6 +38,7 @@ __all__ = [
     "KernelVideoDistance",
     "LPIPSMetric",
     "PairMetric",
+    "RandomFeatures",
     "ReconstructionFVD",
     "VideoInceptionScore",
     "frechet_difference_interval",
