@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -10,6 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from pytorch_lightning.loggers import TensorBoardLogger
 
+import gan_run
 import tiny_run as tiny
 from fault_harness import Job
 from videodiff import callbacks
@@ -217,6 +219,33 @@ def test_samples_are_drawn_with_the_average_and_leave_training_as_it_was(tmp_pat
     assert not tiny.same(model.drawn, [with_samples[2][k] for k in with_samples[2]])  # not the raw weights
     assert (tmp_path / "samples/step_000004.mp4").stat().st_size > 500
     check_gif(tmp_path)
+
+
+def test_the_planes_of_an_autoencoder_are_pictures_in_tensorboard(tmp_path):
+    import io
+
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from videodiff.models import AutoencoderModule
+    from videodiff.networks import TriplaneAutoencoder
+    from videodiff.networks.plane_tools import plane_sheet
+
+    torch.manual_seed(0)
+    net = TriplaneAutoencoder(4, 8, patch_size=2, width=8, depth=1, heads=1, head_dim=8, projection_depth=1)
+    model = AutoencoderModule(net, perceptual_weight=0.0)
+    ema, samples = EMA(0.9), SampleLogger(every_n_steps=4, num_videos=3)
+    trainer = tiny.trainer_for(tmp_path, 4, callbacks=[samples, ema, RunCheckpoint()], val_check_interval=2)
+    trainer.loggers = [TensorBoardLogger(tmp_path, name="", version="")]
+    trainer.fit(model, datamodule=gan_run.ClipData(batch=4, val_batches=1))
+    events = EventAccumulator(str(tmp_path)).Reload()
+    (event,) = events.Images("latents")
+    assert event.step == 4
+    with ema.averaged(), torch.no_grad():
+        expected = plane_sheet(net.encode(samples.originals), net.plane_sizes)
+    assert len(samples.originals) == 3
+    shown = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)).convert("L"))
+    assert (shown == expected.numpy()).all()
 
 
 def check_gif(folder):

@@ -1,6 +1,8 @@
 """Look at generated videos while the model trains."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ class SampleLogger(Callback):
     """Every so many steps draw a sheet of videos from fixed noise, with the averaged weights where there are any.
 
     An autoencoder draws none: its sheet shows clips of the first validation batch (of the training batch before the
-    first validation) with their reconstructions to the right. The sheet goes to ``samples/step_<n>.mp4`` in the run
+    first validation) with their reconstructions to the right, and the planes of a triplane autoencoder are shown beside
+    it, in TensorBoard. The sheet goes to ``samples/step_<n>.mp4`` in the run
     folder and, as an animated GIF, to TensorBoard. Rank 0 draws; training is not disturbed (mode, weights and random
     state are put back).
 
@@ -77,6 +80,7 @@ class SampleLogger(Callback):
         self.step = step
         if self.every_n_steps and step % self.every_n_steps == 0 and trainer.is_global_zero:
             self.log_videos(trainer, self.draw(trainer, pl_module, batch), step)
+            self.log_picture(trainer, self.draw_picture(trainer, pl_module, batch), step)
 
     @torch.no_grad()
     def draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any = None) -> Tensor:
@@ -87,6 +91,30 @@ class SampleLogger(Callback):
             arguments["label"] = torch.tensor(labels)
         dogs = [c for c in trainer.callbacks if isinstance(c, Watchdog)]
         arguments["progress"] = lambda done, total: [dog.beat() for dog in dogs]
+        with self.looking(trainer, pl_module):
+            if hasattr(pl_module, "rebuild"):
+                clips = self.clips(pl_module, batch)
+                videos = torch.cat([clips, pl_module.rebuild(clips)], dim=-1)  # side by side
+            else:
+                videos = pl_module.generate(self.num_videos, **arguments)
+        return to_uint8(videos).permute(0, 2, 3, 4, 1).cpu()  # [N, 3, T, H, W] -> [N, T, H, W, 3]
+
+    @torch.no_grad()
+    def draw_picture(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any) -> Tensor | None:
+        """The latents of the same clips as an autoencoder shows them: uint8 ``[height, width]``, or none."""
+        if not hasattr(pl_module, "rebuild"):
+            return None
+        with self.looking(trainer, pl_module):
+            return pl_module.autoencoder.picture(pl_module.autoencoder.encode(self.clips(pl_module, batch)))
+
+    def clips(self, pl_module: pl.LightningModule, batch: Any) -> Tensor:
+        """Clips ``[N, 3, T, H, W]`` to reconstruct, on the module's device."""
+        clips = batch["video"][: self.num_videos] if self.originals is None else self.originals
+        return clips.to(pl_module.device)
+
+    @contextmanager
+    def looking(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
+        """Averaged weights in evaluation mode and the run's precision; afterwards all is as it was."""
         average = next((c for c in trainer.callbacks if isinstance(c, EMA)), None) or EMA()
         modes = {module: module.training for module in pl_module.modules()}
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
@@ -97,16 +125,20 @@ class SampleLogger(Callback):
                 trainer.precision_plugin.forward_context(),
                 average.averaged(),
             ):
-                if hasattr(pl_module, "rebuild"):
-                    clips = batch["video"][: self.num_videos] if self.originals is None else self.originals
-                    clips = clips.to(pl_module.device)
-                    videos = torch.cat([clips, pl_module.rebuild(clips)], dim=-1)  # side by side
-                else:
-                    videos = pl_module.generate(self.num_videos, **arguments)
+                yield
         finally:
             for module, training in modes.items():
                 module.training = training
-        return to_uint8(videos).permute(0, 2, 3, 4, 1).cpu()  # [N, 3, T, H, W] -> [N, T, H, W, 3]
+
+    def log_picture(self, trainer: pl.Trainer, picture: Tensor | None, step: int) -> None:
+        """Write a picture of latents to every TensorBoard logger."""
+        if picture is None:
+            return
+        for logger in trainer.loggers:
+            writer = getattr(logger, "experiment", None)
+            if hasattr(writer, "_get_file_writer"):
+                writer.add_image("latents", picture.numpy(), step, dataformats="HW")
+                writer.flush()
 
     def log_videos(self, trainer: pl.Trainer, videos: Tensor, step: int) -> None:
         """Write the sheet to the run folder and to every TensorBoard logger; a full disk does not end the run."""

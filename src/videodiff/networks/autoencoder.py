@@ -48,6 +48,10 @@ class Autoencoder(nn.Module, ABC):
         """
         return self.decode(self.encode(video)), video.new_zeros(len(video))
 
+    def picture(self, latent: Tensor) -> Tensor | None:
+        """Latents ``[B, C, *S]`` to look at, as one uint8 picture ``[height, width]``; none where there is none."""
+        return None
+
     @property
     def last_layer(self) -> Tensor:
         """The weight through which every reconstruction passes last: where loss terms are balanced."""

@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder
+from .plane_tools import plane_sheet
 from .planes import PlaneSizes, join_planes, split_planes
 from .timesformer import TimeRotary, TimeSformer
 from .triplane_projection import PlaneProjection, Readout
@@ -149,6 +150,10 @@ class TriplaneAutoencoder(Autoencoder):
         latent = join_planes(planes)
         self.plane_sizes.check(latent)
         return latent
+
+    def picture(self, latent: Tensor) -> Tensor:
+        """The planes of latents ``[B, C, N]``, a row for each: uint8 grey ``[height, width]`` on the CPU."""
+        return plane_sheet(latent, self.plane_sizes)
 
     @property
     def last_layer(self) -> Tensor:
