@@ -104,7 +104,8 @@ def set_items(stack: list[Any], items: list[Any]) -> None:
     """Add keys and values to the mapping on top of the stack; one that a call would have made keeps them as state."""
     mapping = stack[-1]
     if isinstance(mapping, Call):
-        mapping = mapping.state = mapping.state or {}
+        mapping.state = mapping.state or {}
+        mapping = mapping.state
     mapping.update(zip(items[::2], items[1::2], strict=True))
 
 
@@ -126,6 +127,10 @@ def build(stack: list[Any]) -> None:
     state = stack.pop()
     if not isinstance(stack[-1], Call):
         raise ValueError("a pickle that sets the state of a plain value")
+    if isinstance(state, dict) and isinstance(
+        stack[-1].state, dict
+    ):  # attributes of a mapping, beside its items
+        state = stack[-1].state | state
     stack[-1].state = state
 
 

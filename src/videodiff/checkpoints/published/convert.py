@@ -43,7 +43,7 @@ def load(kind: str, state_dict: Mapping[str, Any], **sizes: Any) -> nn.Module:
         kind: one of ``kinds.KINDS``.
         state_dict: of the network, or the whole file as nested mappings: wrappers such as ``state_dict``, ``model.``,
             ``module.`` and ``first_stage_model.`` are seen through, an average of the weights is preferred.
-        sizes: arguments of the network that no tensor shows (``resolution``, ``num_frames``), in place of the published.
+        sizes: arguments of the network in place of those read, for what no tensor shows (``resolution``).
 
     Raises:
         ValueError: in one line, for an unknown kind, or a file with a key missing, unknown or of another shape.
@@ -87,8 +87,7 @@ def locate(fmt: Format, tensors: Mapping[str, Tensor], average: bool) -> tuple[s
     Raises:
         ValueError: if the file holds no such network.
     """
-    found = prefixes(tensors, fmt.anchor)
-    fits = [p for p in found if fmt.fits(below(tensors, p))]
+    fits = [p for p in prefixes(tensors, fmt.anchor) if fmt.fits(below(tensors, p))]
     if not fits:
         others = [
             k
@@ -107,6 +106,11 @@ def locate(fmt: Format, tensors: Mapping[str, Tensor], average: bool) -> tuple[s
         pairs = flat_average(tensors, prefix)
         sources = {name: pairs.get(source, source) for name, source in sources.items()}
     return prefix, sources
+
+
+def holds(fmt: Format, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a file has a network of a kind anywhere."""
+    return any(fmt.fits(below(tensors, p)) for p in prefixes(tensors, fmt.anchor))
 
 
 def place_all(

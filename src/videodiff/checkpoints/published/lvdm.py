@@ -116,7 +116,7 @@ def unet_name(name: str, num_blocks: int) -> str | None:
     if part == "middle_block":
         layer = inner
     else:
-        place, _, layer = inner.partition(".")
+        _, _, layer = inner.partition(".")
         if layer == "op":
             return f"{ours}.conv.{leaf}"
         if layer == "conv":
