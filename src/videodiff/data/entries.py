@@ -114,7 +114,7 @@ def scan(root: str | os.PathLike[str]) -> Tree:
     """
     root = os.path.abspath(root)
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"no such data folder: {root}")
+        raise FileNotFoundError(f"no such data folder: {root}; give the folder of your copy (fit: --data.root DIR)")
     videos: list[Entry] = []
     folders: list[Entry] = []
     others: dict[str, list[str]] = {}
