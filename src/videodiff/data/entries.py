@@ -114,7 +114,9 @@ def scan(root: str | os.PathLike[str]) -> Tree:
     """
     root = os.path.abspath(root)
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"no such data folder: {root}; give the folder of your copy (fit: --data.root DIR)")
+        raise FileNotFoundError(
+            f"no such data folder: {root}; give the folder of your copy (fit: --data.root DIR)"
+        )
     videos: list[Entry] = []
     folders: list[Entry] = []
     others: dict[str, list[str]] = {}
