@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from prepared_sets import clip, contents, folder_of_videos
 from videodiff.data import FolderSource, VideoDataModule, to_float
 from videodiff.data.encode import encode_data
-from videodiff.data.encode_plan import Encoding
+from videodiff.data.encode_plan import Encoding, locked
 from videodiff.data.latent_store import EntryReader, LatentSplit, damaged_shards, read_latents
 from videodiff.data.latents import LatentDataset, check_first_stage
 from videodiff.data.stream import BadDataError
@@ -194,6 +194,19 @@ def test_processes_and_interruptions_leave_no_trace_in_the_bytes(videos, tmp_pat
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     assert kept(videos, out, how, horizontal_flip=True) == out  # finished: nothing is written again
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_two_processes_do_not_write_one_shard(tmp_path):
+    path = tmp_path / "train-00000.safetensors"
+    with locked(path) as file:
+        file.write(b"first")
+        with pytest.raises(ValueError, match="is being written by another process"), locked(path):
+            pytest.fail("locked twice")
+    assert path.read_bytes() == b"first"
+    with pytest.raises(OSError, match="full"), locked(path):
+        raise OSError("full")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == b"first"
 
 
 def test_half_precision_is_rounded_and_takes_half_the_room(videos, tmp_path):
