@@ -95,6 +95,18 @@ def test_a_long_video_is_clip_after_clip_each_from_the_finished_planes_before():
     )
 
 
+def test_permuting_the_videos_of_a_batch_permutes_what_is_drawn():
+    model = trained_pvdm(net={"num_classes": 3})
+    order, label = [2, 0, 1], torch.tensor([0, 2, 1])
+    given = Given(batch(3)["video"][:, :, :FRAMES], tuple(range(FRAMES)))
+    for known in (None, given):
+        other = known and Given(known.frames[order], known.positions)
+        plain = model.draw_latent(3, 2 * FRAMES, seed=5, label=label, given=known)
+        permuted = model.draw_latent(3, 2 * FRAMES, seed=5, indices=order, label=label[order], given=other)
+        torch.testing.assert_close(permuted, plain[order], rtol=1e-3, atol=1e-4)
+        assert (plain[0] - plain[1]).abs().max() > 0.1
+
+
 def test_later_clips_take_their_own_number_of_steps():
     model, counts = trained_pvdm(extension_steps=2), []
     model.draw_latent(1, 3 * FRAMES, progress=lambda done, total: counts.append(done))
