@@ -6,7 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
+from videodiff.checkpoints import FirstStage
 from videodiff.cli import main
 from videodiff.data import video_io
 
@@ -49,6 +51,8 @@ def test_the_python_of_the_page_runs_on_a_first_stage(tmp_path, monkeypatch, cap
     exec(block("python", "plane_sheet"), names)
     assert names["sheet"].ndim == 2
     assert names["spatial"].shape == (2, 4, 4 * 8, 4 * 8)
+    stage = FirstStage("pvdm_autoencoder_digits")  # the same, as a latent model holds it
+    assert torch.equal(stage.picture(names["latent"]), names["sheet"])
     for name in ("rebuilt", "swapped", "still"):
         assert video_io.read_video(tmp_path / f"{name}.mp4").shape == (4, 16, 16, 3)
 

@@ -90,6 +90,9 @@ class FirstStage(Autoencoder):
     def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
         return self.autoencoder.decode_stream(latent)
 
+    def picture(self, latent: Tensor) -> Tensor | None:
+        return self.autoencoder.picture(latent)
+
     def train(self, mode: bool = True) -> FirstStage:
         """Stay in evaluation mode, whatever the latent model does."""
         return super().train(False)
