@@ -61,3 +61,17 @@ def filled(name):
 def shapes(name):
     """The state dict of a published size, without values."""
     return {key: torch.empty(entry["shape"], device="meta") for key, entry in keys_of(name).items()}
+
+
+def pvdm_autoencoder(side=64):
+    """A small autoencoder's state for frames of another side: its positions have a row for each row of patches."""
+    keys, state = keys_of("pvdm_autoencoder_small"), filled("pvdm_autoencoder_small")
+    for plane in ("xt", "yt"):
+        name = f"{plane}_pos_embedding"
+        state[name] = parameter(name, (1, side // 8 + 1, keys[name]["shape"][2]))
+    return state
+
+
+def pvdm_unet(side=8):
+    """A small U-Net's state for planes of another side."""
+    return filled("pvdm_unet_small") | {"zeros": torch.zeros(1, 4, side * side + 2 * 16 * side)}

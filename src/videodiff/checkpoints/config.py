@@ -75,4 +75,17 @@ def trusted_config(checkpoint: Mapping[str, Any], path: Path, trusted: Sequence[
         check_tree(config, trusted)
     except ValueError as err:
         raise CheckpointError(f"checkpoint {path}: its config: {err}") from err
+    place_first_stage(config, path)
     return config
+
+
+def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
+    """Let a config that names its first stage as ``./NAME`` mean the folder beside itself, wherever that was moved."""
+    model = config.get("model")
+    part = (model.get("init_args") or {}).get("autoencoder") if isinstance(model, dict) else None
+    args = part.get("init_args") if isinstance(part, dict) else None
+    name = args.get("checkpoint") if isinstance(args, dict) else None
+    if isinstance(name, str) and name.startswith("./") and ".." not in Path(name).parts:
+        folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+        if (folder / name).is_dir():
+            args["checkpoint"] = str((folder / name).resolve())

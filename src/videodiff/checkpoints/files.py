@@ -20,6 +20,8 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
+from videodiff.checkpoints.exported import read_exported, verify_exported
+
 SEAL = b"videodiff-crc32:"
 END_RECORD = 22  # bytes of a zip's end record without its comment
 MAX_BYTES = 256 * 2**30
@@ -187,7 +189,10 @@ def verify_checkpoint(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> No
             raise CheckpointError(
                 f"checkpoint {path} has {status.st_size} bytes; 1 to {max_bytes} are accepted"
             )
-        check_archive(path, status.st_size)
+        if path.suffix == ".safetensors":
+            verify_exported(path)
+        else:
+            check_archive(path, status.st_size)
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path} does not exist") from None
     except CheckpointError:
@@ -247,7 +252,10 @@ def load_checkpoint(
     """
     verify_checkpoint(path, max_bytes)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if Path(path).suffix == ".safetensors":
+            checkpoint = read_exported(Path(path))
+        else:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as err:  # a hostile or foreign pickle fails in as many ways as there are opcodes
         reason = str(err).split("WeightsUnpickler error:")[-1]
         reason = " ".join(reason.split())[:160]

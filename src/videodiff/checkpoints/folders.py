@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from videodiff.checkpoints.exported import WEIGHTS
 from videodiff.checkpoints.files import CheckpointError, verify_checkpoint
 
 NAMES = ("best", "last")
@@ -94,7 +95,9 @@ def named(folder: Path, name: str) -> Path:
 
 
 def files_of(run: Path) -> list[Path]:
-    """The checkpoints of a run, newest first; ``last`` before others of its time."""
+    """The checkpoints of a run, newest first; ``last`` before others of its time. An exported run has one file."""
+    if (run / WEIGHTS).is_file():
+        return [run / WEIGHTS]
     files = [p for p in (run / "checkpoints").glob("*.ckpt") if p.is_file() and not p.name.startswith(".")]
     return sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.stem == "last", p.name), reverse=True)
 

@@ -10,7 +10,19 @@ import sys
 from videodiff.cli import errors, help
 
 VERBS = ("fit", "validate", "test", "predict")
-COMMANDS = (*VERBS, "generate", "evaluate", "prepare", "encode", "models", "info", "doctor", "demo")
+COMMANDS = (
+    *VERBS,
+    "generate",
+    "evaluate",
+    "prepare",
+    "encode",
+    "import",
+    "export",
+    "models",
+    "info",
+    "doctor",
+    "demo",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,6 +82,14 @@ def _run(command: str, rest: list[str]) -> int:
         from videodiff.cli import encode
 
         return encode.run(rest)
+    if command == "import":
+        from videodiff.cli import importing
+
+        return importing.run(rest)
+    if command == "export":
+        from videodiff.cli import exporting
+
+        return exporting.run(rest)
     if command == "models":
         from videodiff.cli import models
 

@@ -15,6 +15,8 @@ commands:
   evaluate   FVD and other distances between two folders of videos
   prepare    check a data set, resize it once, write it so that training reads it fast
   encode     first-stage latents of a data set, written once, so that the second stage trains faster
+  import     make a run of a checkpoint that PVDM, LVDM or video-diffusion-pytorch published
+  export     write a run as a folder of safetensors, config and model card; push it to the hub
   models     models and configs that come with videodiff
   info       parameters, FLOPs and memory of a config, without allocating it
   doctor     check this installation, GPUs, codecs and disk

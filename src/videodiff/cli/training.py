@@ -56,11 +56,47 @@ def own_options(verb: str) -> argparse.ArgumentParser:
 
 def fit(options: argparse.Namespace, rest: list[str]) -> int:
     """Train; goes on from the newest checkpoint that verifies when the run directory already holds a run."""
-    from videodiff.checkpoints import RunLock, resolve_checkpoint
+    from videodiff.checkpoints import resolve_checkpoint
 
     files = [find_config(name) for name in options.config]
     if options.ckpt_path is not None:  # before this run's folder is one of those that a name may mean
         options.ckpt_path = str(resolve_checkpoint(options.ckpt_path))
+        if not files and not (options.out is not None and (options.out / "config.yaml").is_file()):
+            with tempfile.TemporaryDirectory() as folder:
+                return fit_files(options, rest, [config_of_weights(options, Path(folder))])
+    return fit_files(options, rest, files)
+
+
+def config_of_weights(options: argparse.Namespace, folder: Path) -> Path:
+    """The config of a checkpoint that is weights alone, as a file: what fine-tuning it begins with.
+
+    Raises:
+        UsageError: for a checkpoint of a run, which names its config itself, or without a name for the new run.
+    """
+    from videodiff.checkpoints import load_checkpoint, trusted_config
+
+    path = Path(options.ckpt_path)
+    stored = load_checkpoint(path)
+    if not is_weights_only(stored):
+        raise needs_config()
+    if options.out is None and options.name is None:
+        raise UsageError(
+            f"fit from the weights of {path} makes a new run: name it with --name NAME or --out DIR"
+        )
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(trusted_config(stored, path, options.trust)), encoding="utf-8")
+    return file
+
+
+def is_weights_only(stored: dict[str, Any]) -> bool:
+    """Whether a checkpoint was imported or exported: nothing but weights to begin with."""
+    return bool(stored.get("videodiff", {}).get("weights_only"))
+
+
+def fit_files(options: argparse.Namespace, rest: list[str], files: list[Path]) -> int:
+    """``fit`` with its configs found."""
+    from videodiff.checkpoints import RunLock
+
     leftovers = Leftovers(options.out or Path("runs") / run_name(options, files))
     directory, existing = choose_run(options, files)
     if existing:
@@ -115,17 +151,22 @@ def train(
         stored = load_checkpoint(checkpoint)
         before = trusted_config(stored, checkpoint, options.trust)
         check_config(before, f"config of {checkpoint}", "fit", options.trust)
-        check_resumable(stored, checkpoint)
+        if not is_weights_only(stored):
+            check_resumable(stored, checkpoint)
     cli = build("fit", directory, files, rest, options.trust, written)
     check_stream(cli.trainer)
     done = 0
     if stored is not None:
-        done = int(stored["global_step"])
+        done = int(stored.get("global_step", 0))
         if existing:
             check_same_run(stored, before, cli, options.force)
         load_weights(cli.model, stored["state_dict"], checkpoint)  # refuses another model in one line
+        if is_weights_only(stored):
+            say(f"starting from the weights of {checkpoint}")
+            checkpoint = None
+        else:
+            say(f"going on from {checkpoint} (step {done})")
         del stored
-        say(f"going on from {checkpoint} (step {done})")
     if 0 <= cli.trainer.max_steps <= done:
         say(f"{directory} is finished: {done} of {cli.trainer.max_steps} steps are done")
         return 0

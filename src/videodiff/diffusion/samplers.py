@@ -207,13 +207,17 @@ class DPMSolverPP2MSampler(Sampler):
 
     Args:
         num_steps: network calls.
+        grid: "solver" as above, or a grid of the schedule that ends at clean data, such as "trailing", as diffusers
+            has it: then all steps but the first and the one to clean data are of second order.
     """
 
-    def __init__(self, num_steps: int = 25) -> None:
-        super().__init__(num_steps)
+    def __init__(self, num_steps: int = 25, grid: str = "solver") -> None:
+        super().__init__(num_steps, grid)
 
     def times(self, schedule: NoiseSchedule) -> Tensor:
-        return schedule.solver_times(self.num_steps)
+        if self.grid == "solver":
+            return schedule.solver_times(self.num_steps)
+        return super().times(schedule)
 
     def coefficients(self, schedule: NoiseSchedule, t: Tensor, s: Tensor) -> Coefficients:
         (_, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
@@ -221,7 +225,8 @@ class DPMSolverPP2MSampler(Sampler):
         h = half_log_snr.diff()
         back = torch.zeros_like(h)
         back[1:] = 0.5 * h[1:] / h[:-1]  # 1 / (2 r0); 0 makes a step of first order
-        back[-2:] = 0.0  # the last row returns x_hat; the one before is the last step
+        # The last row returns x_hat; on our own grid the one before is the last step, a large one.
+        back[-2 if self.grid == "solver" else -1 :] = 0.0
         factor = -alpha_s * torch.expm1(-h)
         return Coefficients(z=sigma_s / sigma_t, x=factor * (1 + back), previous=-factor * back)
 

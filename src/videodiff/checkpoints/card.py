@@ -1,0 +1,135 @@
+"""The model card of an exported run: what it is, of what data, how it scores under which protocol, how to use it."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+PACKAGES = ("videodiff", "torch", "pytorch-lightning", "safetensors")
+
+
+def model_card(
+    record: Mapping[str, Any],
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    results: Sequence[Mapping[str, Any]],
+    command: Sequence[str],
+    scheduler: Mapping[str, Any] | None,
+    note: str,
+) -> str:
+    """Markdown with the metadata that model hubs read at its top."""
+    name = str(record["model"]).rpartition(".")[2]
+    head = {
+        "license": record["licence"],
+        "library_name": "videodiff",
+        "tags": ["video", "video-generation", name],
+    }
+    count = sum(value.numel() for value in weights.values())
+    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {name}", ""]
+    lines += [
+        f"{count:,} numbers in `model.safetensors` (sha256 {record['sha256']}), step {record['step']}.",
+        "",
+    ]
+    lines += ["```sh", "videodiff generate --ckpt_path . --num_samples 4", "```", ""]
+    if (config.get("model", {}).get("init_args") or {}).get("autoencoder", {}) and "autoencoder" in str(
+        record["model"]
+    ).lower():
+        lines[-3] = "videodiff predict --ckpt_path ."
+    lines += ["## Licence", "", licence_line(str(record["licence"])), ""]
+    lines += ["## Data", "", *data_lines(record, config), ""]
+    lines += ["## Results", "", *result_lines(results), ""]
+    lines += ["## Scheduler", "", scheduler_line(scheduler, note), ""]
+    lines += ["## How it was made", ""]
+    if command:
+        lines += ["```sh", shlex.join(command), "```", ""]
+    lines += ["The run's whole configuration is `config.yaml`.", "", *version_lines()]
+    return "\n".join(lines) + "\n"
+
+
+def licence_line(licence: str) -> str:
+    """What is said of the right to use the weights."""
+    if licence == "other":
+        return "Not stated. Ask whoever trained the weights, and look at the terms of the data."
+    return f"{licence}, as stated by whoever exported the weights. The data have terms of their own."
+
+
+def data_lines(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """What the model was trained on, as far as the run knows."""
+    imported = record.get("imported")
+    if imported:
+        return [
+            f"Not known to this run: the weights were imported from `{imported.get('file')}` "
+            f"(kind {imported.get('kind')}, sha256 {imported.get('sha256')})."
+        ]
+    part = config.get("data") or {}
+    args = part.get("init_args") or {}
+    keys = (
+        "dataset",
+        "root",
+        "layout",
+        "preset",
+        "num_frames",
+        "resolution",
+        "frame_stride",
+        "fps",
+        "train_split",
+    )
+    lines = [f"- {key}: {args[key]}" for key in keys if args.get(key) is not None]
+    if isinstance(record.get("data"), Mapping):
+        lines += [
+            f"- fingerprint, {key}: {value}" for key, value in record["data"].items() if key not in args
+        ]
+    return lines or ["Not recorded."]
+
+
+def result_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table of every measured number with its protocol, count and interval."""
+    if not results:
+        return ["None measured (`videodiff test --ckpt_path RUN --protocol NAME` before the export)."]
+    lines = [
+        "| protocol | metric | value | 95 % interval | real / generated | seed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        protocol = f"{result.get('name')} [{result['protocol'].get('hash', '')}]"
+        counts = f"{result.get('num_real')} / {result.get('num_fake')}"
+        for name, entry in result["metrics"].items():
+            interval = entry.get("interval")
+            between = "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}"
+            value = (
+                f"{entry['value']:.6g}"
+                if isinstance(entry.get("value"), int | float)
+                else str(entry.get("value"))
+            )
+            lines.append(f"| {protocol} | {name} | {value} | {between} | {counts} | {result.get('seed')} |")
+    for result in results:
+        drawn = [
+            f"{k} {result[k]}" for k in ("sampler", "steps", "guidance", "ema") if result.get(k) is not None
+        ]
+        lines += ["", f"{result.get('name')}: {', '.join(drawn) or 'two folders'}."]
+        lines += [f"Note: {warning}." for warning in result.get("warnings", [])]
+    return lines
+
+
+def scheduler_line(scheduler: Mapping[str, Any] | None, note: str) -> str:
+    """What the folder holds for diffusers."""
+    if scheduler is None:
+        return note or "None for diffusers."
+    return f"`scheduler/scheduler_config.json` is a diffusers {scheduler['_class_name']}. {note}".strip()
+
+
+def version_lines() -> list[str]:
+    """Versions of Python and of the packages."""
+    found = [f"Python {platform.python_version()}"]
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return [", ".join(found) + "."]

@@ -1,0 +1,129 @@
+"""From a run to a folder for others: safetensors, config, model card, and the first stage a latent model stands on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import save_file
+
+from videodiff.checkpoints.card import model_card
+from videodiff.checkpoints.config import trusted_config
+from videodiff.checkpoints.exported import CONFIG, RECORD, WEIGHTS, sha256_of
+from videodiff.checkpoints.files import load_checkpoint
+from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.run import load_run
+
+STAGE = "first_stage"
+
+
+def export_run(
+    spec: str | os.PathLike,
+    out: str | os.PathLike,
+    licence: str = "other",
+    command: Sequence[str] = (),
+    trusted: Sequence[str] = (),
+    scheduler: Mapping[str, Any] | None = None,
+    note: str = "",
+) -> Path:
+    """Write ``model.safetensors``, ``config.yaml``, ``README.md`` and ``videodiff.json``; whole or not at all.
+
+    The weights are those that every command draws with: the averaged ones. A latent model's first stage is exported
+    too, as ``first_stage/``, to which the config then points; the folder may be moved.
+
+    Args:
+        spec: whatever ``resolve_checkpoint`` takes.
+        out: the folder, absent or empty.
+        licence: of the weights, as model cards name it.
+        command: that made the folder, for the card.
+        trusted: further modules that the config may name.
+        scheduler: a diffusers scheduler config to add as ``scheduler/scheduler_config.json``.
+        note: what the card says about the scheduler, if there is none.
+
+    Raises:
+        FileNotFoundError: without the run.
+        ValueError: for a damaged run, or a folder that is not empty.
+    """
+    path, out = resolve_checkpoint(spec), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(
+            f"{out} exists and is not empty; nothing is overwritten, name another folder with --out"
+        )
+    load_run(path, trusted=trusted)  # what cannot be loaded is not handed on
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        write_folder(path, part, licence, command, trusted, scheduler, note)
+        if out.exists():
+            out.rmdir()
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return out
+
+
+def write_folder(
+    path: Path,
+    folder: Path,
+    licence: str,
+    command: Sequence[str],
+    trusted: Sequence[str],
+    scheduler: Mapping[str, Any] | None,
+    note: str,
+) -> None:
+    """Everything of one run, its first stage included."""
+    checkpoint = load_checkpoint(path)
+    config = trusted_config(checkpoint, path, trusted)
+    stage = stage_of(config)
+    folder.mkdir(parents=True)
+    if stage is not None:
+        write_folder(resolve_checkpoint(stage["checkpoint"]), folder / STAGE, licence, command, (), None, "")
+        stage["checkpoint"] = f"./{STAGE}"
+    weights = {name: value.contiguous().clone() for name, value in checkpoint["state_dict"].items()}
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    ours = checkpoint.get("videodiff", {})
+    record = {
+        "format": 1,
+        "sha256": sha256_of(folder / WEIGHTS),
+        "model": config["model"]["class_path"],
+        "step": checkpoint.get("global_step"),
+        "data": ours.get("fingerprint"),
+        "imported": ours.get("imported"),
+        "licence": licence,
+        "exported": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    if scheduler is not None:
+        (folder / "scheduler").mkdir()
+        text = json.dumps(dict(scheduler), indent=2) + "\n"
+        (folder / "scheduler" / "scheduler_config.json").write_text(text, encoding="utf-8")
+    card = model_card(record, config, weights, evaluations(run), command, scheduler, note)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def stage_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments of the model's first stage, if it stands on the run of one."""
+    part = (config.get("model", {}).get("init_args") or {}).get("autoencoder")
+    if isinstance(part, dict) and str(part.get("class_path", "")).endswith("FirstStage"):
+        return part["init_args"]
+    return None
+
+
+def evaluations(run: Path) -> list[dict[str, Any]]:
+    """The results in the run's folder ``eval``; files that hold none are passed over."""
+    found = []
+    for file in sorted((run / "eval").glob("*.json")):
+        try:
+            result = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if isinstance(result, dict) and isinstance(result.get("metrics"), dict) and "protocol" in result:
+            found.append(result)
+    return found

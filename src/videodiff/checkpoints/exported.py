@@ -1,0 +1,73 @@
+"""Reading a folder that ``videodiff export`` wrote: weights in safetensors, everything else in text beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.yaml", "videodiff.json"
+MAX_TEXT = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The folder's ``videodiff.json``; empty without one.
+
+    Raises:
+        ValueError: for one that is no JSON mapping.
+    """
+    file = folder / RECORD
+    if not file.is_file():
+        return {}
+    if file.stat().st_size > MAX_TEXT:
+        raise ValueError(f"{file} is larger than {MAX_TEXT} bytes")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{file} holds no mapping")
+    return record
+
+
+def verify_exported(path: Path) -> None:
+    """Check the weights against the sum that the export wrote beside them.
+
+    Raises:
+        ValueError: if they are others.
+    """
+    expected = read_record(path.parent).get("sha256")
+    if expected is not None and sha256_of(path) != expected:
+        raise ValueError(
+            f"{path} is not what was exported (its sha256 differs from {RECORD}); fetch it again"
+        )
+
+
+def read_exported(path: Path) -> dict[str, Any]:
+    """The weights and the config beside them, as a checkpoint holds them.
+
+    Raises:
+        ValueError: for a damaged file, or one without a config.
+    """
+    config = path.parent / CONFIG
+    if not config.is_file():
+        raise ValueError(f"{path} has no {CONFIG} beside it; its model is unknown")
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:160]}") from error
+    text = config.read_text(encoding="utf-8")
+    return {"state_dict": weights, "videodiff": {"config": text, "weights_only": True}}

@@ -1,0 +1,129 @@
+"""From a published file to a run folder, which every command takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from videodiff.checkpoints.files import save_checkpoint
+from videodiff.checkpoints.first_stage import FirstStage
+from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.run import build_model
+from videodiff.weights import file_sha256, load_training_file
+
+from .convert import Imported, convert, holds
+from .keys import flatten
+from .kinds import format_of
+from .recipes import data_section, latent_sizes, model_section
+from .report import Report
+
+STAGE_OF = {"pvdm": "pvdm-autoencoder", "lvdm": "lvdm-autoencoder"}
+
+
+def import_run(
+    kind: str,
+    file: str | os.PathLike,
+    out: str | os.PathLike,
+    first_stage: str | None = None,
+    average: bool = True,
+    latent_scale: tuple[float, float] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    **sizes: Any,
+) -> list[Report]:
+    """Write a run folder: ``config.yaml``, ``checkpoints/last.ckpt`` and ``import.json``, the report of every key.
+
+    A file that holds the first stage too (``first_stage_model.``) gives a run of its own below, ``out/first_stage``.
+
+    Args:
+        kind: of checkpoint.
+        file: as published; whole training checkpoints too.
+        out: the folder, absent or empty.
+        first_stage: run of the first stage (a folder, name or checkpoint), for a network of latents.
+        average: prefer the moving average of the weights.
+        latent_scale: scale and shift of an autoencoder's latent, ``scale (z + shift)``; they stand in the configs of LVDM
+            rather than in its files.
+        changes: to the model section's ``init_args`` (schedule, sampler, prediction).
+        sizes: arguments of the network that no tensor shows.
+
+    Returns:
+        The reports: of the first stage, if the file held it, and of the network.
+
+    Raises:
+        ValueError: in one line, for a file that is none of its kind or names code, or a first stage that does not fit.
+        FileNotFoundError: without the file or the first stage.
+    """
+    fmt, path, out = format_of(kind), Path(file), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(
+            f"{out} exists and is not empty; nothing is overwritten, name another folder with --out"
+        )
+    tensors, others = load_training_file(path)
+    source = {"file": path.name, "sha256": file_sha256(path), "without_tensors": others}
+    reports: list[Report] = []
+    stage_kind = STAGE_OF.get(kind.split("-")[0])
+    is_latent = stage_kind is not None and kind != stage_kind
+    if latent_scale is not None:
+        tensors = with_scale(tensors, latent_scale)
+    if is_latent:
+        if first_stage is None and holds(format_of(stage_kind), tensors):
+            found = convert(stage_kind, tensors, average)
+            write_run(found, out / "first_stage", None, source, {})
+            first_stage, reports = str(out / "first_stage"), [found.report]
+        first_stage = str(run_of(first_stage, fmt.kind, stage_kind))
+        sizes = {**latent_sizes(kind, FirstStage(first_stage)), **sizes}
+    elif first_stage is not None:
+        raise ValueError(f"{kind} stands on no first stage; leave --first_stage out")
+    found = convert(kind, flatten(tensors), average, **sizes)
+    write_run(found, out, first_stage, source, changes or {})
+    return [*reports, found.report]
+
+
+def with_scale(tensors: Mapping[str, Tensor], values: tuple[float, float]) -> dict[str, Tensor]:
+    """The file's tensors with a scale and a shift of latents as if it held them."""
+    import torch
+
+    kept = {k: v for k, v in tensors.items() if k.split(".")[-1] not in ("scale_factor", "shift_factor")}
+    return kept | {"scale_factor": torch.tensor(values[0]), "shift_factor": torch.tensor(values[1])}
+
+
+def run_of(first_stage: str | None, kind: str, stage_kind: str) -> Path:
+    """The folder of the first stage's run, absolute, so that the new run finds it from anywhere."""
+    if first_stage is None:
+        raise ValueError(
+            f"{kind} draws latents and its file holds no first stage: import it with kind {stage_kind} and name its "
+            "run with --first_stage RUN"
+        )
+    file = resolve_checkpoint(first_stage)
+    return (file.parent.parent if file.parent.name == "checkpoints" else file.parent).resolve()
+
+
+def write_run(
+    found: Imported, out: Path, first_stage: str | None, source: dict[str, Any], changes: Mapping[str, Any]
+) -> None:
+    """Build the run's model around the network and write the folder; the network is checked against it."""
+    section = model_section(found, first_stage)
+    section["init_args"] |= changes
+    model = build_model(section, out, ())
+    inner = model.net if hasattr(model, "net") else model.autoencoder
+    inner.load_state_dict(found.network.state_dict())
+    config = {"seed_everything": 0, "model": section, "data": data_section(model)}
+    text = yaml.safe_dump(config, sort_keys=False)
+    record = {**source, **found.report.to_dict()}
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    checkpoint = {
+        "state_dict": model.state_dict(),
+        "videodiff": {
+            "config": text,
+            "weights_only": True,
+            "imported": {"kind": found.report.kind, **source},
+        },
+    }
+    save_checkpoint(checkpoint, out / "checkpoints" / "last.ckpt")
+    (out / "import.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (out / "config.yaml").write_text(text, encoding="utf-8")

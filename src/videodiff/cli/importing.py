@@ -1,0 +1,120 @@
+"""import: a published checkpoint of another project becomes a run of ours."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videodiff.cli.arguments import LightParser
+from videodiff.cli.outputs import Leftovers, make_folder
+
+KINDS = (
+    "pvdm-autoencoder", "pvdm-unet", "lvdm-autoencoder", "lvdm-unet", "lvdm-prediction-unet",
+    "lvdm-interpolation-unet", "lucidrains-unet3d",
+)  # fmt: skip
+EPILOG = """kinds: {kinds}
+
+examples:
+  videodiff import pvdm-autoencoder ae_model.pth --out runs/pvdm_ae
+  videodiff import pvdm-unet ema_model.pth --first_stage runs/pvdm_ae --out runs/pvdm
+  videodiff import lvdm-autoencoder ae_sky.ckpt --latent_scale 0.33422927,1.4606637 --out runs/lvdm_ae
+  videodiff import lvdm-unet short_sky.ckpt --latent_scale 0.33422927,1.4606637 --out runs/lvdm  # first stage inside
+  videodiff import lucidrains-unet3d model-10.pt --out runs/lucidrains
+  videodiff generate --ckpt_path runs/pvdm --num_samples 4
+  videodiff fit --ckpt_path runs/pvdm --data.root my_videos/ --name tuned                        # fine-tune it
+""".format(kinds=", ".join(KINDS))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``import``."""
+    p = LightParser(
+        "videodiff import",
+        description="Make a run of a checkpoint that PVDM, LVDM or video-diffusion-pytorch published.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument
+    add("kind", metavar="KIND", help="what the file holds, see below")
+    add("file", metavar="FILE", help=".pt, .pth, .ckpt or .safetensors, a whole training checkpoint too")
+    add("--out", type=Path, required=True, metavar="RUN", help="run folder to write, absent or empty")
+    add("--first_stage", metavar="RUN", help="run of the autoencoder, if the file holds none")
+    add(
+        "--latent_scale",
+        type=scale_and_shift,
+        metavar="SCALE[,SHIFT]",
+        help="of the autoencoder's latent, scale (z + shift); LVDM has it in its configs (default: the file's, or 1,0)",
+    )
+    add("--raw", action="store_true", help="take the raw weights, not their moving average")
+    add(
+        "--resolution",
+        type=int,
+        help="side of the videos (LVDM, lucidrains: it does not show in the weights)",
+    )
+    add("--frames", type=int, help="frames of a clip (the same)")
+    add(
+        "--scheduler",
+        type=Path,
+        metavar="JSON",
+        help="a diffusers scheduler_config.json in place of the published sampler",
+    )
+    add("--report", action="store_true", help="list every key")
+    add("--json", action="store_true", help="print the report on stdout as JSON")
+    return p
+
+
+def scale_and_shift(text: str) -> tuple[float, float]:
+    """``0.334,1.46`` -> (0.334, 1.46); the shift may be left out."""
+    first, _, second = text.partition(",")
+    values = float(first), float(second or 0.0)
+    if not values[0] > 0:
+        raise argparse.ArgumentTypeError(f"the scale must be above 0, got {text}")
+    return values
+
+
+def run(argv: Sequence[str]) -> int:
+    """Read, convert, write; returns the exit code."""
+    args = parser().parse_args(argv)
+    from videodiff.checkpoints.published import import_run
+
+    leftovers = Leftovers(args.out)
+    if not args.out.exists():
+        make_folder(args.out)
+    try:
+        reports = import_run(
+            args.kind,
+            args.file,
+            args.out,
+            args.first_stage,
+            average=not args.raw,
+            latent_scale=args.latent_scale,
+            changes=scheduler(args.scheduler),
+            **sizes(args),
+        )
+    except BaseException:
+        leftovers.remove(args.out)
+        raise
+    if args.json:
+        print(json.dumps([report.to_dict() for report in reports]))
+        return 0
+    for report in reports:
+        print("\n".join(report.lines(every=args.report)))
+    print(f"run: {args.out}")
+    return 0
+
+
+def sizes(args: argparse.Namespace) -> dict[str, int]:
+    """Arguments of the network that the user gave."""
+    given = {"resolution": args.resolution, "num_frames": args.frames}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def scheduler(path: Path | None) -> dict[str, Any]:
+    """Schedule, sampler and prediction of a diffusers config, as a model section holds them."""
+    if path is None:
+        return {}
+    from videodiff.diffusion.scheduler_config import read_scheduler_config
+
+    return read_scheduler_config(path)
