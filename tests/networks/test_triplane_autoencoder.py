@@ -1,8 +1,5 @@
 import json
-import math
 import os
-import re
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,79 +7,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from published_files import filled, given
+from videodiff.checkpoints.published.pvdm import autoencoder_state
 from videodiff.networks import TriplaneAutoencoder
 from videodiff.networks.autoencoder_triplane import PatchesToPixels
 from videodiff.networks.triplane_projection import PlaneProjection
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
-PLANES = {"xy": 0, "yt": 1, "xt": 2}
-# name of a part in the published network -> in ours
-PARTS = {
-    r"(..)_token$": lambda m: f"projections.{PLANES[m[1]]}.token",
-    r"(..)_pos_embedding$": lambda m: f"projections.{PLANES[m[1]]}.positions",
-    r"(..)_quant_attn\.layers\.(\d+)\.0\.norm\.": lambda m: (
-        f"projections.{PLANES[m[1]]}.blocks.{m[2]}.attention.norm."
-    ),
-    r"(..)_quant_attn\.layers\.(\d+)\.0\.fn\.": lambda m: (
-        f"projections.{PLANES[m[1]]}.blocks.{m[2]}.attention."
-    ),
-    r"(..)_quant_attn\.layers\.(\d+)\.1\.(fn\.)?": lambda m: f"projections.{PLANES[m[1]]}.blocks.{m[2]}.",
-    r"encoder\.to_patch_embedding\.": "from_pixels.",
-    r"(encoder|decoder)\.layers\.(\d+)\.0\.(fn\.)?": r"\1.blocks.\2.time.",
-    r"(encoder|decoder)\.layers\.(\d+)\.1\.(fn\.)?": r"\1.blocks.\2.space.",
-    r"(encoder|decoder)\.layers\.(\d+)\.2\.(fn\.)?": r"\1.blocks.\2.mlp.",
-    r"to_pixel\.1\.": "to_pixels.",
-    r"pre_(..)\.": lambda m: f"to_planes.{PLANES[m[1]]}.",
-    r"post_(..)\.": lambda m: f"from_planes.{PLANES[m[1]]}.",
-}
-LAYERS = {".to_qkv.": ".qkv.", ".to_out.0.": ".out.", ".net.0.": ".rise.", ".net.3.": ".fall."}
-
-
-def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State of ``ViTAutoencoder`` of sihyun-yu/PVDM -> state of ``TriplaneAutoencoder``."""
-    result = {}
-    for key, value in state.items():
-        if key == "coords" or "_rot_emb." in key:  # unused, and constants
-            continue
-        pattern = next(p for p in PARTS if re.match(p, key))
-        name = re.sub("^" + pattern, PARTS[pattern], key, count=1)
-        for theirs, ours in LAYERS.items():
-            name = name.replace(theirs, ours)
-        if name.endswith((".token", ".positions")):
-            value = value.squeeze(0)
-            value = value.squeeze(0) if name.endswith(".token") else value
-        elif name.startswith(("to_planes", "from_planes")):  # 1x1 convolutions are Linear here
-            value = value.flatten(1) if value.ndim > 1 else value
-        elif name.endswith(".qkv.weight"):  # (q, k, v), head, D there; head, (q, k, v), D here
-            heads = 8 if name.startswith(("encoder", "decoder")) else 4
-            value = value.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2)
-        result[name] = value
-    return result
-
-
-def stream(name: str, shape: tuple[int, ...]) -> Tensor:
-    """The fixture's numbers: a function of the tensor's name."""
-    state = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)
-    return torch.from_numpy(state.standard_normal(math.prod(shape)).astype(np.float32).reshape(shape))
-
-
-def parameter(name: str, shape: tuple[int, ...]) -> Tensor:
-    r = stream(name, shape)
-    if len(shape) >= 2:
-        return r / math.sqrt(math.prod(shape[1:]))
-    return 1 + 0.1 * r if name.endswith("weight") else 0.1 * r
 
 
 @pytest.mark.skipif(not ASSETS, reason="VIDEODIFF_TEST_ASSETS names no folder of fixtures")
 def test_it_computes_what_the_published_network_computes():
     folder = Path(ASSETS) / "fixtures" / "official"
-    keys = json.loads((folder / "pvdm_autoencoder_small.json").read_text())["keys"]
     expected = np.load(folder / "pvdm_autoencoder_small.npz")
-    state = {n: parameter(n, tuple(e["shape"])) for n, e in keys.items() if e["kind"] == "parameter"}
     net = TriplaneAutoencoder(resolution=32, width=64, readout="first", time_rotary="published").eval()
-    net.load_state_dict(from_published(state))
+    net.load_state_dict(autoencoder_state(filled("pvdm_autoencoder_small")))
     with torch.no_grad():
-        latent = net.encode(stream("input:video", (1, 3, 16, 32, 32)).tanh())
+        latent = net.encode(given("video", (1, 3, 16, 32, 32)).tanh())
         video = net.decode(torch.from_numpy(expected["latent"]))
     assert np.abs(latent.numpy() - expected["latent"]).max() < 1e-4
     assert np.abs(video[0].transpose(0, 1).numpy() - expected["recon"]).max() < 1e-4
@@ -93,7 +34,7 @@ def test_a_published_checkpoint_has_a_place_for_every_tensor():
     file = Path(ASSETS) / "fixtures" / "official" / "pvdm_autoencoder_256.json"
     with torch.device("meta"):
         keys = json.loads(file.read_text())["keys"]
-        published = from_published({name: torch.empty(entry["shape"]) for name, entry in keys.items()})
+        published = autoencoder_state({name: torch.empty(entry["shape"]) for name, entry in keys.items()})
         ours = TriplaneAutoencoder().state_dict()
     assert {name: value.shape for name, value in published.items()} == {n: v.shape for n, v in ours.items()}
 

@@ -1,48 +1,24 @@
-import json
-import math
 import os
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from published_files import filled, given
 from videodiff.diffusion.condition import Condition
 from videodiff.networks import PixelSpace, UNet3DPort
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 
 
-def stream(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The fixture's numbers: a function of the tensor's name."""
-    state = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)
-    return torch.from_numpy(state.standard_normal(math.prod(shape)).astype(np.float32).reshape(shape))
-
-
-def parameter(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    r = stream(name, shape)
-    if len(shape) >= 2:
-        return r / math.sqrt(math.prod(shape[1:]))
-    return 1 + 0.1 * r if name.endswith(("weight", "gamma", "g")) else 0.1 * r
-
-
 @pytest.mark.skipif(not ASSETS, reason="VIDEODIFF_TEST_ASSETS names no folder of fixtures")
 def test_the_port_computes_what_the_published_network_computes():
-    folder = Path(ASSETS) / "fixtures" / "official"
-    keys = json.loads((folder / "lucidrains_unet3d_dim16.json").read_text())["keys"]
-    expected = np.load(folder / "lucidrains_unet3d_dim16.npz")
-    state = {}
-    for name, entry in keys.items():
-        kind, source = entry["kind"], entry["kind"].removeprefix("alias of ")
-        if kind == "buffer":
-            state[name] = torch.from_numpy(expected[f"buffer__{name}"])
-        else:
-            state[name] = parameter(source if kind != "parameter" else name, tuple(entry["shape"]))
+    expected = np.load(Path(ASSETS) / "fixtures" / "official" / "lucidrains_unet3d_dim16.npz")
     net = UNet3DPort(width=16).eval()
-    net.load_published(state)
+    net.load_published(filled("lucidrains_unet3d_dim16"))
     with torch.no_grad():
-        out = net(stream("input:video", (2, 3, 5, 16, 16)), torch.from_numpy(expected["t"]), Condition())
+        out = net(given("video", (2, 3, 5, 16, 16)), torch.from_numpy(expected["t"]), Condition())
     assert np.abs(out.numpy() - expected["out"]).max() < 1e-4
 
 

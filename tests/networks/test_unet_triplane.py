@@ -1,8 +1,5 @@
 import json
-import math
 import os
-import re
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from published_files import filled, given
+from videodiff.checkpoints.published.pvdm import unet_state
 from videodiff.diffusion.condition import Condition
 from videodiff.networks import ResBlock, TriplaneUNet
 from videodiff.networks.embeddings import sinusoidal_embedding
@@ -18,73 +17,17 @@ ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 TINY = dict(
     num_frames=4, plane_size=8, width=32, channel_multipliers=(1, 2), num_blocks=1, attention_levels=(0,)
 )
-# name of a part in the published network -> in ours
-PARTS = {
-    r"time_embed\.0": "embedding.first",
-    r"time_embed\.2": "embedding.layers.0",
-    r"input_blocks\.0\.0": "conv_in",
-    r"input_blocks\.(\d+)\.(\d+)": lambda m: f"down.{int(m[1]) - 1}.layers.{m[2]}",
-    r"input_attns\.(\d+)": lambda m: f"down.{int(m[1]) - 1}.joint",
-    r"middle_block\.(\d+)": r"middle.layers.\1",
-    r"mid_attn": "middle.joint",
-    r"output_blocks\.(\d+)\.(\d+)": r"up.\1.layers.\2",
-    r"output_attns\.(\d+)": r"up.\1.joint",
-    r"out\.0": "norm_out",
-    r"out\.2": "conv_out",
-}
-LAYERS = {
-    ".in_layers.0": ".norm_in",
-    ".in_layers.2": ".conv_in",
-    ".emb_layers.1": ".embedding",
-    ".out_layers.0": ".norm_out",
-    ".out_layers.3": ".conv_out",
-    ".skip_connection": ".skip",
-    ".proj_out": ".out",
-}
-
-
-def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State of ``UNetModel`` of sihyun-yu/PVDM:models/ddpm/unet.py -> state of ``TriplaneUNet``."""
-    result = {}
-    for key, value in state.items():
-        if key == "zeros":  # the null condition, as a buffer
-            continue
-        pattern = next(p for p in PARTS if re.match(p + r"\.", key))
-        name = re.sub("^" + pattern, PARTS[pattern], key, count=1)
-        for theirs, ours in LAYERS.items():
-            name = name.replace(theirs + ".", ours + ".")
-        if key == "time_embed.0.weight":  # cosines first there, sines first here
-            value = value.roll(value.shape[1] // 2, dims=1)
-        if ".qkv." in name or ".out." in name or ".skip." in name:  # 1x1 convolutions are Linear here
-            value = value.flatten(1) if value.ndim > 1 else value
-        result[name] = value
-    return result
-
-
-def stream(name: str, shape: tuple[int, ...]) -> Tensor:
-    """The fixture's numbers: a function of the tensor's name."""
-    state = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)
-    return torch.from_numpy(state.standard_normal(math.prod(shape)).astype(np.float32).reshape(shape))
-
-
-def parameter(name: str, shape: tuple[int, ...]) -> Tensor:
-    r = stream(name, shape)
-    if len(shape) >= 2:
-        return r / math.sqrt(math.prod(shape[1:]))
-    return 1 + 0.1 * r if name.endswith("weight") else 0.1 * r
 
 
 @pytest.mark.skipif(not ASSETS, reason="VIDEODIFF_TEST_ASSETS names no folder of fixtures")
 @pytest.mark.parametrize("is_conditional", [True, False])
 def test_it_computes_what_the_published_network_computes(is_conditional):
     folder = Path(ASSETS) / "fixtures" / "official"
-    keys = json.loads((folder / "pvdm_unet_small.json").read_text())["keys"]
     expected = np.load(folder / "pvdm_unet_small.npz")
-    state = {n: parameter(n, tuple(e["shape"])) for n, e in keys.items() if e["kind"] == "parameter"}
     net = TriplaneUNet(width=32).eval()
-    net.load_state_dict(from_published(state))
-    concat = stream("input:cond", (2, 4, 2048)).tanh() if is_conditional else None
-    z, time = stream("input:latent", (2, 4, 2048)), torch.from_numpy(expected["t"])
+    net.load_state_dict(unet_state(filled("pvdm_unet_small")))
+    concat = given("cond", (2, 4, 2048)).tanh() if is_conditional else None
+    z, time = given("latent", (2, 4, 2048)), torch.from_numpy(expected["t"])
     with torch.no_grad():
         out = net(z, time, Condition(concat=concat)).numpy()
     assert np.abs(out - expected["out_cond" if is_conditional else "out_uncond"]).max() < 1e-4
@@ -96,7 +39,7 @@ def test_a_published_checkpoint_has_a_place_for_every_tensor(size, width):
     file = Path(ASSETS) / "fixtures" / "official" / f"pvdm_unet_{size}.json"
     with torch.device("meta"):
         keys = json.loads(file.read_text())["keys"]
-        published = from_published({name: torch.empty(entry["shape"]) for name, entry in keys.items()})
+        published = unet_state({name: torch.empty(entry["shape"]) for name, entry in keys.items()})
         ours = TriplaneUNet(width=width).state_dict()
     assert {name: value.shape for name, value in published.items()} == {n: v.shape for n, v in ours.items()}
 

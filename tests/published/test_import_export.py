@@ -1,6 +1,9 @@
 """Published files on the command line: import, generate, export, load, fine-tune; and files that are refused."""
 
 import json
+import sys
+import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +13,11 @@ from safetensors.torch import load_file
 import published_files as pub
 from published_files import needs_assets
 from videodiff.checkpoints import load_run
+from videodiff.checkpoints.export import export_run
 from videodiff.checkpoints.published import KINDS
 from videodiff.cli import importing, main
 from videodiff.data import video_io
+from videodiff.diffusion.scheduler_config import to_scheduler_config
 
 pytestmark = needs_assets
 
@@ -73,14 +78,20 @@ def test_an_imported_model_draws_and_its_export_draws_the_same(pvdm, tmp_path, c
     )
 
 
-def test_an_imported_model_is_tested_and_fine_tuned(pvdm, tmp_path, monkeypatch, capsys):
+def test_an_imported_model_is_tested_and_fine_tuned(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = ["--data.num_train_clips", "2", "--data.num_test_clips", "2", "--data.batch_size", "2"]
-    run = ["--ckpt_path", str(pvdm / "run")]
-    assert main(["test", *run, *data, "--out", str(tmp_path / "before")]) == 0
+    average = {f"denoise_fn.{name}": value for name, value in pub.filled("lucidrains_unet3d_dim16").items()}
+    average["betas"] = torch.zeros(1000)
+    raw = {name: value + 1 for name, value in average.items()}
+    torch.save({"step": 7, "model": raw, "ema": average, "scaler": None}, "model-7.pt")
+    small = ["--resolution", "16", "--frames", "4"]
+    assert main(["import", "lucidrains-unet3d", "model-7.pt", "--out", "runs/imported", *small]) == 0
+    data = ["--data.num_train_clips", "4", "--data.num_test_clips", "4"]
+    test = ["test", *data, "--protocol", "none", "--ckpt_path"]
+    assert main([*test, "imported", "--out", "before"]) == 0
     train = [
         "--trainer.max_steps",
-        "12",
+        "20",
         "--model.optimizer.lr",
         "1e-3",
         "--ema.decay",
@@ -88,13 +99,86 @@ def test_an_imported_model_is_tested_and_fine_tuned(pvdm, tmp_path, monkeypatch,
         "--name",
         "tuned",
     ]
-    assert main(["fit", *run, *data, *train, "--trainer.limit_val_batches", "0"]) == 0
-    assert main(["test", "--ckpt_path", "tuned", *data, "--out", str(tmp_path / "after")]) == 0
-    losses = [
-        json.loads((tmp_path / name / "results.json").read_text())["metrics"]["test/loss"]
-        for name in ("before", "after")
-    ]
+    assert main(["fit", "--ckpt_path", "imported", *data, *train, "--trainer.limit_val_batches", "0"]) == 0
+    assert main([*test, "tuned", "--out", "after"]) == 0
+    losses = []
+    for name in ("before", "after"):
+        losses.append(json.loads((tmp_path / name / "results.json").read_text())["metrics"]["test/loss"])
     assert losses[1] < 0.8 * losses[0]
+
+
+def test_fine_tuning_makes_a_run_of_its_own(pvdm, capsys):
+    assert main(["fit", "--ckpt_path", str(pvdm / "run")]) == 2
+    assert "--name NAME or --out DIR" in capsys.readouterr().err
+
+
+class Hub:
+    """Stands for huggingface_hub's client and keeps what it was asked."""
+
+    def __init__(self, calls, refuse=False):
+        self.calls, self.refuse = calls, refuse
+
+    def create_repo(self, repo_id, exist_ok, private):
+        self.calls.append(("create", repo_id, exist_ok, private))
+
+    def upload_folder(self, repo_id, folder_path, commit_message):
+        if self.refuse:
+            raise OSError("401 Unauthorized")
+        self.calls.append(("upload", repo_id, sorted(p.name for p in Path(folder_path).iterdir())))
+        return f"https://hub/{repo_id}"
+
+
+def test_an_export_is_pushed(pvdm, tmp_path, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(HfApi=lambda: Hub(calls)))
+    words = ["export", str(pvdm / "ae"), "--push_to_hub", "me/ae", "--private", "--out"]
+    assert main([*words, str(tmp_path / "x")]) == 0
+    assert calls[0] == ("create", "me/ae", True, True)
+    assert calls[1] == (
+        "upload",
+        "me/ae",
+        ["README.md", "config.yaml", "model.safetensors", "videodiff.json"],
+    )
+    assert "https://hub/me/ae" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(HfApi=lambda: Hub(calls, True)))
+    assert main([*words, str(tmp_path / "y")]) == 1
+    assert "cannot push to me/ae: 401 Unauthorized" in capsys.readouterr().err
+    assert (tmp_path / "y" / "model.safetensors").is_file()
+
+
+def test_without_the_hub_client_nothing_is_begun(pvdm, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    words = ["export", str(pvdm / "ae"), "--push_to_hub", "me/ae", "--out", str(tmp_path / "x")]
+    assert main(words) == 2
+    assert "pip install 'videodiff[hub]'" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_export_that_was_changed_is_refused(pvdm, tmp_path):
+    out = tmp_path / "x"
+    assert main(["export", str(pvdm / "ae"), "--out", str(out)]) == 0
+    with pytest.raises(ValueError, match="not empty"):
+        export_run(pvdm / "ae", out)
+    data = bytearray((out / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (out / "model.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=r"sha256 differs|none of the 1"):
+        load_run(out)
+
+
+def test_a_scheduler_config_takes_the_place_of_the_sampler(pvdm, tmp_path):
+    file, model = tmp_path / "scheduler_config.json", load_run(pvdm / "run")
+    assert (model.sampler.num_steps, model.sampler.eta, model.sampler.recompute_eps) == (400, 1.0, False)
+    model.sampler.num_steps = 100
+    config = to_scheduler_config(model.schedule, model.sampler, "eps", "static")
+    file.write_text(json.dumps({**config, "beta_end": 0.012, "clip_sample": False}))
+    words = ["import", "pvdm-unet", str(pvdm / "ema_model.pth"), "--first_stage", str(pvdm / "ae")]
+    assert main([*words, "--out", str(tmp_path / "run"), "--scheduler", str(file)]) == 0
+    other = load_run(tmp_path / "run")
+    assert other.threshold == "none"
+    assert (other.sampler.num_steps, other.sampler.grid) == (50, "trailing")
+    assert other.schedule.alpha_bar[0] == model.schedule.alpha_bar[0]
+    assert other.schedule.alpha_bar[-1] > model.schedule.alpha_bar[-1]
 
 
 def test_the_command_knows_every_kind():

@@ -200,7 +200,9 @@ def fill(
     """
     own = network.state_dict()
     for name, (value, instead) in fmt.extras(tensors, prefix).items():
-        if name in own and name not in state:
+        if value is None:
+            report.missing[name] = instead
+        elif name in own and name not in state:
             state[name] = (
                 torch.as_tensor(value, dtype=own[name].dtype).expand(own[name].shape).to(own[name].device)
             )

@@ -46,8 +46,8 @@ def import_run(
         out: the folder, absent or empty.
         first_stage: run of the first stage (a folder, name or checkpoint), for a network of latents.
         average: prefer the moving average of the weights.
-        latent_scale: scale and shift of an autoencoder's latent, ``scale (z + shift)``; they stand in the configs of LVDM
-            rather than in its files.
+        latent_scale: scale and shift of an autoencoder's latent, ``scale (z + shift)``; LVDM has them in its configs,
+            not in its files.
         changes: to the model section's ``init_args`` (schedule, sampler, prediction).
         sizes: arguments of the network that no tensor shows.
 
