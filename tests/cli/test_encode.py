@@ -5,11 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
 import tiny_run as tiny
-from prepared_sets import contents
+from prepared_sets import clip, contents
 from videodiff.checkpoints import FirstStage
 from videodiff.cli import main
+from videodiff.data.video_io import write_lossless
 
 CLIPS = ["--data.num_train_clips", "12", "--data.num_val_clips", "4", "--data.num_test_clips", "3"]
 LVDM = ["--config", "lvdm_digits", "--config", "with/smoke", *CLIPS]
@@ -128,8 +131,33 @@ def test_processes_share_the_work(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("RANK", rank)
         assert not (out / "latents.json").exists()
         assert main(["encode", *LVDM, "--out", str(out), "--dtype", "fp32", "--shard_clips", "5"]) == 0
-        assert ("train with" in capsys.readouterr().out) == (rank == "0")
+        told = capsys.readouterr()
+        assert ("train with" in told.out) == (rank == "0")
+        assert ("process 1 of 2 is done" in told.err) == (rank == "1")
     assert contents(out) == contents("latents/lvdm")
+    monkeypatch.setenv("RANK", "2")
+    refused(
+        capsys, ["encode", *LVDM, "--out", str(tmp_path / "more")], "RANK must be from 0 to WORLD_SIZE - 1"
+    )
+
+
+def test_videos_of_a_folder_are_kept_in_eight_windows_unless_asked(tmp_path, capsys):
+    for number in range(8):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        write_lossless(tmp_path / "videos" / f"{number}.mkv", clip(number, 12, 16, 16))
+    words = ["--config", "pvdm_digits", "--config", "with/smoke", "--data.root", str(tmp_path / "videos")]
+    for more, windows in (([], 8), (["--windows_per_video", "2"], 2)):
+        out = tmp_path / f"latents{windows}"
+        assert main(["encode", *words, "--out", str(out), *more]) == 0
+        split = json.loads((out / "latents.json").read_text())["splits"]["train"]
+        assert (split["windows"], split["labels"]) == (windows, None)
+        assert f"{split['videos']} videos x {windows} windows" in capsys.readouterr().out
+    a, b = (
+        safetensors.torch.load_file(tmp_path / f"latents{n}" / "train-00000.safetensors")["latent"]
+        for n in (8, 2)
+    )
+    assert torch.equal(a[: len(b)], b)  # those of the first epochs
+    assert len(a.flatten(1).unique(dim=0)) > len(b)  # windows differ
 
 
 def test_the_manifest_says_whose_latents_they_are():

@@ -138,7 +138,7 @@ def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
     model.autoencoder.to(device)
     data.record_folder = None
     line = ProgressLine("encode", "clips")
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world = place()
     try:
         with torch.no_grad():
             facts = {"first_stage": stage, "model": type(model).__name__}
@@ -147,7 +147,25 @@ def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
         line.close()
     if is_done:
         tell(args.out)
+    else:
+        print(
+            f"videodiff: process {rank} of {world} is done; the last one to finish writes {args.out}/latents.json "
+            "(if another was stopped, give the same command again)",
+            file=sys.stderr,
+        )
     return 0
+
+
+def place() -> tuple[int, int]:
+    """This process's number and how many there are.
+
+    Raises:
+        UsageError: for numbers that do not fit.
+    """
+    rank, world = (os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        raise UsageError(f"RANK must be from 0 to WORLD_SIZE - 1, got RANK={rank} WORLD_SIZE={world}")
+    return int(rank), int(world)
 
 
 def build(config: dict[str, Any], trusted: Sequence[str]) -> tuple[Any, Any]:
