@@ -25,7 +25,7 @@ FILES = {
     "unknown model": (
         "videodiff.models.VDM",
         "videodiff.models.VDMX",
-        ["unknown model", "VDMX", "'VDM'", "Models: VDM"],
+        ["unknown model", "VDMX", "'VDM'", "Models: ", "VDM"],
     ),
     "unknown model, short": ("videodiff.models.VDM", "VDMX", ["unknown model 'VDMX'", "'VDM'"]),
     "unknown network": ("videodiff.networks.UNet3D", "videodiff.networks.UNet", ["unknown net", "'UNet3D'"]),
