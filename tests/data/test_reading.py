@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from videodiff.cli import main
-from videodiff.data import BadVideoError, ClipSource, FolderSource, VideoDataModule, video_read
+from videodiff.data import BadVideoError, ClipSource, FolderSource, VideoDataModule, datamodule, video_read
 from videodiff.data.entries import find_videos, scan
 from videodiff.data.resize import RULE_NAMES, resize, rule_text
 from videodiff.data.video_io import probe, read_clip, read_frames, read_image, read_video, write_lossless
@@ -282,7 +282,8 @@ class Deadly(ClipSource):
         return f"video{index}.mp4"
 
 
-def test_a_decoder_that_kills_its_worker_is_told_with_the_video():
+def test_a_decoder_that_kills_its_worker_is_told_with_the_video(monkeypatch):
+    monkeypatch.setattr(datamodule, "WORKER_TIMEOUT", 20)  # if the signal of the worker's death is missed
     module = VideoDataModule(
         dataset="bouncing_digits", num_frames=4, resolution=16, num_workers=1, batch_size=4
     )

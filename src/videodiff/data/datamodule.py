@@ -16,6 +16,7 @@ from videodiff.data.pixels import to_float
 from videodiff.data.selection import Selection
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches
 
+WORKER_TIMEOUT = 120  # seconds that a loader worker may take for a batch
 Split = Literal["train", "val", "test"]
 
 
@@ -364,6 +365,6 @@ class VideoDataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=Collate(dataset.images_per_video) if self.latents is None else collate_latents,
             pin_memory=on_cuda,
-            timeout=120 if self.num_workers else 0,
+            timeout=WORKER_TIMEOUT if self.num_workers else 0,
             persistent_workers=self.num_workers > 0,
         )
