@@ -138,6 +138,6 @@ print(peaks[1] - peaks[0])
 def test_memory_does_not_grow_with_the_length(tmp_path):
     words = [sys.executable, "-c", MEMORY, str(ROOT / "benchmarks"), str(tmp_path)]
     grown = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-    # decoded whole, 192 frames more take 60 MiB and more
-    assert grown < 20, f"{grown:.1f} MiB more for 256 frames than for 64"
+    # decoded whole, 192 frames more take 139 MiB; the allocator alone moves by 20
+    assert grown < 60, f"{grown:.1f} MiB more for 256 frames than for 64"
     assert video_io.probe(tmp_path / "256" / "clip_00000.mkv").num_frames == 256
