@@ -43,7 +43,7 @@ def clips(folder):
 
 
 def generate(run, out):
-    words = ["generate", "--ckpt_path", str(run), "--num_samples", "2", "--steps", "2", "--out", str(out)]
+    words = ["generate", "--ckpt_path", str(run), "--num_samples", "1", "--steps", "2", "--out", str(out)]
     assert main(words) == 0
     return clips(out)
 
@@ -86,7 +86,7 @@ def test_an_imported_model_is_tested_and_fine_tuned(tmp_path, monkeypatch):
     torch.save({"step": 7, "model": raw, "ema": average, "scaler": None}, "model-7.pt")
     small = ["--resolution", "16", "--frames", "4"]
     assert main(["import", "lucidrains-unet3d", "model-7.pt", "--out", "runs/imported", *small]) == 0
-    data = ["--data.num_train_clips", "4", "--data.num_test_clips", "4"]
+    data = ["--data.num_train_clips", "2", "--data.num_test_clips", "2", "--data.batch_size", "2"]
     test = ["test", *data, "--protocol", "none", "--ckpt_path"]
     assert main([*test, "imported", "--out", "before"]) == 0
     train = [

@@ -73,12 +73,20 @@ def convert(kind: str, state_dict: Mapping[str, Any], average: bool = True, **si
         raise ValueError(
             f"{kind}: no size {sorted(unknown_sizes)[0]!r}; there are {', '.join(sorted(known))}"
         )
-    args = {**known, **sizes}
+    args = at_resolution(known, sizes) | sizes
     state = place_all(fmt, inner, sources, args, report)
     report_rest(tensors, sources, report, prefix)
     network = build(fmt, args, meta=any(value.is_meta for value in inner.values()))
     fill(fmt, network, state, tensors, prefix, report)
     return Imported(network.eval(), f"videodiff.networks.{fmt.network.__name__}", args, report)
+
+
+def at_resolution(known: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
+    """The arguments read, with attention at the same levels of a network that is made for another resolution."""
+    side, old = sizes.get("resolution"), known.get("resolution")
+    if side is None or "attention_resolutions" not in known:
+        return known
+    return known | {"attention_resolutions": [r * side // old for r in known["attention_resolutions"]]}
 
 
 def locate(fmt: Format, tensors: Mapping[str, Tensor], average: bool) -> tuple[str, dict[str, str]]:
