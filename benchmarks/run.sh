@@ -7,6 +7,7 @@ export OMP_NUM_THREADS=1
 "$bin/python" benchmarks/data_loading.py
 "$bin/python" benchmarks/unet_triplane.py
 "$bin/python" benchmarks/models_cost.py
+"$bin/python" benchmarks/latent_cache.py
 "$bin/python" benchmarks/i3d.py
 if "$bin/python" -c 'import video_diffusion_pytorch' 2>/dev/null; then
     "$bin/python" benchmarks/unet_against_peer.py
