@@ -6,6 +6,8 @@ export OMP_NUM_THREADS=1
 "$bin/python" benchmarks/sampler_overhead.py
 "$bin/python" benchmarks/data_loading.py
 "$bin/python" benchmarks/unet_triplane.py
+"$bin/python" benchmarks/long_video_memory.py
+"$bin/python" benchmarks/unet_latent.py
 "$bin/python" benchmarks/models_cost.py
 "$bin/python" benchmarks/latent_cache.py
 "$bin/python" benchmarks/i3d.py
