@@ -27,6 +27,8 @@ ARROWS = {
     "callbacks": ("data.video_io",),
     "evaluation": ("metrics", "data", "checkpoints"),
     "checkpoints": ("networks", "models"),
+    "comparison": ("metrics", "data", "checkpoints", "evaluation", "diffusion"),
+    "report": ("comparison.record", "data.video_io"),
     "cli": ("",),
 }
 # Files of cli import nothing heavy at their top, but for those that cli/__init__.py itself imports late.
