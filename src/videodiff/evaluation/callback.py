@@ -12,9 +12,11 @@ import pytorch_lightning as pl
 import torch
 
 from videodiff.data.clips import ClipSource
-from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors, prepare_all
+from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors
 from videodiff.evaluation.of_run import (
     as_bytes,
+    choose,
+    default_protocol,
     describe,
     labels_of,
     other_draws,
@@ -27,8 +29,6 @@ from videodiff.evaluation.results import Result
 from videodiff.evaluation.run import evaluate
 from videodiff.evaluation.sampling import Batch, ClipPlan, plan_clips, read_batches
 from videodiff.evaluation.sides import Side, join, observe
-
-FALLBACK = "random"  # what is measured where there are no weights
 
 
 class VideoEvaluation(pl.Callback):
@@ -125,60 +125,18 @@ class VideoEvaluation(pl.Callback):
         self, trainer: pl.Trainer, data: Any, model: Any
     ) -> tuple[Protocol, list[Detector], dict[str, str | None]]:
         """The protocol and its detectors, weights found; without a wish, what this machine can measure."""
-        protocol = self.asked
-        if protocol is None:
-            protocol = get_protocol("evaluator" if data.dataset in BUILT_IN else "styleganv")
-            if protocol.network == "evaluator":
-                protocol = protocol.changed(frames=model.video_shape[1])
-        protocol = self.fitted(protocol, data)
-        try:
-            return protocol, *self.prepared(protocol, data)
-        except FileNotFoundError as error:
-            if self.asked is not None:
-                raise
-            self.notes.append(
-                f"{'FVD' if protocol.network == 'i3d' else protocol.label} is not measured: {error}"
-            )
-            say(trainer, self.notes[-1])
-            protocol = self.fitted(get_protocol(FALLBACK, frames=protocol.frames), data)
-            return protocol, *self.prepared(protocol, data)
+        protocol = self.asked or default_protocol(data, model.video_shape[1])
+        found = choose(protocol, data, self.num_clips, self.builder(data), self.asked is None)
+        for note in found.notes:
+            if " is not measured: " in note:
+                say(trainer, note)
+        self.notes += found.notes
+        return found.protocol, found.detectors, found.checksums
 
-    def prepared(self, protocol: Protocol, data: Any) -> tuple[list[Detector], dict[str, str | None]]:
-        """The detectors of a protocol with their checksums."""
+    def builder(self, data: Any) -> Callable[[Protocol], Sequence[Detector]]:
+        """What makes the detectors of a protocol."""
         device = data.trainer.strategy.root_device
-        if self.make_detectors is not None:
-            found = list(self.make_detectors(protocol))
-        else:
-            found = build_detectors(protocol, device, data.dataset, self.c3d)
-        for detector in found:
-            if protocol.seen_frames < detector.min_frames:
-                raise ValueError(
-                    f"{detector.name} needs clips of at least {detector.min_frames} frames, the protocol "
-                    f"{protocol.label} shows it {protocol.seen_frames}; ask for more, e.g. {protocol.name}:16"
-                )
-        kept, checksums, missing = prepare_all(found)
-        self.notes += missing
-        return kept, checksums
-
-    def fitted(self, protocol: Protocol, data: Any) -> Protocol:
-        """The protocol at the model's frame rate, and with more clips if more are asked for: custom ones, told so."""
-        if protocol.stride == 1 and data.frame_stride != 1:
-            self.notes.append(
-                f"the data are read at stride {data.frame_stride}, and so are the real clips: not comparable with "
-                f"{protocol.label} at stride 1"
-            )
-            protocol = protocol.changed(stride=data.frame_stride)
-        elif protocol.stride != data.frame_stride:
-            self.notes.append(
-                f"the model learnt from clips at stride {data.frame_stride}, {protocol.label} compares them with real "
-                f"clips at stride {protocol.stride}"
-            )
-        more = {
-            k: self.num_clips
-            for k in ("num_real", "num_fake")
-            if (self.num_clips or 0) > getattr(protocol, k)
-        }
-        return protocol.changed(**more) if more else protocol
+        return self.make_detectors or (lambda p: build_detectors(p, device, data.dataset, self.c3d))
 
     def cut(self, plan: ClipPlan) -> ClipPlan:
         """The plan with no more clips than asked for."""

@@ -2,17 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from videodiff.data.clips import ClipSource
 from videodiff.data.pixels import to_uint8
-from videodiff.evaluation.detectors import BUILT_IN
-from videodiff.evaluation.protocol import Protocol
+from videodiff.evaluation.detectors import BUILT_IN, Detector, prepare_all
+from videodiff.evaluation.protocol import Protocol, get_protocol
 from videodiff.evaluation.sampling import ClipPlan
+
+FALLBACK = "random"  # what is measured where there are no weights
+
+
+class Chosen(NamedTuple):
+    """What to measure with: the protocol, its detectors with their checksums, and what a reader must know."""
+
+    protocol: Protocol
+    detectors: list[Detector]
+    checksums: dict[str, str | None]
+    notes: list[str]
+
+
+def default_protocol(data: Any, frames: int) -> Protocol:
+    """``evaluator`` at `frames` for the built-in sets, ``styleganv`` for all others."""
+    if data.dataset in BUILT_IN:
+        return get_protocol("evaluator", frames=frames)
+    return get_protocol("styleganv")
+
+
+def choose(
+    protocol: Protocol,
+    data: Any,
+    num_clips: int | None,
+    build: Callable[[Protocol], Sequence[Detector]],
+    may_fall_back: bool,
+) -> Chosen:
+    """Fit a protocol to the data and find its weights.
+
+    Args:
+        protocol: asked for, or the default.
+        data: of the run.
+        num_clips: asked for, or None.
+        build: makes the detectors of a protocol.
+        may_fall_back: measure with a random network if the weights are missing; else that is an error.
+
+    Raises:
+        FileNotFoundError: if the first detector has no weights.
+        ValueError: for clips shorter than a detector needs.
+    """
+    fitted, notes = fit_protocol(protocol, data.frame_stride, num_clips)
+    try:
+        kept, checksums, missing = find_detectors(fitted, build)
+    except FileNotFoundError as error:
+        if not may_fall_back:
+            raise
+        what = "FVD" if fitted.network == "i3d" else fitted.label
+        notes.append(f"{what} is not measured: {error}")
+        other = get_protocol(FALLBACK, frames=fitted.frames)
+        found = choose(other, data, num_clips, build, False)
+        return found._replace(notes=notes + found.notes)
+    return Chosen(fitted, kept, checksums, notes + missing)
+
+
+def find_detectors(
+    protocol: Protocol, build: Callable[[Protocol], Sequence[Detector]]
+) -> tuple[list[Detector], dict[str, str | None], list[str]]:
+    """The detectors of a protocol, their checksums, and a line for each that has no weights.
+
+    Raises:
+        ValueError: for clips shorter than a detector needs.
+    """
+    found = list(build(protocol))
+    for detector in found:
+        if protocol.seen_frames < detector.min_frames:
+            raise ValueError(
+                f"{detector.name} needs clips of at least {detector.min_frames} frames, the protocol "
+                f"{protocol.label} shows it {protocol.seen_frames}; ask for more, e.g. {protocol.name}:16"
+            )
+    return prepare_all(found)
+
+
+def fit_protocol(protocol: Protocol, stride: int, num_clips: int | None) -> tuple[Protocol, list[str]]:
+    """The protocol at the data's frame stride, and with more clips if more are asked for: custom ones, told so."""
+    notes = []
+    if protocol.stride == 1 and stride != 1:
+        notes.append(
+            f"the data are read at stride {stride}, and so are the real clips: not comparable with "
+            f"{protocol.label} at stride 1"
+        )
+        protocol = protocol.changed(stride=stride)
+    elif protocol.stride != stride:
+        notes.append(
+            f"the model learnt from clips at stride {stride}, {protocol.label} compares them with real "
+            f"clips at stride {protocol.stride}"
+        )
+    names = [k for k in ("num_real", "num_fake") if (num_clips or 0) > getattr(protocol, k)]
+    return (protocol.changed(**dict.fromkeys(names, num_clips)) if names else protocol), notes
 
 
 def unfit(data: Any, model: Any, protocol: Protocol | None) -> str | None:
