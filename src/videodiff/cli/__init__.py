@@ -14,6 +14,7 @@ COMMANDS = (
     *VERBS,
     "generate",
     "evaluate",
+    "compare",
     "prepare",
     "encode",
     "import",
@@ -74,6 +75,10 @@ def _run(command: str, rest: list[str]) -> int:
         from videodiff.cli import evaluate
 
         return evaluate.run(rest)
+    if command == "compare":
+        from videodiff.cli import compare
+
+        return compare.run(rest)
     if command == "prepare":
         from videodiff.cli import prepare
 

@@ -13,6 +13,7 @@ commands:
   predict    reconstructions to files
   generate   new videos, continuations, in-between frames, long videos
   evaluate   FVD and other distances between two folders of videos
+  compare    trained models side by side: same clips, noise and protocol; tables and one page
   prepare    check a data set, resize it once, write it so that training reads it fast
   encode     first-stage latents of a data set, written once, so that the second stage trains faster
   import     make a run of a checkpoint that PVDM, LVDM or video-diffusion-pytorch published

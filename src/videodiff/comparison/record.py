@@ -23,7 +23,8 @@ class Draw:
         metrics: of the protocol, at this count.
         flop_per_video: floating-point operations of one video, sampling and decoding, two per multiply-add.
         timing: what another run of the same comparison need not repeat: ``seconds_per_video`` (median over batches),
-            ``peak_memory_bytes``.
+            ``peak_memory_bytes``, and the ``batch_size`` at which they hold.
+        guidance: scale of classifier-free guidance; 1 is none.
     """
 
     sampler: str
@@ -33,6 +34,7 @@ class Draw:
     metrics: Metrics
     flop_per_video: int | None = None
     timing: dict[str, float | None] = field(default_factory=dict)
+    guidance: float = 1.0
 
 
 @dataclass

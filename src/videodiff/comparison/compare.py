@@ -1,0 +1,226 @@
+"""One comparison: open the runs, draw the same clips of each, measure all by one judge."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videodiff.comparison.cost import flop_per_step, flop_per_video, peak_memory, training_batch
+from videodiff.comparison.drawing import Draws, NonFiniteDrawError, Progress
+from videodiff.comparison.drift import drift
+from videodiff.comparison.judging import Judge, frames_of
+from videodiff.comparison.nearest import nearest, training_clips
+from videodiff.comparison.published import published_rows
+from videodiff.comparison.reconstruction import Reconstruction, first_stage, stage_training
+from videodiff.comparison.record import Clips, Comparison, Draw, ModelClips, ModelRecord
+from videodiff.comparison.runs import Run, check_equal, checkpoint_record, open_runs
+from videodiff.comparison.settings import Settings, make_sampler
+from videodiff.comparison.training import training_of
+from videodiff.diffusion import Sampler
+from videodiff.evaluation.results import versions
+
+
+def compare_runs(
+    runs: Sequence[str], settings: Settings | None = None, progress: Progress | None = None, command: str = ""
+) -> tuple[Comparison, Clips]:
+    """Put runs beside each other: same real clips, noise, samplers, steps and protocol.
+
+    Args:
+        runs: whatever ``resolve_checkpoint`` takes.
+        settings: what is asked for.
+        progress: called as ``progress(what, done, total)``.
+        command: that was given, for the record.
+
+    Returns:
+        The record, and the clips that a page shows.
+
+    Raises:
+        ValueError: if no run can be used, or the runs are not of the same data and clips.
+        RuntimeError: if every model fails while it draws.
+    """
+    settings, progress = settings or Settings(), progress or (lambda what, done, total: None)
+    opened, skipped = open_runs(runs, settings.trusted)
+    if not opened:
+        reasons = "; ".join(f"{entry['run']}: {entry['reason']}" for entry in skipped)
+        raise ValueError(f"none of the {len(runs)} runs can be compared ({reasons})")
+    check_equal(opened, frames_of(settings))
+    device = pick_device(settings.device)
+    judge = Judge(opened[0].data, settings, min(run.frames for run in opened), device, progress)
+    models, clips = [], {}
+    for run in opened:
+        try:
+            record, shown = Contestant(run, judge, settings, device, progress).measure()
+        except NonFiniteDrawError as error:
+            skipped.append({"run": run.spec, "reason": str(error)})
+            print(f"videodiff: skipped {run.spec}: {error}", file=sys.stderr, flush=True)
+            continue
+        finally:
+            run.model.to("cpu")
+        models.append(record)
+        clips[record.name] = shown
+    if not models:
+        raise RuntimeError(f"none of the models drew videos ({'; '.join(s['reason'] for s in skipped)})")
+    comparison = Comparison(
+        protocol=judge.protocol.record(judge.checksums[judge.detectors[0].name]),
+        settings={**settings.record(), "device": device.type, "num_clips": judge.count,
+                  "frames": judge.protocol.frames, "notes": judge.notes},
+        data=judge.facts,
+        models=models,
+        baselines=judge.baselines(),
+        skipped=skipped,
+        published=published_rows(judge.facts),
+        versions=versions(),
+        command=command,
+    )  # fmt: skip
+    return comparison, Clips(judge.shown(settings.shown), clips)
+
+
+class Contestant:
+    """One model of a comparison, measured in all that a comparison tells.
+
+    Args:
+        run: with its model.
+        judge: of all models.
+        settings: of all models.
+        device: where the model draws.
+        progress: see :func:`compare_runs`.
+    """
+
+    def __init__(
+        self, run: Run, judge: Judge, settings: Settings, device: torch.device, progress: Progress
+    ) -> None:
+        self.run, self.judge, self.settings = run, judge, settings
+        self.device, self.progress = device, progress
+        self.model = run.model.to(device)
+        self.samples = torch.zeros(0)
+        self.warnings = list(run.warnings)
+
+    def measure(self) -> tuple[ModelRecord, ModelClips]:
+        """Draw, judge, and count."""
+        settings, run = self.settings, self.run
+        pairs = [(name, steps) for name in settings.samplers for steps in settings.steps]
+        draws = [self.draw(make_sampler(*pair), keep=pair == pairs[0]) for pair in pairs]
+        stage, rebuilt = self.first_stage()
+        long, drifts = self.long_video(make_sampler(*pairs[0]))
+        found, neighbours = self.nearest()
+        record = ModelRecord(
+            name=run.name,
+            run=run.spec,
+            model=type(self.model).__name__,
+            checkpoint=checkpoint_record(run),
+            parameters=parameters(self.model),
+            training=training_of(run.path, run.config, run.step, self.flop_per_step()),
+            draws=draws,
+            first_stage=stage,
+            drift=drifts,
+            nearest=found,
+            warnings=list(dict.fromkeys(self.warnings)),
+        )
+        return record, ModelClips(self.samples, rebuilt, neighbours, long)
+
+    def draws(self, sampler: Sampler, frames: int, count: int, what: str) -> Draws:
+        """Clips of this model to be drawn."""
+        return Draws(
+            self.model, sampler, frames, count, self.settings.seed, self.settings.batch_size,
+            self.settings.guidance, self.judge.labels(self.model), self.judge.protocol.rounding,
+            lambda done: self.progress(f"{self.run.name}: {what}", done, count),
+        )  # fmt: skip
+
+    def draw(self, sampler: Sampler, keep: bool) -> Draw:
+        """One set of clips, judged; the first ones are kept for the page."""
+        judge, kept = self.judge, []
+        name = f"{type(sampler).__name__} {sampler.num_steps}"
+        draws = self.draws(sampler, judge.protocol.frames, judge.count, f"clips ({name})")
+
+        def through() -> Any:
+            left = self.settings.shown if keep else 0
+            for batch in draws:
+                if left > 0:
+                    kept.append(batch.clips[:left])
+                    left -= len(batch.clips)
+                yield batch._replace(clips=batch.clips[:, :: judge.protocol.subsample])
+
+        metrics, said = judge.judge(judge.look(through(), f"{self.run.name} judged", judge.count))
+        self.warnings += said
+        if keep:
+            size = (0, judge.protocol.frames, *self.model.video_shape[-2:], 3)
+            self.samples = torch.cat(kept) if kept else torch.zeros(size, dtype=torch.uint8)
+        return Draw(
+            sampler=type(sampler).__name__,
+            steps=sampler.num_steps,
+            frames=judge.protocol.frames,
+            count=judge.count,
+            metrics=metrics,
+            flop_per_video=flop_per_video(draws),
+            guidance=self.model.guidance_scale if self.settings.guidance is None else self.settings.guidance,
+            timing={
+                "seconds_per_video": draws.seconds_per_video,
+                "peak_memory_bytes": peak_memory(draws),
+                "batch_size": min(self.settings.batch_size, judge.count),
+            },
+        )
+
+    def first_stage(self) -> tuple[dict[str, Any] | None, Tensor | None]:
+        """Reconstruction of the real clips by the first stage, and its training."""
+        stage = first_stage(self.model)
+        if stage is None:
+            return None, None
+        self.progress(f"{self.run.name}: reconstructions", 0, len(self.judge.plan))
+        judged = Reconstruction(stage, self.device, self.settings.shown)
+        metrics = judged.measure(self.judge.clips())
+        kept = torch.cat(judged.kept) if judged.kept else None
+        return {"training": stage_training(stage), "metrics": metrics}, kept
+
+    def long_video(self, sampler: Sampler) -> tuple[Tensor | None, list[dict[str, Any]]]:
+        """Long videos and their drift; the videos as many as the page shows clips, the page gets the first two."""
+        frames, count = self.settings.long_frames, max(min(self.settings.shown, self.judge.count), 2)
+        if not frames:
+            return None, []
+        draws = self.draws(sampler, frames, count, f"videos of {frames} frames")
+        videos = torch.cat([batch.clips for batch in draws])
+        return videos[:2], drift(videos, self.judge, self.settings.batch_size)
+
+    def nearest(self) -> tuple[list[dict[str, Any]], Tensor | None]:
+        """The nearest training clip of each shown sample."""
+        if not len(self.samples):
+            return [], None
+        source, batches, count = training_clips(self.run.data, self.judge.protocol, self.settings.seed)
+        self.progress(f"{self.run.name}: nearest of {count} training clips", 0, count)
+        found, clips = nearest(self.samples, batches)
+        rows = [
+            {"sample": i, "train": place, "name": source.name(place), "distance": distance}
+            for i, (place, distance) in enumerate(found)
+        ]
+        return rows, clips
+
+    def flop_per_step(self) -> int | None:
+        """Of one optimizer step; None where the run does not say its batch size."""
+        size = getattr(self.run.data, "batch_size", None)
+        if not size or not hasattr(self.model, "losses"):
+            return None
+        return flop_per_step(self.model, training_batch(self.run.data, self.device), size)
+
+
+def parameters(model: torch.nn.Module) -> dict[str, int]:
+    """Parameters by part of a model."""
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one.
+
+    Raises:
+        ValueError: for another name, or CUDA without a device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be auto, cpu or cuda, got {name!r}")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: no CUDA device here; use --device cpu")
+    return torch.device(name)

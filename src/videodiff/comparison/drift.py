@@ -1,0 +1,62 @@
+"""How long video drifts: metrics of windows along time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videodiff.comparison.judging import Judge
+from videodiff.comparison.reconstruction import entry_of
+from videodiff.evaluation.sampling import Batch
+
+
+def drift(videos: Tensor, judge: Judge, batch_size: int) -> list[dict[str, Any]]:
+    """Metrics of each window of the protocol's clip length, ``{"frames": [first, last], "metrics": {...}}``.
+
+    On the built-in data all metrics of the protocol, against the same real clips (what holds of real clips holds at
+    any time); elsewhere statistics of frames, which need no network. A last part shorter than a window is left out.
+
+    Args:
+        videos: long ones, uint8 ``[M, F, H, W, 3]``.
+        judge: of the comparison.
+        batch_size: clips looked at together.
+    """
+    size = judge.protocol.frames
+    found = []
+    for first in range(0, videos.shape[1] - size + 1, size):
+        window = videos[:, first : first + size]
+        batches = [
+            Batch(list(range(i, i + len(part))), part)
+            for i, part in zip(range(0, len(window), batch_size), window.split(batch_size), strict=True)
+        ]
+        metrics = statistics(batches)
+        if judge.is_built_in and len(videos) > 1:
+            side = judge.look(batches, f"frames {first} to {first + size - 1}", len(videos))
+            metrics |= judge.judge(side)[0]
+        found.append({"frames": [first, first + size - 1], "metrics": metrics})
+    return found
+
+
+def statistics(batches: Iterable[Batch]) -> dict[str, dict[str, Any]]:
+    """Statistics of frames, means over clips in grey levels.
+
+    Brightness; contrast (standard deviation within a frame); detail (mean difference of neighbouring pixels); change
+    (mean difference of neighbouring frames).
+    """
+    parts: dict[str, list[Tensor]] = {"brightness": [], "contrast": [], "detail": [], "change": []}
+    for batch in batches:
+        grey = batch.clips.double().mean(-1)  # [B, T, H, W]
+        parts["brightness"].append(grey.flatten(1).mean(1))
+        parts["contrast"].append(grey.flatten(2).std(2, correction=0).mean(1))
+        sides = grey.diff(dim=2).abs().flatten(1).mean(1) + grey.diff(dim=3).abs().flatten(1).mean(1)
+        parts["detail"].append(sides / 2)
+        still = torch.zeros(len(grey), dtype=torch.float64)
+        parts["change"].append(grey.diff(dim=1).abs().flatten(1).mean(1) if grey.shape[1] > 1 else still)
+    return {
+        f"frame_{name}": entry_of(np.concatenate([p.numpy() for p in values]))
+        for name, values in parts.items()
+    }

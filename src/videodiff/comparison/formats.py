@@ -1,0 +1,146 @@
+"""Tables as Markdown, LaTeX, CSV and lines of a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from videodiff.comparison.record import Comparison, Metrics
+from videodiff.comparison.tables import Cell, metric_names, tables
+
+TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def markdown(comparison: Comparison) -> str:
+    """All tables, best values bold; what is no model stands below the models in italics."""
+    parts = ["# Comparison\n"]
+    for table in tables(comparison):
+        widths = ["---"] * len(table.head)
+        lines = [f"## {table.title}\n", bar(table.head), bar(widths)]
+        lines += [bar([f"**{md(c.text)}**" if c.is_best else md(c.text) for c in row]) for row in table.rows]
+        lines += [bar([f"*{md(row[0].text)}*", *(md(cell.text) for cell in row[1:])]) for row in table.apart]
+        parts.append("\n".join(lines) + "\n" + (f"\n{table.note}\n" if table.note else ""))
+    parts += [f"{model.name}: {warning}\n" for model in comparison.models for warning in model.warnings]
+    parts += [f"Left out: {entry['run']}: {entry['reason']}\n" for entry in comparison.skipped]
+    parts.append(f"Made by `{comparison.command}`.\n" if comparison.command else "")
+    return "\n".join(part for part in parts if part)
+
+
+def bar(cells: Sequence[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def md(text: str) -> str:
+    """A text that breaks no Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
+
+
+def latex(comparison: Comparison) -> str:
+    """All tables for ``booktabs``; baselines and floor stand below a rule."""
+    parts = ["% \\usepackage{booktabs}"]
+    for table in tables(comparison):
+        caption = tex(f"{table.title}. {table.note}".rstrip(". "))
+        lines = [
+            "\\begin{table}",
+            "\\centering",
+            f"\\caption{{{caption}.}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
+            "\\toprule",
+            tex_row([Cell(name) for name in table.head]),
+            "\\midrule",
+        ]
+        lines += [tex_row(row) for row in table.rows]
+        lines += ["\\midrule", *map(tex_row, table.apart)] if table.apart else []
+        lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def tex_row(cells: Sequence[Cell]) -> str:
+    """One row of a tabular."""
+    texts = [f"\\textbf{{{tex(cell.text)}}}" if cell.is_best else tex(cell.text) for cell in cells]
+    return " & ".join(texts) + r" \\"
+
+
+def tex(text: str) -> str:
+    """A text that LaTeX prints as it is."""
+    return "".join(TEX.get(letter, letter) for letter in text)
+
+
+def comma_separated(comparison: Comparison) -> str:
+    """One line for every draw of every model and for every baseline; numbers in full.
+
+    Published figures, which are of other protocols, are not in it.
+    """
+    found = [draw.metrics for model in comparison.models for draw in model.draws]
+    names = metric_names([*found, *(base["metrics"] for base in comparison.baselines)])
+    stages = metric_names([(model.first_stage or {}).get("metrics", {}) for model in comparison.models])
+    head = ["kind", "name", "run", "sampler", "steps", "frames", "clips", "protocol"]
+    head += [part for name in names for part in (name, f"{name}_low", f"{name}_high", f"{name}_floor")]
+    head += [
+        "parameters", "training_steps", "clips_seen", "training_seconds", "flop_per_step", "flop_per_video",
+        "seconds_per_video", "peak_memory_bytes", *(f"reconstruction_{name}" for name in stages),
+    ]  # fmt: skip
+    file = io.StringIO()
+    writer = csv.DictWriter(file, head, lineterminator="\n")
+    writer.writeheader()
+    protocol = comparison.protocol["name"]
+    for model in comparison.models:
+        training, stage = model.training, (model.first_stage or {}).get("metrics", {})
+        for draw in model.draws:
+            writer.writerow({
+                "kind": "model", "name": model.name, "run": model.run, "sampler": draw.sampler, "steps": draw.steps,
+                "frames": draw.frames, "clips": draw.count, "protocol": protocol, **metric_cells(draw.metrics),
+                "parameters": sum(model.parameters.values()), "training_steps": training.steps,
+                "clips_seen": training.clips, "training_seconds": training.seconds,
+                "flop_per_step": training.flop_per_step, "flop_per_video": draw.flop_per_video,
+                "seconds_per_video": draw.timing.get("seconds_per_video"),
+                "peak_memory_bytes": draw.timing.get("peak_memory_bytes"),
+                **{f"reconstruction_{name}": entry["value"] for name, entry in stage.items()},
+            })  # fmt: skip
+    for base in comparison.baselines:
+        cells = metric_cells(base["metrics"])
+        writer.writerow({"kind": "baseline", "name": base["name"], "protocol": protocol, **cells})
+    return file.getvalue()
+
+
+def metric_cells(metrics: Metrics) -> dict[str, Any]:
+    """Value, interval and floor of each metric by column."""
+    cells: dict[str, Any] = {}
+    for name, entry in metrics.items():
+        low, high = entry.get("interval") or (None, None)
+        cells |= {
+            name: entry["value"],
+            f"{name}_low": low,
+            f"{name}_high": high,
+            f"{name}_floor": entry.get("floor"),
+        }
+    return cells
+
+
+def terminal(comparison: Comparison) -> str:
+    """Quality and cost as lines of a terminal, one metric a line, one column a model."""
+    found = []
+    for table in tables(comparison):
+        if table.title.startswith("Published"):
+            found.append(f"{len(table.rows)} published figures stand in results.md, apart")
+            continue
+        columns = [
+            [*table.head],
+            *([cell.text + (" *" if cell.is_best else "") for cell in row] for row in table.rows),
+        ]
+        columns += [[cell.text for cell in row] for row in table.apart]
+        widths = [max(map(len, column)) for column in columns]
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+            for line in zip(*columns, strict=True)
+        ]
+        found.append("\n".join([table.title, *lines]))
+    found.append("* best, its interval apart from all others'")
+    return "\n\n".join(found)

@@ -1,0 +1,126 @@
+"""How well the first stage of a latent model gives real clips back, and what it cost to train."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videodiff import weights
+from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
+from videodiff.comparison.training import training_of
+from videodiff.data.pixels import to_float, to_uint8
+from videodiff.evaluation.sampling import Batch
+from videodiff.metrics import LPIPSMetric, mean_interval, psnr, ssim
+from videodiff.metrics.features.lpips import SMALLEST, trunk_file
+from videodiff.metrics.reconstruction import SSIM_WINDOW
+
+
+def first_stage(model: Any) -> Any:
+    """The autoencoder of a latent model; None in pixel space."""
+    stage = getattr(model, "autoencoder", None)
+    if stage is None or type(stage).__name__ == "PixelSpace":
+        return None
+    return stage
+
+
+@torch.no_grad()
+def reconstruct(stage: Any, clips: Tensor, device: torch.device) -> Tensor:
+    """Clips uint8 ``[B, T, H, W, 3]`` through a first stage and back, piece by piece of the length it was made for.
+
+    A last piece that is shorter is filled up with its last frame, which is cut off again.
+    """
+    size, frames = int(stage.video_shape[1]), clips.shape[1]
+    missing = -frames % size
+    video = torch.cat([clips, clips[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
+    video = to_float(video).permute(0, 4, 1, 2, 3)
+    pieces = [
+        stage.decode(stage.encode(piece.to(device))).float().cpu() for piece in video.split(size, dim=2)
+    ]
+    rebuilt = torch.cat(pieces, 2)[:, :, :frames].clamp(-1, 1)
+    return to_uint8(rebuilt).permute(0, 2, 3, 4, 1).contiguous()
+
+
+class Reconstruction:
+    """PSNR, SSIM and (where its weights are at hand) LPIPS over real clips.
+
+    Args:
+        stage: the first stage.
+        device: where it lies.
+        keep: reconstructions to keep for the page.
+
+    Attributes:
+        kept: the first reconstructions, uint8 ``[keep, T, H, W, 3]``.
+    """
+
+    def __init__(self, stage: Any, device: torch.device, keep: int) -> None:
+        self.stage, self.device, self.keep = stage, device, keep
+        self.kept: list[Tensor] = []
+        self.perceptual: LPIPSMetric | None = None
+
+    def measure(self, batches: Iterable[Batch]) -> dict[str, dict[str, Any]]:
+        """The metrics by name, each with its interval over clips."""
+        found: dict[str, list[Tensor]] = {}
+        for clips, rebuilt in self.pairs(batches):
+            values = {"psnr": psnr(clips, rebuilt)}
+            if min(clips.shape[2:4]) >= SSIM_WINDOW:
+                values["ssim"] = ssim(clips, rebuilt)
+            if min(clips.shape[2:4]) >= SMALLEST["alex"] and is_at_hand():
+                self.perceptual = self.perceptual or LPIPSMetric()
+                values["lpips"] = self.perceptual.values(clips, rebuilt)
+            for name, part in values.items():
+                found.setdefault(name, []).append(part)
+        return {name: entry_of(torch.cat(parts).double().numpy()) for name, parts in found.items()}
+
+    def pairs(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Clips and their reconstructions; the first are kept."""
+        left = self.keep
+        for batch in batches:
+            rebuilt = reconstruct(self.stage, batch.clips, self.device)
+            if left > 0:
+                self.kept.append(rebuilt[:left])
+                left -= len(rebuilt)
+            yield batch.clips, rebuilt
+
+
+def entry_of(values: np.ndarray) -> dict[str, Any]:
+    """Mean with interval; a reconstruction without any error, whose PSNR is infinite, is left out and counted."""
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return {"value": None, "count": 0}
+    entry: dict[str, Any] = {"value": float(known.mean()), "count": len(known)}
+    if len(known) < len(values):
+        entry["exact"] = len(values) - len(known)
+    if len(known) > 1:
+        found = mean_interval(known)
+        entry |= {"interval": [float(found.low), float(found.high)], "interval_method": found.method}
+    return entry
+
+
+def is_at_hand() -> bool:
+    """Whether the weights of LPIPS lie on this machine; nothing is downloaded for a figure nobody asked for."""
+    folders = [os.environ.get("VIDEODIFF_WEIGHTS"), str(weights.cache_folder())]
+    names = trunk_file("alex").filenames
+    return any(
+        Path(folder).expanduser().joinpath(name).is_file() for folder in folders if folder for name in names
+    )
+
+
+def stage_training(stage: Any) -> dict[str, Any] | None:
+    """Training of a first stage from its own run, with the run's name; None if it is not known."""
+    spec = getattr(stage, "checkpoint", None)
+    if not isinstance(spec, str):
+        return None
+    try:
+        path = resolve_checkpoint(spec)
+        checkpoint = load_checkpoint(path)
+        config = trusted_config(checkpoint, path)
+    except (OSError, ValueError):
+        return None
+    found = training_of(path, config, checkpoint.get("global_step"))
+    return {"run": spec, **vars(found)}

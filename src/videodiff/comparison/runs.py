@@ -1,0 +1,196 @@
+"""Runs that a comparison is asked for: opened, checked against each other, named."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
+from videodiff.checkpoints.exported import sha256_of
+from videodiff.checkpoints.run import build_model, load_weights
+from videodiff.comparison.training import last_step, run_folder
+from videodiff.evaluation.of_run import unfit
+from videodiff.trust import full_path, guarded_jsonargparse
+
+# Entries of a data fingerprint that decide what a real clip looks like; the others shape the training stream only.
+SAME_DATA = ("dataset", "layout", "listing", "classes", "resolution", "frame_stride", "fps", "resize", "view")
+
+
+class UnequalRunsError(ValueError):
+    """Runs that cannot stand in one table."""
+
+
+@dataclass
+class Run:
+    """A run that can be compared.
+
+    Args:
+        spec: as the user named it.
+        path: of the checkpoint.
+        config: stored in it.
+        step: optimizer steps of the checkpoint; None for weights without a history.
+        ema: whether the weights are averages.
+        model: in evaluation mode, on the CPU.
+        data: of the run's config.
+        name: in the tables.
+        warnings: what a reader must know.
+    """
+
+    spec: str
+    path: Path
+    config: dict[str, Any]
+    step: int | None
+    ema: bool
+    model: Any
+    data: Any
+    name: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        """Of the clip that the model draws."""
+        return int(self.model.video_shape[1])
+
+
+def open_runs(specs: Sequence[str], trusted: Sequence[str] = ()) -> tuple[list[Run], list[dict[str, str]]]:
+    """Every run that can be used, and ``{"run", "reason"}`` of the others, which are named on stderr too."""
+    runs, skipped = [], []
+    for spec in specs:
+        try:
+            runs.append(open_run(spec, trusted))
+        except (ValueError, OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            skipped.append({"run": spec, "reason": reason})
+            print(f"videodiff: skipped {spec}: {reason}", file=sys.stderr, flush=True)
+    for run, name in zip(runs, names_of(runs), strict=True):
+        run.name = name
+        for warning in run.warnings:
+            print(f"videodiff: warning: {name}: {warning}", file=sys.stderr, flush=True)
+    return runs, skipped
+
+
+def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
+    """Model and data of a run, its checkpoint verified.
+
+    Raises:
+        FileNotFoundError: if there is no such run, or it has no checkpoint yet.
+        ValueError: for a damaged checkpoint, or a model that draws no videos.
+    """
+    path = resolve_checkpoint(spec)
+    checkpoint = load_checkpoint(path)
+    config = trusted_config(checkpoint, path, trusted)
+    section = config.get("model")
+    if not isinstance(section, dict) or not isinstance(config.get("data"), dict):
+        raise ValueError(f"checkpoint {path}: its config names no model or no data")
+    model = build_model(section, path, trusted)
+    if not hasattr(model, "generate"):
+        raise ValueError(
+            f"{type(model).__name__} reconstructs videos and draws none; compare the models trained on its latents"
+        )
+    load_weights(model, checkpoint["state_dict"], path)
+    data = build_data(config, path, trusted)
+    if reason := unfit(data, model, None):
+        raise ValueError(reason)
+    step = checkpoint.get("global_step")
+    run = Run(spec, path, config, step, bool(checkpoint.get("ema")), model.eval(), data)
+    if warning := unfinished(run):
+        run.warnings.append(warning)
+    return run
+
+
+def build_data(config: dict[str, Any], path: Path, trusted: Sequence[str]) -> Any:
+    """The data module of a config, without the latents that it may have been trained from.
+
+    Raises:
+        ValueError: if it cannot be built.
+    """
+    from jsonargparse import ArgumentParser
+
+    section = dict(config["data"])
+    name = str(section.get("class_path", ""))
+    section["class_path"] = name if "." in name else full_path(name)
+    section["init_args"] = {**(section.get("init_args") or {})}
+    if "latents" in section["init_args"]:
+        section["init_args"]["latents"] = None
+    with guarded_jsonargparse(trusted):
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(pl.LightningDataModule, "data")
+        try:
+            return parser.instantiate_classes(parser.parse_object({"data": section})).data
+        except Exception as error:  # jsonargparse wraps what a constructor raises in types of its own
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"checkpoint {path}: its data cannot be built: {reason}") from error
+
+
+def unfinished(run: Run) -> str | None:
+    """``unfinished: 1200 of 4000 steps``, or None for a run that came to its end or never had one."""
+    wanted = (run.config.get("trainer") or {}).get("max_steps")
+    if run.step is None or not isinstance(wanted, int) or wanted < 0:
+        return None
+    done = max(run.step, last_step(run_folder(run.path)))  # best.ckpt of a finished run lies before its end
+    return f"unfinished: {done} of {wanted} steps" if done < wanted else None
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """The model's class; with the run where that is not unique; numbered if that is not either."""
+    classes = [type(run.model).__name__ for run in runs]
+    many = Counter(classes)
+    names = [c if many[c] == 1 else f"{c} ({run.spec})" for c, run in zip(classes, runs, strict=True)]
+    seen: Counter[str] = Counter()
+    for i, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[i] = f"{name} {seen[name]}"
+    return names
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """What must be the same for two runs to be compared.
+
+    Raises:
+        FileNotFoundError: if the data are not where the run says.
+    """
+    print_of = run.data.fingerprint()
+    return {key: print_of.get(key) for key in SAME_DATA} | {"size": tuple(run.model.video_shape[-2:])}
+
+
+def check_equal(runs: Sequence[Run], frames: int | None) -> None:
+    """Refuse runs of different data, and of different clips unless the number of frames is given.
+
+    Raises:
+        UnequalRunsError: in one line with the runs, what they differ in and what to do.
+    """
+    first, facts = runs[0], facts_of(runs[0])
+    for run in runs[1:]:
+        other = facts_of(run)
+        different = [key for key in facts if facts[key] != other[key]]
+        if different:
+            told = ", ".join(
+                f"{key} {shown(facts[key])} against {shown(other[key])}" for key in different[:3]
+            )
+            raise UnequalRunsError(
+                f"{first.spec} and {run.spec} cannot be compared: {told}; leave one out, or train both on the same data"
+            )
+    if frames is None and len({run.frames for run in runs}) > 1:
+        clips = ", ".join(f"{run.spec} {run.frames}" for run in runs)
+        least = min(run.frames for run in runs)
+        raise UnequalRunsError(
+            f"the runs draw clips of different length ({clips} frames); give --frames {least}"
+        )
+
+
+def shown(value: Any) -> str:
+    """A value in a message, short."""
+    text = f"{len(value)} classes" if isinstance(value, list) else str(value)
+    return text if len(text) <= 40 else text[:12] + "..."
+
+
+def checkpoint_record(run: Run) -> dict[str, Any]:
+    """What identifies the weights."""
+    return {"file": run.path.as_posix(), "sha256": sha256_of(run.path), "step": run.step, "ema": run.ema}

@@ -1,0 +1,89 @@
+"""What is asked of a comparison, and the samplers it may use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videodiff.diffusion import Sampler
+
+SAMPLERS = ("ddim", "dpmpp", "ancestral")
+AT_LEAST = {"num_clips": 2, "frames": 1, "long_frames": 0, "shown": 0, "batch_size": 1}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that shapes the numbers of a comparison but the runs themselves.
+
+    Args:
+        protocol: as :func:`~videodiff.evaluation.protocol.get_protocol` takes it; None chooses: ``evaluator`` for the
+            built-in sets, ``styleganv`` where the weights of I3D are found, else ``random``.
+        num_clips: clips of each side; None is what the protocol wants.
+        samplers: names of :data:`SAMPLERS`; every one is run with every count of `steps`, the first pair first.
+        steps: sampler steps.
+        frames: of each video; None is the clip that all models draw, or what a published protocol says.
+        long_frames: length of the long videos whose drift is measured; 0 is none.
+        shown: clips that the page shows of each model.
+        seed: of noise, real clips and windows.
+        guidance: scale for every model; None is each model's own.
+        batch_size: videos drawn at once; no number but memory and seconds depends on it.
+        device: auto, cpu or cuda.
+        trusted: further modules whose classes a run may name.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
+    protocol: str | None = None
+    num_clips: int | None = None
+    samplers: tuple[str, ...] = ("ddim",)
+    steps: tuple[int, ...] = (50,)
+    frames: int | None = None
+    long_frames: int = 0
+    shown: int = 16
+    seed: int = 0
+    guidance: float | None = None
+    batch_size: int = 16
+    device: str = "auto"
+    trusted: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in AT_LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"--{name} must be at least {least}, got {value}")
+        if not self.steps or min(self.steps) < 1:
+            raise ValueError(f"--steps must be at least 1, got {','.join(map(str, self.steps)) or 'nothing'}")
+        for name in ("steps", "samplers"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(
+                    f"--{name.removesuffix('s') if name == 'samplers' else name} names one twice"
+                )
+        for name in self.samplers:
+            if name not in SAMPLERS:
+                raise ValueError(f"--sampler must be of {', '.join(SAMPLERS)}, got {name!r}")
+        if self.guidance is not None and self.guidance < 0:
+            raise ValueError(f"--guidance must not be negative, got {self.guidance}")
+
+    def record(self) -> dict[str, Any]:
+        """What ``results.json`` says of it: all that shapes a number."""
+        left_out = ("trusted", "batch_size", "protocol")
+        found = asdict(self)
+        return {
+            f.name: list(value) if isinstance(value := found[f.name], tuple) else value
+            for f in fields(self)
+            if f.name not in left_out
+        }
+
+
+def make_sampler(name: str, steps: int) -> Sampler:
+    """A sampler with its defaults, the same for every model."""
+    from videodiff import diffusion
+
+    classes = {
+        "ddim": diffusion.DDIMSampler,
+        "dpmpp": diffusion.DPMSolverPP2MSampler,
+        "ancestral": diffusion.AncestralSampler,
+    }
+    return classes[name](steps)

@@ -1,0 +1,237 @@
+"""The tables of a comparison: what stands in which cell, and which value is best; how they look is ``formats.py``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from videodiff.comparison.best import best_index, better
+from videodiff.comparison.record import Comparison, Draw, Metrics, ModelRecord
+
+
+@dataclass
+class Cell:
+    """What stands in one place of a table.
+
+    Args:
+        text: value, with its interval if it has one.
+        is_best: whether it is marked.
+    """
+
+    text: str
+    is_best: bool = False
+
+
+@dataclass
+class Table:
+    """Rows of cells under a head.
+
+    Args:
+        title: in one line.
+        head: of each column.
+        rows: of models.
+        apart: rows that are none: baselines, the floor.
+        note: below the table.
+    """
+
+    title: str
+    head: list[str]
+    rows: list[list[Cell]]
+    apart: list[list[Cell]] = field(default_factory=list)
+    note: str = ""
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """All tables of a comparison; one without rows is left out."""
+    many = any(len(model.draws) > 1 for model in comparison.models)
+    found = [
+        quality(comparison),
+        cost(comparison.models),
+        reconstruction(comparison.models),
+        *([by_steps(comparison.models)] if many else []),
+        drifts(comparison.models),
+        published(comparison.published),
+    ]
+    return [table for table in found if table.rows]
+
+
+def quality(comparison: Comparison) -> Table:
+    """The metrics of the protocol: the first draw of each model, then baselines and floor."""
+    firsts = [model.draws[0] for model in comparison.models]
+    names = metric_names([draw.metrics for draw in firsts])
+    first = firsts[0]
+    rows = metric_rows(
+        names, [[Cell(model.name)] for model in comparison.models], [d.metrics for d in firsts]
+    )
+    apart = [
+        [Cell(base["name"]), *(cell_of(base["metrics"].get(name)) for name in names)]
+        for base in comparison.baselines
+    ]
+    floor = [first.metrics[name].get("floor") if name in first.metrics else None for name in names]
+    if any(value is not None for value in floor):
+        apart.append([Cell("other real clips (floor)"), *(Cell(number(value)) for value in floor)])
+    protocol = comparison.protocol
+    return Table(
+        f"Protocol {protocol['name']} [{protocol['hash']}]: {first.count} clips of {first.frames} frames each side, "
+        f"{first.sampler} in {first.steps} steps, seed {comparison.settings.get('seed')}",
+        ["model", *map(title_of, names)],
+        rows,
+        apart,
+        "In brackets: 95 % interval. Best is marked only where its interval lies apart from all others'.",
+    )
+
+
+def metric_names(found: Sequence[Metrics]) -> list[str]:
+    """Names of all metrics in the order in which they come."""
+    return list(dict.fromkeys(name for metrics in found for name in metrics))
+
+
+def title_of(name: str) -> str:
+    """Head of a metric's column: its name and which way is better."""
+    arrow = {"lower": " (lower)", "higher": " (higher)", "real": " (as real)"}
+    return name + arrow.get(better(name), "")
+
+
+def metric_rows(names: Sequence[str], heads: list[list[Cell]], found: Sequence[Metrics]) -> list[list[Cell]]:
+    """Rows of metrics with the best of each column marked."""
+    best = {name: best_index([metrics.get(name) for metrics in found], name) for name in names}
+    return [
+        [*head, *(cell_of(metrics.get(name), best[name] == i) for name in names)]
+        for i, (head, metrics) in enumerate(zip(heads, found, strict=True))
+    ]
+
+
+def cost(models: Sequence[ModelRecord]) -> Table:
+    """What each model costs to train and to sample."""
+    head = [
+        "model", "parameters", "training steps", "clips seen", "training", "of first stage", "FLOP per step",
+        "FLOP per video", "seconds per video", "peak memory",
+    ]  # fmt: skip
+    rows = []
+    for model in models:
+        training, draw = model.training, model.draws[0]
+        stage = (model.first_stage or {}).get("training") or {}
+        texts = [
+            model.name, grouped(sum(model.parameters.values())), grouped(training.steps or None),
+            grouped(training.clips), seconds(training.seconds), seconds(stage.get("seconds")),
+            prefixed(training.flop_per_step), prefixed(draw.flop_per_video),
+            number(draw.timing.get("seconds_per_video"), 3), mebibytes(draw.timing.get("peak_memory_bytes")),
+        ]  # fmt: skip
+        rows.append([Cell(text) for text in texts])
+    return Table(
+        "Cost",
+        head,
+        rows,
+        note="FLOP: two per multiply-add. Seconds and memory are of this machine; memory is that of one batch.",
+    )
+
+
+def reconstruction(models: Sequence[ModelRecord]) -> Table:
+    """First stages on the same real clips; the best is among those with one."""
+    staged = [model for model in models if model.first_stage]
+    found = [model.first_stage["metrics"] for model in staged]
+    names = metric_names(found)
+    rows = metric_rows(names, [[Cell(model.name)] for model in staged], found)
+    return Table("Reconstruction by the first stage", ["model", *map(title_of, names)], rows)
+
+
+def by_steps(models: Sequence[ModelRecord]) -> Table:
+    """Quality against sampler, steps and seconds: every draw of every model."""
+    pairs: list[tuple[ModelRecord, Draw]] = [(model, draw) for model in models for draw in model.draws]
+    names = metric_names([draw.metrics for _, draw in pairs])
+    heads = [
+        [
+            Cell(model.name),
+            Cell(draw.sampler),
+            Cell(str(draw.steps)),
+            Cell(number(draw.timing.get("seconds_per_video"), 3)),
+        ]
+        for model, draw in pairs
+    ]
+    head = ["model", "sampler", "steps", "seconds per video", *map(title_of, names)]
+    return Table(
+        "Quality against steps", head, metric_rows(names, heads, [draw.metrics for _, draw in pairs])
+    )
+
+
+def drifts(models: Sequence[ModelRecord]) -> Table:
+    """Metrics of windows of long videos; nothing is marked, as time and not models are compared."""
+    pairs = [(model, window) for model in models for window in model.drift]
+    names = metric_names([window["metrics"] for _, window in pairs])
+    rows = [
+        [
+            Cell(model.name),
+            Cell("{} to {}".format(*window["frames"])),
+            *(cell_of(window["metrics"].get(name)) for name in names),
+        ]
+        for model, window in pairs
+    ]
+    return Table("Drift over long video", ["model", "frames", *map(title_of, names)], rows)
+
+
+def published(rows: Sequence[dict[str, Any]]) -> Table:
+    """Figures of papers, under their own protocols."""
+    head = ["model", "data", "frames", "protocol", "metric", "value", "source"]
+    return Table(
+        "Published figures, as printed in papers",
+        head,
+        [[Cell(str(row[key])) for key in head] for row in rows],
+        note="Measured by others under other protocols: not to be compared with the figures above.",
+    )
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+
+def cell_of(entry: dict[str, Any] | None, is_best: bool = False) -> Cell:
+    """``3.14 [2.9, 3.4]``, or a dash where there is no value."""
+    if not entry or entry.get("value") is None:
+        return Cell("-")
+    text = number(entry["value"])
+    if entry.get("interval"):
+        low, high = entry["interval"]
+        text += f" [{number(low, 3)}, {number(high, 3)}]"
+    return Cell(text, is_best)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits, without an exponent where none is needed."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
+
+
+def grouped(value: float | None) -> str:
+    """A whole number with its thousands apart."""
+    return "-" if value is None else f"{int(value):,}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration in seconds, minutes or hours."""
+    if value is None:
+        return "-"
+    size, unit = (3600, "h") if value >= 5400 else (60, "min") if value >= 90 else (1, "s")
+    return f"{number(value / size, 3)} {unit}"
+
+
+def prefixed(value: float | None) -> str:
+    """A large count with its power of a thousand."""
+    if value is None:
+        return "-"
+    for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= size:
+            return f"{number(value / size, 3)} {prefix}"
+    return number(value, 3)
+
+
+def mebibytes(value: float | None) -> str:
+    """Bytes in MiB or GiB."""
+    if value is None:
+        return "-"
+    return f"{number(value / 2**30, 3)} GiB" if value >= 2**30 else f"{number(value / 2**20, 3)} MiB"
