@@ -1,0 +1,42 @@
+"""Which value of a column is best, and only where the intervals say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videodiff.report.metric_info import Direction
+
+
+def penalty_interval(entry: Mapping[str, Any] | None, better: Direction) -> tuple[float, float] | None:
+    """The interval of a value on a scale where lower is better, or None where nothing can be said.
+
+    Towards the real clips (``real``) the scale is the distance from their value, which stands as ``floor``.
+    """
+    if not entry or entry.get("value") is None or not entry.get("interval") or better == "none":
+        return None
+    low, high = entry["interval"]
+    if better == "lower":
+        return low, high
+    if better == "higher":
+        return -high, -low
+    floor = entry.get("floor")
+    if floor is None:
+        return None
+    ends = sorted((abs(low - floor), abs(high - floor)))
+    return (0.0 if low <= floor <= high else ends[0]), ends[1]
+
+
+def best_index(entries: Sequence[Mapping[str, Any] | None], better: Direction) -> int | None:
+    """Position of the one value whose interval lies wholly on the better side of every other's.
+
+    None if any value has no interval (what is unknown cannot be beaten), if intervals touch, or if there is nothing to
+    compare with; a model without this metric takes no part. Intervals that do not overlap are a stricter test than a
+    difference at the same level: what is marked is safe, what is not marked may still differ.
+    """
+    there = [i for i, entry in enumerate(entries) if entry and entry.get("value") is not None]
+    found = [(i, penalty_interval(entries[i], better)) for i in there]
+    if len(found) < 2 or any(interval is None for _, interval in found):
+        return None
+    best, interval = min(found, key=lambda pair: pair[1][1])
+    return best if all(interval[1] < other[0] for i, other in found if i != best) else None

@@ -1,0 +1,139 @@
+"use strict";
+// One clock draws every player from the sheets: all show the same frame, always.
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const errors = [];
+  addEventListener("error", (event) => errors.push(String(event.message || "a picture was not decoded")), true);
+  addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
+
+  // --- light and dark -------------------------------------------------------------------------------------------
+  const themes = ["auto", "light", "dark"];
+  const stored = () => { try { return localStorage.getItem("videodiff-theme"); } catch { return null; } };
+  const store = (name) => { try { localStorage.setItem("videodiff-theme", name); } catch { /* files may have no storage */ } };
+  function setTheme(name) {
+    const root = document.documentElement;
+    if (name === "auto") delete root.dataset.theme; else root.dataset.theme = name;
+    $("theme").textContent = "Colours: " + name;
+  }
+  let theme = themes.includes(stored()) ? stored() : "auto";
+  setTheme(theme);
+  $("theme").addEventListener("click", () => {
+    theme = themes[(themes.indexOf(theme) + 1) % themes.length];
+    store(theme);
+    setTheme(theme);
+  });
+
+  // --- players --------------------------------------------------------------------------------------------------
+  const bar = $("controls");
+  const players = [...document.querySelectorAll("canvas[data-sheet]")].map((canvas) => {
+    const context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    const { sheet, clip, frames } = canvas.dataset;
+    return { canvas, context, image: $("sheet-" + sheet), clip: +clip, frames: +frames, shown: -1 };
+  });
+  const clocks = [...document.querySelectorAll("output.clock")];
+  const wrap = (n, length) => ((n % length) + length) % length;
+  let frame = 0, playing = false, speed = 1, last = null, rest = 0;
+
+  function draw(player) {
+    const { canvas, context, image, frames } = player;
+    const k = wrap(frame, frames);
+    if (k === player.shown || !image.naturalWidth) return;
+    const { width, height } = canvas;
+    const columns = image.naturalWidth / width;
+    const tile = player.clip * frames + k;
+    const x = (tile % columns) * width, y = Math.floor(tile / columns) * height;
+    context.drawImage(image, x, y, width, height, 0, 0, width, height);
+    player.shown = k;
+  }
+  function show(n) {
+    frame = n;
+    players.forEach(draw);
+    const length = +bar.dataset.frames, k = wrap(n, length);
+    $("frame").value = k;
+    $("count").textContent = k + 1 + " / " + length;
+    for (const clock of clocks) clock.textContent = wrap(n, +clock.dataset.frames) + 1;
+  }
+  function play(on) {
+    playing = on;
+    last = null;
+    $("play").textContent = on ? "Pause" : "Play";
+    $("play").setAttribute("aria-pressed", String(on));
+    if (on) requestAnimationFrame(tick);
+  }
+  function advance(milliseconds) {
+    rest += (milliseconds / 1000) * speed * +bar.dataset.fps;
+    const whole = Math.floor(rest);
+    if (whole) { rest -= whole; show(frame + whole); }
+  }
+  function tick(now) {
+    if (!playing) return;
+    // after a pause of the tab the clips go on where they were
+    if (last !== null) advance(Math.min(now - last, 500));
+    last = now;
+    requestAnimationFrame(tick);
+  }
+  function step(by) { play(false); rest = 0; show(frame + by); }
+
+  if (bar) {
+    $("play").addEventListener("click", () => play(!playing));
+    $("back").addEventListener("click", () => step(-1));
+    $("forth").addEventListener("click", () => step(1));
+    $("speed").addEventListener("change", (event) => { speed = +event.target.value; });
+    $("frame").addEventListener("input", (event) => {
+      play(false);
+      show(frame - wrap(frame, +bar.dataset.frames) + +event.target.value);
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const own = event.target.closest && event.target.closest("input, select, textarea");
+      const pressed = event.target.closest && event.target.closest("button, summary, a");
+      const scrolls = event.target.closest && event.target.closest(".box, pre");
+      if (event.key === " " && !own && !pressed) { play(!playing); event.preventDefault(); }
+      else if (own) return;
+      else if (event.key === "ArrowLeft" && !scrolls) { step(-1); event.preventDefault(); }
+      else if (event.key === "ArrowRight" && !scrolls) { step(1); event.preventDefault(); }
+    });
+  }
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const images = [...new Set(players.map((player) => player.image))];
+  const ready = Promise.all(images.map((image) => image.decode().catch(() => errors.push("not decoded: " + image.id))));
+  ready.then(() => { if (bar) { show(0); play(!still.matches); } });
+
+  // --- a check of itself, for tests: page.html#selftest ---------------------------------------------------------
+  const pixels = (player) => player.context.getImageData(0, 0, player.canvas.width, player.canvas.height).data;
+  function sums(at) {
+    show(at);
+    return players.map((player) => pixels(player).reduce((sum, value, i) => sum + (i % 4 < 3 ? value : 0), 0));
+  }
+  const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+  async function selftest() {
+    const found = { players: players.length, images: images.length, started: playing };
+    if (bar) {
+      play(false);
+      found.sums = { 0: sums(0), 5: sums(5), "-1": sums(-1) };
+      show(3); $("forth").click(); found.forth = frame; $("back").click(); $("back").click(); found.back = frame;
+      show(0); rest = 0; advance(1000); found.frames_per_second = frame;
+      $("speed").value = "2"; $("speed").dispatchEvent(new Event("change"));
+      show(0); rest = 0; advance(1000); found.frames_at_double_speed = frame;
+      $("speed").value = "1"; $("speed").dispatchEvent(new Event("change"));
+      $("frame").value = "2"; $("frame").dispatchEvent(new Event("input")); found.slider = frame;
+      const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      show(7); press("ArrowRight"); found.arrow_right = frame; press("ArrowLeft"); found.arrow_left = frame;
+      press(" "); found.space_plays = playing; press(" "); found.space_pauses = !playing;
+      show(0); play(true); await pause(1500); found.ran = frame; play(false);
+    }
+    const root = document.documentElement;
+    found.theme = getComputedStyle(document.body).backgroundColor;
+    found.themes = [1, 2, 3].map(() => { $("theme").click(); return getComputedStyle(document.body).backgroundColor; });
+    found.page_scrolls = root.scrollWidth > root.clientWidth;
+    found.width = root.clientWidth;
+    found.requests = performance.getEntriesByType("resource").filter((entry) => !entry.name.startsWith("data:")).length;
+    found.errors = errors;
+    const result = document.createElement("pre");
+    result.id = "selftest";
+    result.textContent = JSON.stringify(found);
+    document.body.append(result);
+  }
+  if (location.hash === "#selftest") ready.then(selftest).catch((error) => { errors.push(String(error)); throw error; });
+})();

@@ -1,0 +1,128 @@
+"""The page of a comparison: all sections in order, within a budget of bytes, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from videodiff.comparison.record import Clips, Comparison
+from videodiff.report.markup import Html, element, join
+from videodiff.report.player import Reel, control_bar
+from videodiff.report.section_clips import ClipSections
+from videodiff.report.section_plots import curves_section, drift_section, tradeoffs_section
+from videodiff.report.section_record import (
+    made_section,
+    models_section,
+    protocol_section,
+    skipped_section,
+    warnings_section,
+)
+from videodiff.report.section_results import (
+    costs_section,
+    draws_section,
+    published_section,
+    results_section,
+    stages_section,
+)
+from videodiff.report.sheet import LOSSLESS, QUALITIES
+from videodiff.report.shell import Section, page_shell
+
+BUDGET = 1_900_000  # bytes of a page; clips are compressed more where it would be exceeded
+
+
+def write_page(comparison: Comparison, clips: Clips, path: Path, budget: int = BUDGET) -> Path:
+    """Write the page of a comparison, one HTML file without any reference to the network.
+
+    Equal input gives equal bytes; measured times and memory appear only in elements marked ``data-timing``.
+
+    Args:
+        comparison: the record.
+        clips: of the page.
+        path: target; written beside it and renamed.
+        budget: bytes that the page should not exceed; clips lose quality for it, down to a last step.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: for clips that are not uint8 ``[N, T, H, W, 3]`` or belong to no model.
+    """
+    path = Path(path)
+    data = build_page(comparison, clips, budget).encode("utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def build_page(comparison: Comparison, clips: Clips, budget: int = BUDGET) -> str:
+    """The text of the page; arguments as of :func:`write_page`."""
+    shown = ClipSections(comparison, clips)
+    sections = [
+        Section("results", "Results", results_section(comparison)),
+        Section("skipped", "Not compared", skipped_section(comparison)),
+        Section("warnings", "Before you quote a number", warnings_section(comparison), short="Warnings"),
+        Section("samples", "Samples", shown.samples_section(), players=True),
+        Section("reconstructions", "Reconstructions", shown.reconstructions_section(), players=True),
+        Section("long", "Long videos", shown.long_section(), players=True),
+        Section(
+            "nearest", "Nearest training clips", shown.nearest_section(), players=True, short="Nearest clips"
+        ),
+        Section("tradeoffs", "Quality against cost", tradeoffs(comparison), short="Quality and cost"),
+        Section("drift", "Drift over long video", drift_section(comparison), short="Drift"),
+        Section("costs", "Costs", costs_section(comparison)),
+        Section("stages", "First stages", stages_section(comparison)),
+        Section("curves", "Loss curves", curves_section(comparison)),
+        Section("published", "Published figures", published_section(comparison), short="Published"),
+        Section("protocol", "Protocol", protocol_section(comparison)),
+        Section("models", "Checkpoints", models_section(comparison)),
+        Section("made", "How this page was made", made_section(comparison), short="Commands"),
+    ]
+    title, lead = heading(comparison)
+    reel = shown.reel
+    controls = control_bar(main_length(clips), clips.fps) if reel.groups else None
+    bare = page_shell(title, lead, sections, controls, Html(""))
+    reel.encode(budget - len(bare.encode("utf-8")) - 200 * len(reel.groups) - 500)
+    return page_shell(title, join(lead, element("p", encoding_note(reel), class_="note")) if reel.groups else lead,
+                      sections, controls, reel.images())  # fmt: skip
+
+
+def tradeoffs(comparison: Comparison) -> Html | None:
+    """Plots of quality against cost, with the figures of all draws under them."""
+    return join(tradeoffs_section(comparison), draws_section(comparison)) or None
+
+
+def heading(comparison: Comparison) -> tuple[str, Html]:
+    """Title, and the line under it that no number may be read without."""
+    names = [model.name for model in comparison.models]
+    title = " · ".join(names) if 0 < len(names) <= 4 else f"{len(names)} models"
+    settings, protocol = comparison.settings, comparison.protocol
+    facts = [f"protocol {protocol.get('name', '?')} [{protocol.get('hash', '?')}]"]
+    counts = {draw.count for model in comparison.models for draw in model.draws[:1]}
+    if counts:
+        facts.append(f"{' and '.join(f'{c:,}' for c in sorted(counts))} clips of each model")
+    facts += [f"{key} {settings[key]}" for key in ("seed", "device") if settings.get(key) is not None]
+    return f"Side by side: {title}", element("p", ", ".join(facts), class_="lead")
+
+
+def main_length(clips: Clips) -> int:
+    """Frames that the slider moves through: those of the longest sample."""
+    lengths = [found.samples.shape[1] for found in clips.models.values() if found.samples.ndim == 5]
+    return max([*lengths, *([clips.real.shape[1]] if clips.real.ndim == 5 else [])], default=1)
+
+
+def encoding_note(reel: Reel) -> str:
+    """How the pixels on the page relate to those that were measured."""
+    if reel.quality == LOSSLESS:
+        return "Clips are shown pixel for pixel."
+    step = QUALITIES.index(reel.quality)
+    worst = ", the lowest step" if step == len(QUALITIES) - 1 else ""
+    kind = reel.sheets[0].mime.removeprefix("image/")
+    return f"Clips are shown in {kind} of quality {reel.quality}{worst}, all alike; numbers are of the exact pixels."

@@ -1,0 +1,149 @@
+"""Grids of players: each a canvas that one clock draws from the sheets, with the controls that all obey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from videodiff.report.chart import mark_of
+from videodiff.report.markup import Html, element
+from videodiff.report.sheet import LOSSLESS, Sheet, encode_sheets, shown_size, split_clips
+
+SPEEDS = ("0.25", "0.5", "1", "2", "4")
+
+
+@dataclass
+class Reel:
+    """Collects the clips of a page, and writes their sheets once all are known."""
+
+    groups: list[Tensor] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
+    quality: int = LOSSLESS
+
+    def add(self, clips: Tensor | None) -> list[tuple[int, int]]:
+        """Take clips uint8 ``[N, T, H, W, 3]``; returns where each stands, as group and position in it."""
+        if clips is None or len(clips) == 0:
+            return []
+        parts = split_clips(shown_size(clips))
+        first = len(self.groups)
+        self.groups += parts
+        return [(first + g, i) for g, part in enumerate(parts) for i in range(len(part))]
+
+    def encode(self, budget: int) -> None:
+        """Make the sheets, within `budget` bytes of text if that can be."""
+        self.sheets, self.quality = encode_sheets(self.groups, budget)
+
+    def images(self) -> Html:
+        """The hidden pictures that players are drawn from."""
+        pictures = [
+            element("img", id=f"sheet-{i}", src=sheet.uri, alt="", hidden=True)
+            for i, sheet in enumerate(self.sheets)
+        ]
+        return element("div", pictures, hidden=True)
+
+    def player(self, place: tuple[int, int], label: str) -> Html:
+        """A canvas that plays one clip; `label` says to a screen reader which."""
+        _, frames, height, width, _ = self.groups[place[0]].shape
+        return element(
+            "canvas",
+            label,
+            width=width,
+            height=height,
+            role="img",
+            aria_label=label,
+            data_sheet=place[0],
+            data_clip=place[1],
+            data_frames=frames,
+        )
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a grid of players: a name, the model's position (None for real clips) and a cell for each row."""
+
+    name: str
+    index: int | None
+    cells: Sequence[Html | None]
+
+
+def player_grid(
+    columns: Sequence[Column], row_names: Sequence[str], caption: str, wide: bool = False
+) -> Html:
+    """Rows of players beside each other, in two banks of rows where the window has room.
+
+    Args:
+        columns: with as many cells as there are rows; a missing one is None.
+        row_names: such as the number of the sample.
+        caption: what the grid shows, for a screen reader.
+        wide: cells hold two players.
+    """
+    half = -(-len(row_names) // 2) if len(row_names) > 3 else len(row_names)
+    spans = [range(half), range(half, len(row_names))]
+    banks = [_bank(columns, row_names, span, caption, wide) for span in spans if len(span)]
+    return element("div", banks, class_="banks")
+
+
+def _bank(columns: Sequence[Column], row_names: Sequence[str], rows: range, caption: str, wide: bool) -> Html:
+    heads = [
+        element("th", None if c.index is None else mark_of(c.index), element("span", c.name), scope="col")
+        for c in columns
+    ]
+    corner = element("td", element("span", "clip", class_="unseen"))
+    body = []
+    for row in rows:
+        cells = [element("td", c.cells[row] if row < len(c.cells) else None) for c in columns]
+        body.append(element("tr", element("th", row_names[row], scope="row"), cells))
+    said = element("caption", f"{caption}, {row_names[rows[0]]} to {row_names[rows[-1]]}", class_="unseen")
+    table = element(
+        "table", said, element("thead", element("tr", corner, heads)), element("tbody", body), class_="clips"
+    )
+    label = f"{caption}, {row_names[rows[0]]} to {row_names[rows[-1]]}"
+    kind = "box wide" if wide else "box"
+    return element("div", table, class_=kind, tabindex=0, role="region", aria_label=label)
+
+
+def control_bar(frames: int, fps: float) -> Html:
+    """Buttons for all players at once.
+
+    Args:
+        frames: of the clips that the slider moves through.
+        fps: frames per second at full speed.
+    """
+    options = [element("option", f"{speed}×", value=speed, selected=speed == "1") for speed in SPEEDS]
+    slider = element(
+        "input",
+        type="range",
+        id="frame",
+        min=0,
+        max=frames - 1,
+        value=0,
+        step=1,
+        aria_label="frame of all clips",
+    )
+    return element(
+        "div",
+        element(
+            "button", "◀", type="button", id="back", aria_label="one frame back", title="one frame back (←)"
+        ),
+        element(
+            "button",
+            "Play",
+            type="button",
+            id="play",
+            aria_pressed="false",
+            title="play or pause all (space)",
+        ),
+        element(
+            "button", "▶", type="button", id="forth", aria_label="one frame on", title="one frame on (→)"
+        ),
+        slider,
+        element("output", f"1 / {frames}", id="count", aria_label="frame"),
+        element("label", element("span", "speed", class_="unseen"), element("select", options, id="speed")),
+        id="controls",
+        role="toolbar",
+        aria_label="all clips",
+        data_fps=f"{fps:g}",
+        data_frames=frames,
+    )

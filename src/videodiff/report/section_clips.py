@@ -1,0 +1,123 @@
+"""Players: samples of one seed beside each other, reconstructions, nearest training clips, long videos."""
+
+from __future__ import annotations
+
+from videodiff.comparison.record import Clips, Comparison, ModelClips
+from videodiff.report.markup import Html, element, join
+from videodiff.report.number import plain
+from videodiff.report.player import Column, Reel, player_grid
+
+
+class ClipSections:
+    """All sections with players; they share one reel.
+
+    Args:
+        comparison: names, order and distances.
+        clips: what is shown.
+
+    Raises:
+        ValueError: if clips belong to no model of the comparison.
+    """
+
+    def __init__(self, comparison: Comparison, clips: Clips) -> None:
+        names = [model.name for model in comparison.models]
+        strangers = sorted(set(clips.models) - set(names))
+        if strangers:
+            raise ValueError(
+                f"clips of {strangers[0]!r}, but the comparison has {', '.join(names) or 'no model'}"
+            )
+        self.comparison, self.reel = comparison, Reel()
+        self.shown: list[tuple[int, str, ModelClips]] = [
+            (i, name, clips.models[name]) for i, name in enumerate(names) if name in clips.models
+        ]
+        self.real = self.reel.add(clips.real)
+        self.samples = {name: self.reel.add(found.samples) for _, name, found in self.shown}
+
+    def _cells(self, places: list[tuple[int, int]], words: str) -> list[Html | None]:
+        return [self.reel.player(place, f"{words} {i}") for i, place in enumerate(places)]
+
+    def samples_section(self) -> Html | None:
+        """Sample i of every model from the same seed, and real clips to judge them by."""
+        columns = [Column("real", None, self._cells(self.real, "real clip"))]
+        columns += [
+            Column(name, i, self._cells(self.samples[name], f"{name}, sample")) for i, name, _ in self.shown
+        ]
+        rows = max((len(column.cells) for column in columns), default=0)
+        if rows == 0:
+            return None
+        note = (
+            "Row i holds sample i of every model, drawn from the same noise. Nothing was selected. Real clips are "
+            "other videos of the data and belong to no seed."
+        )
+        return join(
+            element("p", note, class_="note"), player_grid(columns, [str(i) for i in range(rows)], "samples")
+        )
+
+    def reconstructions_section(self) -> Html | None:
+        """Real clips and what the first stages make of them."""
+        columns = [Column("real", None, self._cells(self.real, "real clip"))]
+        for i, name, found in self.shown:
+            if found.reconstructions is not None and len(found.reconstructions):
+                places = self.reel.add(found.reconstructions)
+                columns.append(Column(name, i, self._cells(places, f"{name}, reconstruction")))
+        if len(columns) == 1:
+            return None
+        rows = max(len(column.cells) for column in columns[1:])
+        columns[0] = Column("real", None, columns[0].cells[:rows])
+        note = "What remains of a real clip after a model's first stage: the best its samples can look."
+        return join(
+            element("p", note, class_="note"),
+            player_grid(columns, [str(i) for i in range(rows)], "reconstructions"),
+        )
+
+    def nearest_section(self) -> Html | None:
+        """Beside each sample the training clip that is nearest to it."""
+        columns = []
+        records = {model.name: model.nearest for model in self.comparison.models}
+        for i, name, found in self.shown:
+            if found.nearest is None or not len(found.nearest):
+                continue
+            places = self.reel.add(found.nearest)
+            entries = records[name]
+            cells: list[Html | None] = []
+            for k, place in enumerate(places):
+                entry = entries[k] if k < len(entries) else {}
+                cells.append(self._pair(name, int(entry.get("sample", k)), place, entry))
+            columns.append(Column(name, i, cells))
+        if not columns:
+            return None
+        rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
+        note = (
+            "Left the sample, right the training clip nearest to it; the number is their root mean square difference "
+            "in grey levels (0 to 255). A sample that repeats a training clip would be near 0."
+        )
+        return join(
+            element("p", note, class_="note"), player_grid(columns, rows, "nearest training clips", wide=True)
+        )
+
+    def _pair(self, name: str, sample: int, place: tuple[int, int], entry: dict[str, object]) -> Html:
+        mine = self.samples[name]
+        left = self.reel.player(mine[sample], f"{name}, sample {sample}") if sample < len(mine) else None
+        found = entry.get("name", entry.get("train", ""))
+        right = self.reel.player(place, f"training clip {found} nearest to sample {sample}")
+        distance = entry.get("distance")
+        words = plain(float(distance), 3) if isinstance(distance, int | float) else ""
+        caption = element("span", words, element("small", f" {found}"), class_="under", title=str(found))
+        return element("div", left, right, caption, class_="pair")
+
+    def long_section(self) -> Html | None:
+        """Videos far longer than a training clip."""
+        columns, frames = [], set()
+        for i, name, found in self.shown:
+            if found.long is not None and len(found.long):
+                places = self.reel.add(found.long)
+                frames |= {self.reel.groups[place[0]].shape[1] for place in places}
+                columns.append(Column(name, i, self._cells(places, f"{name}, long video")))
+        if not columns:
+            return None
+        rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
+        words = " and ".join(str(f) for f in sorted(frames))
+        note = f"Each has {words} frames, made window by window; the controls go through all of them."
+        clock = element("p", "frame ", element("output", "1", class_="clock", data_frames=max(frames)),
+                        f" of {max(frames)}", class_="note")  # fmt: skip
+        return join(element("p", note, class_="note"), clock, player_grid(columns, rows, "long videos"))

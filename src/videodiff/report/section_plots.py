@@ -1,0 +1,246 @@
+"""Plots: loss, quality against steps and against what it costs, drift over long video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
+from videodiff.report.chart import Chart, Point, Series, legend
+from videodiff.report.markup import Html, element, join
+from videodiff.report.metric_info import headline, metric_info
+from videodiff.report.number import duration, memory, plain, short
+from videodiff.report.section_results import floors, shown, stage_training
+from videodiff.report.table import metric_names
+
+MOST_DRIFTS = 6  # charts along long videos
+LOG_FROM = 20.0  # ratio of largest and smallest value from which an axis is logarithmic
+
+
+def names_of(comparison: Comparison) -> list[str]:
+    """Of the models, in the order of their colours."""
+    return [model.name for model in comparison.models]
+
+
+def curves_section(comparison: Comparison) -> Html | None:
+    """Losses, one chart per model and stage: their scales have nothing in common."""
+    charts = []
+    for i, model in enumerate(comparison.models):
+        for training, stage in ((stage_training(model), "first stage"), (model.training, "model")):
+            chart = training and loss_chart(training, model.name, i, stage if model.first_stage else "")
+            if chart:
+                charts.append(chart)
+    if not charts:
+        return None
+    note = "Losses of different models measure different things: read the shape of a curve, not its height."
+    key = "Solid: training. Dashed: validation."
+    return join(element("p", f"{note} {key}", class_="note"), element("div", charts, class_="charts"))
+
+
+def loss_chart(training: Training, name: str, index: int, stage: str) -> Html | None:
+    """One model's losses over the optimizer steps."""
+    series = []
+    for key, curve in training.curves.items():
+        points = [
+            Point(step, value) for step, value in curve if value == value and abs(value) != float("inf")
+        ]
+        if points:
+            series.append(Series(key, index, points, dashed=not key.startswith("train")))
+    if not series:
+        return None
+    values = [p.y for s in series for p in s.points]
+    said = "; ".join(
+        f"{s.name} from {plain(s.points[0].y)} to {plain(s.points[-1].y)} in {len(s.points)} points"
+        for s in series
+    )
+    title = f"{name}, {stage}" if stage else name
+    log = min(values) > 0 and max(values) / min(values) > LOG_FROM
+    return Chart(title, "optimizer steps", "loss", series, log_y=log).figure(said + ".")
+
+
+def metric_point(draw: Draw, metric: str, x: float, words: str) -> Point | None:
+    """A draw's value of a metric at `x`, with its interval."""
+    entry = draw.metrics.get(metric)
+    if not entry or entry.get("value") is None:
+        return None
+    interval = tuple(entry["interval"]) if entry.get("interval") else None
+    return Point(x, entry["value"], interval, f"{words}: {plain(entry['value'])}")
+
+
+def tradeoffs_section(comparison: Comparison) -> Html | None:
+    """Quality against seconds, memory, parameters and operations; against steps where several were drawn."""
+    metric = headline(metric_names([shown(model) for model in comparison.models]))
+    if metric is None:
+        return None
+    charts = [steps_chart(comparison, metric), seconds_chart(comparison, metric)]
+    for title, label, timing, cost, say in (
+        ("memory", "peak memory, MiB", True, _peak, lambda v: memory(v * 2**20)),
+        ("parameters", "parameters, millions", False, _parameters, lambda v: short(v * 1e6)),
+        ("operations", "GFLOP per video", False, _flop, lambda v: short(v * 1e9, "FLOP")),
+    ):
+        charts.append(cost_chart(comparison, metric, title, label, cost, say, timing))
+    charts = [chart for chart in charts if chart]
+    if not charts:
+        return None
+    info = metric_info(metric)
+    note = (
+        f"{info.label} of the draw in the table, with 95 % intervals. The stepped line is the Pareto front: nothing "
+        "here is both cheaper and better than a point on it."
+    )
+    return join(
+        element("p", note, class_="note"),
+        legend(names_of(comparison)),
+        element("div", charts, class_="charts"),
+    )
+
+
+def _peak(model: ModelRecord) -> float | None:
+    found = model.draws[0].timing.get("peak_memory_bytes") if model.draws else None
+    return None if found is None else found / 2**20
+
+
+def _parameters(model: ModelRecord) -> float | None:
+    return sum(model.parameters.values()) / 1e6 or None
+
+
+def _flop(model: ModelRecord) -> float | None:
+    found = model.draws[0].flop_per_video if model.draws else None
+    return None if found is None else found / 1e9
+
+
+def _y_label(metric: str) -> str:
+    info = metric_info(metric)
+    return f"{info.label} {info.arrow}".strip()
+
+
+def _front(metric: str) -> str | None:
+    better = metric_info(metric).better
+    return better if better in ("lower", "higher") else None
+
+
+def _levels(comparison: Comparison, metric: str) -> list[tuple[float, str]]:
+    floor = floors(comparison).get(metric)
+    return [] if floor is None else [(floor, "real clips")]
+
+
+def cost_chart(
+    comparison: Comparison,
+    metric: str,
+    title: str,
+    label: str,
+    cost: Callable[[ModelRecord], float | None],
+    say: Callable[[float], str],
+    timing: bool,
+) -> Html | None:
+    """One point per model: `metric` against `cost`."""
+    series = []
+    for i, model in enumerate(comparison.models):
+        x = cost(model)
+        point = metric_point(model.draws[0], metric, x, f"{model.name}, {say(x)}") if x is not None else None
+        if point:
+            series.append(Series(model.name, i, [point], marks=True))
+    if not series:
+        return None
+    costs = [s.points[0].x for s in series]
+    chart = Chart(
+        f"{metric_info(metric).label} against {title}", label, _y_label(metric), series, _levels(comparison, metric),
+        log_x=max(costs) > 4 * min(costs), labels=True, front=_front(metric), timing=timing,
+    )  # fmt: skip
+    return chart.figure("; ".join(s.points[0].says for s in series) + ".")
+
+
+def alike(model: ModelRecord) -> list[Draw]:
+    """Draws whose numbers may share an axis with the first: as many clips of as many frames."""
+    return [d for d in model.draws if (d.count, d.frames) == (model.draws[0].count, model.draws[0].frames)]
+
+
+def steps_chart(comparison: Comparison, metric: str) -> Html | None:
+    """Quality against the steps of the sampler, if a model was drawn with several."""
+    if all(len({d.steps for d in alike(m)}) < 2 for m in comparison.models if m.draws):
+        return None
+    return _draws_chart(comparison, metric, "steps", "sampler steps", lambda d: float(d.steps), str, False)
+
+
+def seconds_chart(comparison: Comparison, metric: str) -> Html | None:
+    """Quality against seconds per video, every draw of every model."""
+    return _draws_chart(
+        comparison,
+        metric,
+        "seconds",
+        "seconds per video",
+        lambda d: d.timing.get("seconds_per_video"),
+        duration,
+        True,
+    )
+
+
+def _draws_chart(
+    comparison: Comparison,
+    metric: str,
+    title: str,
+    label: str,
+    place: Callable[[Draw], float | None],
+    say: Callable[[float], str],
+    timing: bool,
+) -> Html | None:
+    series = []
+    for i, model in enumerate(comparison.models):
+        by_sampler: dict[str, list[Point]] = {}
+        for draw in alike(model) if model.draws else []:
+            x = place(draw)
+            words = f"{model.name}, {draw.sampler.removesuffix('Sampler')} {draw.steps} steps"
+            if title == "seconds" and x is not None:
+                words += f", {say(x)}"
+            point = None if x is None else metric_point(draw, metric, x, words)
+            if point:
+                by_sampler.setdefault(draw.sampler, []).append(point)
+        for k, points in enumerate(by_sampler.values()):
+            joined = sorted(points, key=lambda p: p.x)
+            series.append(Series(model.name, i, joined, marks=True, dashed=k > 0))
+    places = [p.x for s in series for p in s.points]
+    if not places:
+        return None
+    log = min(places) > 0 and max(places) > 4 * min(places)
+    chart = Chart(
+        f"{metric_info(metric).label} against {title}", label, _y_label(metric), series, _levels(comparison, metric),
+        log_x=log, labels=True, front=_front(metric) if timing else None, timing=timing,
+    )  # fmt: skip
+    return chart.figure("; ".join(p.says for s in series for p in s.points) + ".")
+
+
+def drift_section(comparison: Comparison) -> Html | None:
+    """Quality along long videos, window by window."""
+    entries = [part["metrics"] for model in comparison.models for part in model.drift]
+    names = metric_names(entries)
+    first = headline(names)
+    directed = [name for name in names if metric_info(name).better != "none"]
+    chosen = list(dict.fromkeys([*([first] if first else []), *directed, *names]))[:MOST_DRIFTS]
+    charts = [chart for metric in chosen if (chart := drift_chart(comparison, metric))]
+    if not charts:
+        return None
+    note = "Each mark is a window of frames, judged like a clip of its own; a model that does not drift stays level."
+    return join(
+        element("p", note, class_="note"),
+        legend(names_of(comparison)),
+        element("div", charts, class_="charts"),
+    )
+
+
+def drift_chart(comparison: Comparison, metric: str) -> Html | None:
+    """One metric against the frame in the middle of each window."""
+    series = []
+    for i, model in enumerate(comparison.models):
+        points = []
+        for part in model.drift:
+            entry = part["metrics"].get(metric) or {}
+            if entry.get("value") is not None:
+                first, last = part["frames"]
+                words = f"{model.name}, frames {first} to {last}: {plain(entry['value'])}"
+                interval = tuple(entry["interval"]) if entry.get("interval") else None
+                points.append(Point((first + last) / 2, entry["value"], interval, words))
+        if points:
+            series.append(Series(model.name, i, points, marks=True))
+    if not series:
+        return None
+    title = f"{metric_info(metric).label} along the video"
+    chart = Chart(title, "frame", _y_label(metric), series, _levels(comparison, metric))
+    return chart.figure("; ".join(p.says for s in series for p in s.points) + ".")

@@ -1,0 +1,86 @@
+"""What a reader needs to trust the page and make it again: protocol, settings, data, checkpoints, warnings."""
+
+from __future__ import annotations
+
+from videodiff.comparison.record import Comparison
+from videodiff.report.chart import mark_of
+from videodiff.report.markup import Html, element, join
+from videodiff.report.number import short
+from videodiff.report.table import pairs
+
+SWITCHES = {
+    "hash": "of all switches; equal hashes measure alike",
+    "network": "whose features are compared",
+    "eps": "of its batch norms",
+    "resize": "how frames reach the network's size",
+    "rounding": "of generated pixels to whole numbers",
+    "ddof": "the covariance is divided by the count less this",
+    "num_real": "real clips wanted",
+    "num_fake": "generated clips wanted",
+    "frames": "of a clip",
+    "stride": "distance of a real clip's frames in its video",
+    "subsample": "every how-manieth frame the network sees",
+    "clips_per_video": "real clips from one video",
+    "window": "where real clips begin",
+    "order": "of the real videos",
+    "split": "of the real clips",
+    "inception": "network of the inception score",
+    "inception_splits": "parts over which that score is averaged",
+    "inception_shuffle": "seed of the order before splitting",
+    "short_videos": "what happens to videos shorter than a clip",
+    "network_sha256": "checksum of the network's weights",
+}
+
+
+def skipped_section(comparison: Comparison) -> Html | None:
+    """Runs that are not here, and why."""
+    if not comparison.skipped:
+        return None
+    items = [
+        element("li", element("code", entry.get("run", "")), " ", entry.get("reason", ""))
+        for entry in comparison.skipped
+    ]
+    return element("ul", items, class_="notices")
+
+
+def warnings_section(comparison: Comparison) -> Html | None:
+    """What a reader must know before quoting a number."""
+    items = [
+        element("li", mark_of(i), element("strong", model.name), " ", warning)
+        for i, model in enumerate(comparison.models)
+        for warning in model.warnings
+    ]
+    return element("ul", items, class_="notices") if items else None
+
+
+def protocol_section(comparison: Comparison) -> Html:
+    """Every switch of the protocol."""
+    return pairs(comparison.protocol, SWITCHES)
+
+
+def models_section(comparison: Comparison) -> Html:
+    """Which weights stand behind each name."""
+    parts = []
+    for i, model in enumerate(comparison.models):
+        record = {"class": model.model, "run": model.run, "checkpoint": model.checkpoint}
+        record["parameters"] = {name: short(count) for name, count in model.parameters.items()}
+        parts.append(element("h3", mark_of(i), model.name))
+        parts.append(pairs(record))
+    return join(parts)
+
+
+def made_section(comparison: Comparison) -> Html:
+    """Command, settings, data and versions."""
+    parts = [
+        element("h3", "Command"),
+        element("pre", element("code", comparison.command), tabindex=0) if comparison.command else None,
+        element("h3", "Settings"),
+        pairs(comparison.settings),
+        element("h3", "Data"),
+        pairs(comparison.data),
+        element("h3", "Versions"),
+        pairs(comparison.versions),
+    ]
+    if not comparison.command:
+        parts = parts[2:]
+    return join(parts)

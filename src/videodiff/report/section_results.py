@@ -1,0 +1,187 @@
+"""The numbers of a comparison: metrics, first stages, costs, other draws, and rows of papers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
+from videodiff.report.markup import Html, element, join
+from videodiff.report.metric_info import headline, metric_info
+from videodiff.report.number import NONE, duration, memory, plain, short
+from videodiff.report.table import (
+    best_of,
+    footnotes,
+    metric_cell,
+    metric_names,
+    metric_table,
+    model_head,
+    plain_table,
+)
+
+
+def shown(model: ModelRecord) -> Mapping[str, Any]:
+    """The metrics of the draw that the table shows."""
+    return model.draws[0].metrics if model.draws else {}
+
+
+def floors(comparison: Comparison) -> dict[str, float]:
+    """What real clips get, by metric; from the first model that has it."""
+    found: dict[str, float] = {}
+    for model in comparison.models:
+        for name, entry in shown(model).items():
+            if entry.get("floor") is not None:
+                found.setdefault(name, entry["floor"])
+    return found
+
+
+def verdict(comparison: Comparison) -> Html:
+    """In words: who is best on what, and where nobody is."""
+    records = [shown(model) for model in comparison.models]
+    names = [name for name in metric_names(records) if metric_info(name).better != "none"]
+    if len(records) < 2 or not names:
+        return Html("")
+    best = best_of(records, names)
+    parts = []
+    for i, model in enumerate(comparison.models):
+        won = [metric_info(name).label for name in names if best[name] == i]
+        if won:
+            parts.append(join(element("strong", model.name), " on ", ", ".join(won)))
+    open_ = [metric_info(name).label for name in names if best[name] is None]
+    said = ["Best, with an interval apart from all others: ", Html("; ".join(parts)), ". "] if parts else []
+    if open_:
+        said.append(f"Intervals do not separate the best on {', '.join(open_)}.")
+    return element("p", said, class_="verdict")
+
+
+def results_section(comparison: Comparison) -> Html:
+    """The main table."""
+    models = [(model.name, shown(model)) for model in comparison.models]
+    others = [(baseline["name"], baseline["metrics"]) for baseline in comparison.baselines]
+    names = metric_names([record for _, record in [*models, *others]])
+    note = (
+        "Each value stands above its 95 % interval. ★ marks the best value of a column only where its interval lies "
+        "apart from that of every other model; baselines do not compete."
+    )
+    return join(
+        verdict(comparison),
+        metric_table(models, others, floors(comparison)),
+        element("p", note, class_="note"),
+        footnotes(names),
+    )
+
+
+def costs_section(comparison: Comparison) -> Html:
+    """What the weights and a video cost."""
+    heads = ["model", "parameters", "training steps", "clips seen", "training time", "per training step",
+             "sampler", "per video", "seconds per video", "peak memory"]  # fmt: skip
+    rows = []
+    for i, model in enumerate(comparison.models):
+        draw, training = (model.draws or [None])[0], model.training
+        parts = ", ".join(f"{name} {short(count)}" for name, count in model.parameters.items())
+        total = join(short(sum(model.parameters.values())), element("small", parts, class_="spread"))
+        rows.append([
+            model_head(model.name, i), total, f"{training.steps:,}", _count(training.clips),
+            duration(training.seconds), short(training.flop_per_step, "FLOP"), *_draw_costs(draw),
+        ])  # fmt: skip
+    note = (
+        "A multiply-add counts as two operations. Seconds and memory are those of the machine that made this page, "
+        "of sampling one video with the shown sampler and steps. Training counts the model alone; first stages are "
+        "below."
+    )
+    return join(plain_table(heads, rows, "costs"), element("p", note, class_="note"))
+
+
+def _draw_costs(draw: Draw | None) -> list[Html | str]:
+    if draw is None:
+        return [NONE] * 4
+    seconds, peak = draw.timing.get("seconds_per_video"), draw.timing.get("peak_memory_bytes")
+    return [
+        join(
+            draw.sampler.removesuffix("Sampler"),
+            element("small", f"{draw.steps} steps{_guided(draw)}", class_="spread"),
+        ),
+        short(draw.flop_per_video, "FLOP"),
+        element("td", duration(seconds), class_="number", data_timing=True),
+        element("td", memory(peak), class_="number", data_timing=True),
+    ]
+
+
+def _guided(draw: Draw) -> str:
+    return "" if draw.guidance == 1 else f", guidance {draw.guidance:g}"
+
+
+def _count(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def stage_training(model: ModelRecord) -> Training | None:
+    """Training of a model's first stage, None where it has none or nothing is known."""
+    found = (model.first_stage or {}).get("training")
+    if not isinstance(found, Mapping):
+        return found
+    known = {f.name for f in fields(Training)}
+    return Training(**{key: value for key, value in found.items() if key in known})
+
+
+def stages_section(comparison: Comparison) -> Html | None:
+    """Reconstruction by the first stages, and their training; None if all models work on pixels."""
+    staged = [(i, model) for i, model in enumerate(comparison.models) if model.first_stage]
+    if not staged:
+        return None
+    records = [(model.first_stage or {}).get("metrics", {}) for _, model in staged]
+    names = metric_names(records)
+    best = best_of(records, names)
+    heads = ["model", *(f"{metric_info(n).label} {metric_info(n).arrow}" for n in names), "training steps",
+             "clips seen", "training time"]  # fmt: skip
+    rows = []
+    for k, (i, model) in enumerate(staged):
+        training = stage_training(model)
+        cells = [metric_cell(records[k].get(name), best[name] == k) for name in names]
+        known = [NONE] * 3 if training is None else [
+            f"{training.steps:,}", _count(training.clips), duration(training.seconds)]  # fmt: skip
+        rows.append([model_head(model.name, i), *cells, *known])
+    return join(plain_table(heads, rows, "first stages"), footnotes(names))
+
+
+def draws_section(comparison: Comparison) -> Html | None:
+    """All draws of all models, if any has more than one."""
+    if all(len(model.draws) < 2 for model in comparison.models):
+        return None
+    metric = headline(metric_names([d.metrics for m in comparison.models for d in m.draws]))
+    heads = ["model", "sampler", "steps", "frames", "clips", *([metric_info(metric).label] if metric else []),
+             "per video", "seconds per video"]  # fmt: skip
+    rows = []
+    for i, model in enumerate(comparison.models):
+        for draw in model.draws:
+            seconds = duration(draw.timing.get("seconds_per_video"))
+            rows.append([
+                model_head(model.name, i), draw.sampler.removesuffix("Sampler"), str(draw.steps), str(draw.frames),
+                str(draw.count), *([metric_cell(draw.metrics.get(metric))] if metric else []),
+                short(draw.flop_per_video, "FLOP"), element("td", seconds, class_="number", data_timing=True),
+            ])  # fmt: skip
+    return element("details", element("summary", "All draws"), plain_table(heads, rows, "all draws"))
+
+
+def published_section(comparison: Comparison) -> Html | None:
+    """Rows of papers: never ours, and measured otherwise."""
+    if not comparison.published:
+        return None
+    rows = []
+    for row in comparison.published:
+        info = metric_info(str(row.get("metric", "")))
+        value = row.get("value")
+        shown_value = plain(value) if isinstance(value, int | float) else str(value)
+        rows.append([
+            row.get("model", ""), row.get("data", ""), str(row.get("frames", NONE)), f"{info.label} {info.arrow}",
+            element("td", shown_value, class_="number"), row.get("protocol", ""), row.get("source", ""),
+        ])  # fmt: skip
+    heads = ["model", "data", "frames", "metric", "value", "protocol", "source"]
+    note = (
+        "From papers, copied as printed: other data, budgets, counts and machines. They are here for orientation and "
+        "cannot be compared with the table above."
+    )
+    return join(
+        element("p", note, class_="note"), plain_table(heads, rows, "published figures", numbers=False)
+    )

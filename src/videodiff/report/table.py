@@ -1,0 +1,198 @@
+"""Tables of metrics: value, interval, arrow, and the mark of the best where intervals separate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videodiff.report.best import best_index
+from videodiff.report.chart import mark_of
+from videodiff.report.markup import Html, element, join
+from videodiff.report.metric_info import WORDS, MetricInfo, metric_info
+from videodiff.report.number import NONE, plain
+
+Entries = Mapping[str, Mapping[str, Any]]
+BEST = join(
+    element("span", "★", class_="star", aria_hidden="true"), element("span", " best", class_="unseen")
+)
+
+
+def metric_names(records: Sequence[Entries]) -> list[str]:
+    """Names of all metrics, in the order in which they first occur."""
+    return list(dict.fromkeys(name for record in records for name in record))
+
+
+def scroll_box(table: Html, label: str) -> Html:
+    """A box that scrolls sideways on its own, so that the page never does; reachable by keyboard."""
+    return element("div", table, class_="box", tabindex=0, role="region", aria_label=label)
+
+
+def metric_cell(entry: Mapping[str, Any] | None, best: bool = False) -> Html:
+    """A value with its interval, spread or reduced count."""
+    if not entry or entry.get("value") is None:
+        return element("td", NONE, class_="number none")
+    notes = []
+    if entry.get("interval"):
+        low, high = (plain(end) for end in entry["interval"])
+        notes.append(element("small", f"{low} to {high}", class_="spread"))
+    elif entry.get("spread") is not None:
+        notes.append(element("small", f"± {plain(entry['spread'])} over splits", class_="spread"))
+    else:
+        notes.append(element("small", "no interval", class_="spread"))
+    if entry.get("reduced"):
+        notes.append(element("small", f"{entry.get('count')} clips", class_="spread"))
+    value = element("span", plain(entry["value"]), class_="value")
+    return element("td", BEST if best else None, value, notes, class_="number best" if best else "number")
+
+
+def metric_head(name: str) -> Html:
+    """Head of a column: label, arrow, and the sentence as a tooltip."""
+    info = metric_info(name)
+    arrow = element("span", f" {info.arrow}", aria_hidden="true") if info.arrow else None
+    said = element("span", f", {WORDS[info.better]}", class_="unseen")
+    key = element("small", name) if name != info.label else None
+    return element("th", info.label, arrow, said, key, scope="col", title=explained(info))
+
+
+def explained(info: MetricInfo) -> str:
+    """The sentence of a metric and which way is better."""
+    return f"{info.says} {WORDS[info.better].capitalize()}."
+
+
+def model_head(name: str, index: int) -> Html:
+    """Head of a model's row, with its mark."""
+    return element("th", mark_of(index), element("span", name), scope="row", class_="model")
+
+
+def best_of(records: Sequence[Entries], names: Sequence[str]) -> dict[str, int | None]:
+    """For each metric the position of the best model, None where intervals do not separate."""
+    return {
+        name: best_index([record.get(name) for record in records], metric_info(name).better) for name in names
+    }
+
+
+def metric_table(
+    models: Sequence[tuple[str, Entries]],
+    others: Sequence[tuple[str, Entries]] = (),
+    floor: Mapping[str, float] | None = None,
+    caption: str = "",
+) -> Html:
+    """Models, then what was made without a model, then the floor, each group clearly apart.
+
+    Args:
+        models: ``(name, metrics)`` in the order of their colours.
+        others: the baselines; they never compete for the mark.
+        floor: what real clips get, by metric.
+        caption: of the table.
+    """
+    names = metric_names([record for _, record in [*models, *others]])
+    best = best_of([record for _, record in models], names)
+    width = len(names) + 1
+    body = [
+        element(
+            "tbody",
+            [
+                element(
+                    "tr",
+                    model_head(name, i),
+                    [metric_cell(record.get(metric), best[metric] == i) for metric in names],
+                )
+                for i, (name, record) in enumerate(models)
+            ],
+        )
+    ]
+    if others:
+        rows = [
+            element(
+                "tr",
+                element("th", name, scope="row", class_="model"),
+                [metric_cell(record.get(metric)) for metric in names],
+            )
+            for name, record in others
+        ]
+        body.append(element("tbody", group_row("made without a model", width), rows, class_="aside"))
+    if floor:
+        cells = [element("td", plain(floor.get(metric)), class_="number") for metric in names]
+        row = element("tr", element("th", "real clips", scope="row", class_="model"), cells)
+        body.append(
+            element(
+                "tbody", group_row("the floor: other real clips, equally many", width), row, class_="aside"
+            )
+        )
+    corner = element("th", "model", scope="col", class_="model")
+    head = element("thead", element("tr", corner, [metric_head(name) for name in names]))
+    table = element("table", element("caption", caption) if caption else None, head, body, class_="numbers")
+    return scroll_box(table, caption or "metrics")
+
+
+def group_row(words: str, width: int) -> Html:
+    """A row that names the rows below it."""
+    return element(
+        "tr", element("th", element("span", words), colspan=width, scope="rowgroup"), class_="group"
+    )
+
+
+def footnotes(names: Sequence[str]) -> Html:
+    """What every column says, for those who have no pointer to hover with."""
+    items = []
+    for name in names:
+        info = metric_info(name)
+        items += [element("dt", f"{info.label} {info.arrow}".strip()), element("dd", explained(info))]
+    return element("details", element("summary", "What the columns say"), element("dl", items))
+
+
+def plain_table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], label: str, numbers: bool = True
+) -> Html:
+    """A table of cells that are markup or text; the first cell of each row is its head.
+
+    Args:
+        heads: of the columns.
+        rows: cells; one that is a ``<td>`` already stays one.
+        label: of the box for a screen reader.
+        numbers: align the other cells to the right.
+    """
+    kind = "number" if numbers else None
+    body = []
+    for first, *rest in rows:
+        head = (
+            first
+            if isinstance(first, Html) and first.startswith("<th")
+            else element("th", first, scope="row")
+        )
+        cells = [
+            cell if isinstance(cell, Html) and cell.startswith("<td") else element("td", cell, class_=kind)
+            for cell in rest
+        ]
+        body.append(element("tr", head, cells))
+    head = element("thead", element("tr", [element("th", name, scope="col") for name in heads]))
+    return scroll_box(element("table", head, element("tbody", body), class_="numbers"), label)
+
+
+def pairs(record: Mapping[str, Any], notes: Mapping[str, str] | None = None) -> Html:
+    """Name and value of everything in a record, one below the other; nested ones with dots.
+
+    Args:
+        record: as JSON holds it.
+        notes: a sentence for some names.
+    """
+    items = []
+    for key, value in flat(record):
+        note = (notes or {}).get(key)
+        items.append(element("dt", key))
+        items.append(element("dd", element("code", value), element("small", note) if note else None))
+    return element("dl", items, class_="pairs")
+
+
+def flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """``[("a.b", "text"), ...]`` of a nested record."""
+    found = []
+    for key, value in record.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            found += flat(value, f"{name}.")
+        elif isinstance(value, list | tuple):
+            found.append((name, ", ".join(str(v) for v in value) or "none"))
+        else:
+            found.append((name, "none" if value is None or value == {} else str(value)))
+    return found
