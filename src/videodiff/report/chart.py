@@ -109,7 +109,7 @@ class Chart:
             row = round(y(value), 1)
             parts.append(element("path", d=f"M{LEFT} {row}H{WIDTH - RIGHT}", class_="level"))
             above = row - 5 if row > TOP + 14 else row + 13
-            parts.append(element("text", name, x=WIDTH - RIGHT - 2, y=round(above, 1), class_="level end"))
+            parts.append(element("text", name, x=LEFT + 4, y=round(above, 1), class_="level"))
         return join(parts)
 
     def _front(self, x: Scale, y: Scale) -> Html | None:
@@ -179,16 +179,26 @@ def draw_series(series: Series, x: Scale, y: Scale) -> Html:
 
 
 def point_labels(series: Sequence[Series], x: Scale, y: Scale) -> Html:
-    """The name of each series beside its last point, moved apart where names would cover each other."""
-    parts, taken = [], []
+    """The name of each series at its last point, moved apart where names would cover each other.
+
+    Beside a single point; above the end of a line, which else would run through the name.
+    """
+    parts: list[Html] = []
+    taken: list[tuple[float, bool]] = []
+    named: set[str] = set()
     for s in sorted((s for s in series if s.points), key=lambda s: y(s.points[-1].y)):
+        if s.name in named:
+            continue
+        named.add(s.name)
         column, row = x(s.points[-1].x), y(s.points[-1].y)
-        leftwards = column > WIDTH * 0.62
+        leftwards, joined = column > WIDTH * 0.62, len(s.points) > 1
+        row -= 11 if joined and row > TOP + 16 else 0
         row = max(
             [row, *(other + 13 for other, side in taken if side == leftwards and abs(other - row) < 13)]
         )
         taken.append((row, leftwards))
-        place = {"x": f"{column + (-9 if leftwards else 9):.1f}", "y": f"{row:.1f}", "dy": "0.35em"}
+        aside = (5 if leftwards else -5) if joined else (-9 if leftwards else 9)
+        place = {"x": f"{column + aside:.1f}", "y": f"{row:.1f}", "dy": "0.35em"}
         parts.append(element("text", clipped(s.name), **place, class_="name end" if leftwards else "name"))
     return join(parts)
 

@@ -32,6 +32,10 @@ class Shown(str):
     def _repr_html_(self) -> str:
         return str(self)
 
+    def join_with(self, *others: Shown) -> Shown:
+        """This and others, below each other."""
+        return Shown("".join((self, *others)))
+
 
 def show_clips(
     videos: Tensor | Mapping[str, Tensor], columns: int = 8, scale: int = 4, fps: float = 8.0

@@ -28,6 +28,9 @@ from videodiff.report.sheet import LOSSLESS, QUALITIES
 from videodiff.report.shell import Section, page_shell
 
 BUDGET = 1_900_000  # bytes of a page; clips are compressed more where it would be exceeded
+# Bytes kept for all that is not clips. A fixed share: with the true size a second more or less, which changes the
+# length of a number, could change how clips are compressed.
+REST = 300_000
 
 
 def write_page(comparison: Comparison, clips: Clips, path: Path, budget: int = BUDGET) -> Path:
@@ -88,10 +91,10 @@ def build_page(comparison: Comparison, clips: Clips, budget: int = BUDGET) -> st
     title, lead = heading(comparison)
     reel = shown.reel
     controls = control_bar(main_length(clips), clips.fps) if reel.groups else None
-    bare = page_shell(title, lead, sections, controls, Html(""))
-    reel.encode(budget - len(bare.encode("utf-8")) - 200 * len(reel.groups) - 500)
-    return page_shell(title, join(lead, element("p", encoding_note(reel), class_="note")) if reel.groups else lead,
-                      sections, controls, reel.images())  # fmt: skip
+    if reel.groups:
+        reel.encode(budget - REST)
+        lead = join(lead, element("p", encoding_note(reel), class_="note"))
+    return page_shell(title, lead, sections, controls, reel.images())
 
 
 def tradeoffs(comparison: Comparison) -> Html | None:

@@ -132,14 +132,13 @@ def control_bar(frames: int, fps: float) -> Html:
             "Play",
             type="button",
             id="play",
-            aria_pressed="false",
             title="play or pause all (space)",
         ),
         element(
             "button", "▶", type="button", id="forth", aria_label="one frame on", title="one frame on (→)"
         ),
         slider,
-        element("output", f"1 / {frames}", id="count", aria_label="frame"),
+        element("span", f"1 / {frames}", id="count"),
         element("label", element("span", "speed", class_="unseen"), element("select", options, id="speed")),
         id="controls",
         role="toolbar",

@@ -89,7 +89,8 @@ class ClipSections:
         rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
         note = (
             "Left the sample, right the training clip nearest to it; the number is their root mean square difference "
-            "in grey levels (0 to 255). A sample that repeats a training clip would be near 0."
+            "in grey levels (0 to 255), then the number of that clip. A sample that repeats a training clip would be "
+            "near 0."
         )
         return join(
             element("p", note, class_="note"), player_grid(columns, rows, "nearest training clips", wide=True)
@@ -98,11 +99,12 @@ class ClipSections:
     def _pair(self, name: str, sample: int, place: tuple[int, int], entry: dict[str, object]) -> Html:
         mine = self.samples[name]
         left = self.reel.player(mine[sample], f"{name}, sample {sample}") if sample < len(mine) else None
-        found = entry.get("name", entry.get("train", ""))
+        number = entry.get("train", "")
+        found = entry.get("name", number)
         right = self.reel.player(place, f"training clip {found} nearest to sample {sample}")
         distance = entry.get("distance")
         words = plain(float(distance), 3) if isinstance(distance, int | float) else ""
-        caption = element("span", words, element("small", f" {found}"), class_="under", title=str(found))
+        caption = element("span", words, element("small", f" #{number}"), class_="under", title=str(found))
         return element("div", left, right, caption, class_="pair")
 
     def long_section(self) -> Html | None:
@@ -118,6 +120,6 @@ class ClipSections:
         rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
         words = " and ".join(str(f) for f in sorted(frames))
         note = f"Each has {words} frames, made window by window; the controls go through all of them."
-        clock = element("p", "frame ", element("output", "1", class_="clock", data_frames=max(frames)),
+        clock = element("p", "frame ", element("span", "1", class_="clock", data_frames=max(frames)),
                         f" of {max(frames)}", class_="note")  # fmt: skip
         return join(element("p", note, class_="note"), clock, player_grid(columns, rows, "long videos"))

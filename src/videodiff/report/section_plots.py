@@ -242,5 +242,8 @@ def drift_chart(comparison: Comparison, metric: str) -> Html | None:
     if not series:
         return None
     title = f"{metric_info(metric).label} along the video"
-    chart = Chart(title, "frame", _y_label(metric), series, _levels(comparison, metric))
+    # the floor of these few clips, not of the table's many: a distance grows as clips get fewer
+    floor = [part["metrics"].get(metric, {}).get("floor") for m in comparison.models for part in m.drift]
+    levels = [(value, "real clips") for value in floor[:1] if value is not None]
+    chart = Chart(title, "frame", _y_label(metric), series, levels)
     return chart.figure("; ".join(p.says for s in series for p in s.points) + ".")

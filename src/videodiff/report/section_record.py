@@ -50,6 +50,7 @@ def warnings_section(comparison: Comparison) -> Html | None:
         for i, model in enumerate(comparison.models)
         for warning in model.warnings
     ]
+    items = [element("li", note) for note in comparison.settings.get("notes") or []] + items
     return element("ul", items, class_="notices") if items else None
 
 
@@ -75,7 +76,7 @@ def made_section(comparison: Comparison) -> Html:
         element("h3", "Command"),
         element("pre", element("code", comparison.command), tabindex=0) if comparison.command else None,
         element("h3", "Settings"),
-        pairs(comparison.settings),
+        pairs({key: value for key, value in comparison.settings.items() if key != "notes"}),
         element("h3", "Data"),
         pairs(comparison.data),
         element("h3", "Versions"),

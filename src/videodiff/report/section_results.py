@@ -97,13 +97,15 @@ def _draw_costs(draw: Draw | None) -> list[Html | str]:
     if draw is None:
         return [NONE] * 4
     seconds, peak = draw.timing.get("seconds_per_video"), draw.timing.get("peak_memory_bytes")
+    size = draw.timing.get("batch_size")
+    batch = element("small", f"{size:g} at once", class_="spread") if size else None
     return [
         join(
             draw.sampler.removesuffix("Sampler"),
             element("small", f"{draw.steps} steps{_guided(draw)}", class_="spread"),
         ),
         short(draw.flop_per_video, "FLOP"),
-        element("td", duration(seconds), class_="number", data_timing=True),
+        element("td", duration(seconds), batch, class_="number", data_timing=True),
         element("td", memory(peak), class_="number", data_timing=True),
     ]
 

@@ -166,7 +166,10 @@ def plain_table(
         ]
         body.append(element("tr", head, cells))
     head = element("thead", element("tr", [element("th", name, scope="col") for name in heads]))
-    return scroll_box(element("table", head, element("tbody", body), class_="numbers"), label)
+    return scroll_box(
+        element("table", head, element("tbody", body), class_="numbers" if numbers else "numbers words"),
+        label,
+    )
 
 
 def pairs(record: Mapping[str, Any], notes: Mapping[str, str] | None = None) -> Html:
