@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .blocks import FrameNorm, from_tokens, tokens, zero_init
 from .embeddings import BucketBias, ShawPositions, rotate, without_autocast
+from .norms import modulated_group_norm
 
 TemporalPosition = Literal["shaw", "rotary", "t5", "shaw_lvdm"]
 
@@ -179,11 +180,7 @@ class TimelineNorm(FrameNorm):
 
     def forward(self, y: Tensor) -> Tensor:
         """``[T, N, C]``, N pixels, -> the same, in fp32 inside."""
-        with without_autocast(y.device):
-            groups = y.float().unflatten(-1, (self.num_groups, -1))  # [T, N, G, C / G]
-            variance, mean = torch.var_mean(groups, dim=(0, 3), correction=0, keepdim=True)
-            groups = (groups - mean) * torch.rsqrt(variance + self.eps)
-            return torch.addcmul(self.bias.float(), groups.flatten(-2), self.weight.float()).to(y.dtype)
+        return modulated_group_norm(y[:, :, None], self, by_moments=y.device.type != "cpu")[:, :, 0]
 
 
 class TemporalAttention(nn.Module):

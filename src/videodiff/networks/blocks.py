@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .embeddings import without_autocast
+from .norms import modulated_group_norm
 
 Resample = Literal["residual", "conv"]
 
@@ -45,44 +44,47 @@ class FrameNorm(nn.GroupNorm):
         self.over_clip = over_clip
 
     def forward(
-        self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None, num_frames: int = 1
+        self,
+        x: Tensor,
+        scale: Tensor | None = None,
+        shift: Tensor | None = None,
+        num_frames: int = 1,
+        has_silu: bool = False,
     ) -> Tensor:
-        """``norm(x) * (1 + scale) + shift``; ``x [N, C, H, W]``, ``scale`` and ``shift`` ``[N, C]``.
+        """``norm(x) * (1 + scale) + shift``, and its SiLU if asked for.
 
-        ``num_frames`` matters for statistics over clips only; the frame axis is the outer one of N.
+        Args:
+            x: ``[N, C, H, W]``.
+            scale: ``[N, C]``, or ``[B, C]`` for all frames of B clips; or None.
+            shift: as ``scale``.
+            num_frames: T, the outer axis of N; matters for statistics over clips only, whose ``scale`` is ``[B, C]``.
+            has_silu: end with a SiLU.
         """
-        with without_autocast(x.device):
-            if self.over_clip:
-                return self.by_moments(x, scale, shift, num_frames)
-            if x.device.type != "cpu":  # torch's CUDA kernel turns channels-last into contiguous memory
-                return self.by_moments(x, scale, shift)
-            y = F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-            if scale is None:
-                return y
-            return torch.addcmul(
-                shift.to(y.dtype)[..., None, None], y, (1 + scale).to(y.dtype)[..., None, None]
-            )
+        return self.normed(x, scale, shift, num_frames, has_silu, by_moments=x.device.type != "cpu")
 
     def by_moments(
         self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None, num_frames: int = 1
     ) -> Tensor:
-        """The same from fp32 moments: two reductions and one fused multiply-add, all in the layout of ``x``."""
-        groups = x.permute(0, 2, 3, 1).unflatten(-1, (self.num_groups, -1))  # [N, H, W, G, C / G], a view
-        axes, count = (1, 2, 4), groups[0, :, :, 0].numel()
-        mean = groups.mean(axes, dtype=torch.float32)  # [N, G]
-        square = torch.linalg.vector_norm(groups, dim=axes, dtype=torch.float32).square() / count
-        if num_frames > 1:  # frames are of one size: moments of the clip are means of theirs
-            mean, square = (
-                m.unflatten(0, (num_frames, -1)).mean(0).repeat(num_frames, 1) for m in (mean, square)
-            )
-        inverse = torch.rsqrt((square - mean.square()).clamp(min=0) + self.eps)
-        per_group = (self.num_groups, -1)
-        gain = inverse[..., None] * self.weight.float().unflatten(0, per_group)  # [N, G, C / G]
-        bias = (self.bias.float().unflatten(0, per_group) - mean[..., None] * gain).flatten(1)
-        gain = gain.flatten(1)
-        if scale is not None:
-            gain, bias = gain * (1 + scale.float()), bias * (1 + scale.float()) + shift.float()
-        return torch.addcmul(bias[..., None, None], x, gain[..., None, None]).to(x.dtype)
+        """The same with the variance from moments, as accelerators have it."""
+        return self.normed(x, scale, shift, num_frames, by_moments=True)
+
+    def normed(
+        self,
+        x: Tensor,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        num_frames: int,
+        has_silu: bool = False,
+        by_moments: bool = False,
+    ) -> Tensor:
+        """Positions unfolded as the statistics need them, normed, folded again; views of channels-last memory."""
+        y = tokens(x).unflatten(
+            0, (num_frames if self.over_clip else 1, -1)
+        )  # [T, B, H W, C] or [1, N, H W, C]
+        if scale is not None and len(scale) != y.shape[1]:
+            scale, shift = (m.repeat(y.shape[1] // len(scale), 1) for m in (scale, shift))
+        y = modulated_group_norm(y, self, scale, shift, has_silu, by_moments)
+        return from_tokens(y.flatten(0, 1), x.shape[2])
 
 
 class PointwiseConv(nn.Linear):
@@ -136,10 +138,10 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """``x [T B, C, H, W]``, ``embedding [B, E]`` (after its SiLU) -> ``[T B, C_out, H', W']``."""
         num_frames = len(x) // len(embedding)
-        y = F.silu(self.norm_in(x, num_frames=num_frames))
+        y = self.norm_in(x, num_frames=num_frames, has_silu=True)
         x, y = self.resized(x), self.resized(y)
-        scale, shift = self.embedding(embedding).repeat(num_frames, 1).chunk(2, dim=1)
-        y = F.silu(self.norm_out(self.conv_in(y), scale, shift, num_frames))
+        scale, shift = self.embedding(embedding).chunk(2, dim=1)
+        y = self.norm_out(self.conv_in(y), scale, shift, num_frames, has_silu=True)
         y = F.dropout(y, self.dropout, self.training)
         return self.skip(x) + self.conv_out(y)
 

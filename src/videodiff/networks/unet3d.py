@@ -210,8 +210,8 @@ class UNet3D(nn.Module):
                 x = torch.cat([x, skips.pop()], dim=1)
             x = self.run(layer, x, embedding, frames)
         with without_autocast(x.device):
-            x = self.norm_out(x.to(self.conv_out.weight.dtype), num_frames=num_frames)
-            x = self.conv_out(F.silu(x))
+            x = x.to(self.conv_out.weight.dtype)
+            x = self.conv_out(self.norm_out(x, num_frames=num_frames, has_silu=True))
         # (t b) c h w -> b c t h w
         return x.unflatten(0, (num_frames, -1)).permute(1, 2, 0, 3, 4).contiguous()
 

@@ -177,7 +177,9 @@ class TriplaneUNet(nn.Module):
             x, shapes = self.run(block, [x, skips.pop()], embedding, shapes)
         with without_autocast(x.device):
             stacks = split_stacks([x.to(self.conv_out.weight.dtype)], shapes)
-            x, _ = join_stacks([self.conv_out(F.silu(self.norm_out(stack))) for stack in stacks], len(z))
+            x, _ = join_stacks(
+                [self.conv_out(self.norm_out(stack, has_silu=True)) for stack in stacks], len(z)
+            )
         return x.mT.contiguous()
 
     def run(
