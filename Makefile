@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 LOCK   := requirements/lock.txt
 # TORCH=cpu takes the small CPU build from PyTorch's own index instead of the locked one.
 TORCH  ?= locked
-DEMO_MINUTES ?= 3
+DEMO_MINUTES ?= 5
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak lint format clean benchmark
@@ -21,7 +21,7 @@ $(STAMP): setup.cfg pyproject.toml $(LOCK)
 	@VENV=$(VENV) PYTHON=$(PYTHON) TORCH=$(TORCH) LOCK=$(LOCK) bash requirements/install.sh
 	@touch $@
 
-demo: install  ## train VDM on the built-in digits, sample it and write runs/demo/index.html
+demo: install  ## train VDM, LVDM and PVDM on the built-in digits, compare them, write runs/demo/report/index.html
 	$(BIN)/videodiff demo --minutes $(DEMO_MINUTES)
 
 test: install  ## run the tests (minutes; no network)

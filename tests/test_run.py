@@ -155,14 +155,19 @@ def test_predict_keeps_what_was_given_and_scores_the_rest(run, tmp_path):
     assert clips(tmp_path / "p").shape == (3, 4, 16, 16, 3)
 
 
-def test_demo_writes_a_page_that_stands_alone(tmp_path, monkeypatch, capsys):
+def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--minutes", "0.02", "--steps", "2", *SMOKE]) == 0
-    text = (tmp_path / "runs" / "demo" / "report" / "index.html").read_text()
-    assert text.count("data:video/mp4;base64,") == 3
-    assert "<polyline" in text
+    smoke = ["--config", "with/smoke"]
+    assert main(["demo", "--minutes", "0.02", "--steps", "2", "--num_clips", "4", *smoke]) == 0
+    report = tmp_path / "runs" / "demo" / "report"
+    text = (report / "index.html").read_text()
     assert "http" not in text.replace("http-equiv", "")
-    assert "report:" in capsys.readouterr().out
+    record = json.loads((report / "results.json").read_text())
+    assert [model["name"] for model in record["models"]] == ["VDM", "LVDM", "PVDM"]
+    assert {entry["name"] for entry in record["baselines"]} == {"noise", "frozen frames"}
+    told = capsys.readouterr()
+    assert str(report / "index.html") in told.out
+    assert told.err.count("s left] ") == 6  # five trainings and the comparison
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,67 @@
-"""demo: train on the built-in data, sample, and write one page that shows what came out."""
+"""demo: train the three models on the built-in data for equal time, and put them beside each other on one page."""
 
 import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError
 
-CONFIG = "vdm_digits"
+OVERLAY = "with/demo"
+SECONDS_BESIDE = (
+    25.0  # per model: loading, drawing and measuring, on two cores; only the time left is made of it
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of the demo.
+
+    Args:
+        title: what is said while it runs.
+        config: shipped name.
+        share: of the time of its model.
+        first_stage: config of the training whose autoencoder it needs.
+    """
+
+    title: str
+    config: str
+    share: float = 1.0
+    first_stage: str | None = None
+
+
+# Equal time for each model: one training of VDM, two of the latent models.
+STAGES = (
+    Stage("VDM", "vdm_digits"),
+    Stage("LVDM, first stage", "lvdm_autoencoder_digits", 0.5),
+    Stage("LVDM, second stage", "lvdm_digits", 0.5, "lvdm_autoencoder_digits"),
+    Stage("PVDM, first stage", "pvdm_autoencoder_digits", 0.5),
+    Stage("PVDM, second stage", "pvdm_digits", 0.5, "pvdm_autoencoder_digits"),
+)
+MODELS = ("vdm_digits", "lvdm_digits", "pvdm_digits")
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``demo``."""
     p = LightParser(
         "videodiff demo",
-        description="Train VDM on the built-in digits, sample it and write a page with the clips and the loss curve.",
+        description="Train VDM, LVDM and PVDM on the built-in digits for the same time, compare them, write a page.",
     )
-    p.add_argument("--steps", type=int, default=50, help="sampler steps (default 50)")
-    p.add_argument("--minutes", type=float, default=3.0, help="minutes of training (default 3)")
+    p.add_argument("--minutes", type=float, default=5.0, help="of training, all models together (default 5)")
+    p.add_argument("--steps", type=int, default=20, help="sampler steps (default 20)")
     p.add_argument(
-        "-c", "--config", action="append", help=f"what to train (default {CONFIG}); overlays may follow"
+        "--num_clips", type=int, default=64, help="clips of each model that are measured (default 64)"
+    )
+    p.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        default=[],
+        metavar="OVERLAY",
+        help=f"laid over every model's config, repeatable (always: {OVERLAY})",
     )
     p.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="folder of the demo (default runs/demo)"
@@ -30,34 +70,81 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Train, sample, report; returns the exit code."""
+    """Train, compare, tell where the page is; returns the exit code."""
     args = parser().parse_args(argv)
     if not args.minutes > 0:
         raise UsageError(f"--minutes must be above 0, got {args.minutes}")
-    from videodiff.checkpoints import new_run_directory
-
-    configs = args.config or [CONFIG]
-    directory = new_run_directory(Path(configs[0]).stem, args.out)
-    started = time.monotonic()
-    stage(started, f"training VDM for {args.minutes:g} minutes in {directory}")
-    train(directory, configs, args.minutes)
-    stage(started, "sampling")
-    sample(directory, args.steps)
-    report = args.out / "report" / "index.html"
-    write_report(directory, report)
-    stage(started, "done")
+    for name, least in (("steps", 1), ("num_clips", 2)):
+        if getattr(args, name) < least:
+            raise UsageError(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    clock = Clock(args.minutes)
+    folders = train_all(args, clock)
+    report = args.out / "report"
+    clock.say("comparing: the same real clips, noise and sampler for all")
+    frames = clip_frames([folders[name] for name in MODELS])
+    call([
+        "compare", *(str(folders[name]) for name in MODELS), "--out", str(report), "--frames", str(frames),
+        "--steps", str(args.steps), "--num_clips", str(args.num_clips), "--long_frames", str(4 * frames),
+    ])  # fmt: skip
+    clock.say("done")
     print(
-        f"\nreport: {report.resolve()}\n\nnext:\n"
-        f"  videodiff generate --ckpt_path {directory} --frames 64 --num_samples 4\n"
-        f"  videodiff fit --out {directory} --trainer.max_steps 8000     # go on training\n"
-        f"  videodiff fit --config {CONFIG} --data.root my_videos/       # your own videos"
+        f"\nreport: {(report / 'index.html').resolve()}\n\nnext:\n"
+        f"  videodiff generate --ckpt_path {folders['pvdm_digits']} --frames 128 --num_samples 4\n"
+        f"  videodiff fit --out {folders['vdm_digits']} --trainer.max_steps 8000     # go on training\n"
+        "  videodiff fit --config vdm_digits --data.root my_videos/       # your own videos"
     )
     return 0
 
 
-def stage(started: float, text: str) -> None:
-    """One line on stderr with the time since the start."""
-    print(f"[demo {time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
+class Clock:
+    """Lines on stderr with the time since the start and about how much is left.
+
+    Args:
+        minutes: of training, all models together.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self.started = time.monotonic()
+        self.training_left = 60 * minutes
+        self.beside = SECONDS_BESIDE * len(MODELS)
+
+    def say(self, text: str) -> None:
+        """One line about what begins now."""
+        left = "" if text == "done" else f", about {self.training_left + self.beside:.0f} s left"
+        line = f"[demo {time.monotonic() - self.started:4.0f} s{left}] {text}"
+        print(line, file=sys.stderr, flush=True)
+
+
+def train_all(args: argparse.Namespace, clock: Clock) -> dict[str, Path]:
+    """Train every stage for its share of the time; the run folder of each config."""
+    from videodiff.checkpoints import new_run_directory
+
+    folders: dict[str, Path] = {}
+    for stage in STAGES:
+        seconds = max(round(60 * args.minutes * stage.share / len(MODELS)), 1)
+        folders[stage.config] = new_run_directory(stage.config, args.out)
+        clock.say(f"{stage.title}: {seconds} s of training in {folders[stage.config]}")
+        words = []
+        if stage.first_stage is not None:
+            words = ["--model.autoencoder.checkpoint", str(folders[stage.first_stage])]
+        train(stage.config, [OVERLAY, *args.config], folders[stage.config], seconds, words)
+        clock.training_left -= seconds
+    return folders
+
+
+def train(config: str, overlays: Sequence[str], folder: Path, seconds: int, words: Sequence[str]) -> None:
+    """One training that stops when its time is up."""
+    limit = f"00:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    files = [word for name in (config, *overlays) for word in ("--config", name)]
+    bounds = ["--trainer.max_time", limit, "--trainer.max_steps", "-1", "--samples.every_n_steps", "0"]
+    call(["fit", *files, *words, "--out", str(folder), *bounds])
+
+
+def clip_frames(folders: Sequence[Path]) -> int:
+    """Frames of a clip that all models draw."""
+    from videodiff.checkpoints import load_run
+
+    return min(load_run(folder).video_shape[1] for folder in folders)
 
 
 def call(argv: list[str]) -> None:
@@ -67,68 +154,3 @@ def call(argv: list[str]) -> None:
     code = main(argv)
     if code != 0:
         raise SystemExit(code)
-
-
-def train(directory: Path, configs: list[str], minutes: float) -> None:
-    """Train until the time is up."""
-    seconds = round(minutes * 60)
-    limit = f"00:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    files = [word for name in configs for word in ("--config", name)]
-    bounds = ["--trainer.max_time", limit, "--trainer.max_steps", "-1", "--samples.every_n_steps", "0"]
-    call(["fit", *files, "--out", str(directory), *bounds])
-
-
-def sample(directory: Path, steps: int) -> None:
-    """Sixteen clips, the continuation of unseen clips, and videos four times as long as a clip."""
-    import json
-
-    generate = ["generate", "--ckpt_path", str(directory), "--num_samples"]
-    call(
-        [*generate, "16", "--batch_size", "16", "--steps", str(steps), "--out", str(directory / "samples16")]
-    )
-    clip = json.loads((directory / "samples16" / "samples.json").read_text())["frames"]
-    # Guided steps cost three plain ones: half as many do here.
-    fewer = str(max(steps // 2, 1))
-    long = ["--frames", str(4 * clip), "--steps", fewer, "--out", str(directory / "long")]
-    call([*generate, "2", *long])
-    clips = ["--data.num_test_clips", "8", "--data.batch_size", "8", "--model.sampler.num_steps", fewer]
-    call(["predict", "--ckpt_path", str(directory), "--out", str(directory / "predictions"), *clips])
-
-
-def write_report(directory: Path, target: Path) -> None:
-    """The page: samples, continuations, a long video, the loss curve and how all of it was made."""
-    import json
-
-    from videodiff.evaluation import page
-
-    curves = page.read_metrics(directory / "metrics.jsonl", "train/loss", "val/loss")
-    record = json.loads((directory / "samples16" / "samples.json").read_text())
-    predictions = json.loads((directory / "predictions" / "predictions.json").read_text())
-    steps = int(max(x for curve in curves.values() for x, _ in curve))
-    facts = [
-        (key, str(record[key])) for key in ("model", "sampler", "steps", "seed", "seconds_per_video", "torch")
-    ]
-    blocks = [
-        page.section(
-            f"Sixteen samples after {steps} steps",
-            f"Drawn from noise alone in {record['steps']} sampler steps. Minutes on a CPU give moving strokes, "
-            "not yet clean digits.",
-            page.video(directory / "samples16" / "sheet.mp4", 560),
-        ),
-        page.section(
-            "Continuing unseen clips",
-            "Upper row: test clips. Lower row: the model saw the first quarter (reconstruction guidance) and drew the "
-            f"rest. PSNR of the new frames {predictions['psnr']:.2f} dB; repeating the last given frame "
-            f"{predictions['psnr_repeat_last']:.2f} dB.",
-            page.video(directory / "predictions" / "sheet.mp4", 900),
-        ),
-        page.section(
-            f"{4 * record['frames']} frames from a {record['frames']}-frame model",
-            "Each window sees the last half of the one before.",
-            page.video(directory / "long" / "sheet.mp4", 280),
-        ),
-        page.section("Loss", "Mean squared error of v.", page.line_chart(curves, "step")),
-        page.section("How this was made", f"Run directory {directory}.", page.table(facts)),
-    ]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page.page("videodiff demo: VDM on bouncing digits", blocks))
