@@ -28,6 +28,7 @@ ARROWS = {
     "evaluation": ("metrics", "data", "checkpoints"),
     "checkpoints": ("networks", "models"),
     "comparison": ("metrics", "data", "checkpoints", "evaluation", "diffusion"),
+    "estimate": ("models", "networks", "diffusion", "metrics.features", "checkpoints"),
     "report": ("comparison.record", "data.video_io"),
     "cli": ("",),
 }

@@ -1,7 +1,8 @@
-"""info: what a config would cost, counted on the meta device, where the largest model takes no memory."""
+"""info: what a config would cost, counted without allocating it; ``--measure`` alone runs anything."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -9,35 +10,63 @@ from typing import Any
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.config import read_configs
 from videodiff.cli.errors import UsageError
+from videodiff.cli.info_table import table
 
 BYTES_TRAINED = 4 + 4 + 8 + 4
 """fp32 weight, gradient, two Adam moments and the EMA average of one trained parameter."""
+EPILOG = """KEY=VALUE and --KEY VALUE change single values: model.net.width=64
+
+examples:
+  videodiff info pvdm_sky --card 24GiB
+  videodiff info vdm_kinetics600 --card h100 --tflops 350
+  videodiff info vdm_digits --measure"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``info``."""
+    p = LightParser(
+        "videodiff info",
+        usage="videodiff info CONFIG [CONFIG...] [--card CARD] [--json] [--trust MODULE] [--model.net.width 64 ...]",
+        description="Parameters, FLOPs, memory by batch size and training time of a config. Nothing is allocated.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument
+    add("configs", nargs="*", metavar="CONFIG", help="file or shipped name; later ones override")
+    add("-c", "--config", action="append", default=[], help="the same, as for fit")
+    add(
+        "--card",
+        help="largest batch on it: a size such as 24GiB, or a100, h100, rtx4090, ... (default: the GPU here)",
+    )
+    add("--steps", type=int, help="optimizer steps to give the hours for (default: the config's max_steps)")
+    add("--tflops", type=float, help="TFLOP/s that are achieved (default: 40%% of the card's bf16 peak)")
+    add("--measure", action="store_true", help="run real steps of one clip here for the hours")
+    add("--json", action="store_true", help="machine-readable, on stdout")
+    add("--trust", action="append", default=[], metavar="MODULE", help="also allow its classes")
+    return p
 
 
 def run(argv: list[str]) -> int:
     """Print the figures of a config; returns the exit code."""
-    parser = LightParser(
-        "videodiff info",
-        usage="videodiff info CONFIG [CONFIG...] [--json] [--trust MODULE] [--model.net.width 64 ...]",
-        description="Parameters, FLOPs, memory and clip shape of a config. Nothing is allocated.",
-        epilog="KEY=VALUE and --KEY VALUE change single values: model.net.width=64",
-    )
-    parser.add_argument(
-        "configs", nargs="*", metavar="CONFIG", help="file or shipped name; later ones override"
-    )
-    parser.add_argument("-c", "--config", action="append", default=[], help="the same, as for fit")
-    parser.add_argument("--json", action="store_true", help="machine-readable, on stdout")
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="MODULE", help="also allow its classes"
-    )
     words, options = _split(argv)
-    args = parser.parse_args(words)
+    args = parser().parse_args(words)
     names = [*args.configs, *args.config]
     if not names:
         raise UsageError("info needs a config: a YAML file or a shipped name (see videodiff models)")
+    for name in ("steps", "tflops"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"--{name} must be above 0, got {value}")
+    if args.measure and args.tflops is not None:
+        raise UsageError("--measure finds the throughput that --tflops gives; leave one of them out")
+    if args.card is not None:
+        from videodiff.estimate.cards import find_card
+
+        find_card(args.card)
     config = read_configs(names, "fit", options, args.trust)
     figures = {"config": " + ".join(names), **measure(config, args.trust)}
-    print(json.dumps(figures, indent=2) if args.json else _table(figures))
+    figures |= estimate(config, args)
+    print(json.dumps(figures, indent=2) if args.json else table(figures))
     return 0
 
 
@@ -47,7 +76,7 @@ def measure(config: dict[str, Any], trusted: Sequence[str] = ()) -> dict[str, An
 
     if not config.get("model"):
         raise UsageError("the config has no model; give one with class_path, e.g. videodiff.models.VDM")
-    model = _on_meta(config["model"], trusted)
+    model = on_meta(config["model"], trusted)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     counts = {name: counts.get(name, 0) for name in ("net", "autoencoder")} | {
         k: n for k, n in counts.items() if n
@@ -66,7 +95,53 @@ def measure(config: dict[str, Any], trusted: Sequence[str] = ()) -> dict[str, An
     }
 
 
-def _on_meta(spec: dict[str, Any], trusted: Sequence[str]) -> Any:
+def estimate(config: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """FLOP and memory of training and sampling, the largest batch on a card, hours; see ``videodiff.estimate``."""
+    from videodiff.estimate import cards, figures
+
+    here = cards.local_card()
+    try:
+        cost, memory = figures.cost(on_meta(config["model"], args.trust), config, "cuda" if here else "cpu")
+    except (TypeError, NotImplementedError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        return {"training": None, "sampling": None, "card": None, "time": None, "not_counted": reason}
+    card = cards.find_card(args.card) if args.card else here
+    time = hours(config, args, cost["training"], card)
+    return {**cost, "card": card and figures.on_card(memory, card), "time": time}
+
+
+def hours(
+    config: dict[str, Any], args: argparse.Namespace, training: dict[str, Any], card: Any
+) -> dict[str, Any] | None:
+    """Hours to the config's steps on one card, and what throughput that takes for granted."""
+    from videodiff.estimate import cards, figures
+
+    steps = args.steps or int((config.get("trainer") or {}).get("max_steps") or 0)
+    if steps < 1:
+        return None
+    assumed = card if card is not None and card.peak else cards.find_card(figures.DEFAULT_CARD)
+    if args.measure:
+        from videodiff.estimate.measured import flop_per_second
+
+        per_clip = training["flop_per_clip"] + training["first_stage_flop_per_clip"]
+        section, data = with_full_paths(config["model"], args.trust), config.get("data") or {}
+        speed, why = flop_per_second(section, data.get("init_args") or {}, per_clip, args.trust)
+    elif args.tflops is not None:
+        speed, why = args.tflops * 1e12, "as given"
+    else:
+        speed = figures.UTILISATION * assumed.peak
+        share, peak = figures.UTILISATION, assumed.peak / 1e12
+        why = f"assumed: {share:.0%} of the bf16 peak of {assumed.name}, {peak:g} TFLOP/s"
+    return {
+        "steps": steps,
+        "flop_per_second": speed,
+        "throughput": why,
+        "hours": figures.hours(training["flop_per_step"], steps, speed),
+    }
+
+
+def on_meta(spec: dict[str, Any], trusted: Sequence[str]) -> Any:
+    """The model of a config's ``model`` section on the meta device, where it takes no memory."""
     import pytorch_lightning as pl
     import torch
     from jsonargparse import ArgumentParser
@@ -153,18 +228,3 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             words.append(word)
     return words, options
-
-
-def _table(figures: dict[str, Any]) -> str:
-    rows = [("config", figures["config"]), ("model", figures["model"])]
-    rows += [(f"parameters, {name}", f"{count:,}") for name, count in figures["parameters"].items()]
-    rows += [
-        ("forward pass", f"{figures['forward_gflop_per_clip']:,} GFLOP per clip"),
-        (
-            "training state",
-            f"{figures['training_state_bytes'] / 2**30:.2f} GiB (fp32 weights, gradients, Adam, EMA)",
-        ),
-        ("clip", " x ".join(map(str, figures["clip_shape"])) + "  (channels, frames, height, width)"),
-        ("latent", " x ".join(map(str, figures["latent_shape"]))),
-    ]
-    return "\n".join(f"{name:26s}{value}" for name, value in rows)

@@ -1,0 +1,64 @@
+"""Peak memory of training as a function of the batch: two counted steps make a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .optimizer import optimizer_cost
+from .shadow import Precision, Shadow, num_bytes
+from .training import Step, step_of
+
+LARGEST_BATCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one process at the worst moment of a training step.
+
+    Attributes:
+        fixed: weights, buffers, optimizer state and weight average.
+        optimizer: gradients and what the optimizer takes for itself in its step, beyond ``fixed``.
+        one: the counted step of one clip.
+        two: that of two.
+    """
+
+    fixed: int
+    optimizer: int
+    one: Step
+    two: Step
+
+    def at(self, clips: int) -> int:
+        """Bytes with a micro-batch of ``clips``."""
+        forward, backward = (
+            getattr(self.one, name) + (clips - 1) * (getattr(self.two, name) - getattr(self.one, name))
+            for name in ("forward_bytes", "backward_bytes")
+        )
+        return self.fixed + max(forward, backward, self.optimizer)
+
+    def largest_batch(self, num_bytes: int) -> int:
+        """Most clips that fit; 0 if one does not."""
+        fits, fails = 0, LARGEST_BATCH
+        while fails - fits > 1:
+            middle = (fits + fails) // 2
+            fits, fails = (middle, fails) if self.at(middle) <= num_bytes else (fits, middle)
+        return fits
+
+
+def memory_of(
+    shadow: Shadow,
+    data: Mapping[str, Any],
+    precision: Precision,
+    accumulates: bool = False,
+    kept_latents: bool = False,
+) -> Memory:
+    """Count steps of one and of two clips; arguments as for :func:`~videodiff.estimate.training.step_of`."""
+    model = shadow.model
+    trained = num_bytes([p for p in model.parameters() if p.requires_grad])
+    averaged = trained if hasattr(model, "net") else 0  # the EMA callback knows no other
+    cost = optimizer_cost(model)
+    fixed = num_bytes(shadow.tensors()) + round(cost.state * trained) + averaged
+    scratch = trained if cost.whole_scratch and shadow.device != "cpu" else 0
+    one, two = (step_of(shadow, data, n, precision, accumulates, kept_latents) for n in (1, 2))
+    return Memory(fixed, one.gradient_bytes + scratch, one, two)

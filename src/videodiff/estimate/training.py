@@ -1,0 +1,123 @@
+"""One training step on fake tensors: its FLOP and what lives at its worst moment.
+
+The order is Lightning's: forward, then the gradients of the last step are dropped, backward, optimizer step. So the
+old gradients are alive during the forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videodiff.models import AutoencoderModule, DiffusionModule
+
+from .batches import keep_latents, make_batch, without_draws
+from .ledger import Ledger
+from .shadow import Precision, Shadow, autocast, num_bytes
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of a micro-batch takes.
+
+    Attributes:
+        clips: training samples in it.
+        flop: forward and backward, what is computed again included, the first stage left out.
+        first_stage_flop: of encoding the clips by a frozen first stage.
+        forward_bytes: largest sum of live bytes in the forward pass, beyond the model's own; the batch and the
+            gradients of the step before are among them.
+        backward_bytes: the same of the backward pass, the gradients as far as they exist among them.
+        gradient_bytes: of all gradients.
+    """
+
+    clips: int
+    flop: int
+    first_stage_flop: int
+    forward_bytes: int
+    backward_bytes: int
+    gradient_bytes: int
+
+
+def step_of(
+    shadow: Shadow,
+    data: Mapping[str, Any],
+    clips: int,
+    precision: Precision = "fp32",
+    accumulates: bool = False,
+    kept_latents: bool = False,
+) -> Step:
+    """Run one training step of ``clips`` samples.
+
+    Args:
+        shadow: the model.
+        data: ``init_args`` of the config's data.
+        clips: samples of the batch.
+        precision: of the step.
+        accumulates: gradients of an earlier micro-batch are kept and added to.
+        kept_latents: train on a cache of first-stage latents, so that nothing is encoded.
+
+    Raises:
+        TypeError: for a model of another kind than ours, or one that reads numbers of its batch.
+    """
+    model, ledger = shadow.model, Ledger()
+    without_draws(model)
+    model.train()
+    with shadow.mode, ledger:
+        ledger.take(shadow.tensors())
+        batch = make_batch(model, data, clips, shadow.device)
+        if kept_latents:
+            batch = keep_latents(model, batch)
+        own = num_bytes(shadow.tensors())
+        trained = [p for p in model.parameters() if p.requires_grad]
+        for parameter in trained:
+            parameter.grad = torch.empty_like(parameter)
+        ledger.flop, encoded = 0, _count_first_stage(model, ledger)
+        ledger.restart_peak()
+        with autocast(precision, shadow.device):
+            loss = _loss(model, batch)
+        forward = ledger.restart_peak() - own
+        if not accumulates:
+            clear(trained)
+        loss.backward()
+        del loss
+        backward = ledger.restart_peak() - own
+        gradients = num_bytes([p.grad for p in trained if p.grad is not None])
+        clear(trained)
+    return Step(clips, ledger.flop - encoded[0], encoded[0], forward, backward, gradients)
+
+
+def clear(parameters: list[nn.Parameter]) -> None:
+    """Drop all gradients."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def _loss(model: Any, batch: dict[str, Any]) -> Tensor:
+    if isinstance(model, AutoencoderModule):
+        return model.losses(batch)[0]
+    if isinstance(model, DiffusionModule):
+        return model.losses(batch, "train").mean()
+    raise TypeError(
+        f"steps are counted of a DiffusionModule or an AutoencoderModule, not of {type(model).__name__}"
+    )
+
+
+def _count_first_stage(model: Any, ledger: Ledger) -> list[int]:
+    """A cell that grows by the FLOP of every call of a frozen first stage's ``encode``."""
+    cell = [0]
+    if not isinstance(model, DiffusionModule):
+        return cell
+    encode = type(model.autoencoder).encode
+
+    def counted(video: Tensor) -> Tensor:
+        before = ledger.flop
+        latent = encode(model.autoencoder, video)
+        cell[0] += ledger.flop - before
+        return latent
+
+    model.autoencoder.encode = counted
+    return cell
