@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -118,17 +119,24 @@ def encode_sheets(groups: Sequence[Tensor], budget: int) -> tuple[list[Sheet], i
         A sheet for each group, and the quality, 0 if lossless.
     """
     pictures = [tile(clips) for clips in groups]
-    for quality in QUALITIES:
+    made: dict[int, list[tuple[bytes, str]]] = {}
+
+    def fits(step: int) -> bool:
         files, size = [], 0
         for picture, _ in pictures:
-            files.append(encode(picture, quality))
+            files.append(encode(picture, QUALITIES[step]))
             size += -(-len(files[-1][0]) // 3) * 4
-            if size > budget and quality != QUALITIES[-1]:
-                break
-        else:
-            break
+            if size > budget:
+                return False
+        made[step] = files
+        return True
+
+    last = len(QUALITIES) - 1
+    # by halves, since a sheet takes a good part of a second: files grow with the quality
+    step = bisect_left(range(last), True, key=fits)
+    files = made.get(step) or [encode(picture, QUALITIES[step]) for picture, _ in pictures]
     sheets = [
         Sheet(data, mime, *clips.shape[:4], columns)
         for (data, mime), clips, (_, columns) in zip(files, groups, pictures, strict=True)
     ]
-    return sheets, quality
+    return sheets, QUALITIES[step]
