@@ -71,7 +71,7 @@ def test_every_clip_plays_in_step_and_nothing_goes_wrong(made, browser, width, d
     assert found["space_plays"]
     assert found["space_pauses"]
     assert found["started"]
-    assert 2 <= found["ran"] <= 9  # eight in the second it was given; fewer where the machine is busy
+    assert 2 <= found["ran"] <= 9  # eight in the second it had; fewer where the machine is busy
     assert found["theme"] == (DARK if dark else LIGHT)
     assert found["themes"] == [LIGHT, DARK, found["theme"]]
     assert found["width"] == width

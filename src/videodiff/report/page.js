@@ -131,7 +131,7 @@
     found.theme = getComputedStyle(document.body).backgroundColor;
     found.themes = [1, 2, 3].map(() => { $("theme").click(); return getComputedStyle(document.body).backgroundColor; });
     found.page_scrolls = root.scrollWidth > root.clientWidth;
-    found.width = root.clientWidth;
+    found.width = innerWidth;
     found.requests = performance.getEntriesByType("resource").filter((entry) => !entry.name.startsWith("data:")).length;
     found.errors = errors;
     const result = document.createElement("pre");
