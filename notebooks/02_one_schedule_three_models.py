@@ -14,7 +14,7 @@
 # # 2. One schedule, three models
 #
 # What you learn here: VDM, LVDM and PVDM differ in what they call a latent, and in nothing else. Schedule, loss and
-# sampler are the same objects. Each is trained for some tens of steps, so expect shapes that begin, not digits.
+# sampler are the same objects. Each is trained for some tens of steps, so expect colours and a horizon, not clouds.
 
 # %%
 import logging
@@ -31,7 +31,7 @@ from videodiff.report.inline import show_clips, show_curves, show_frames
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 torch.manual_seed(0)
 schedule, sampler = CosineSchedule(), DDIMSampler(num_steps=20)
-clips = VideoDataModule(dataset="bouncing_digits", num_frames=8, resolution=16, batch_size=4, num_workers=0)
+clips = VideoDataModule(dataset="drifting_clouds", num_frames=8, resolution=16, batch_size=4, num_workers=0)
 real = next(iter(clips.val_dataloader()))["video"]  # uint8 [4, 3, 8, 16, 16]
 real = real.float() / 127.5 - 1
 
@@ -122,8 +122,8 @@ show_curves(curves, "step", "mean squared error of v")
 
 # %% [markdown]
 # The losses are not comparable: they are errors in different spaces. PVDM's planes and LVDM's latents vary by about
-# one and VDM's pixels are mostly black, so even a network that says nothing gets another value in each. That is why
-# models are compared by clips under one protocol, never by loss.
+# one and VDM's pixels by less, so even a network that says nothing gets another value in each. That is why models are
+# compared by clips under one protocol, never by loss.
 #
 # The same seed, three times:
 
@@ -131,5 +131,5 @@ show_curves(curves, "step", "mean squared error of v")
 show_clips({name: model.generate(8, seed=0) for name, model in models.items()})
 
 # %% [markdown]
-# After 60 steps of four clips nothing here is a digit. `videodiff fit --config vdm_digits` and its siblings train for
+# After 60 steps of four clips nothing here is a cloud. `videodiff fit --config vdm_clouds` and its siblings train for
 # minutes instead of seconds; [docs/results.md](../docs/results.md) has what comes out.

@@ -52,7 +52,10 @@ protocol = comparison.protocol
 print(
     f"protocol {protocol['name']}, hash {protocol['hash'][:12]}; {comparison.settings['num_clips']} clips of each side"
 )
-show_clips({"real": clips.real} | {name: shown.samples for name, shown in clips.models.items()})
+show_clips(
+    {"real": clips.real}
+    | {Path(model.run).name: clips.models[model.name].samples for model in comparison.models}
+)
 
 # %% [markdown]
 # ## The table
