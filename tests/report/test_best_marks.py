@@ -29,6 +29,8 @@ from videodiff.report.scale import linear_ticks, log_ticks, scale_for
         ("lower", [entry(3, 0.1), None, entry(9, 0.1)], 0),  # one was not measured
         ("lower", [entry(3, 0.1), entry(None), entry(9, 0.1)], 0),
         ("lower", [entry(3), entry(9)], None),
+        ("higher", [entry(1, 0.0), entry(0.5, 0.1)], None),  # all of a few clips alike: no width, little said
+        ("higher", [{**entry(1, 0.0), "count": 512}, entry(0.5, 0.1)], 0),
     ],
 )
 def test_the_best_is_marked_only_where_its_interval_lies_apart_from_all_others(better, entries, best):

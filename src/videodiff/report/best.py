@@ -7,6 +7,10 @@ from typing import Any
 
 from videodiff.report.metric_info import Direction
 
+# A bootstrap of clips that all gave one value has no width, which says little: of n such clips up to 3/n of all may give
+# another (the rule of three). From this many on that is 3 %.
+ENOUGH = 100
+
 
 def penalty_interval(entry: Mapping[str, Any] | None, better: Direction) -> tuple[float, float] | None:
     """The interval of a value on a scale where lower is better, or None where nothing can be said.
@@ -16,6 +20,8 @@ def penalty_interval(entry: Mapping[str, Any] | None, better: Direction) -> tupl
     if not entry or entry.get("value") is None or not entry.get("interval") or better == "none":
         return None
     low, high = entry["interval"]
+    if low == high and entry.get("count", 0) < ENOUGH:
+        return None
     if better == "lower":
         return low, high
     if better == "higher":
