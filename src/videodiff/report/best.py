@@ -7,8 +7,8 @@ from typing import Any
 
 from videodiff.report.metric_info import Direction
 
-# A bootstrap of clips that all gave one value has no width, which says little: of n such clips up to 3/n of all may give
-# another (the rule of three). From this many on that is 3 %.
+# A bootstrap of clips that all gave one value has no width, which says little: of n such clips up to 3/n of all may
+# give another (the rule of three). From this many on that is 3 %.
 ENOUGH = 100
 
 
