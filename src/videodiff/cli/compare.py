@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="F",
         help="also draw videos so long and measure their drift (default 0: none)",
     )
+    add("--long_videos", type=int, default=8, metavar="N", help="how many of those (default 8)")
     add("--shown", type=int, default=16, metavar="N", help="clips of each model on the page (default 16)")
     add("--seed", type=int, default=0, help="of noise, real clips and windows (default 0)")
     add("--guidance", type=float, metavar="W", help="guidance scale of all models (default: each its own)")
@@ -89,14 +90,16 @@ def run(argv: Sequence[str]) -> int:
         from videodiff.evaluation.protocol import get_protocol
 
         get_protocol(args.protocol)
-    from videodiff.comparison import Settings, compare_runs
-    from videodiff.comparison.results import check_folder
+    from videodiff.comparison.folder import check_folder
+    from videodiff.comparison.settings import Settings
 
     settings = Settings(
-        args.protocol, args.num_clips, args.sampler, args.steps, args.frames, args.long_frames, args.shown,
-        args.seed, args.guidance, args.batch_size, args.device, tuple(args.trust),
+        args.protocol, args.num_clips, args.sampler, args.steps, args.frames, args.long_frames, args.long_videos,
+        args.shown, args.seed, args.guidance, args.batch_size, args.device, tuple(args.trust),
     )  # fmt: skip
     check_folder(args.out)
+    from videodiff.comparison import compare_runs
+
     comparison, clips = compare_runs(args.runs, settings, Lines(), command_of(argv))
     write_report(comparison, clips, args.out)
     if args.json:

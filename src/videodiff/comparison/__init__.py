@@ -5,15 +5,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .record import Clips, Comparison, Draw, ModelClips, ModelRecord, Training
-from .settings import Settings
-
 if TYPE_CHECKING:
     from .compare import compare_runs
-    from .results import write_results
+    from .record import Clips, Comparison, Draw, ModelClips, ModelRecord, Training
+    from .results import read_comparison, write_results
+    from .settings import Settings
 
-# The records alone are light; what draws and measures is imported when it is asked for.
-_HOMES = {"compare_runs": "compare", "write_results": "results"}
+# The command line checks its options before it loads torch, so everything is imported when it is asked for.
+_HOMES = {
+    "Clips": "record",
+    "Comparison": "record",
+    "Draw": "record",
+    "ModelClips": "record",
+    "ModelRecord": "record",
+    "Settings": "settings",
+    "Training": "record",
+    "compare_runs": "compare",
+    "read_comparison": "results",
+    "write_results": "results",
+}
 __all__ = [
     "Clips",
     "Comparison",
@@ -23,6 +33,7 @@ __all__ = [
     "Settings",
     "Training",
     "compare_runs",
+    "read_comparison",
     "write_results",
 ]
 

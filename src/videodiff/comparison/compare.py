@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ from videodiff.comparison.runs import Run, check_equal, checkpoint_record, open_
 from videodiff.comparison.settings import Settings, make_sampler
 from videodiff.comparison.training import training_of
 from videodiff.diffusion import Sampler
+from videodiff.evaluation.protocol import Protocol
 from videodiff.evaluation.results import versions
+from videodiff.evaluation.sampling import Batch
 
 
 def compare_runs(
@@ -50,33 +52,66 @@ def compare_runs(
     check_equal(opened, frames_of(settings))
     device = pick_device(settings.device)
     judge = Judge(opened[0].data, settings, min(run.frames for run in opened), device, progress)
-    models, clips = [], {}
+    measured: list[tuple[Run, ModelRecord, ModelClips]] = []
     for run in opened:
         try:
-            record, shown = Contestant(run, judge, settings, device, progress).measure()
+            measured.append((run, *Contestant(run, judge, settings, device, progress).measure()))
         except NonFiniteDrawError as error:
             skipped.append({"run": run.spec, "reason": str(error)})
             print(f"videodiff: skipped {run.spec}: {error}", file=sys.stderr, flush=True)
-            continue
         finally:
             run.model.to("cpu")
-        models.append(record)
-        clips[record.name] = shown
-    if not models:
+    if not measured:
         raise RuntimeError(f"none of the models drew videos ({'; '.join(s['reason'] for s in skipped)})")
+    find_nearest(measured, judge.protocol, settings.seed, progress)
     comparison = Comparison(
         protocol=judge.protocol.record(judge.checksums[judge.detectors[0].name]),
         settings={**settings.record(), "device": device.type, "num_clips": judge.count,
                   "frames": judge.protocol.frames, "notes": judge.notes},
         data=judge.facts,
-        models=models,
+        models=[record for _, record, _ in measured],
         baselines=judge.baselines(),
         skipped=skipped,
         published=published_rows(judge.facts),
         versions=versions(),
         command=command,
     )  # fmt: skip
-    return comparison, Clips(judge.shown(settings.shown), clips)
+    return comparison, Clips(
+        judge.shown(settings.shown), {record.name: shown for _, record, shown in measured}
+    )
+
+
+def find_nearest(
+    measured: Sequence[tuple[Run, ModelRecord, ModelClips]], protocol: Protocol, seed: int, progress: Progress
+) -> None:
+    """Give every record and its clips the nearest training clip of each shown sample.
+
+    Models that were trained on the same clips are searched together: the training clips are read once.
+    """
+    groups: dict[str, list[tuple[Run, ModelRecord, ModelClips]]] = {}
+    for entry in measured:
+        if len(entry[2].samples):
+            selection = entry[0].data.selection
+            groups.setdefault(f"{selection.limits['train']} {selection.rule.train_split}", []).append(entry)
+    for group in groups.values():
+        source, batches, count = training_clips(group[0][0].data, protocol, seed)
+        found, clips = nearest(
+            torch.cat([shown.samples for _, _, shown in group]), told(batches, count, progress)
+        )
+        for _, record, shown in group:
+            mine, found = found[: len(shown.samples)], found[len(shown.samples) :]
+            shown.nearest, clips = clips[: len(mine)], clips[len(mine) :]
+            record.nearest = [
+                {"sample": i, "train": place, "name": source.name(place), "distance": distance}
+                for i, (place, distance) in enumerate(mine)
+            ]
+
+
+def told(batches: Iterable[Batch], total: int, progress: Progress) -> Iterator[Batch]:
+    """The same batches, with progress."""
+    for batch in batches:
+        progress("training clips searched", batch.places[-1] + 1, total)
+        yield batch
 
 
 class Contestant:
@@ -106,7 +141,6 @@ class Contestant:
         draws = [self.draw(make_sampler(*pair), keep=pair == pairs[0]) for pair in pairs]
         stage, rebuilt = self.first_stage()
         long, drifts = self.long_video(make_sampler(*pairs[0]))
-        found, neighbours = self.nearest()
         record = ModelRecord(
             name=run.name,
             run=run.spec,
@@ -117,10 +151,9 @@ class Contestant:
             draws=draws,
             first_stage=stage,
             drift=drifts,
-            nearest=found,
             warnings=list(dict.fromkeys(self.warnings)),
         )
-        return record, ModelClips(self.samples, rebuilt, neighbours, long)
+        return record, ModelClips(self.samples, rebuilt, long=long)
 
     def draws(self, sampler: Sampler, frames: int, count: int, what: str) -> Draws:
         """Clips of this model to be drawn."""
@@ -176,26 +209,13 @@ class Contestant:
         return {"training": stage_training(stage), "metrics": metrics}, kept
 
     def long_video(self, sampler: Sampler) -> tuple[Tensor | None, list[dict[str, Any]]]:
-        """Long videos and their drift; the videos as many as the page shows clips, the page gets the first two."""
-        frames, count = self.settings.long_frames, max(min(self.settings.shown, self.judge.count), 2)
+        """Long videos and their drift; the page gets the first two."""
+        frames, count = self.settings.long_frames, self.settings.long_videos
         if not frames:
             return None, []
         draws = self.draws(sampler, frames, count, f"videos of {frames} frames")
         videos = torch.cat([batch.clips for batch in draws])
         return videos[:2], drift(videos, self.judge, self.settings.batch_size)
-
-    def nearest(self) -> tuple[list[dict[str, Any]], Tensor | None]:
-        """The nearest training clip of each shown sample."""
-        if not len(self.samples):
-            return [], None
-        source, batches, count = training_clips(self.run.data, self.judge.protocol, self.settings.seed)
-        self.progress(f"{self.run.name}: nearest of {count} training clips", 0, count)
-        found, clips = nearest(self.samples, batches)
-        rows = [
-            {"sample": i, "train": place, "name": source.name(place), "distance": distance}
-            for i, (place, distance) in enumerate(found)
-        ]
-        return rows, clips
 
     def flop_per_step(self) -> int | None:
         """Of one optimizer step; None where the run does not say its batch size."""

@@ -14,20 +14,18 @@ from videodiff.evaluation.sampling import Batch, plan_clips, read_batches
 
 SEARCHED = 2048  # training clips at most
 BATCH = 64
+PIECE = 1 << 16  # pixels of every clip compared at once
 
 
-def nearest(
-    samples: Tensor, batches: Iterable[Batch], batch_size: int = 16
-) -> tuple[list[tuple[int, float]], Tensor]:
+def nearest(samples: Tensor, batches: Iterable[Batch]) -> tuple[list[tuple[int, float]], Tensor]:
     """The training clip with the least RMS difference from each sample over all pixels and frames.
 
-    Differences are summed in whole numbers, so that neither batches nor order change a result; of equal ones the
-    first wins.
+    Squares are summed in whole numbers below 2^53, which float64 holds exactly, so that neither batches nor the order
+    of a sum change a result; of equal ones the first wins.
 
     Args:
         samples: uint8 ``[N, T, H, W, 3]``.
-        batches: training clips of the same shape, with their places.
-        batch_size: samples compared at once.
+        batches: training clips of the same shape, with their places in rising order.
 
     Returns:
         ``(place, distance in grey levels)`` for each sample, and those clips ``[N, T, H, W, 3]``.
@@ -35,24 +33,29 @@ def nearest(
     Raises:
         ValueError: without training clips.
     """
-    count = len(samples)
-    best: list[tuple[int, int]] = [(-1, 0)] * count  # place, sum of squares
+    best = torch.full((len(samples),), torch.inf, dtype=torch.float64)
+    found = torch.full((len(samples),), -1)
     clips = torch.zeros_like(samples)
     for places, training in batches:
-        for row, place in zip(training, places, strict=True):
-            for start in range(0, count, batch_size):
-                part = samples[start : start + batch_size].to(torch.int16)
-                sums = (
-                    (part - row.to(torch.int16)).to(torch.int32).square().flatten(1).sum(1, dtype=torch.int64)
-                )
-                for i, total in enumerate(sums.tolist(), start):
-                    if best[i][0] < 0 or (total, place) < (best[i][1], best[i][0]):
-                        best[i] = place, total
-                        clips[i] = row
-    if count and best[0][0] < 0:
+        least, index = squares(samples, training).min(1)
+        for i in torch.nonzero(least < best).flatten().tolist():
+            found[i] = places[int(index[i])]
+            clips[i] = training[index[i]]
+        best = torch.minimum(best, least)
+    if len(samples) and int(found.min()) < 0:
         raise ValueError("there are no training clips to search")
-    size = samples[0].numel() if count else 1
-    return [(place, (total / size) ** 0.5) for place, total in best], clips
+    size = samples[0].numel() if len(samples) else 1
+    return list(zip(found.tolist(), (best / size).sqrt().tolist(), strict=True)), clips
+
+
+def squares(a: Tensor, b: Tensor) -> Tensor:
+    """Exact sums of squared differences of every two clips, uint8 ``[N, ...]``, ``[M, ...]`` -> float64 ``[N, M]``."""
+    a, b = a.flatten(1), b.flatten(1)
+    total = torch.zeros(len(a), len(b), dtype=torch.float64)
+    for start in range(0, a.shape[1], PIECE):
+        x, y = (part[:, start : start + PIECE].double() for part in (a, b))
+        total += x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
+    return total
 
 
 def training_clips(data: Any, protocol: Protocol, seed: int) -> tuple[Any, Iterator[Batch], int]:

@@ -6,12 +6,10 @@ import json
 import os
 from pathlib import Path
 
+from videodiff.comparison.folder import RECORD, check_folder
 from videodiff.comparison.formats import comma_separated, latex, markdown
 from videodiff.comparison.record import Comparison
 from videodiff.evaluation.results import write_text
-
-RECORD, PAGE = "results.json", "index.html"
-FILES = (RECORD, "results.csv", "results.md", "results.tex", PAGE)
 
 
 def write_results(comparison: Comparison, out: str | os.PathLike[str]) -> Path:
@@ -61,32 +59,3 @@ def read_comparison(path: str | os.PathLike[str]) -> Comparison:
         return Comparison.from_dict(record)
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} holds no record of a comparison: {error}") from error
-
-
-def check_folder(out: str | os.PathLike[str]) -> None:
-    """Refuse a folder that holds something other than an older report.
-
-    Raises:
-        FileExistsError: in one line that names the first such thing.
-    """
-    out = Path(out)
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise FileExistsError(f"--out {out} is a file; name a folder")
-    foreign = sorted(p.name for p in out.iterdir() if p.name not in FILES and not is_part(p.name))
-    held = [name for name in FILES if (out / name).exists()]
-    if not foreign and held:
-        try:
-            read_comparison(out)
-        except (ValueError, OSError):
-            foreign = held
-    if foreign:
-        raise FileExistsError(
-            f"--out {out} holds {foreign[0]}, which is no report of ours; nothing is overwritten, name another folder"
-        )
-
-
-def is_part(name: str) -> bool:
-    """Whether a file is what a killed command left of one of ours."""
-    return name.startswith(tuple(f".{file}." for file in FILES)) and name.endswith(".part")

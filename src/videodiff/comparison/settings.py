@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from videodiff.diffusion import Sampler
 
 SAMPLERS = ("ddim", "dpmpp", "ancestral")
-AT_LEAST = {"num_clips": 2, "frames": 1, "long_frames": 0, "shown": 0, "batch_size": 1}
+AT_LEAST = {"num_clips": 2, "frames": 1, "long_frames": 0, "long_videos": 2, "shown": 0, "batch_size": 1}
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Settings:
         steps: sampler steps.
         frames: of each video; None is the clip that all models draw, or what a published protocol says.
         long_frames: length of the long videos whose drift is measured; 0 is none.
+        long_videos: how many of them.
         shown: clips that the page shows of each model.
         seed: of noise, real clips and windows.
         guidance: scale for every model; None is each model's own.
@@ -41,6 +42,7 @@ class Settings:
     steps: tuple[int, ...] = (50,)
     frames: int | None = None
     long_frames: int = 0
+    long_videos: int = 8
     shown: int = 16
     seed: int = 0
     guidance: float | None = None
