@@ -1,0 +1,247 @@
+"""Runs side by side: what is drawn and measured, what is refused, what is left out, and that it repeats."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from compared_runs import relabel, without_timing
+from videodiff.cli import main
+from videodiff.comparison import Comparison, Settings, compare_runs, read_comparison
+from videodiff.comparison.folder import FILES
+from videodiff.comparison.judging import frames_of
+from videodiff.comparison.runs import open_run
+from videodiff.models import VDM
+
+SMALL = ["--num_clips", "4", "--steps", "2", "--shown", "2"]
+
+
+def test_every_model_is_measured_on_the_same_clips(compared):
+    comparison, clips = compared
+    vdm, pvdm = comparison.models
+    assert [m.name for m in comparison.models] == ["VDM", "PVDM"] == list(clips.models)
+    assert comparison.protocol["name"] == "evaluator"
+    assert comparison.protocol["frames"] == 4
+    assert comparison.settings["num_clips"] == 6
+    assert comparison.settings["steps"] == [2, 3]
+    for model in comparison.models:
+        assert [(d.sampler, d.steps, d.count) for d in model.draws] == [
+            ("DDIMSampler", 2, 6),
+            ("DDIMSampler", 3, 6),
+        ]
+        first = model.draws[0].metrics
+        assert {"evaluator_fd", "rand_fd", "digit_residual", "digit_identity"} <= set(first)
+        assert all(first[name]["count"] == 6 and "floor" in first[name] for name in first)
+        low, high = first["evaluator_fd"]["interval"]
+        assert low < first["evaluator_fd"]["value"] < high
+        assert set(model.draws[0].timing) == {"seconds_per_video", "peak_memory_bytes", "batch_size"}
+    # The floor is a property of the real clips: the same for every model and every draw.
+    floors = {m["floor"] for model in comparison.models for d in model.draws for m in [d.metrics["rand_fd"]]}
+    assert len(floors) == 1
+    assert vdm.first_stage is None
+    assert set(pvdm.first_stage["metrics"]) == {"psnr", "ssim"}
+    assert pvdm.first_stage["training"]["steps"] == 2
+    assert pvdm.first_stage["training"]["run"]
+    assert comparison.published == []
+    assert comparison.skipped == []
+    assert Comparison.from_dict(json.loads(json.dumps(comparison.to_dict()))) == comparison
+
+
+def test_costs_and_training_come_from_the_run(compared):
+    vdm, pvdm = compared[0].models
+    for model in (vdm, pvdm):
+        assert model.training.steps == 2
+        assert model.training.clips == 4
+        assert model.training.seconds > 0
+        assert model.training.flop_per_step > 0
+        assert [step for step, _ in model.training.curves["train/loss"]] == [1, 2]
+        assert model.draws[0].flop_per_video < model.draws[1].flop_per_video
+        assert model.checkpoint["step"] == 2
+        assert len(model.checkpoint["sha256"]) == 64
+    assert set(vdm.parameters) == {"net"}
+    assert set(pvdm.parameters) == {"net", "autoencoder"}
+
+
+def test_a_page_has_all_its_clips(compared):
+    _comparison, clips = compared
+    shape = (3, 4, 16, 16, 3)
+    assert tuple(clips.real.shape) == shape
+    for name, shown in clips.models.items():
+        assert tuple(shown.samples.shape) == tuple(shown.nearest.shape) == shape
+        assert (shown.reconstructions is not None) == (name == "PVDM")
+    assert not torch.equal(clips.models["VDM"].samples[0], clips.models["VDM"].samples[1])
+
+
+def test_nearest_clips_are_those_of_the_training_split(compared):
+    comparison, clips = compared
+    for model in comparison.models:
+        shown = clips.models[model.name]
+        for i, row in enumerate(model.nearest):
+            assert row["sample"] == i
+            assert 0 <= row["train"] < 12
+            assert "train" in row["name"]
+            difference = shown.samples[i].double() - shown.nearest[i].double()
+            assert row["distance"] == pytest.approx(float(difference.square().mean().sqrt()), rel=1e-12)
+
+
+def test_drift_is_told_by_windows_and_the_rest_left_out(at_home):
+    settings = Settings(num_clips=2, steps=(1,), shown=1, long_frames=9, long_videos=2)
+    found, clips = compare_runs(["pvdm_digits"], settings)
+    (model,) = found.models
+    assert tuple(clips.models["PVDM"].long.shape) == (2, 9, 16, 16, 3)
+    assert [window["frames"] for window in model.drift] == [[0, 3], [4, 7]]  # the ninth frame fills no window
+    for window in model.drift:
+        assert {"digit_identity", "frame_change"} <= set(window["metrics"])
+
+
+def test_baselines_are_measured_at_the_same_count(compared):
+    noise, frozen = compared[0].baselines
+    assert (noise["name"], frozen["name"]) == ("noise", "frozen frames")
+    assert noise["metrics"]["evaluator_fd"]["count"] == 6
+    assert noise["metrics"]["digit_present"]["value"] == 0
+    assert frozen["metrics"]["digit_speed"]["value"] == 0
+    assert frozen["metrics"]["digit_identity"]["value"] > 0.5
+
+
+def test_the_same_comparison_twice_gives_the_same_bytes_for_any_batch_size(at_home, tmp_path, capsys):
+    words = ["compare", "runs/vdm_digits", "pvdm_digits", *SMALL, "--json"]
+    records = []
+    for place, size in (("a", "4"), ("b", "4"), ("c", "3")):
+        assert main([*words, "--batch_size", size, "--out", str(tmp_path / place)]) == 0
+        record = without_timing(json.loads(capsys.readouterr().out))
+        assert record == without_timing(json.loads((tmp_path / place / "results.json").read_text()))
+        assert record.pop("command").endswith(f"--batch_size {size}")  # where it writes does not matter
+        records.append(json.dumps(record))
+    assert records[0] == records[1]
+    one, other = (read_comparison(tmp_path / place) for place in "ac")
+    for a, b in zip(one.models, other.models, strict=True):
+        assert [row["train"] for row in a.nearest] == [row["train"] for row in b.nearest]
+        for name, entry in a.draws[0].metrics.items():
+            assert b.draws[0].metrics[name]["value"] == pytest.approx(entry["value"], rel=1e-3), name
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(FILES)
+    first = (tmp_path / "a" / "results.tex").read_text()
+    assert "machine" in first
+    assert str(tmp_path) not in (tmp_path / "a" / "results.json").read_text()
+
+
+def test_runs_that_cannot_be_used_are_named_and_the_others_compared(at_home, tmp_path, capsys):
+    runs = [
+        "vdm_digits",
+        "runs/nothing",
+        "runs/empty",
+        "runs/damaged",
+        "pvdm_autoencoder_digits",
+        "runs/stopped",
+    ]
+    assert main(["compare", *runs, *SMALL, "--out", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    found = read_comparison(tmp_path / "out")
+    reasons = {entry["run"]: entry["reason"] for entry in found.skipped}
+    assert list(reasons) == runs[1:5]
+    assert "no run or checkpoint" in reasons["runs/nothing"]
+    assert "no checkpoint" in reasons["runs/empty"]
+    assert "is whole" in reasons["runs/damaged"]
+    assert "draws none" in reasons["pvdm_autoencoder_digits"]
+    assert all(f"skipped {run}" in err for run in runs[1:5])
+    assert [m.name for m in found.models] == ["VDM (vdm_digits)", "VDM (runs/stopped)"]
+    assert "unfinished: 2 of 40 steps" in found.models[1].warnings
+    assert "unfinished: 2 of 40 steps" in err
+    assert not any("unfinished" in warning for warning in found.models[0].warnings)
+    assert "VDM (runs/stopped)" in out
+
+
+def test_without_a_usable_run_it_says_why(at_home, tmp_path, capsys):
+    assert main(["compare", "runs/nothing", "runs/empty", "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert "none of the 2 runs can be compared" in err
+    assert "runs/nothing" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"frame_stride": 2}, "frame_stride 1 against 2"), ({"dataset": "drifting_clouds"}, "drifting_clouds")],
+)
+def test_runs_of_other_data_are_refused_in_one_line(at_home, tmp_path, capsys, change, said):
+    shutil.copytree("runs/vdm_digits/1", tmp_path / "other")
+    relabel(tmp_path / "other", **change)
+    assert main(["compare", "vdm_digits", str(tmp_path / "other"), "--out", str(tmp_path / "out")]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "vdm_digits" in last
+    assert "other" in last
+    assert said in last
+    assert "leave one out" in last
+
+
+def test_clips_of_other_length_need_frames(at_home, tmp_path, capsys, monkeypatch):
+    shape = VDM.video_shape
+    wide = property(lambda self: (3, 6, 16, 16) if self.seed == 7 else shape.fget(self))
+    monkeypatch.setattr(VDM, "video_shape", wide)
+    real = open_run
+
+    def opened(spec, trusted=()):
+        run = real(spec, trusted)
+        run.model.seed = 7 if "1" in spec else 0
+        return run
+
+    monkeypatch.setattr("videodiff.comparison.runs.open_run", opened)
+    assert main(["compare", "vdm_digits", "runs/vdm_digits/1", "--out", str(tmp_path / "out")]) == 2
+    assert "vdm_digits 4, runs/vdm_digits/1 6 frames); give --frames 4" in capsys.readouterr().err
+
+
+def test_a_model_that_draws_no_numbers_is_left_out(at_home, monkeypatch, capsys):
+    generate = VDM.generate
+
+    def broken(self, *args, **options):
+        return generate(self, *args, **options) * float("nan")
+
+    monkeypatch.setattr(VDM, "generate", broken)
+    settings = Settings(num_clips=2, steps=(1,), shown=1)
+    found, clips = compare_runs(["vdm_digits", "pvdm_digits"], settings)
+    assert [m.name for m in found.models] == ["PVDM"] == list(clips.models)
+    assert found.skipped[0]["run"] == "vdm_digits"
+    assert "not finite" in found.skipped[0]["reason"]
+    with pytest.raises(RuntimeError, match="none of the models"):
+        compare_runs(["vdm_digits"], settings)
+
+
+def test_a_report_never_replaces_anything_else(at_home, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("words")
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "index.html").write_text("a page of mine")
+    (tmp_path / "file").write_text("")
+    for place, named in (("mine", "thesis.txt"), ("page", "index.html"), ("file", "is a file")):
+        assert main(["compare", "vdm_digits", "--out", str(tmp_path / place)]) == 2
+        assert named in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "words"
+
+
+def test_frames_are_the_models_unless_a_protocol_says():
+    assert frames_of(Settings()) is None
+    assert frames_of(Settings("evaluator")) is None
+    assert frames_of(Settings("evaluator:8")) == 8
+    assert frames_of(Settings("random:frames=9")) == 9
+    assert frames_of(Settings("styleganv")) == 16
+    assert frames_of(Settings("styleganv:128")) == 128
+    assert frames_of(replace(Settings("styleganv"), frames=32)) == 32
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--steps", "4,4"], "--steps names one twice"),
+        (["--sampler", "euler"], "--sampler must be of ddim"),
+        (["--num_clips", "1"], "--num_clips must be at least 2"),
+        (["--guidance", "-1"], "--guidance must not be negative"),
+        (["--protocol", "fdv"], "no protocol 'fdv'"),
+        (["--step", "4"], "did you mean '--steps'"),
+        (["--device", "tpu"], "--device must be"),
+    ],
+)
+def test_wrong_options_are_told_in_one_line(at_home, tmp_path, words, said, capsys):
+    assert main(["compare", "vdm_digits", *words, "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
