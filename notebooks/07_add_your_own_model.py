@@ -145,5 +145,6 @@ show_clips(
 # %% [markdown]
 # To have runs, checkpoints, resuming, several GPUs and `compare`, put the class into a file that Python finds and
 # name it in a config: `net: {class_path: my_net.VideoMixer, init_args: {width: 96}}`, then `videodiff fit --config
-# mine.yaml --trust my_net`. A config may name only trusted modules, as naming imports them.
-# [docs/add_a_model.md](../docs/add_a_model.md) goes on from here.
+# mine.yaml --trust my_net`. A config may name only trusted modules, as naming imports them. `videodiff new-model
+# my_model` writes such a file, its config and a test to begin with. [docs/add_a_model.md](../docs/add_a_model.md)
+# goes on from here.
