@@ -23,6 +23,8 @@ COMMANDS = (
     "info",
     "doctor",
     "demo",
+    "new-model",
+    "completion",
 )
 
 
@@ -61,6 +63,10 @@ def _dispatch(words: list[str]) -> int:
         kind = "option" if command.startswith("-") else "command"
         hint = errors.did_you_mean(command, [*COMMANDS, "--help", "--version"])
         raise errors.UsageError(f"unknown {kind} {command[:80]!r}{hint}; see videodiff --help")
+    if any(word.partition("=")[0] == "--trust" for word in rest):
+        from videodiff.cli import trusted_here
+
+        trusted_here.allow(rest)
     return _run(command, rest)
 
 
@@ -107,6 +113,14 @@ def _run(command: str, rest: list[str]) -> int:
         from videodiff.cli import demo
 
         return demo.run(rest)
+    if command == "new-model":
+        from videodiff.cli import new_model
+
+        return new_model.run(rest)
+    if command == "completion":
+        from videodiff.cli import completion
+
+        return completion.run(rest)
     from videodiff.cli import doctor
 
     return doctor.run(rest)

@@ -19,9 +19,11 @@ commands:
   import     make a run of a checkpoint that PVDM, LVDM or video-diffusion-pytorch published
   export     write a run as a folder of safetensors, config and model card; push it to the hub
   models     models and configs that come with videodiff
-  info       parameters, FLOPs and memory of a config, without allocating it
+  info       parameters, FLOPs, memory, largest batch and hours of a config, without allocating it
   doctor     check this installation, GPUs, codecs and disk
   demo       train on the built-in digits, sample, and write a page that shows it
+  new-model  write a network, a config and a test of your own model here, that run at once
+  completion print a script that completes commands, options, configs and runs in bash, zsh or fish
 
 options:
   -h, --help      this text; `videodiff COMMAND --help` for a command
