@@ -100,6 +100,7 @@
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const images = [...new Set(players.map((player) => player.image))];
   const ready = Promise.all(images.map((image) => image.decode().catch(() => errors.push("not decoded: " + image.id))));
+  for (const image of images) image.decode().then(() => show(frame), () => {}); // the first clips need not wait
   ready.then(() => { if (bar) { show(0); play(!still.matches); } });
 
   // --- a check of itself, for tests: page.html#selftest ---------------------------------------------------------
