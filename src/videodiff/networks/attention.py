@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .blocks import FrameNorm, from_tokens, tokens, zero_init
 from .embeddings import BucketBias, ShawPositions, rotate, without_autocast
-from .linear import Linear, is_by_onednn, linear
+from .linear import Linear
 from .norms import modulated_group_norm
 
 TemporalPosition = Literal["shaw", "rotary", "t5", "shaw_lvdm"]
@@ -131,13 +131,6 @@ def turned_weights(weight: Tensor, bias: Tensor | None, table: Tensor) -> tuple[
 
 def project_frames(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x [T, N, C]`` through a linear layer for each frame: ``[T, C, E]`` and ``[T, 1, E]`` -> ``[T, N, E]``."""
-    if is_by_onednn(x, weight):
-        return torch.stack(
-            [
-                linear(frame, w.mT, None if bias is None else bias[t, 0])
-                for t, (frame, w) in enumerate(zip(x, weight, strict=True))
-            ]
-        )
     return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
 
 
