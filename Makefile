@@ -9,7 +9,7 @@ TORCH  ?= locked
 DEMO_MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak lint format clean benchmark
+.PHONY: help install demo test soak lint format clean benchmark docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ lint: install  ## check style
 format: install  ## put style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install  ## build the documentation site into site/ (installs mkdocs first)
+	@{ uv pip install -q --python $(BIN)/python -e '.[docs]' 2>/dev/null || $(BIN)/python -m pip install -q -e '.[docs]'; }
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 benchmark: install  ## speed and memory, as ratios (see benchmarks/README.md)
 	bash benchmarks/run.sh $(VENV)
