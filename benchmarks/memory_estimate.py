@@ -10,6 +10,7 @@ CPU allocator over its whole record (``torch.profiler``, the events of every all
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import warnings
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class Clips(IterableDataset):
 def measured(config: dict[str, Any], size: int, precision: str) -> int:
     """Peak bytes of torch's allocator while a model is made and takes three steps of ``size`` clips."""
     section, data = with_full_paths(config["model"], ()), config["data"]["init_args"]
+    gc.collect()  # what an earlier model leaves behind must not be given back within this record
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         model = real_model(section)
         if hasattr(model, "start_step"):

@@ -85,12 +85,13 @@ class Ledger(TorchDispatchMode):
     Attributes:
         live: bytes held now.
         peak: largest ``live`` since the start or the last :meth:`restart_peak`.
+        peak_with_workspace: the same with what a convolution takes for itself, since the start.
         flop: floating-point operations of matrix products, convolutions and attention, a multiply-add being two.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.live = self.peak = self.flop = 0
+        self.live = self.peak = self.peak_with_workspace = self.flop = 0
         self.formulas = flop_formulas()
         self._held: dict[int, tuple[int, Any]] = {}
 
@@ -131,7 +132,8 @@ class Ledger(TorchDispatchMode):
         out = func(*args, **kwargs)
         packet = func._overloadpacket
         if packet in CONVOLUTIONS:
-            self.peak = max(self.peak, self.live + convolution_workspace(packet, args))
+            with_workspace = self.live + convolution_workspace(packet, args)
+            self.peak_with_workspace = max(self.peak_with_workspace, with_workspace)
         formula = self.formulas.get(packet)
         if formula is not None:
             self.flop += int(formula(*args, **kwargs, out_val=out))

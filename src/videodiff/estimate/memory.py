@@ -35,7 +35,8 @@ class Memory:
             getattr(self.one, name) + (clips - 1) * (getattr(self.two, name) - getattr(self.one, name))
             for name in ("forward_bytes", "backward_bytes")
         )
-        return self.fixed + max(forward, backward, self.optimizer)
+        counted = {1: self.one.peak_bytes, 2: self.two.peak_bytes}.get(clips, 0)
+        return self.fixed + max(forward, backward, self.optimizer, counted)
 
     def largest_batch(self, num_bytes: int) -> int:
         """Most clips that fit; 0 if one does not."""

@@ -32,6 +32,7 @@ class Step:
             gradients of the step before are among them.
         backward_bytes: the same of the backward pass, the gradients as far as they exist among them.
         gradient_bytes: of all gradients.
+        peak_bytes: of the whole step, with the workspace of the CPU's convolutions, which one clip alone may have.
     """
 
     clips: int
@@ -40,6 +41,7 @@ class Step:
     forward_bytes: int
     backward_bytes: int
     gradient_bytes: int
+    peak_bytes: int
 
 
 def step_of(
@@ -85,9 +87,10 @@ def step_of(
         loss.backward()
         del loss
         backward = ledger.restart_peak() - own
+        peak = max(forward, backward, ledger.peak_with_workspace - own)
         gradients = num_bytes([p.grad for p in trained if p.grad is not None])
         clear(trained)
-    return Step(clips, ledger.flop - encoded[0], encoded[0], forward, backward, gradients)
+    return Step(clips, ledger.flop - encoded[0], encoded[0], forward, backward, gradients, peak)
 
 
 def clear(parameters: list[nn.Parameter]) -> None:
