@@ -40,12 +40,13 @@ class Clips(IterableDataset):
     """The same black clips at every step, at other places of the stream."""
 
     def __init__(self, batch: dict[str, Any], size: int) -> None:
+        self.shape = batch.pop("video").shape
         self.batch, self.size = batch, size
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for step in range(STEPS):
             places = torch.arange(step * self.size, (step + 1) * self.size)
-            yield {**self.batch, "video": torch.zeros_like(self.batch["video"]), "sample": places}
+            yield {**self.batch, "video": torch.zeros(self.shape), "sample": places}
 
 
 def measured(config: dict[str, Any], size: int, precision: str) -> int:

@@ -52,7 +52,7 @@ def _by_shape(formula: Callable[..., int]) -> Callable[..., int]:
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
 
-def convolution_workspace(packet: Any, args: Any) -> int:
+def convolution_workspace(packet: Any, args: Any, out: Any) -> int:
     """Bytes that torch's own CPU convolution takes for the patches of its input, which oneDNN does without.
 
     oneDNN is passed over for one small fp32 sample that is not channels-last in two dimensions, with a kernel of at
@@ -60,7 +60,7 @@ def convolution_workspace(packet: Any, args: Any) -> int:
     place of the output, for all samples in turn.
     """
     backward = packet is torch.ops.aten.convolution_backward
-    x, weight, stride = (args[1], args[2], args[4]) if backward else (args[0], args[1], args[3])
+    y, x, weight = args[:3] if backward else (out, *args[:2])
     groups = args[9] if backward else args[8]
     if x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim < 4:
         return 0
@@ -69,10 +69,7 @@ def convolution_workspace(packet: Any, args: Any) -> int:
     small = len(x) == 1 and x.shape[:4].numel() <= 20_480 and groups == 1 and max(weight.shape[-2:]) <= 3
     if not small or (x.ndim == 4 and is_last):
         return 0
-    strides = list(stride) * (x.ndim - 2) if len(stride) == 1 else stride
-    places = torch.Size(-(-n // s) for n, s in zip(x.shape[2:], strides, strict=True)).numel()
-    patches = weight[0].numel() * places
-    return 4 * (patches + (x.numel() if is_last else 0))
+    return 4 * weight[0].numel() * y.shape[2:].numel()
 
 
 class Ledger(TorchDispatchMode):
@@ -132,7 +129,7 @@ class Ledger(TorchDispatchMode):
         out = func(*args, **kwargs)
         packet = func._overloadpacket
         if packet in CONVOLUTIONS:
-            with_workspace = self.live + convolution_workspace(packet, args)
+            with_workspace = self.live + convolution_workspace(packet, args, out)
             self.peak_with_workspace = max(self.peak_with_workspace, with_workspace)
         formula = self.formulas.get(packet)
         if formula is not None:

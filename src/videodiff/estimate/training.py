@@ -71,6 +71,8 @@ def step_of(
     with shadow.mode, ledger:
         ledger.take(shadow.tensors())
         batch = make_batch(model, data, clips, shadow.device)
+        # On a CPU the loader's next batch lies in the same memory.
+        ahead = make_batch(model, data, clips, "cpu") if shadow.device == "cpu" else None
         if kept_latents:
             batch = keep_latents(model, batch)
         own = num_bytes(shadow.tensors())
@@ -88,6 +90,7 @@ def step_of(
         del loss
         backward = ledger.restart_peak() - own
         peak = max(forward, backward, ledger.peak_with_workspace - own)
+        del ahead
         gradients = num_bytes([p.grad for p in trained if p.grad is not None])
         clear(trained)
     return Step(clips, ledger.flop - encoded[0], encoded[0], forward, backward, gradients, peak)

@@ -1,0 +1,152 @@
+"""What ``info`` counts without memory is what real steps take: torch's allocator and its own counter of FLOP."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from videodiff.cli import main
+from videodiff.cli.config import read_configs
+from videodiff.cli.info import on_meta, with_full_paths
+from videodiff.estimate.batches import make_batch
+from videodiff.estimate.cards import GIB, find_card
+from videodiff.estimate.measured import real_model
+from videodiff.estimate.shadow import Shadow
+from videodiff.estimate.training import step_of
+from videodiff.models import AutoencoderModule
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.yaml"))
+SMALL = ("vdm_digits", "lvdm_digits", "pvdm_digits", "lvdm_autoencoder_digits", "pvdm_autoencoder_digits")
+
+
+def benchmark():
+    spec = importlib.util.spec_from_file_location("memory_estimate", ROOT / "benchmarks/memory_estimate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def small(name):
+    """A config at about a tenth of its size, with clips as its first stage takes them."""
+    if name == "lvdm_digits":
+        return read_configs([name], "fit", ["--model.net.width", "16", "--model.net.num_blocks", "1"])
+    if name == "pvdm_digits":
+        return read_configs([name], "fit", ["--model.net.width", "32"])
+    return read_configs([name, "with/smoke"], "fit")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_memory_is_within_15_percent_of_what_the_allocator_gives(name):
+    script, config = benchmark(), small(name)
+    memory = script.estimated(config, "fp32")
+    for clips in (1, 2, 4):
+        assert memory.at(clips) == pytest.approx(script.measured(config, clips, "fp32"), rel=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16-mixed"])
+@pytest.mark.parametrize("name", SMALL)
+def test_memory_of_the_whole_configs(name, precision):
+    script, config = benchmark(), read_configs([name], "fit")
+    memory = script.estimated(config, precision)
+    for clips in (1, 4):
+        assert memory.at(clips) == pytest.approx(script.measured(config, clips, precision), rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["vdm_digits", "pvdm_autoencoder_digits"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_flop_are_those_of_a_real_step(name, recompute):
+    part = "autoencoder" if "autoencoder" in name else "net"
+    config = read_configs([name, "with/smoke"], "fit", [f"--model.{part}.recompute", str(recompute).lower()])
+    data, model = config["data"]["init_args"], real_model(with_full_paths(config["model"], ())).train()
+    if isinstance(model, AutoencoderModule):
+        model.start_step = 0
+    batch = {**make_batch(model, data, 2, "cpu"), "sample": torch.arange(2)}
+    batch["video"].zero_()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        is_autoencoder = isinstance(model, AutoencoderModule)
+        loss = model.losses(batch)[0] if is_autoencoder else model.losses(batch, "train").mean()
+        loss.backward()
+    step = step_of(Shadow(on_meta(config["model"], ())), data, 2)
+    assert step.flop == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_recomputing_costs_flop_and_saves_memory():
+    plain, again = (
+        step_of(
+            Shadow(on_meta(c["model"], ())),
+            c["data"]["init_args"],
+            2,
+        )
+        for c in (
+            read_configs(["vdm_digits", "with/smoke"], "fit", ["--model.net.recompute", value])
+            for value in ("false", "true")
+        )
+    )
+    assert again.flop > 1.1 * plain.flop
+    assert again.forward_bytes < 0.8 * plain.forward_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_shipped_config_is_answered(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", name, "--json", "--card", "a100"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    training = found["training"]
+    assert training is not None, found
+    assert training["flop_per_clip"] > 2e9 * found["forward_gflop_per_clip"]
+    sizes = list(training["memory_bytes"]["fp32"].values())
+    assert sizes[1:] == sorted(sizes[1:])  # one clip alone may need more than two on a CPU
+    assert (found["sampling"] is None) == ("autoencoder" in name)
+    assert found["time"]["hours"] > 0
+
+
+def test_the_answer_holds_together(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["vdm_digits", "with/smoke", "--json", "--card", "2GiB", "--steps", "1000", "--tflops", "0.5"]
+    assert main(["info", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    training, card = found["training"], found["card"]
+    step = training["batch_size"] * (training["flop_per_clip"] + training["first_stage_flop_per_clip"])
+    assert training["flop_per_step"] == step
+    assert found["time"]["hours"] == pytest.approx(1000 * step / 0.5e12 / 3600)
+    assert found["sampling"]["network_calls"] == 50
+    largest = card["largest_batch"]["fp32"]
+    line = {int(k): v for k, v in training["memory_bytes"]["fp32"].items()}
+    per_clip = (line[64] - line[32]) / 32
+    assert line[64] + (largest - 64) * per_clip <= card["usable_bytes"]
+    assert line[64] + (largest + 2 - 64) * per_clip > card["usable_bytes"]
+
+
+def test_cards_by_size_and_name():
+    assert find_card("24GiB").num_bytes == find_card("24").num_bytes == 24 * GIB
+    assert find_card("80GB").num_bytes == 80 * 10**9
+    assert find_card("H100").peak == 989e12
+    with pytest.raises(ValueError, match="rtx4090"):
+        find_card("abacus")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--card", "abacus"], "--card must be"),
+        (["--steps", "0"], "--steps must be above 0"),
+        (["--tflops", "-1"], "--tflops must be above 0"),
+        (["--measure", "--tflops", "3"], "leave one of them out"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_counted(words, reason, capsys):
+    assert main(["info", "vdm_digits", *words]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_measured_throughput_is_told(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", "vdm_digits", "with/smoke", "--measure"]) == 0
+    assert "measured: 3 " in capsys.readouterr().out
