@@ -8,7 +8,6 @@ transposed copy of its input, and what depends on a pair of frames alone (Shaw's
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 
 from .blocks import FrameNorm, from_tokens, tokens, zero_init
 from .embeddings import BucketBias, ShawPositions, rotate, without_autocast
-from .linear import Linear
 from .norms import modulated_group_norm
 
 TemporalPosition = Literal["shaw", "rotary", "t5", "shaw_lvdm"]
@@ -138,8 +136,7 @@ def attend_fused(qkv: Tensor) -> Tensor:
     """Scaled dot-product attention by the fused kernel, for long sequences.
 
     On a CPU narrow heads are filled up with zeros, which change no result: at 2,048 tokens and heads of 8 the forward
-    pass is 1.3 times as fast and both passes 1.7 times. bf16 is computed in fp32 there, since the kernel is slower in
-    it: both passes take 0.8 of the time over 256 tokens, a third over 64 and an eighth over 16.
+    pass is 1.3 times as fast and both passes 1.7 times.
 
     Args:
         qkv: ``[N, L, heads, 3, D]``: queries, keys and values.
@@ -147,17 +144,14 @@ def attend_fused(qkv: Tensor) -> Tensor:
     Returns:
         ``[N, L, heads D]``.
     """
-    head_dim, dtype = qkv.shape[-1], qkv.dtype
-    if qkv.device.type == "cpu":
-        qkv = qkv.to(torch.promote_types(dtype, torch.float32))
+    head_dim = qkv.shape[-1]
     # FLOPs are counted with the fused kernel off, and shall not count zeros; a compiler cannot read that flag
     is_fused = torch.compiler.is_compiling() or torch.backends.cuda.flash_sdp_enabled()
     if is_fused and head_dim < CPU_HEAD_DIM and qkv.device.type == "cpu":
         qkv = F.pad(qkv, (0, CPU_HEAD_DIM - head_dim))
     q, k, v = qkv.permute(3, 0, 2, 1, 4)
-    with without_autocast(qkv.device) if qkv.device.type == "cpu" else nullcontext():
-        y = F.scaled_dot_product_attention(q, k, v, scale=head_dim**-0.5)
-    return y.transpose(1, 2)[..., :head_dim].flatten(2).to(dtype)
+    y = F.scaled_dot_product_attention(q, k, v, scale=head_dim**-0.5)
+    return y.transpose(1, 2)[..., :head_dim].flatten(2)
 
 
 class SpatialAttention(nn.Module):
@@ -172,8 +166,8 @@ class SpatialAttention(nn.Module):
         super().__init__()
         self.head_dim = head_dim
         self.norm = FrameNorm(channels)
-        self.qkv = Linear(channels, 3 * channels)  # features in the order head, (q, k, v), D
-        self.out = zero_init(Linear(channels, channels))
+        self.qkv = nn.Linear(channels, 3 * channels)  # features in the order head, (q, k, v), D
+        self.out = zero_init(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` -> the same."""
@@ -213,8 +207,8 @@ class TemporalAttention(nn.Module):
         self.head_dim = head_dim
         self.as_lvdm = position == "shaw_lvdm"
         self.norm = TimelineNorm(channels) if over_timeline else FrameNorm(channels)
-        self.qkv = Linear(channels, 3 * channels)  # features in the order head, (q, k, v), D
-        self.out = zero_init(Linear(channels, channels))
+        self.qkv = nn.Linear(channels, 3 * channels)  # features in the order head, (q, k, v), D
+        self.out = zero_init(nn.Linear(channels, channels))
         self.shaw = ShawPositions(head_dim, max_distance) if position.startswith("shaw") else None
         self.bucket_bias = BucketBias(channels // head_dim) if position == "t5" else None
 

@@ -12,7 +12,6 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .linear import Linear
 from .norms import modulated_group_norm
 
 Resample = Literal["residual", "conv"]
@@ -88,7 +87,7 @@ class FrameNorm(nn.GroupNorm):
         return from_tokens(y.flatten(0, 1), x.shape[2])
 
 
-class PointwiseConv(Linear):
+class PointwiseConv(nn.Linear):
     """A 1x1 convolution as a Linear on the channels-last view."""
 
     def forward(self, x: Tensor) -> Tensor:
