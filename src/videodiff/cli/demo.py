@@ -84,7 +84,8 @@ def run(argv: Sequence[str]) -> int:
     frames = clip_frames([folders[name] for name in MODELS])
     call([
         "compare", *(str(folders[name]) for name in MODELS), "--out", str(report), "--frames", str(frames),
-        "--steps", str(args.steps), "--num_clips", str(args.num_clips), "--long_frames", str(4 * frames),
+        "--steps", str(args.steps), "--num_clips", str(args.num_clips), "--long_frames", str(3 * frames),
+        "--long_videos", "2",
     ])  # fmt: skip
     clock.say("done")
     print(
