@@ -45,7 +45,7 @@ def test_published_sizes_without_a_trained_first_stage(
     config, net, autoencoder, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    assert main(["info", config, "--json"]) == 0
+    assert main(["info", config, "--quick", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parameters"] == {"net": net, "autoencoder": autoencoder}
 
 
@@ -67,7 +67,7 @@ def test_a_config_says_on_its_first_line_what_it_is(config):
 
 def test_a_shipped_config_is_found_by_name_from_anywhere(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["info", "vdm_bair", "--json"]) == 0
+    assert main(["info", "vdm_bair", "--quick", "--json"]) == 0
     # Ho et al. 2022, appendix A, BAIR column in our reading of the architecture
     assert '"net": 158760195' in capsys.readouterr().out
     assert torch.cuda.is_available() or torch.get_default_device().type == "cpu"

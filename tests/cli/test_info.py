@@ -26,7 +26,7 @@ def small(tmp_path, monkeypatch):
 
 
 def figures(words, capsys):
-    code = main(["info", *words, "--json"])
+    code = main(["info", *words, "--quick", "--json"])
     out, err = capsys.readouterr()
     assert code == 0, err
     return json.loads(out)

@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", type=int, help="optimizer steps to give the hours for (default: the config's max_steps)")
     add("--tflops", type=float, help="TFLOP/s that are achieved (default: 40%% of the card's bf16 peak)")
     add("--measure", action="store_true", help="run real steps of one clip here for the hours")
+    add("--quick", action="store_true", help="parameters, shapes and one forward pass only: a second or two")
     add("--json", action="store_true", help="machine-readable, on stdout")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow its classes")
     return p
@@ -57,6 +58,9 @@ def run(argv: list[str]) -> int:
         value = getattr(args, name)
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"--{name} must be above 0, got {value}")
+    asked = [f"--{name}" for name in ("card", "steps", "tflops", "measure") if getattr(args, name)]
+    if args.quick and asked:
+        raise UsageError(f"--quick does not count what {asked[0]} is about; leave one of them out")
     if args.measure and args.tflops is not None:
         raise UsageError("--measure finds the throughput that --tflops gives; leave one of them out")
     if args.card is not None:
@@ -65,7 +69,8 @@ def run(argv: list[str]) -> int:
         find_card(args.card)
     config = read_configs(names, "fit", options, args.trust)
     figures = {"config": " + ".join(names), **measure(config, args.trust)}
-    figures |= estimate(config, args)
+    if not args.quick:
+        figures |= estimate(config, args)
     print(json.dumps(figures, indent=2) if args.json else table(figures))
     return 0
 

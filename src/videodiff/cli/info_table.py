@@ -21,7 +21,9 @@ def table(figures: dict[str, Any]) -> str:
         ("clip", " x ".join(map(str, figures["clip_shape"])) + "  (channels, frames, height, width)"),
         ("latent", " x ".join(map(str, figures["latent_shape"]))),
     ]
-    if figures["training"] is None:
+    if "training" not in figures:
+        rows.append(("training", "not asked for (--quick)"))
+    elif figures["training"] is None:
         rows.append(("training", f"not counted: {figures['not_counted']}"))
     else:
         rows += training(figures["training"]) + sampling(figures["sampling"])
