@@ -50,7 +50,7 @@ def test_the_python_of_the_page_runs_on_a_first_stage(tmp_path, monkeypatch, cap
     names = {}
     exec(block("python", "plane_sheet"), names)
     assert names["sheet"].ndim == 2
-    assert names["spatial"].shape == (2, 4, 4 * 8, 4 * 8)
+    assert names["spatial"].shape == (2, 8, 4 * 8, 4 * 8)
     stage = FirstStage("pvdm_autoencoder_digits")  # the same, as a latent model holds it
     assert torch.equal(stage.picture(names["latent"]), names["sheet"])
     for name in ("rebuilt", "swapped", "still"):

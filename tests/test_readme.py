@@ -21,6 +21,8 @@ SMALLER = {
     "generate": ["--steps", "2", "--num_samples", "2"],
     "test": ["--data.num_test_clips", "2"],
     "evaluate": ["--frames", "4"],
+    "compare": ["--frames", "4", "--num_clips", "4", "--steps", "2", "--shown", "2"],
+    "info": ["--config", "with/smoke"],
     "predict": ["--data.num_test_clips", "2", "--model.sampler.num_steps", "2"],
 }
 

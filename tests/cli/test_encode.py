@@ -169,7 +169,7 @@ def test_the_manifest_says_whose_latents_they_are():
     assert stage["sha256"] == bytes(FirstStage("pvdm_autoencoder_digits").sha256.tolist()).hex()
     assert stage["scale"] is None  # planes are not scaled
     assert (manifest["model"], manifest["dtype"], manifest["seed"]) == ("PVDM", "fp32", 0)
-    assert manifest["shape"][:2] == [4, 2]
+    assert manifest["shape"][:2] == [8, 2]
     assert manifest["data"]["num_frames"] == 8
     train = manifest["splits"]["train"]
     assert (train["videos"], train["windows"], len(train["labels"]), len(train["shards"])) == (12, 1, 12, 3)
