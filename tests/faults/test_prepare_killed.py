@@ -51,9 +51,10 @@ def test_a_preparation_killed_at_random_ends_in_the_same_bytes(videos, tmp_path,
             code = job.wait(draw.uniform(0.02, 0.9 * seconds / kills))
             if code == [None]:
                 job.signal(signal.SIGKILL)
-                assert job.wait(30) == [-signal.SIGKILL]
+                code = job.wait(30)
+            if code == [-signal.SIGKILL]:
                 killed += 1
-            else:
+            else:  # done before the kill, or in the moment between
                 assert code == [0], job.text()
                 finished += 1
         if finished and killed < kills:  # it was faster than the kills: begin again
