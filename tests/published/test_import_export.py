@@ -78,7 +78,7 @@ def test_an_imported_model_draws_and_its_export_draws_the_same(pvdm, tmp_path, c
     )
 
 
-def test_an_imported_model_is_tested_and_fine_tuned(tmp_path, monkeypatch):
+def test_an_imported_model_is_tested_fine_tuned_and_compared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     average = {f"denoise_fn.{name}": value for name, value in pub.filled("lucidrains_unet3d_dim16").items()}
     average["betas"] = torch.zeros(1000)
@@ -105,6 +105,11 @@ def test_an_imported_model_is_tested_and_fine_tuned(tmp_path, monkeypatch):
     for name in ("before", "after"):
         losses.append(json.loads((tmp_path / name / "results.json").read_text())["metrics"]["test/loss"])
     assert losses[1] < 0.8 * losses[0]
+    few = ["--num_clips", "4", "--steps", "2", "--shown", "1", "--batch_size", "4"]
+    assert main(["compare", "imported", "tuned", *few, "--out", "report"]) == 0
+    record = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert [model["run"] for model in record["models"]] == ["imported", "tuned"]
+    assert not record["skipped"]
 
 
 def test_fine_tuning_makes_a_run_of_its_own(pvdm, capsys):
