@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 
 from report_records import entry
-from videodiff.report.best import best_index, penalty_interval
+from videodiff.comparison.best import best_towards, penalty_interval
 from videodiff.report.metric_info import headline, metric_info
 from videodiff.report.number import duration, memory, plain, short
 from videodiff.report.scale import linear_ticks, log_ticks, scale_for
@@ -34,7 +34,7 @@ from videodiff.report.scale import linear_ticks, log_ticks, scale_for
     ],
 )
 def test_the_best_is_marked_only_where_its_interval_lies_apart_from_all_others(better, entries, best):
-    assert best_index(entries, better) == best
+    assert best_towards(entries, better) == best
 
 
 def test_a_value_on_both_sides_of_the_real_one_may_be_no_distance_away():

@@ -8,6 +8,10 @@ from typing import Any, Literal
 
 Direction = Literal["lower", "higher", "real", "none"]
 
+# A bootstrap of clips that all gave one value has no width, which says little: of n such clips up to 3/n of all may
+# give another (the rule of three). From this many on that is 3 %.
+ENOUGH = 100
+
 BETTER: dict[str, Direction] = {
     **dict.fromkeys(("fvd", "fvd_inf", "kvd", "evaluator_fd", "rand_fd", "lpips"), "lower"),
     **dict.fromkeys(("evaluator_is", "is_k400", "is", "psnr", "ssim"), "higher"),
@@ -24,29 +28,41 @@ def better(name: str) -> Direction:
 
 
 def best_index(entries: Sequence[Mapping[str, Any] | None], name: str) -> int | None:
-    """Position of the one value whose interval lies wholly on the better side of every other's, or None.
+    """``best_towards`` the way in which the metric of this name is better."""
+    return best_towards(entries, better(name))
 
-    A model without the metric takes no part; a value without an interval leaves nobody marked, for what is unknown
-    cannot be beaten.
+
+def penalty_interval(entry: Mapping[str, Any] | None, way: Direction) -> tuple[float, float] | None:
+    """The interval of a value on a scale where lower is better, or None where nothing can be said.
+
+    Towards the real clips (``real``) the scale is the distance from their value, which stands as ``floor``.
     """
-    there = [i for i, entry in enumerate(entries) if entry and entry.get("value") is not None]
-    found = [(i, penalty(entries[i], better(name))) for i in there]
-    if len(found) < 2 or any(ends is None for _, ends in found):
-        return None
-    first, (_, high) = min(found, key=lambda pair: pair[1][1])
-    return first if all(high < low for i, (low, _) in found if i != first) else None
-
-
-def penalty(entry: Mapping[str, Any], way: Direction) -> tuple[float, float] | None:
-    """The interval on a scale where less is better; None where there is none."""
-    if not entry.get("interval") or way == "none":
+    if not entry or entry.get("value") is None or not entry.get("interval") or way == "none":
         return None
     low, high = entry["interval"]
+    if low == high and entry.get("count", 0) < ENOUGH:
+        return None
     if way == "lower":
         return low, high
     if way == "higher":
         return -high, -low
-    if entry.get("floor") is None:
+    floor = entry.get("floor")
+    if floor is None:
         return None
-    near, far = sorted((abs(low - entry["floor"]), abs(high - entry["floor"])))
-    return (0.0 if low <= entry["floor"] <= high else near), far
+    ends = sorted((abs(low - floor), abs(high - floor)))
+    return (0.0 if low <= floor <= high else ends[0]), ends[1]
+
+
+def best_towards(entries: Sequence[Mapping[str, Any] | None], way: Direction) -> int | None:
+    """Position of the one value whose interval lies wholly on the better side of every other's.
+
+    None if any value has no interval (what is unknown cannot be beaten), if intervals touch, or if there is nothing to
+    compare with; a model without this metric takes no part. Intervals that do not overlap are a stricter test than a
+    difference at the same level: what is marked is safe, what is not marked may still differ.
+    """
+    there = [i for i, entry in enumerate(entries) if entry and entry.get("value") is not None]
+    found = [(i, penalty_interval(entries[i], way)) for i in there]
+    if len(found) < 2 or any(interval is None for _, interval in found):
+        return None
+    best, interval = min(found, key=lambda pair: pair[1][1])
+    return best if all(interval[1] < other[0] for i, other in found if i != best) else None

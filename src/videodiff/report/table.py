@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videodiff.report.best import best_index
+from videodiff.comparison.best import best_towards
 from videodiff.report.chart import mark_of
 from videodiff.report.markup import Html, element, join
 from videodiff.report.metric_info import WORDS, MetricInfo, metric_info
@@ -67,7 +67,8 @@ def model_head(name: str, index: int) -> Html:
 def best_of(records: Sequence[Entries], names: Sequence[str]) -> dict[str, int | None]:
     """For each metric the position of the best model, None where intervals do not separate."""
     return {
-        name: best_index([record.get(name) for record in records], metric_info(name).better) for name in names
+        name: best_towards([record.get(name) for record in records], metric_info(name).better)
+        for name in names
     }
 
 
