@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from videodiff.networks import Autoencoder3D, FrameNorm, TriplaneUNet, UNet3D
+from videodiff.networks.blocks import norm_groups
 from videodiff.networks.norms import modulated_group_norm, written_out
 
 SHAPES = {"frames": (1, 3, 10, 8), "clips": (2, 3, 5, 8), "time lines": (4, 3, 1, 8)}  # [R, S, P, C]
@@ -81,3 +83,40 @@ def test_memory_layout_is_kept():
     norm, x, *_ = given((2, 3, 5, 8))
     x = x.transpose(2, 3).contiguous().transpose(2, 3)
     assert modulated_group_norm(x, norm).stride() == x.stride()
+
+
+# --- groups ---------------------------------------------------------------------------------------------------
+
+
+def test_a_group_has_four_channels_at_least_and_from_128_on_there_are_32():
+    assert [norm_groups(c) for c in (1, 2, 4, 6, 8, 16, 24, 32, 64, 96)] == [1, 1, 1, 1, 2, 4, 4, 8, 16, 16]
+    assert all(norm_groups(c) == norm_groups(c, most=32) == 32 for c in range(128, 2049, 32))
+    assert [norm_groups(c, most=32) for c in (16, 64, 96)] == [16, 32, 32]
+
+
+def test_a_narrow_network_sees_how_bright_a_frame_is():
+    torch.manual_seed(0)
+    layer, x = FrameNorm(16), torch.randn(2, 16, 8, 8)
+    offset = torch.randn(1, 16, 1, 1)  # the same everywhere: all that a first convolution makes of brightness
+    assert (layer(x + offset) - layer(x)).abs().max() > 0.1
+    layer.num_groups = norm_groups(16, most=32)  # one channel to a group
+    torch.testing.assert_close(layer(x + offset), layer(x))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda groups: UNet3D(resolution=8, width=16, channel_multipliers=(1,), attention_resolutions=(8,), head_dim=8,
+                              norm="clip", norm_groups=groups),
+        lambda groups: TriplaneUNet(plane_size=8, width=16, channel_multipliers=(1,), num_blocks=1,
+                                    attention_levels=(0,), heads=2, norm_groups=groups),
+        lambda groups: Autoencoder3D(4, 16, width=8, downsample=(2, 2, 2), norm_groups=groups),
+    ],
+    ids=["unet", "triplane", "autoencoder"],
+)  # fmt: skip
+def test_every_norm_of_a_network_has_the_groups_that_it_is_told(build):
+    for most in (None, 2, 32):
+        norms = [m for m in build(most).modules() if isinstance(m, nn.GroupNorm)]
+        assert norms and all(m.num_groups == norm_groups(m.num_channels, most) for m in norms)
+    with pytest.raises(ValueError, match="norm_groups must be at least 1"):
+        build(0)

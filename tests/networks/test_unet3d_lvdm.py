@@ -22,7 +22,7 @@ needs_assets = pytest.mark.skipif(
 
 PUBLISHED = {
     "heads": 4, "embedding_layers": 2, "temporal_position": "shaw_lvdm", "norm": "clip", "resample": "conv",
-    "is_open": True,
+    "is_open": True, "norm_groups": 32,
 }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_norm_over_a_clip_is_group_norm_of_the_clip():
     clip = torch.randn(3, 64, 5, 6, 4) * 2 + 1  # [B, C, T, H, W]
     folded = clip.permute(2, 0, 1, 3, 4).flatten(0, 1).contiguous(memory_format=torch.channels_last)
     out = norm(folded, num_frames=5).unflatten(0, (5, 3)).permute(1, 2, 0, 3, 4)
-    expected = torch.nn.functional.group_norm(clip, 32, norm.weight, norm.bias)
+    expected = torch.nn.functional.group_norm(clip, norm.num_groups, norm.weight, norm.bias)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -84,7 +84,7 @@ def test_norm_over_a_time_line_is_group_norm_of_the_line():
     norm = TimelineNorm(64)
     torch.nn.init.normal_(norm.weight)
     lines = torch.randn(5, 7, 64)  # [T, N, C]
-    expected = torch.nn.functional.group_norm(lines.permute(1, 2, 0), 32, norm.weight, norm.bias)
+    expected = torch.nn.functional.group_norm(lines.permute(1, 2, 0), norm.num_groups, norm.weight, norm.bias)
     torch.testing.assert_close(norm(lines), expected.permute(2, 0, 1), atol=1e-5, rtol=1e-5)
 
 

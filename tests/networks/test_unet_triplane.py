@@ -24,7 +24,7 @@ TINY = dict(
 def test_it_computes_what_the_published_network_computes(is_conditional):
     folder = Path(ASSETS) / "fixtures" / "official"
     expected = np.load(folder / "pvdm_unet_small.npz")
-    net = TriplaneUNet(width=32).eval()
+    net = TriplaneUNet(width=32, norm_groups=32).eval()
     net.load_state_dict(unet_state(filled("pvdm_unet_small")))
     concat = given("cond", (2, 4, 2048)).tanh() if is_conditional else None
     z, time = given("latent", (2, 4, 2048)), torch.from_numpy(expected["t"])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .autoencoder import Autoencoder, LatentScale
-from .blocks import FrameNorm
+from .blocks import FrameNorm, set_norm_groups
 
 Size3 = tuple[int, int, int]
 NormOver = Literal["clip", "frame"]
@@ -52,7 +52,7 @@ class SamePadConvTranspose3d(nn.ConvTranspose3d):
 
 
 class ClipNorm(FrameNorm):
-    """Group norm of ``[B, C, T, H, W]`` in up to 32 groups, in fp32 and in the layout of the input.
+    """Group norm of ``[B, C, T, H, W]``, in fp32 and in the layout of the input.
 
     Args:
         channels: C.
@@ -163,6 +163,8 @@ class Autoencoder3D(Autoencoder):
         latent_channels: channels of the latent.
         norm_over: statistics of the norms, over clips as published, or over each frame. With frames a long latent
             decoded in windows is what it would be decoded whole.
+        norm_groups: groups of the norms at most, 32 as published; None is 32 with four channels to a group at least:
+            for a smaller ``width``.
         recompute: keep no activations inside stages, compute them again in the backward pass.
 
     Raises:
@@ -177,6 +179,7 @@ class Autoencoder3D(Autoencoder):
         downsample: tuple[int, int, int] = (4, 8, 8),
         latent_channels: int = 4,
         norm_over: NormOver = "clip",
+        norm_groups: int | None = 32,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -192,6 +195,7 @@ class Autoencoder3D(Autoencoder):
         self.to_moments = SamePadConv3d(2 * latent_channels, 2 * latent_channels, 1)
         self.from_latent = SamePadConv3d(latent_channels, latent_channels, 1)
         self.latent_scale = LatentScale()
+        set_norm_groups(self, norm_groups)
         self.to(memory_format=LAYOUT)
 
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.condition import Condition
 from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
-from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, zero_init
+from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, set_norm_groups, zero_init
 from .compilation import compile_modules
 from .embeddings import RotaryTables, TimeEmbedding, without_autocast
 
@@ -76,6 +76,7 @@ class UNet3D(nn.Module):
         temporal_position: how frames know their distance: "shaw" (the paper), "rotary", "t5", or "shaw_lvdm", Shaw's
             as LVDM's published weights were trained.
         max_distance: distances beyond it share Shaw's last vector; None is ``num_frames - 1``.
+        norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
         norm: group norm over each "frame", or over each "clip" and, in temporal attention, a pixel's time line (LVDM).
         resample: change of size by residual blocks ("residual") or by one convolution ("conv").
         num_classes: classes to condition on; None is none.
@@ -108,6 +109,7 @@ class UNet3D(nn.Module):
         temporal_position: TemporalPosition = "shaw",
         max_distance: int | None = None,
         norm: Literal["frame", "clip"] = "frame",
+        norm_groups: int | None = None,
         resample: Resample = "residual",
         num_classes: int | None = None,
         vector_dim: int | None = None,
@@ -173,6 +175,7 @@ class UNet3D(nn.Module):
                 self.up.append(resampler(resample, current, embedding_dim, dropout, "up"))
         self.norm_out = FrameNorm(current, over_clip)
         self.conv_out = zero_init(nn.Conv2d(current, self.out_channels, 3, padding=1))
+        set_norm_groups(self, norm_groups)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.condition import Condition
 from .attention import SpatialAttention
-from .blocks import FrameNorm, ResBlock, from_tokens, tokens, zero_init
+from .blocks import FrameNorm, ResBlock, from_tokens, set_norm_groups, tokens, zero_init
 from .compilation import compile_modules
 from .embeddings import TimeEmbedding, without_autocast
 from .planes import PlaneSizes, join_stacks, split_stacks
@@ -71,6 +71,7 @@ class TriplaneUNet(nn.Module):
         attention_levels: levels, from 0, at which each plane attends within itself.
         heads: attention heads, at every level.
         dropout: probability inside residual blocks.
+        norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
         num_classes: classes to condition on; None is none.
         concat_channels: channels of the planes to condition on, joined to ``z``: those of the previous clip. 0 is none.
         recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
@@ -91,6 +92,7 @@ class TriplaneUNet(nn.Module):
         attention_levels: tuple[int, ...] = (0, 1, 2),
         heads: int = 8,
         dropout: float = 0.0,
+        norm_groups: int | None = None,
         num_classes: int | None = None,
         concat_channels: int = 4,
         recompute: bool = False,
@@ -138,6 +140,7 @@ class TriplaneUNet(nn.Module):
                 current = o
         self.norm_out = FrameNorm(current)
         self.conv_out = zero_init(nn.Conv2d(current, channels, 3, padding=1))
+        set_norm_groups(self, norm_groups)
         self.to(memory_format=torch.channels_last)
 
     @property

@@ -85,6 +85,7 @@ def unet_sizes(shapes: Shapes) -> Sizes:
         "temporal_position": "shaw_lvdm",
         "max_distance": reach,
         "norm": "clip",
+        "norm_groups": 32,
         "resample": "conv",
         "is_open": True,
     }
@@ -179,6 +180,7 @@ def autoencoder_sizes(shapes: Shapes) -> Sizes:
         "width": width,
         "downsample": [min(4, 2**stages), 2**stages, 2**stages],
         "latent_channels": latent,
+        "norm_groups": 32,
     }
 
 
