@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from videodiff.cli import main
 from videodiff.data import video_io
@@ -47,6 +48,12 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     for name in "abcdef":
         clip = torch.from_numpy(rng.integers(0, 255, (20, 24, 32, 3), dtype=np.uint8))
         video_io.write_mp4(tmp_path / "my_videos" / f"{name}.mp4", clip)
+    for name in "ab":
+        frames = tmp_path / "sky_timelapse" / "sky_train" / name / f"{name}_1"
+        frames.mkdir(parents=True)
+        for i in range(12):
+            picture = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(frames / f"{name}_frames_{i:08d}.jpg")
     assert len(COMMANDS) >= 10
     for line in COMMANDS:
         words = smaller(shlex.split(line)[1:])

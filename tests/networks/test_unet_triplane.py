@@ -12,6 +12,7 @@ from videodiff.checkpoints.published.pvdm import unet_state
 from videodiff.diffusion.condition import Condition
 from videodiff.networks import ResBlock, TriplaneUNet
 from videodiff.networks.embeddings import sinusoidal_embedding
+from videodiff.networks.planes import join_planes, split_planes
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 TINY = dict(
@@ -24,7 +25,7 @@ TINY = dict(
 def test_it_computes_what_the_published_network_computes(is_conditional):
     folder = Path(ASSETS) / "fixtures" / "official"
     expected = np.load(folder / "pvdm_unet_small.npz")
-    net = TriplaneUNet(width=32, norm_groups=32).eval()
+    net = TriplaneUNet(width=32, norm_groups=32, plane_embedding=False).eval()
     net.load_state_dict(unet_state(filled("pvdm_unet_small")))
     concat = given("cond", (2, 4, 2048)).tanh() if is_conditional else None
     z, time = given("latent", (2, 4, 2048)), torch.from_numpy(expected["t"])
@@ -56,6 +57,24 @@ def awake(net: nn.Module, seed: int = 0) -> nn.Module:
 def tiny(**options) -> TriplaneUNet:
     torch.manual_seed(0)
     return awake(TriplaneUNet(**{**TINY, **options})).eval()
+
+
+def swapped(planes: torch.Tensor, net: TriplaneUNet) -> torch.Tensor:
+    """The two planes over time in each other's place."""
+    spatial, width, height = split_planes(planes, net.plane_sizes)
+    return join_planes([spatial, height, width])
+
+
+def test_the_planes_over_time_are_told_apart_which_the_published_network_cannot():
+    for is_told in (True, False):
+        net = tiny(plane_embedding=is_told)
+        torch.manual_seed(1)
+        z, time = torch.randn(2, net.channels, net.plane_sizes.num_tokens), torch.tensor([999.0, 500.0])
+        with torch.no_grad():
+            difference = (net(swapped(z, net), time, Condition()) - swapped(net(z, time, Condition()), net)).abs().max()
+        assert (difference > 1e-2) if is_told else (difference < 1e-5)
+    count = [sum(p.numel() for p in tiny(plane_embedding=told).parameters()) for told in (True, False)]
+    assert count[0] == count[1]
 
 
 def inputs(net: TriplaneUNet, batch: int = 2) -> tuple[Tensor, Tensor, Condition]:

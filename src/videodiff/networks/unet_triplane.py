@@ -14,7 +14,7 @@ from ..diffusion.condition import Condition
 from .attention import SpatialAttention
 from .blocks import FrameNorm, ResBlock, from_tokens, set_norm_groups, tokens, zero_init
 from .compilation import compile_modules
-from .embeddings import TimeEmbedding, without_autocast
+from .embeddings import TimeEmbedding, sinusoidal_embedding, without_autocast
 from .planes import PlaneSizes, join_stacks, split_stacks
 
 Shapes = list[tuple[int, int]]
@@ -71,6 +71,9 @@ class TriplaneUNet(nn.Module):
         attention_levels: levels, from 0, at which each plane attends within itself.
         heads: attention heads, at every level.
         dropout: probability inside residual blocks.
+        plane_embedding: add a fixed vector to the features of each plane, which has no parameters. Without it, as
+            published, nothing tells the two planes over time apart but what is in them: swapping them in ``z`` swaps them
+            in the output, so from pure noise a sampler swaps them in half of its samples, and those decode to debris.
         norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
         num_classes: classes to condition on; None is none.
         concat_channels: channels of the planes to condition on, joined to ``z``: those of the previous clip. 0 is none.
@@ -92,6 +95,7 @@ class TriplaneUNet(nn.Module):
         attention_levels: tuple[int, ...] = (0, 1, 2),
         heads: int = 8,
         dropout: float = 0.0,
+        plane_embedding: bool = True,
         norm_groups: int | None = None,
         num_classes: int | None = None,
         concat_channels: int = 4,
@@ -104,6 +108,8 @@ class TriplaneUNet(nn.Module):
         check_sizes(self.plane_sizes, width, widths, num_blocks, attention_levels, heads)
         self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
         self.recompute = recompute
+        vectors = sinusoidal_embedding(1000 / 3 * torch.arange(3), width) if plane_embedding else None
+        self.register_buffer("plane_vectors", vectors, persistent=False)
         embedding_dim = 4 * width
 
         def res(i: int, o: int, resample: Any = None) -> ResBlock:
@@ -171,6 +177,10 @@ class TriplaneUNet(nn.Module):
             parts.append((missing if cond.concat is None else cond.concat.to(z.dtype)).mT)
         stacks = split_stacks(parts, self.plane_sizes.shapes)
         x, shapes = join_stacks([self.conv_in(stack) for stack in stacks], len(z))
+        if self.plane_vectors is not None:
+            tokens_of = [rows * columns for rows, columns in shapes]
+            vectors = [v.expand(n, -1) for v, n in zip(self.plane_vectors.to(x.dtype), tokens_of, strict=True)]
+            x = x + torch.cat(vectors)
         skips = [x]
         for block in self.down:
             x, shapes = self.run(block, [x], embedding, shapes)

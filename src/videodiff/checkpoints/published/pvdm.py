@@ -153,6 +153,7 @@ def unet_sizes(shapes: Shapes) -> Sizes:
         "num_blocks": blocks,
         "attention_levels": [i for i, f in enumerate(firsts) if f"input_blocks.{f}.1.qkv.weight" in shapes],
         "heads": 8,
+        "plane_embedding": False,
         "norm_groups": 32,
         "concat_channels": read - out,
     }
