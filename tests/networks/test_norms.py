@@ -117,6 +117,7 @@ def test_a_narrow_network_sees_how_bright_a_frame_is():
 def test_every_norm_of_a_network_has_the_groups_that_it_is_told(build):
     for most in (None, 2, 32):
         norms = [m for m in build(most).modules() if isinstance(m, nn.GroupNorm)]
-        assert norms and all(m.num_groups == norm_groups(m.num_channels, most) for m in norms)
+        assert norms
+        assert all(m.num_groups == norm_groups(m.num_channels, most) for m in norms)
     with pytest.raises(ValueError, match="norm_groups must be at least 1"):
         build(0)

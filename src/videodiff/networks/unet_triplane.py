@@ -72,8 +72,9 @@ class TriplaneUNet(nn.Module):
         heads: attention heads, at every level.
         dropout: probability inside residual blocks.
         plane_embedding: add a fixed vector to the features of each plane, which has no parameters. Without it, as
-            published, nothing tells the two planes over time apart but what is in them: swapping them in ``z`` swaps them
-            in the output, so from pure noise a sampler swaps them in half of its samples, and those decode to debris.
+            published, nothing tells the two planes over time apart but what is in them: swapping them in ``z`` swaps
+            them in the output, so from pure noise a sampler swaps them in half of its samples, and those decode to
+            debris.
         norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
         num_classes: classes to condition on; None is none.
         concat_channels: channels of the planes to condition on, joined to ``z``: those of the previous clip. 0 is none.
