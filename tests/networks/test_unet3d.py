@@ -265,7 +265,9 @@ def test_moments_on_a_device_equal_torchs_group_norm():
     scale, shift = torch.randn(2, 4, 64).unbind()
     torch.testing.assert_close(norm.by_moments(x), norm(x), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(norm.by_moments(x, scale, shift), norm(x, scale, shift), atol=2e-5, rtol=1e-5)
-    expected = nn.functional.group_norm(x, norm.num_groups, norm.weight, norm.bias) * (1 + scale)[..., None, None]
+    expected = (
+        nn.functional.group_norm(x, norm.num_groups, norm.weight, norm.bias) * (1 + scale)[..., None, None]
+    )
     torch.testing.assert_close(norm(x, scale, shift), expected + shift[..., None, None], atol=1e-5, rtol=1e-5)
     assert norm.by_moments(x).is_contiguous(memory_format=torch.channels_last)
 

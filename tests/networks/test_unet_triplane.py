@@ -71,7 +71,11 @@ def test_the_planes_over_time_are_told_apart_which_the_published_network_cannot(
         torch.manual_seed(1)
         z, time = torch.randn(2, net.channels, net.plane_sizes.num_tokens), torch.tensor([999.0, 500.0])
         with torch.no_grad():
-            difference = (net(swapped(z, net), time, Condition()) - swapped(net(z, time, Condition()), net)).abs().max()
+            difference = (
+                (net(swapped(z, net), time, Condition()) - swapped(net(z, time, Condition()), net))
+                .abs()
+                .max()
+            )
         assert (difference > 1e-2) if is_told else (difference < 1e-5)
     count = [sum(p.numel() for p in tiny(plane_embedding=told).parameters()) for told in (True, False)]
     assert count[0] == count[1]

@@ -180,7 +180,9 @@ class TriplaneUNet(nn.Module):
         x, shapes = join_stacks([self.conv_in(stack) for stack in stacks], len(z))
         if self.plane_vectors is not None:
             tokens_of = [rows * columns for rows, columns in shapes]
-            vectors = [v.expand(n, -1) for v, n in zip(self.plane_vectors.to(x.dtype), tokens_of, strict=True)]
+            vectors = [
+                v.expand(n, -1) for v, n in zip(self.plane_vectors.to(x.dtype), tokens_of, strict=True)
+            ]
             x = x + torch.cat(vectors)
         skips = [x]
         for block in self.down:
