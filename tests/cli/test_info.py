@@ -32,6 +32,16 @@ def figures(words, capsys):
     return json.loads(out)
 
 
+def test_configs_stand_on_both_sides_of_an_option(small, tmp_path, capsys):
+    (tmp_path / "wide.yaml").write_text("model: {init_args: {net: {init_args: {width: 32}}}}")
+    there = figures([small, "wide.yaml"], capsys)
+    code = main(["info", small, "--quick", "wide.yaml", "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert json.loads(out) == there
+    assert there["parameters"] != figures([small], capsys)["parameters"]
+
+
 def test_counts_are_those_of_the_network_built_for_real(small, capsys):
     from videodiff.networks import UNet3D
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from report_records import clips_of, comparison, draw, entry, model, moving_squares
+from videodiff.comparison.formats import markdown
 from videodiff.comparison.record import Clips, Comparison, ModelClips
 from videodiff.report import build_page, write_page
 from videodiff.report.markup import VOID, element
@@ -143,6 +144,19 @@ def test_the_page_tells_all_that_shaped_the_numbers(record, page):
     for value in [*record.protocol.values(), *record.versions.values(), record.command, "a" * 64, "bouncing_digits",
                   "runs/torn no checkpoint", "fewer clips than the protocol wants", "a note on all"]:  # fmt: skip
         assert str(value) in text
+
+
+def test_what_is_to_be_said_of_several_models_is_said_once(record):
+    for one in record.models:
+        one.warnings = ["drawn in haste"]
+    record.models[0].warnings.append("of the first alone")
+    text = Reader(build_page(record, clips_of(record, count=2))).text
+    assert text.count("drawn in haste") == 1
+    assert " ".join(one.name for one in record.models) + " drawn in haste" in text
+    assert f"{record.models[0].name} of the first alone" in text
+    lines = markdown(record).splitlines()
+    names = ", ".join(one.name for one in record.models)
+    assert [line for line in lines if line.endswith("haste")] == [f"{names}: drawn in haste"]
 
 
 def test_hostile_names_stay_text():

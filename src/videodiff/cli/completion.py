@@ -139,7 +139,7 @@ def actions_of(command: str) -> list[argparse.Action]:
     def stop(self: argparse.ArgumentParser, *args: object, **kwargs: object) -> NoReturn:
         raise _SeenError(self)
 
-    methods = ("parse_args", "parse_known_args")
+    methods = ("parse_args", "parse_known_args", "parse_intermixed_args")
     try:
         for name in methods:
             setattr(LightParser, name, stop)

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Print the figures of a config; returns the exit code."""
     words, options = _split(argv)
-    args = parser().parse_args(words)
+    args = parser().parse_intermixed_args(words)  # configs may stand on both sides of an option
     names = [*args.configs, *args.config]
     if not names:
         raise UsageError("info needs a config: a YAML file or a shipped name (see videodiff models)")

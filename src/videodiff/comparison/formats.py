@@ -25,7 +25,10 @@ def markdown(comparison: Comparison) -> str:
         lines += [bar([f"**{md(c.text)}**" if c.is_best else md(c.text) for c in row]) for row in table.rows]
         lines += [bar([f"*{md(row[0].text)}*", *(md(cell.text) for cell in row[1:])]) for row in table.apart]
         parts.append("\n".join(lines) + "\n" + (f"\n{table.note}\n" if table.note else ""))
-    parts += [f"{model.name}: {warning}\n" for model in comparison.models for warning in model.warnings]
+    names = [model.name for model in comparison.models]
+    parts += [
+        f"{', '.join(names[i] for i in about)}: {warning}\n" for about, warning in comparison.warnings()
+    ]
     parts += [f"Left out: {entry['run']}: {entry['reason']}\n" for entry in comparison.skipped]
     parts.append(f"Made by `{comparison.command}`.\n" if comparison.command else "")
     return "\n".join(part for part in parts if part)

@@ -114,6 +114,14 @@ class Comparison:
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
 
+    def warnings(self) -> list[tuple[list[int], str]]:
+        """Each warning once, with the indices of the models it is about."""
+        about: dict[str, list[int]] = {}
+        for i, model in enumerate(self.models):
+            for warning in model.warnings:
+                about.setdefault(warning, []).append(i)
+        return [(models, warning) for warning, models in about.items()]
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return asdict(self)

@@ -45,10 +45,10 @@ def skipped_section(comparison: Comparison) -> Html | None:
 
 def warnings_section(comparison: Comparison) -> Html | None:
     """What a reader must know before quoting a number."""
+    names = [model.name for model in comparison.models]
     items = [
-        element("li", mark_of(i), element("strong", model.name), " ", warning)
-        for i, model in enumerate(comparison.models)
-        for warning in model.warnings
+        element("li", [[mark_of(i), element("strong", names[i]), " "] for i in about], warning)
+        for about, warning in comparison.warnings()
     ]
     items = [element("li", note) for note in comparison.settings.get("notes") or []] + items
     return element("ul", items, class_="notices") if items else None
