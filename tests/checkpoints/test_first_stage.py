@@ -5,9 +5,17 @@ import shutil
 
 import pytest
 import torch
+import yaml
 
 import gan_run as gan
-from videodiff.checkpoints import CheckpointError, FirstStage, load_checkpoint, load_run, save_checkpoint
+from videodiff.checkpoints import (
+    CheckpointError,
+    FirstStage,
+    load_checkpoint,
+    load_run,
+    save_checkpoint,
+    trusted_config,
+)
 from videodiff.cli import main
 from videodiff.diffusion import Condition, CosineSchedule, DDIMSampler
 from videodiff.models import DiffusionModule
@@ -136,6 +144,28 @@ def test_the_loss_of_a_latent_model_reaches_its_network_only(stage):
     model.losses({"video": clips(), "sample": torch.arange(2)}, "val").mean().backward()
     assert model.net.weight.grad is not None
     assert all(p.grad is None for p in model.autoencoder.parameters())
+
+
+@pytest.mark.parametrize(
+    "name", ["stage", "stage/1", "stage/last", "runs/stage/1", "runs/stage/1/checkpoints/last.ckpt"]
+)
+def test_a_run_finds_its_first_stage_from_any_folder(name, stage, tmp_path, monkeypatch):
+    stored = {"model": {"init_args": {"autoencoder": {"init_args": {"checkpoint": name}}}}}
+    checkpoint = {"videodiff": {"config": yaml.safe_dump(stored)}}
+    path = tmp_path / "runs" / "latent" / "1" / "checkpoints" / "last.ckpt"
+
+    def found():
+        return trusted_config(checkpoint, path)["model"]["init_args"]["autoencoder"]["init_args"][
+            "checkpoint"
+        ]
+
+    assert found() == name  # where it was trained its words stay as they are
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert torch.equal(FirstStage(found()).encode(clips()), stage.encode(clips()))
+    stored["model"]["init_args"]["autoencoder"]["init_args"]["checkpoint"] = "nobody"
+    checkpoint["videodiff"]["config"] = yaml.safe_dump(stored)
+    assert found() == "nobody"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint
+from videodiff.checkpoints.folders import NAMES
 from videodiff.trust import check_tree
 
 MAX_NODES, MAX_DEPTH = 50_000, 60  # of a stored config, its aliases written out
@@ -80,7 +81,12 @@ def trusted_config(checkpoint: Mapping[str, Any], path: Path, trusted: Sequence[
 
 
 def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
-    """Let a config that names its first stage as ``./NAME`` mean the folder beside itself, wherever that was moved."""
+    """Find the first stage of a run from another folder than the one it was trained in.
+
+    ``./NAME`` means the folder beside the run itself, wherever that was moved. Another relative path or a run's name
+    that means nothing here is looked for from each folder above the run; the hash in the run's weights tells later
+    whether it is the right one.
+    """
     model = config.get("model")
     part = (model.get("init_args") or {}).get("autoencoder") if isinstance(model, dict) else None
     args = part.get("init_args") if isinstance(part, dict) else None
@@ -89,3 +95,18 @@ def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
         folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
         if (folder / name).is_dir():
             args["checkpoint"] = str((folder / name).resolve())
+    elif isinstance(name, str) and not is_there(Path(), name):
+        above = (folder for folder in path.resolve().parents if is_there(folder, name))
+        if (folder := next(above, None)) is not None:
+            args["checkpoint"] = str(
+                folder / name if is_there(folder, name, runs=False) else folder / "runs" / name
+            )
+
+
+def is_there(folder: Path, name: str, runs: bool = True) -> bool:
+    """Whether a run of that path, or of that name if ``runs``, lies below a folder."""
+    spec = Path(name)
+    if spec.is_absolute() or ".." in spec.parts:
+        return False
+    run = spec.parent if spec.name in NAMES else spec
+    return (folder / run).exists() or (runs and (folder / "runs" / run).exists())
