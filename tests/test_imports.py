@@ -24,7 +24,7 @@ ARROWS = {
     "metrics": (),
     "networks": ("diffusion.condition",),
     "models": ("diffusion", "networks", "metrics.features", "metrics.reconstruction"),
-    "callbacks": ("data.video_io",),
+    "callbacks": ("data.video_io", "metrics.intervals"),
     "evaluation": ("metrics", "data", "checkpoints"),
     "checkpoints": ("networks", "models"),
     "comparison": ("metrics", "data", "checkpoints", "evaluation", "diffusion"),

@@ -146,12 +146,16 @@ def test_test_and_validate_need_no_model_and_the_command_line_wins(run, tmp_path
         assert main(["validate", "--ckpt_path", str(spec), "--data.num_val_clips", "2"]) == 0
 
 
-def test_predict_keeps_what_was_given_and_scores_the_rest(run, tmp_path):
+def test_predict_keeps_what_was_given_and_scores_the_rest(run, tmp_path, capsys):
     command = ["predict", "--ckpt_path", str(run), "--data.num_test_clips", "3", "--out", str(tmp_path / "p")]
     assert main([*command, "--model.sampler.num_steps", "2"]) == 0
     record = json.loads((tmp_path / "p" / "predictions.json").read_text())
     assert record["count"] == 3
     assert record["given"] == 1
+    gains = [clip["psnr"] - clip["psnr_repeat_last"] for clip in record["clips"]]
+    assert record["psnr_gain"]["value"] == pytest.approx(sum(gains) / 3)
+    assert min(gains) <= record["psnr_gain"]["interval"][0] < record["psnr_gain"]["interval"][1] <= max(gains)
+    assert f"difference {sum(gains) / 3:+.2f} dB, 95 % interval" in capsys.readouterr().out
     assert clips(tmp_path / "p").shape == (3, 4, 16, 16, 3)
 
 

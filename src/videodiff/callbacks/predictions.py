@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from videodiff.data import video_io
+from videodiff.metrics.intervals import mean_difference_interval
 
 
 class PredictionWriter(pl.Callback):
     """Writes what ``predict_step`` returns: ``clip_<index>.mkv``, ``sheet.mp4`` and ``predictions.json``.
 
     The PSNR is that of the drawn frames only (peak 2, as pixels lie in [-1, 1]), averaged over clips; beside it stands
-    that of repeating the last given frame, which any model should beat. Where no frame is given (the reconstructions of
-    an autoencoder) there is no such baseline.
+    that of repeating the last given frame, which any model should beat, and their difference clip by clip with a 95 %
+    interval. Where no frame is given (the reconstructions of an autoencoder) there is no such baseline.
 
     Args:
         directory: where to write.
@@ -59,11 +60,20 @@ class PredictionWriter(pl.Callback):
             scores = [score for part in parts for score in part]
         if trainer.is_global_zero and scores:
             scores.sort(key=lambda score: score["clip"])
-            means = {
+            means: dict[str, Any] = {
                 key: float(np.mean([score[key] for score in scores]))
                 for key in ("psnr", "psnr_repeat_last")
                 if key in scores[0]
             }
+            if "psnr_repeat_last" in means and len(scores) > 1:
+                ours, theirs = (np.array([score[key] for score in scores]) for key in means)
+                gain = mean_difference_interval(ours, theirs)
+                means["psnr_gain"] = {"value": gain.value, "interval": [gain.low, gain.high]}
+                print(
+                    f"PSNR of the drawn frames {means['psnr']:.2f} dB, of repeating the last given frame "
+                    f"{means['psnr_repeat_last']:.2f} dB; difference {gain.value:+.2f} dB, 95 % interval "
+                    f"{gain.low:+.2f} to {gain.high:+.2f} ({len(scores)} clips)"
+                )
             record = {**means, "count": len(scores), "given": scores[0]["given"], "clips": scores}
             (self.directory / "predictions.json").write_text(json.dumps(record, indent=2) + "\n")
             sheet = video_io.video_grid(torch.stack(self.shown), columns=len(self.shown))
