@@ -4,7 +4,8 @@
 
 The baseline shrinks each clip in time and space (antialiased) and enlarges it again (trilinear). Of all shapes that
 hold at least as many numbers as the latent, with any share of time and space, the one with the best PSNR is taken: it
-is judged by its best side and with a few numbers more. LPIPS (VGG16) needs its weights.
+is judged by its best side and with a few numbers more. Where clips hardly move that is a single frame; so a 3-D latent
+is set beside the shape with its own number of frames too. LPIPS (VGG16) needs its weights.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -41,10 +43,10 @@ def enlarge(small: Tensor, shape: tuple[int, ...]) -> Tensor:
     return F.interpolate(small, size=shape, mode="trilinear", align_corners=False).clamp(-1, 1)
 
 
-def best_resize(video: Tensor, numbers: int) -> tuple[Tensor, tuple[int, int]]:
-    """The best reconstruction by resizing to at least ``numbers`` values a clip, and its frames and side."""
+def best_resize(video: Tensor, numbers: int, counts: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
+    """The best reconstruction by resizing to at least ``numbers`` values, and its frames (one of counts) and side."""
     found = []
-    for frames in range(1, video.shape[2] + 1):
+    for frames in counts:
         side = math.ceil(math.sqrt(numbers / (3 * frames)))
         if side <= video.shape[-1]:
             rebuilt = enlarge(shrink(video, frames, side), tuple(video.shape[2:]))
@@ -80,13 +82,14 @@ def main() -> None:
     data.setup("test")
     batches = [data.on_after_batch_transfer(batch, 0)["video"] for batch in data.test_dataloader()]
     video = torch.cat(batches)
-    numbers = math.prod(model.autoencoder.latent_shape(model.video_shape))
+    shape = model.autoencoder.latent_shape(model.video_shape)
+    numbers = math.prod(shape)
     rebuilt = torch.cat([model.rebuild(batch) for batch in batches])
-    resized, (frames, side) = best_resize(video, numbers)
-    table = {
-        "autoencoder": (numbers, rebuilt),
-        f"resize to {frames}x{side}x{side}": (3 * frames * side * side, resized),
-    }
+    table = {"autoencoder": (numbers, rebuilt)}
+    own = [[shape[1]]] if len(shape) == 4 else []
+    for counts in (range(1, video.shape[2] + 1), *own):
+        resized, (frames, side) = best_resize(video, numbers, counts)
+        table[f"resize to {frames}x{side}x{side}"] = (3 * frames * side * side, resized)
     for name, (count, guess) in table.items():
         result: dict[str, float] = {"numbers": count, **score(video, guess)}
         if args.lpips:

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from videodiff.networks.planes import PlaneSizes, join_planes, join_stacks, split_planes, split_stacks
+from videodiff.networks.planes import (
+    PlaneSizes,
+    join_planes,
+    join_stacks,
+    reverse_time,
+    split_planes,
+    split_stacks,
+)
 
 SIZES = PlaneSizes(num_frames=2, height=3, width=5)
 
@@ -23,6 +30,17 @@ def test_planes_lie_behind_each_other_row_by_row():
 def test_joining_undoes_splitting():
     latent = torch.randn(2, 4, SIZES.num_tokens)
     assert torch.equal(join_planes(split_planes(latent, SIZES)), latent)
+
+
+def test_time_reversed_is_the_clip_run_backwards():
+    sizes = PlaneSizes(4, 2, 3)
+    latent = torch.randn(2, 5, sizes.num_tokens)
+    spatial, width, height = split_planes(latent, sizes)
+    there = split_planes(reverse_time(latent, sizes), sizes)
+    assert torch.equal(there[0], spatial)
+    assert torch.equal(there[1], width[:, :, [3, 2, 1, 0]])
+    assert torch.equal(there[2], height[:, :, [3, 2, 1, 0]])
+    assert torch.equal(reverse_time(reverse_time(latent, sizes), sizes), latent)
 
 
 @pytest.mark.parametrize(

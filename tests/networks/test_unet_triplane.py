@@ -12,7 +12,7 @@ from videodiff.checkpoints.published.pvdm import unet_state
 from videodiff.diffusion.condition import Condition
 from videodiff.networks import ResBlock, TriplaneUNet
 from videodiff.networks.embeddings import sinusoidal_embedding
-from videodiff.networks.planes import join_planes, split_planes
+from videodiff.networks.planes import join_planes, reverse_time, split_planes
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 TINY = dict(
@@ -85,6 +85,16 @@ def inputs(net: TriplaneUNet, batch: int = 2) -> tuple[Tensor, Tensor, Condition
     generator = torch.Generator().manual_seed(1)
     z, concat = torch.randn(2, batch, 4, net.plane_sizes.num_tokens, generator=generator)
     return z, torch.linspace(10, 900, batch), Condition(concat=concat)
+
+
+def test_the_clip_before_may_be_seen_backwards_in_time():
+    plain, reverse = tiny(), tiny(concat_reversed=True)
+    z, time, cond = inputs(plain)
+    backwards = Condition(concat=reverse_time(cond.concat, plain.plane_sizes))
+    with torch.no_grad():
+        assert torch.equal(reverse(z, time, backwards), plain(z, time, cond))
+        assert not torch.allclose(reverse(z, time, cond), plain(z, time, cond), atol=1e-2)
+        assert torch.equal(reverse(z, time, Condition()), plain(z, time, Condition()))
 
 
 # counted on the published network (PVDM-S and PVDM-L, four condition channels) and on its smallest form

@@ -64,6 +64,16 @@ def split_planes(latent: Tensor, sizes: PlaneSizes) -> tuple[Tensor, Tensor, Ten
     return spatial, width, height
 
 
+def reverse_time(latent: Tensor, sizes: PlaneSizes) -> Tensor:
+    """The planes ``[B, C, N]`` of a clip with the rows of both planes over time in reverse order.
+
+    Raises:
+        ValueError: if the latent has another length.
+    """
+    spatial, width, height = split_planes(latent, sizes)
+    return join_planes((spatial, width.flip(-2), height.flip(-2)))
+
+
 def join_planes(planes: Sequence[Tensor]) -> Tensor:
     """The reverse of ``split_planes``.
 

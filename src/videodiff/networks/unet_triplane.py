@@ -15,7 +15,7 @@ from .attention import SpatialAttention
 from .blocks import FrameNorm, ResBlock, from_tokens, set_norm_groups, tokens, zero_init
 from .compilation import compile_modules
 from .embeddings import TimeEmbedding, sinusoidal_embedding, without_autocast
-from .planes import PlaneSizes, join_stacks, split_stacks
+from .planes import PlaneSizes, join_stacks, reverse_time, split_stacks
 
 Shapes = list[tuple[int, int]]
 
@@ -78,6 +78,9 @@ class TriplaneUNet(nn.Module):
         norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
         num_classes: classes to condition on; None is none.
         concat_channels: channels of the planes to condition on, joined to ``z``: those of the previous clip. 0 is none.
+        concat_reversed: see the planes of ``concat`` backwards in time, so that the last frame of the previous clip
+            lies beside the first of the new one; as published it lies at the other end of the plane, further than a
+            small network's convolutions reach.
         recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
             less memory for a third more arithmetic.
 
@@ -100,6 +103,7 @@ class TriplaneUNet(nn.Module):
         norm_groups: int | None = None,
         num_classes: int | None = None,
         concat_channels: int = 4,
+        concat_reversed: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -108,7 +112,7 @@ class TriplaneUNet(nn.Module):
         self.plane_sizes = PlaneSizes(num_frames, height, breadth)
         check_sizes(self.plane_sizes, width, widths, num_blocks, attention_levels, heads)
         self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
-        self.recompute = recompute
+        self.concat_reversed, self.recompute = concat_reversed, recompute
         vectors = sinusoidal_embedding(1000 / 3 * torch.arange(3), width) if plane_embedding else None
         self.register_buffer("plane_vectors", vectors, persistent=False)
         embedding_dim = 4 * width
@@ -174,8 +178,10 @@ class TriplaneUNet(nn.Module):
         embedding = F.silu(self.embedding(time, cond.label, None, None))
         parts = [z.mT]
         if self.concat_channels > 0:
-            missing = z.new_zeros(len(z), self.concat_channels, z.shape[2])
-            parts.append((missing if cond.concat is None else cond.concat.to(z.dtype)).mT)
+            known = z.new_zeros(len(z), self.concat_channels, z.shape[2])
+            if cond.concat is not None:
+                known = cond.concat.to(z.dtype)
+            parts.append((reverse_time(known, self.plane_sizes) if self.concat_reversed else known).mT)
         stacks = split_stacks(parts, self.plane_sizes.shapes)
         x, shapes = join_stacks([self.conv_in(stack) for stack in stacks], len(z))
         if self.plane_vectors is not None:
