@@ -167,6 +167,24 @@ def test_videos_beside_images_come_out_as_without_them():
     torch.testing.assert_close(joint[:, :, 9:10], alone, atol=2e-5, rtol=1e-5)
 
 
+def test_patches_are_the_same_network_on_pixels_gathered_as_channels():
+    """A network of patches equals one without them that is given every 2 x 2 pixels as channels of one."""
+    patched = tiny(patch_size=2, resolution=32, concat_channels=2)
+    plain = tiny(channels=12, concat_channels=8, resolution=16)
+    plain.load_state_dict(patched.state_dict())
+    z, concat = torch.randn(2, 5, 8, 32, 32, generator=torch.Generator().manual_seed(1)).split([3, 2], 1)
+    time = torch.tensor([10.0, 900.0])
+
+    def gathered(video):  # b c t (h 2) (w 2) -> b (c 2 2) t h w
+        return video.unflatten(4, (16, 2)).unflatten(3, (16, 2)).permute(0, 1, 4, 6, 2, 3, 5).flatten(1, 3)
+
+    with torch.no_grad():
+        out = patched(z, time, Condition(concat=concat))
+        expected = plain(gathered(z), time, Condition(concat=gathered(concat)))
+    assert out.shape == z.shape
+    assert torch.allclose(gathered(out), expected, atol=1e-5)
+
+
 def test_a_sample_does_not_depend_on_its_batch():
     net = tiny()
     z, time = inputs(batch=3)
@@ -288,6 +306,8 @@ def test_moments_on_a_device_equal_torchs_group_norm():
         ),
         (dict(temporal_position="rotary", head_dim=1), "even head_dim, got 1"),
         (dict(num_frames=0), "num_frames must be at least 1, got 0"),
+        (dict(patch_size=0), "patch_size must be at least 1, got 0"),
+        (dict(patch_size=3), "resolution must be divisible by 6 .patch_size 3, .*got 16"),
         (dict(num_blocks=0), "num_blocks must be at least 1, got 0"),
         (dict(channel_multipliers=()), "at least one level"),
     ],

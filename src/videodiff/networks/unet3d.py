@@ -62,7 +62,10 @@ class UNet3D(nn.Module):
     Args:
         channels: channels of ``z``.
         out_channels: channels of the output; None is as ``channels``.
-        resolution: height and width it is made for; decides which level is which of ``attention_resolutions``.
+        resolution: height and width it is made for; the first level has this size over ``patch_size``.
+        patch_size: side of the squares of pixels that the first level sees as one place, their values as its channels
+            (Hoogeboom et al. 2023, "simple diffusion", section 3.3): the arithmetic falls with its square, and
+            attention comes nearer to the pixels. 1 is the paper's.
         num_frames: frames of a video, the most it takes (still images of joint training come on top).
         width: channels of the first level, even and at least 4.
         channel_multipliers: channels of each level over ``width``; each level halves the size.
@@ -96,6 +99,7 @@ class UNet3D(nn.Module):
         channels: int = 3,
         out_channels: int | None = None,
         resolution: int = 64,
+        patch_size: int = 1,
         num_frames: int = 16,
         width: int = 64,
         channel_multipliers: tuple[int, ...] = (1, 2, 4, 8),
@@ -120,17 +124,22 @@ class UNet3D(nn.Module):
     ) -> None:
         super().__init__()
         widths = [width * multiplier for multiplier in channel_multipliers]
-        sizes = level_sizes(resolution, len(widths))
+        check_counts(
+            num_frames=num_frames,
+            num_blocks=num_blocks,
+            embedding_layers=embedding_layers,
+            patch_size=patch_size,
+        )
+        sizes = level_sizes(resolution, len(widths), patch_size)
         if norm not in ("frame", "clip"):
             raise ValueError(f"norm must be frame or clip, got {norm!r}")
         head_dims = {w: head_dim if heads is None else w // max(heads, 1) for w in widths}
         check_heads(width, widths, sizes, attention_resolutions, head_dims, temporal_position)
-        check_counts(num_frames=num_frames, num_blocks=num_blocks, embedding_layers=embedding_layers)
         self.channels, self.out_channels = channels, channels if out_channels is None else out_channels
         self.resolution, self.num_frames = resolution, num_frames
         self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
-        self.recompute = recompute
-        self.size_factor = 2 ** (len(widths) - 1)
+        self.recompute, self.patch_size = recompute, patch_size
+        self.size_factor = patch_size * 2 ** (len(widths) - 1)
         if temporal_position == "rotary" and heads is not None:
             raise ValueError("rotary positions need one head_dim for all levels; leave heads out")
         self.rotary = RotaryTables(head_dim) if temporal_position == "rotary" else None
@@ -155,7 +164,7 @@ class UNet3D(nn.Module):
             is_open,
             noise_levels,
         )
-        self.conv_in = nn.Conv2d(channels + concat_channels, width, 3, padding=1)
+        self.conv_in = nn.Conv2d((channels + concat_channels) * patch_size**2, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, current = [width], width
         for level, (o, size) in enumerate(zip(widths, sizes, strict=True)):
@@ -174,7 +183,7 @@ class UNet3D(nn.Module):
             if level > 0:
                 self.up.append(resampler(resample, current, embedding_dim, dropout, "up"))
         self.norm_out = FrameNorm(current, over_clip)
-        self.conv_out = zero_init(nn.Conv2d(current, self.out_channels, 3, padding=1))
+        self.conv_out = zero_init(nn.Conv2d(current, self.out_channels * patch_size**2, 3, padding=1))
         set_norm_groups(self, norm_groups)
         self.to(memory_format=torch.channels_last)
 
@@ -215,15 +224,20 @@ class UNet3D(nn.Module):
         with without_autocast(x.device):
             x = x.to(self.conv_out.weight.dtype)
             x = self.conv_out(self.norm_out(x, num_frames=num_frames, has_silu=True))
+        if self.patch_size > 1:
+            x = F.pixel_shuffle(x, self.patch_size)
         # (t b) c h w -> b c t h w
         return x.unflatten(0, (num_frames, -1)).permute(1, 2, 0, 3, 4).contiguous()
 
     def fold(self, z: Tensor, concat: Tensor | None) -> Tensor:
-        """``z`` and what is joined to it as frames: ``b c t h w -> (t b) c h w``, channels-last, one copy."""
+        """``z`` and what is joined to it as frames of patches: ``b c t h w -> (t b) c h w``, channels-last."""
         if self.concat_channels > 0:
             missing = z.new_zeros(len(z), self.concat_channels, *z.shape[2:]) if concat is None else concat
             z = torch.cat([z, missing.to(z.dtype)], dim=1)
-        return z.permute(2, 0, 3, 4, 1).contiguous().flatten(0, 1).permute(0, 3, 1, 2)
+        x = z.permute(2, 0, 3, 4, 1).contiguous().flatten(0, 1).permute(0, 3, 1, 2)
+        if self.patch_size == 1:
+            return x
+        return F.pixel_unshuffle(x, self.patch_size).contiguous(memory_format=torch.channels_last)
 
     def run(self, layer: nn.Module, x: Tensor, embedding: Tensor, frames: Frames) -> Tensor:
         """One block, or its forward alone if its inside shall be computed again in the backward pass."""
@@ -248,7 +262,7 @@ class UNet3D(nn.Module):
             )
         if z.shape[3] % self.size_factor or z.shape[4] % self.size_factor:
             raise ValueError(
-                f"height and width must be divisible by {self.size_factor} (one halving per level), "
+                f"height and width must be divisible by {self.size_factor} (patch_size, and one halving per level), "
                 f"got {z.shape[3]} x {z.shape[4]}"
             )
         for name, option, is_built in (
@@ -272,21 +286,21 @@ class UNet3D(nn.Module):
             )
 
 
-def level_sizes(resolution: int, num_levels: int) -> list[int]:
-    """Height of each level, the first being ``resolution``, each half of the one before.
+def level_sizes(resolution: int, num_levels: int, patch_size: int = 1) -> list[int]:
+    """Height of each level, the first being ``resolution`` over ``patch_size``, each half of the one before.
 
     Raises:
         ValueError: if it cannot be halved so often.
     """
     if num_levels < 1:
         raise ValueError("channel_multipliers must name at least one level, got none")
-    factor = 2 ** (num_levels - 1)
+    factor = patch_size * 2 ** (num_levels - 1)
     if resolution < factor or resolution % factor:
         raise ValueError(
-            f"resolution must be divisible by {factor} ({num_levels - 1} halvings, one less than channel_multipliers), "
-            f"got {resolution}"
+            f"resolution must be divisible by {factor} (patch_size {patch_size}, {num_levels - 1} halvings, one less "
+            f"than channel_multipliers), got {resolution}"
         )
-    return [resolution >> level for level in range(num_levels)]
+    return [resolution // patch_size >> level for level in range(num_levels)]
 
 
 def check_heads(
