@@ -8,6 +8,7 @@ import torch
 
 from videodiff.checkpoints.files import load_checkpoint
 from videodiff.cli import main
+from videodiff.cli.demo import verdicts
 from videodiff.data import video_io
 from videodiff.models import VDM
 
@@ -159,6 +160,28 @@ def test_predict_keeps_what_was_given_and_scores_the_rest(run, tmp_path, capsys)
     assert clips(tmp_path / "p").shape == (3, 4, 16, 16, 3)
 
 
+def test_the_demo_calls_a_model_better_where_intervals_do_not_touch():
+    def metrics(fd, rand):
+        return {name: {"interval": [x - 1, x + 1]} for name, x in (("evaluator_fd", fd), ("rand_fd", rand))}
+
+    results = {
+        "models": [
+            {"name": "A", "draws": [{"metrics": metrics(5.0, 5.0)}]},
+            {"name": "B", "draws": [{"metrics": metrics(8.5, 5.0)}]},
+            {"name": "C", "draws": [{"metrics": {}}]},
+        ],
+        "baselines": [{"name": "frozen frames", "metrics": metrics(10.0, 10.0)}],
+    }
+    told = verdicts(results)
+    assert [" ".join(line.split()) for line in told[2:5]] == [
+        "A frozen frames: yes in evaluator-FD, rand-FD",
+        "B frozen frames: yes in rand-FD; no in evaluator-FD",
+        "C frozen frames: not measured",
+    ]
+    assert "more training" in told[5]
+    assert len(verdicts({**results, "models": results["models"][:1]})) == 3
+
+
 def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     smoke = ["--config", "with/smoke"]
@@ -170,6 +193,8 @@ def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, 
     assert [model["name"] for model in record["models"]] == ["VDM", "LVDM", "PVDM"]
     assert {entry["name"] for entry in record["baselines"]} == {"noise", "frozen frames"}
     told = capsys.readouterr()
+    verdicts = [line for line in told.out.splitlines() if "frozen frames: " in line and "noise: " in line]
+    assert [line.split()[0] for line in verdicts] == ["VDM", "LVDM", "PVDM"]
     assert str(report / "index.html") in told.out
     assert told.err.count("s left] ") == 6  # five trainings and the comparison
 

@@ -182,7 +182,7 @@ class Hang(pl.Callback):
 
 
 def hang(folder):
-    fit(folder, 10, callbacks=[Watchdog(min_seconds=0.3, factor=1), Hang()])
+    fit(folder, 10, callbacks=[Watchdog(min_seconds=3.0, factor=1), Hang()])
 
 
 class InfiniteOnOneRank(pl.Callback):

@@ -1,11 +1,13 @@
 """demo: train the three models on the built-in data for equal time, and put them beside each other on one page."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError
@@ -88,6 +90,8 @@ def run(argv: Sequence[str]) -> int:
         "--long_videos", "2",
     ])  # fmt: skip
     clock.say("done")
+    for line in verdicts(json.loads((report / "results.json").read_text(encoding="utf-8"))):
+        print(line)
     print(
         f"\nreport: {(report / 'index.html').resolve()}\n\nnext:\n"
         f"  videodiff generate --ckpt_path {folders['pvdm_digits']} --frames 128 --num_samples 4\n"
@@ -95,6 +99,34 @@ def run(argv: Sequence[str]) -> int:
         "  videodiff fit --config vdm_digits --data.root my_videos/       # your own videos"
     )
     return 0
+
+
+def verdicts(results: dict[str, Any]) -> list[str]:
+    """Whether each model lies before clips made without one, by intervals that do not touch; what to do if not."""
+    metrics = {"evaluator_fd": "evaluator-FD", "rand_fd": "rand-FD"}
+    lines = ["", "before clips made without a model, by more than the 95 % intervals:"]
+    is_behind = False
+    for model in results["models"]:
+        ours = model["draws"][0]["metrics"]
+        said = []
+        for baseline in results["baselines"]:
+            theirs = baseline["metrics"]
+            there = [key for key in metrics if has_interval(ours, key) and has_interval(theirs, key)]
+            wins = [metrics[key] for key in there if ours[key]["interval"][1] < theirs[key]["interval"][0]]
+            fails = [metrics[key] for key in there if metrics[key] not in wins]
+            is_behind = is_behind or bool(fails)
+            words = [f"yes in {', '.join(wins)}"] if wins else []
+            words += [f"no in {', '.join(fails)}"] if fails else []
+            said.append(f"{baseline['name']}: {'; '.join(words) or 'not measured'}")
+        lines.append(f"  {model['name']:6s} {'   '.join(said)}")
+    if is_behind:
+        lines.append("  a no asks for more training; docs/results.md has sizes and times that get there")
+    return lines
+
+
+def has_interval(metrics: dict[str, Any], name: str) -> bool:
+    """Whether a metric was measured with an interval."""
+    return bool((metrics.get(name) or {}).get("interval"))
 
 
 class Clock:
