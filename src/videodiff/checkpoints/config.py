@@ -95,18 +95,16 @@ def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
         folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
         if (folder / name).is_dir():
             args["checkpoint"] = str((folder / name).resolve())
-    elif isinstance(name, str) and not is_there(Path(), name):
-        above = (folder for folder in path.resolve().parents if is_there(folder, name))
-        if (folder := next(above, None)) is not None:
-            args["checkpoint"] = str(
-                folder / name if is_there(folder, name, runs=False) else folder / "runs" / name
-            )
+    elif isinstance(name, str) and placed(Path(), name) is None:
+        found = next(filter(None, (placed(folder, name) for folder in path.resolve().parents)), None)
+        if found is not None:
+            args["checkpoint"] = str(found)
 
 
-def is_there(folder: Path, name: str, runs: bool = True) -> bool:
-    """Whether a run of that path, or of that name if ``runs``, lies below a folder."""
+def placed(folder: Path, name: str) -> Path | None:
+    """Where a run of that relative path or name, ``/best`` or ``/last`` behind it or not, lies below a folder."""
     spec = Path(name)
     if spec.is_absolute() or ".." in spec.parts:
-        return False
+        return None
     run = spec.parent if spec.name in NAMES else spec
-    return (folder / run).exists() or (runs and (folder / "runs" / run).exists())
+    return next((base / spec for base in (folder, folder / "runs") if (base / run).exists()), None)
