@@ -61,9 +61,10 @@ class ClosedFormNetwork:
         num_train_steps = getattr(self.schedule, "num_train_steps", None)
         if num_train_steps:
             t = (time + 1) / num_train_steps
-        else:  # the time of the cosine schedule is 2000 / pi of its angle, and that is affine in t
+        else:  # the time of the cosine schedule is 2000 / pi of an angle that, without the shift, is affine in t
+            tangent = (time.double() * (math.pi / 2000)).tan() * math.exp(0.5 * self.schedule.shift)
             start, end = self.schedule.angle_0, self.schedule.angle_1
-            t = ((time * (math.pi / 2000) - start) / (end - start)).clamp(0, 1)
+            t = ((tangent.atan() - start) / (end - start)).clamp(0, 1).float()
         alpha, sigma = self.schedule.alpha_sigma(t, z.ndim)
         x = self.denoiser(z, t, cond)
         return prediction_target(self.prediction, x, (z - alpha * x) / sigma, alpha, sigma)

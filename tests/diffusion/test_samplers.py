@@ -21,6 +21,7 @@ from videodiff.diffusion import (
 SCHEDULES = {
     "cosine": CosineSchedule(),
     "cosine10": CosineSchedule(-10, 10),
+    "shifted": CosineSchedule(shift=-2.7726),
     "scaled_linear": ScaledLinearSchedule(),
     "linear": LinearSchedule(),
     "discrete_cosine": DiscreteCosineSchedule(),

@@ -110,21 +110,27 @@ class CosineSchedule(NoiseSchedule):
     Args:
         log_snr_min: log SNR at t = 1; -20 in Ho et al. 2022.
         log_snr_max: log SNR at t = 0; 20 in Ho et al. 2022.
+        shift: added to the log SNR of every time, ends included: ``2 log(d_0 / d)`` gives pictures of ``d`` pixels a
+            side the noise that those of ``d_0`` have without it (Hoogeboom et al. 2023, section 3.1). The frames of a
+            video repeat each other as the pixels of a larger picture do, so that below 0 suits them too.
 
     Raises:
-        ValueError: if ``log_snr_min`` does not lie below ``log_snr_max``.
+        ValueError: if ``log_snr_min`` does not lie below ``log_snr_max``, or ``shift`` is not finite.
     """
 
-    def __init__(self, log_snr_min: float = -20.0, log_snr_max: float = 20.0) -> None:
+    def __init__(self, log_snr_min: float = -20.0, log_snr_max: float = 20.0, shift: float = 0.0) -> None:
         super().__init__()
         if not log_snr_min < log_snr_max:
             raise ValueError(f"log_snr_min must lie below log_snr_max ({log_snr_max}), got {log_snr_min}")
+        if not math.isfinite(shift):
+            raise ValueError(f"shift must be finite, got {shift}")
+        self.shift = shift
         self.angle_0 = math.atan(math.exp(-0.5 * log_snr_max))
         self.angle_1 = math.atan(math.exp(-0.5 * log_snr_min))
 
     def _log_snr(self, t: Tensor) -> Tensor:
         angle = self.angle_0 + t * (self.angle_1 - self.angle_0)
-        return -2.0 * angle.tan().log()
+        return -2.0 * angle.tan().log() + self.shift
 
 
 class DiscreteSchedule(NoiseSchedule):
