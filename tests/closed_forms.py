@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -61,10 +59,13 @@ class ClosedFormNetwork:
         num_train_steps = getattr(self.schedule, "num_train_steps", None)
         if num_train_steps:
             t = (time + 1) / num_train_steps
-        else:  # the time of the cosine schedule is 2000 / pi of an angle that, without the shift, is affine in t
-            tangent = (time.double() * (math.pi / 2000)).tan() * math.exp(0.5 * self.schedule.shift)
-            start, end = self.schedule.angle_0, self.schedule.angle_1
-            t = ((tangent.atan() - start) / (end - start)).clamp(0, 1).float()
+        else:  # the time of a cosine schedule falls with log SNR, so halving finds where
+            t, end = torch.zeros_like(time), torch.ones_like(time)
+            for _ in range(40):
+                middle = (t + end) / 2
+                is_before = self.schedule.network_time(middle) < time
+                t, end = torch.where(is_before, middle, t), torch.where(is_before, end, middle)
+            t = end
         alpha, sigma = self.schedule.alpha_sigma(t, z.ndim)
         x = self.denoiser(z, t, cond)
         return prediction_target(self.prediction, x, (z - alpha * x) / sigma, alpha, sigma)

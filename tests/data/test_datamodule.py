@@ -143,11 +143,36 @@ def test_the_fingerprint_changes_with_whatever_changes_a_sample(tmp_path):
     fingerprint = VideoDataModule(**base).fingerprint()
     assert VideoDataModule(**base, num_workers=0, batch_size=3).fingerprint() == fingerprint
     changes = [{"num_frames": 5}, {"resolution": 32}, {"frame_stride": 2}, {"seed": 1}, {"horizontal_flip": True},
-               {"images_per_video": 1}]  # fmt: skip
+               {"images_per_video": 1}, {"random_crop": 0.5}]  # fmt: skip
     prints = [VideoDataModule(**{**base, **change}).fingerprint() for change in changes]
     write_lossless(tmp_path / "1.mkv", torch.zeros(6, 16, 16, 3, dtype=torch.uint8))
     prints.append(VideoDataModule(**base).fingerprint())
     assert all(other != fingerprint for other in prints)
+
+
+def test_random_crops_read_larger_frames_for_training_alone(tmp_path):
+    for name in "ab":
+        write_lossless(tmp_path / f"{name}.mkv", torch.zeros(6, 64, 64, 3, dtype=torch.uint8))
+    data = VideoDataModule(
+        root=str(tmp_path), num_frames=4, resolution=24, num_workers=0, random_crop=0.4, batch_size=1
+    )
+    data.setup("fit")
+    assert data.clips("train").source.read(0, 0, 4, 1).shape == (4, 60, 60, 3)
+    assert data.clips("train")[0]["video"].shape == (4, 24, 24, 3)
+    assert data.clips("val").source.read(0, 0, 4, 1).shape == (4, 24, 24, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"root": "clips", "random_crop": 0.0}, r"random_crop must lie in \(0, 1\], got 0"),
+        ({"dataset": "bouncing_digits", "random_crop": 0.5}, "left out with the built-in bouncing_digits"),
+        ({"root": "clips", "latents": "kept", "random_crop": 0.5}, "left out with data.latents kept"),
+    ],
+)
+def test_random_crops_are_refused_where_they_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        VideoDataModule(**options)
 
 
 @pytest.mark.parametrize("dataset", ["bouncing_digits", "drifting_clouds"])

@@ -84,6 +84,11 @@ def test_training_meets_the_latents_of_the_clips_that_it_would_have_read(videos,
         assert all(torch.equal(ours[i]["latent"], encoded(theirs, i)) for i in range(len(ours)))
 
 
+def test_clips_that_are_cropped_anew_cannot_be_kept(videos, tmp_path):
+    with pytest.raises(ValueError, match=r"data\.random_crop 0\.5 cannot be kept as latents; set it to null"):
+        kept(videos, tmp_path / "out", random_crop=0.5)
+
+
 def test_later_epochs_meet_the_kept_windows_again_in_another_order_mirrored_anew(videos, tmp_path):
     out = kept(videos, tmp_path / "out", horizontal_flip=True)
     data = data_of(videos, latents=str(out), horizontal_flip=True)

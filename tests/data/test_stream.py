@@ -107,6 +107,48 @@ def test_windows_and_flips_are_drawn_once_per_clip_and_epoch():
     assert 60 < sum(flips) < 140
 
 
+class Ramps(Numbered):
+    """Frames of 64 pixels that tell row (red) and column (green), three grey levels a pixel."""
+
+    def read(self, index: int, start: int, num_frames: int, stride: int) -> torch.Tensor:
+        video = torch.zeros(num_frames, 64, 64, 3, dtype=torch.uint8)
+        video[..., 0] = 3 * torch.arange(64)[:, None]
+        video[..., 1] = 3 * torch.arange(64)
+        return video
+
+
+def test_random_crops_are_squares_of_every_size_and_place_drawn_once_per_clip_and_epoch():
+    dataset, again = (ClipDataset(Ramps(), 3, random_crop=0.5, resolution=32) for _ in range(2))
+    corners, sides = [], []
+    for position in range(200):
+        video = dataset[position]["video"]
+        assert video.shape == (3, 32, 32, 3)
+        assert (video == video[:1]).all()  # the same part of all frames
+        assert torch.equal(video, again[position]["video"])
+        # away from the edges resizing leaves a ramp a ramp: pixel j of 32 shows place offset + side (j + 1/2) / 32
+        rows, columns = video[0, :, :, 0].float().mean(1) / 3, video[0, :, :, 1].float().mean(0) / 3
+        side = (rows[24] - rows[8]).item() * 2
+        assert (columns[24] - columns[8]).item() * 2 == pytest.approx(side, abs=0.7)
+        corners.append([line[16].item() + 0.5 - 16.5 / 32 * side for line in (rows, columns)])
+        sides.append(side)
+    assert min(sides) == pytest.approx(32, abs=1)
+    assert max(sides) == pytest.approx(64, abs=1)
+    assert sum(sides) / 200 == pytest.approx(48, abs=2)
+    top, left = torch.tensor(corners).T
+    room = 64 - torch.tensor(sides)
+    for corner in (top, left):
+        assert (corner > -1).all()
+        assert (corner < room + 1).all()
+        share = (corner / room)[room > 8]
+        assert share.mean().item() == pytest.approx(0.5, abs=0.08)
+        assert share.std().item() == pytest.approx(12**-0.5, abs=0.05)
+
+
+def test_evaluation_clips_are_whole():
+    clips = ClipDataset(Ramps(), 3, split="val", random_crop=0.5, resolution=32)
+    assert torch.equal(clips[0]["video"], Ramps().read(0, 0, 3, 1))
+
+
 def test_evaluation_windows_never_change_and_are_not_mirrored():
     first, second = (
         ClipDataset(Numbered(), 4, seed=seed, split="val", horizontal_flip=True, images_per_video=2)

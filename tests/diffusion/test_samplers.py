@@ -22,6 +22,7 @@ SCHEDULES = {
     "cosine": CosineSchedule(),
     "cosine10": CosineSchedule(-10, 10),
     "shifted": CosineSchedule(shift=-2.7726),
+    "shift_between": CosineSchedule(shift=-2.7726, shift_at_0=0.0),
     "scaled_linear": ScaledLinearSchedule(),
     "linear": LinearSchedule(),
     "discrete_cosine": DiscreteCosineSchedule(),

@@ -18,6 +18,8 @@ from videodiff.diffusion import (
 SCHEDULES = [
     CosineSchedule(),
     CosineSchedule(shift=2 * math.log(1 / 4)),
+    CosineSchedule(shift=2 * math.log(1 / 4), shift_at_0=0.0),
+    CosineSchedule(shift=6.0, shift_at_0=0.0),
     LinearSchedule(),
     ScaledLinearSchedule(),
     DiscreteCosineSchedule(),
@@ -68,6 +70,14 @@ def test_the_mean_of_sixteen_pixels_has_under_a_shift_the_noise_of_one_without()
     alpha, sigma = CosineSchedule(shift=2 * math.log(1 / side)).alpha_sigma(t)
     plain_alpha, plain_sigma = CosineSchedule().alpha_sigma(t)
     assert torch.allclose(alpha / (sigma / side), plain_alpha / plain_sigma, rtol=1e-12)
+
+
+def test_a_shift_between_two_is_that_of_each_at_its_end():
+    # Hoogeboom et al. 2023: log SNR = t times that of one shift + (1 - t) times that of another.
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    one, other = CosineSchedule(shift=-2.0).log_snr(t), CosineSchedule(shift=0.5).log_snr(t)
+    both = CosineSchedule(shift=-2.0, shift_at_0=0.5).log_snr(t)
+    assert torch.allclose(both, t * one + (1 - t) * other, rtol=1e-12)
 
 
 def test_every_index_is_drawn_equally_often():
@@ -126,6 +136,8 @@ def test_the_pvdm_grid_is_that_of_the_published_code(num_steps):
     [
         (lambda: CosineSchedule(5, 5), "log_snr_min must lie below log_snr_max"),
         (lambda: CosineSchedule(shift=math.inf), "shift must be finite, got inf"),
+        (lambda: CosineSchedule(shift_at_0=math.nan), "shift_at_0 must be finite, got nan"),
+        (lambda: CosineSchedule(shift=6.3, shift_at_0=0), r"shift must lie below shift_at_0 \+ 6.28"),
         (lambda: CosineSchedule().times(0), "num_steps must be at least 1, got 0"),
         (
             lambda: LinearSchedule().times(10, "karras"),

@@ -1,6 +1,7 @@
 """VideoDataModule: one set of clips, split, batched and brought to the device."""
 
 import json
+import math
 import os
 from functools import cached_property
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from videodiff.data.clips import ClipSource
 from videodiff.data.latent_store import Latents
 from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
 from videodiff.data.pixels import to_float
-from videodiff.data.selection import Selection
+from videodiff.data.selection import GENERATED, Selection
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches
 
 WORKER_TIMEOUT = 120  # seconds that a loader worker may take for a batch
@@ -48,6 +49,9 @@ class VideoDataModule(pl.LightningDataModule):
         num_workers: loader processes for each training process.
         seed: of order, windows and flips; the content of the built-in sets does not follow it.
         horizontal_flip: mirror half of the training clips (false).
+        random_crop: train on random squares of the clips, of this share of the frames' side at least; sizes and places
+            are drawn evenly, once per clip and epoch. Frames are read so much larger that the smallest squares need
+            no enlarging. Needs a root; not for `latents`.
         eval_batch_size: clips of a validation or test batch of one process; by default as in a training batch.
         num_train_clips: limit of training videos; for built-in sets their number (4096).
         num_val_clips: limit of validation videos; for built-in sets their number (512).
@@ -100,6 +104,7 @@ class VideoDataModule(pl.LightningDataModule):
         num_workers: int = 2,
         seed: int = 0,
         horizontal_flip: bool | None = None,
+        random_crop: float | None = None,
         eval_batch_size: int | None = None,
         num_train_clips: int | None = None,
         num_val_clips: int | None = None,
@@ -133,6 +138,11 @@ class VideoDataModule(pl.LightningDataModule):
         for name, share in {"val_fraction": val_fraction, "max_bad_fraction": max_bad_fraction}.items():
             if share is not None and not 0 <= share < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {share}")
+        if random_crop is not None and not 0 < random_crop <= 1:
+            raise ValueError(f"random_crop must lie in (0, 1], got {random_crop}")
+        if random_crop is not None and (latents is not None or (root is None and dataset in GENERATED)):
+            what = f"data.latents {latents}" if latents is not None else f"the built-in {dataset}"
+            raise ValueError(f"random_crop must be left out with {what}, got {random_crop}")
         if latents is not None and images_per_video:
             raise ValueError(f"images_per_video must be 0 with data.latents, got {images_per_video}")
         self.selection = Selection(
@@ -148,7 +158,7 @@ class VideoDataModule(pl.LightningDataModule):
         self.num_frames, self.resolution = num_frames, resolution
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.images_per_video, self.num_workers, self.seed = images_per_video, num_workers, seed
-        self.max_bad_fraction, self.latents = max_bad_fraction, latents
+        self.max_bad_fraction, self.latents, self.random_crop = max_bad_fraction, latents, random_crop
         # Where the record of bad clips goes; the caller that knows the run sets it.
         self.record_folder: str | None = None
         self._datasets: dict[str, ClipDataset | LatentDataset] = {}
@@ -214,10 +224,12 @@ class VideoDataModule(pl.LightningDataModule):
         if split not in self._datasets and self.latents is not None:
             self._datasets[split] = LatentDataset(self.kept, split, self.seed, self.class_names)
         if split not in self._datasets:
-            rule = self.selection.rule
+            rule, crop = self.selection.rule, self.random_crop if split == "train" else None
+            side = None if crop is None else math.ceil(self.resolution / crop)
             self._datasets[split] = ClipDataset(
-                self.source(split), self.num_frames, rule.frame_stride, self.seed, split, rule.horizontal_flip,
-                self.images_per_video, max_bad_fraction=self.max_bad_fraction, windows=rule.windows,
+                self.selection.source(split, side), self.num_frames, rule.frame_stride, self.seed, split,
+                rule.horizontal_flip, self.images_per_video, max_bad_fraction=self.max_bad_fraction,
+                windows=rule.windows, random_crop=crop, resolution=self.resolution,
             )  # fmt: skip
         if self.record_folder is not None:  # may be known only after setup
             self._datasets[split].record = os.path.join(self.record_folder, "bad_clips.jsonl")
@@ -269,6 +281,8 @@ class VideoDataModule(pl.LightningDataModule):
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what a sample is; two runs with equal fingerprints see the same stream."""
         kept = {} if self.latents is None else {"latents": self.kept.sha256}
+        if self.random_crop is not None:  # absent where it is not used: older checkpoints have no such key
+            kept["random_crop"] = self.random_crop
         return {
             **self.selection.fingerprint(),
             "images_per_video": self.images_per_video,

@@ -69,7 +69,15 @@ class Shard:
 
 
 def split_of(data: VideoDataModule, name: str, how: Encoding) -> LatentSplit:
-    """What is to be kept of a split; nothing of it is written yet."""
+    """What is to be kept of a split; nothing of it is written yet.
+
+    Raises:
+        ValueError: if clips are cropped anew in every epoch.
+    """
+    if data.random_crop is not None:
+        raise ValueError(
+            f"data.random_crop {data.random_crop:g} cannot be kept as latents; set it to null, first stages train on it"
+        )
     clips = data.clips(name)
     source = clips.source
     windows = how.windows if name == "train" and clips.ends is None else 1

@@ -55,6 +55,26 @@ def resize_crop(frames: Tensor, resolution: int, pixel_aspect: float = 1.0) -> T
     return small.permute(0, 2, 3, 1).reshape(*frames.shape[:-3], resolution, resolution, 3).contiguous()
 
 
+def random_square(
+    frames: Tensor, resolution: int, smallest: float, draws: tuple[float, float, float]
+) -> Tensor:
+    """A square part of square frames, the same of all, scaled by :func:`resize_crop`.
+
+    Args:
+        frames: uint8 ``[..., S, S, 3]``.
+        resolution: side of the result in pixels.
+        smallest: least side of the part, as a share of S in (0, 1].
+        draws: numbers in [0, 1) that say how large, how far down and how far right.
+
+    Returns:
+        uint8 ``[..., resolution, resolution, 3]``, contiguous.
+    """
+    full = frames.shape[-2]
+    side = max(1, round(full * (smallest + (1 - smallest) * draws[0])))
+    top, left = (int(draw * (full - side + 1)) for draw in draws[1:])
+    return resize_crop(frames[..., top : top + side, left : left + side, :], resolution)
+
+
 def as_frames(video: Tensor | np.ndarray) -> np.ndarray:
     """A clip as a contiguous uint8 array ``[T, H, W, 3]`` on the CPU.
 

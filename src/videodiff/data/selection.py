@@ -64,7 +64,7 @@ class Selection:
     explicit: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._opened: dict[str, ClipSource] = {}
+        self._opened: dict[tuple[str, int], ClipSource] = {}
         self.layout = self.layout or "auto"  # so an overlay can unset it as it unsets a preset
         self.dataset = "folder" if self.root is not None else self.dataset
         if self.dataset not in ("folder", *GENERATED):
@@ -160,16 +160,21 @@ class Selection:
             return list(GENERATED[self.dataset].class_names or ())
         if self.root is None:
             return None
-        return self._stored("train").class_names if self.found in STORED else self.listing.class_names
+        return (
+            self._stored("train", self.resolution).class_names
+            if self.found in STORED
+            else self.listing.class_names
+        )
 
     # -- sources
 
-    def source(self, split: Literal["train", "val", "test"]) -> ClipSource:
-        """The videos of a split as the rule wants them seen."""
+    def source(self, split: Literal["train", "val", "test"], resolution: int | None = None) -> ClipSource:
+        """The videos of a split as the rule wants them seen, at another resolution than the selection's if given."""
+        side = self.resolution if resolution is None else resolution
         if self.dataset in GENERATED:
             # Content does not follow the seed of training: two seeds of one experiment share their test clips.
-            return GENERATED[self.dataset](split, self.limits[split], self.span, self.resolution)
-        source = self._stored(split) if self.found in STORED else self._listed(split)
+            return GENERATED[self.dataset](split, self.limits[split], self.span, side)
+        source = self._stored(split, side) if self.found in STORED else self._listed(split, side)
         if self.fps is not None:
             source = AtRate(source, self.fps, self._needed)
         if self.rule.short_videos != "skip":
@@ -181,13 +186,13 @@ class Selection:
         """Frames, or ticks, below which a video is left out."""
         return 1 if self.rule.short_videos != "skip" else max(self.span, self.rule.min_frames)
 
-    def _listed(self, split: str) -> ClipSource:
+    def _listed(self, split: str, side: int) -> ClipSource:
         entries = limited(self.listing.splits[split], self.limits[split])
         needed = 1 if self.fps is not None else self._needed
         names = self.listing.class_names
-        return FolderSource(str(self.root), entries, needed, self.resolution, names, self.rule.resize)
+        return FolderSource(str(self.root), entries, needed, side, names, self.rule.resize)
 
-    def _stored(self, split: str) -> ClipSource:
+    def _stored(self, split: str, side: int) -> ClipSource:
         """Shards or a prepared folder; what cannot be asked of them any more is refused."""
         if self.captions is not None or self.clip_list is not None:
             raise ValueError(
@@ -195,10 +200,10 @@ class Selection:
             )
         if self.rule.train_split == "all":
             raise ValueError(f"data.train_split all is not for {self.found} data; choose when they are made")
-        if split not in self._opened:
+        if (split, side) not in self._opened:
             needed = 1 if self.fps is not None else self._needed
-            self._opened[split] = open_stored(self, split, needed)
-        return self._opened[split]
+            self._opened[split, side] = open_stored(self, split, needed, side)
+        return self._opened[split, side]
 
     @cached_property
     def _content(self) -> str | None:
@@ -206,7 +211,7 @@ class Selection:
         if self.dataset in GENERATED:
             return None
         if self.found in STORED:
-            return self._stored("train").fingerprint
+            return self._stored("train", self.resolution).fingerprint
         return listing_hash(self.listing.splits)
 
     # -- what is told and recorded
@@ -277,13 +282,13 @@ def holds_shards(root: str) -> bool:
     return any(name.lower().endswith(".tar") for name in files)
 
 
-def open_stored(selection: Selection, split: str, needed: int) -> ClipSource:
-    """Open shards or a prepared folder at the selection's resolution."""
+def open_stored(selection: Selection, split: str, needed: int, side: int) -> ClipSource:
+    """Open shards or a prepared folder, frames of ``side`` pixels."""
     from videodiff.data.prepared_source import prepared_source
     from videodiff.data.shards import ShardSource
 
     root, limit, rule = str(selection.root), selection.limits[split], selection.rule
-    side, labelled = selection.resolution, selection.classes != "none"
+    labelled = selection.classes != "none"
     if selection.found == "prepared":
         return prepared_source(root, split, needed, side, limit, rule.resize, labelled)
     return ShardSource(root, split, needed, side, rule.val_fraction, limit, labelled, rule.resize)

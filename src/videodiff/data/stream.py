@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from videodiff.data.clips import ClipSource
+from videodiff.data.pixels import random_square
 from videodiff.seeding import generator, uniform
 
 MIN_BAD_CLIPS = 4  # below this many bad videos the share of bad ones says nothing
@@ -115,6 +116,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
         record: JSON-lines file for replaced clips, or None.
         max_bad_fraction: share of videos that may turn out bad before training stops; four always may.
         windows: one random window of each video makes an epoch, or all windows of all videos do (training only).
+        random_crop: smallest side of a random square of the clip, as a share of the frames' side, drawn once per clip
+            and epoch and scaled to ``resolution``; None for whole frames (training only).
+        resolution: side of the frames after ``random_crop``, in pixels; the source has larger ones.
     """
 
     def __init__(
@@ -129,12 +133,15 @@ class ClipDataset(Dataset[dict[str, Any]]):
         record: str | None = None,
         max_bad_fraction: float = 0.05,
         windows: str = "one",
+        random_crop: float | None = None,
+        resolution: int | None = None,
     ) -> None:
         self.source, self.num_frames, self.frame_stride, self.seed, self.split = (
             source, num_frames, frame_stride, seed, split,
         )  # fmt: skip
         self.is_training = split == "train"
         self.horizontal_flip = horizontal_flip and self.is_training
+        self.random_crop, self.resolution = (random_crop if self.is_training else None), resolution
         self.images_per_video = images_per_video if self.is_training else 0
         self.record, self.max_bad_fraction = record, max_bad_fraction
         self.source.expect(num_frames, frame_stride)
@@ -209,7 +216,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _read(self, epoch: int, place: int, index: int, start: int) -> Tensor:
         clip = self._frames(index, start, self.num_frames, self.frame_stride)
-        clip = self._flip(clip, epoch, place, 0)
+        clip = self._augment(clip, epoch, place, 0)
         if not self.images_per_video:
             return clip
         images = [self._image(epoch, place, index, i) for i in range(1, self.images_per_video + 1)]
@@ -227,9 +234,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
         size = len(self.source)
         other = (index + 1 + int(uniform(self.seed, "image", epoch, place, number) * (size - 1))) % size
         frame = int(uniform(self.seed, "frame", epoch, place, number) * self.source.num_frames(other))
-        return self._flip(self._frames(other, frame, 1, 1), epoch, place, number)
+        return self._augment(self._frames(other, frame, 1, 1), epoch, place, number)
 
-    def _flip(self, clip: Tensor, epoch: int, place: int, number: int) -> Tensor:
+    def _augment(self, clip: Tensor, epoch: int, place: int, number: int) -> Tensor:
+        if self.random_crop is not None and self.resolution is not None:
+            size, top, left = (
+                uniform(self.seed, f"crop {what}", epoch, place, number) for what in ("size", "top", "left")
+            )
+            clip = random_square(clip, self.resolution, self.random_crop, (size, top, left))
         if self.horizontal_flip and uniform(self.seed, "flip", epoch, place, number) < 0.5:
             return clip.flip(2)
         return clip

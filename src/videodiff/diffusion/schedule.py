@@ -110,27 +110,44 @@ class CosineSchedule(NoiseSchedule):
     Args:
         log_snr_min: log SNR at t = 1; -20 in Ho et al. 2022.
         log_snr_max: log SNR at t = 0; 20 in Ho et al. 2022.
-        shift: added to the log SNR of every time, ends included: ``2 log(d_0 / d)`` gives pictures of ``d`` pixels a
-            side the noise that those of ``d_0`` have without it (Hoogeboom et al. 2023, section 3.1). The frames of a
-            video repeat each other as the pixels of a larger picture do, so that below 0 suits them too.
+        shift: added to the log SNR at t = 1: ``2 log(d_0 / d)`` gives pictures of ``d`` pixels a side the noise that
+            those of ``d_0`` have without it (Hoogeboom et al. 2023, section 3.1). The frames of a video repeat each
+            other as the pixels of a larger picture do, so that below 0 suits them too.
+        shift_at_0: the same at t = 0, and linear in t between; 0 keeps the small steps of the end, where detail comes
+            out. None is ``shift``.
 
     Raises:
-        ValueError: if ``log_snr_min`` does not lie below ``log_snr_max``, or ``shift`` is not finite.
+        ValueError: if ``log_snr_min`` does not lie below ``log_snr_max``, a shift is not finite, or ``shift`` lies so
+            far above ``shift_at_0`` that log SNR would rise.
     """
 
-    def __init__(self, log_snr_min: float = -20.0, log_snr_max: float = 20.0, shift: float = 0.0) -> None:
+    def __init__(
+        self,
+        log_snr_min: float = -20.0,
+        log_snr_max: float = 20.0,
+        shift: float = 0.0,
+        shift_at_0: float | None = None,
+    ) -> None:
         super().__init__()
         if not log_snr_min < log_snr_max:
             raise ValueError(f"log_snr_min must lie below log_snr_max ({log_snr_max}), got {log_snr_min}")
-        if not math.isfinite(shift):
-            raise ValueError(f"shift must be finite, got {shift}")
-        self.shift = shift
+        self.shift, self.shift_at_0 = shift, shift if shift_at_0 is None else shift_at_0
+        for name in ("shift", "shift_at_0"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         self.angle_0 = math.atan(math.exp(-0.5 * log_snr_max))
         self.angle_1 = math.atan(math.exp(-0.5 * log_snr_min))
+        # -2 log tan falls by 4 per radian where it is least steep, at a quarter of pi
+        most = 4.0 * (self.angle_1 - self.angle_0)
+        if not self.shift - self.shift_at_0 < most:
+            raise ValueError(
+                f"shift must lie below shift_at_0 + {most:.2f}, or log SNR rises; got {self.shift} and "
+                f"{self.shift_at_0}"
+            )
 
     def _log_snr(self, t: Tensor) -> Tensor:
         angle = self.angle_0 + t * (self.angle_1 - self.angle_0)
-        return -2.0 * angle.tan().log() + self.shift
+        return -2.0 * angle.tan().log() + self.shift_at_0 + t * (self.shift - self.shift_at_0)
 
 
 class DiscreteSchedule(NoiseSchedule):
