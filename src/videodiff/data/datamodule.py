@@ -1,6 +1,5 @@
 """VideoDataModule: one set of clips, split, batched and brought to the device."""
 
-import json
 import math
 import os
 from functools import cached_property
@@ -10,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from videodiff.data.accounts import report, summary, write_skipped
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_store import Latents
 from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
@@ -225,9 +225,10 @@ class VideoDataModule(pl.LightningDataModule):
             self._datasets[split] = LatentDataset(self.kept, split, self.seed, self.class_names)
         if split not in self._datasets:
             rule, crop = self.selection.rule, self.random_crop if split == "train" else None
-            side = None if crop is None else math.ceil(self.resolution / crop)
+            larger = None if crop is None else math.ceil(self.resolution / crop)
+            source = self.source(split) if crop is None else self.selection.source(split, larger)
             self._datasets[split] = ClipDataset(
-                self.selection.source(split, side), self.num_frames, rule.frame_stride, self.seed, split,
+                source, self.num_frames, rule.frame_stride, self.seed, split,
                 rule.horizontal_flip, self.images_per_video, max_bad_fraction=self.max_bad_fraction,
                 windows=rule.windows, random_crop=crop, resolution=self.resolution,
             )  # fmt: skip
@@ -237,14 +238,7 @@ class VideoDataModule(pl.LightningDataModule):
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts of every split in use: clips, skipped as too short, unreadable, replaced while reading."""
-        counts = {}
-        for split, dataset in self._datasets.items():
-            skipped, unreadable = dataset.source.skipped, dataset.source.num_unreadable
-            counts[split] = {
-                "clips": len(dataset), "too_short": len(skipped) - unreadable, "unreadable": unreadable,
-                "replaced": dataset.num_replaced,
-            }  # fmt: skip
-        return counts
+        return summary(self._datasets)
 
     def describe(self) -> list[str]:
         """Lines for the head of a run: what the data were found to be, and how clips are taken from them."""
@@ -254,29 +248,7 @@ class VideoDataModule(pl.LightningDataModule):
 
     def report(self) -> list[str]:
         """Lines for the end of a run, one for each thing that was wrong with the data; none if all is well."""
-        lines = []
-        for split, dataset in self._datasets.items():
-            source, seen = dataset.source, self.summary()[split]
-            for what in ("cannot be read", "are too short"):
-                those = [
-                    (p, r) for p, r in source.skipped if r.endswith(" needed") == (what == "are too short")
-                ]
-                if those:
-                    path, reason = those[0]
-                    first = reason if os.path.basename(path) in reason else f"{path}: {reason}"
-                    lines.append(f"{split}: {len(those)} videos {what} and were left out; the first: {first}")
-            if source.shortened:
-                path, reason = source.shortened[0]
-                count = len(source.shortened)
-                lines.append(
-                    f"{split}: {count} videos hold fewer frames than their headers say; the first: {path}: {reason}"
-                )
-            if seen["replaced"]:
-                where = f", see {dataset.record}" if dataset.record else ""
-                lines.append(
-                    f"{split}: {seen['replaced']} clips could not be read and were replaced by the next{where}"
-                )
-        return lines
+        return report(self._datasets)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what a sample is; two runs with equal fingerprints see the same stream."""
@@ -298,7 +270,7 @@ class VideoDataModule(pl.LightningDataModule):
         for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",)):
             self.clips(split)
         if self.record_folder is not None and self._place()[1] == 0:
-            self._write_skipped(self.record_folder)
+            write_skipped(self._datasets, self.record_folder)
 
     def on_exception(self, exception: BaseException) -> None:
         # A decoder that takes its worker down leaves only a process number behind: add which video it was at.
@@ -306,18 +278,6 @@ class VideoDataModule(pl.LightningDataModule):
         names = [name for dataset in self._datasets.values() for name in dataset.names_being_read()]
         if isinstance(exception, RuntimeError) and "DataLoader" in text and names:
             exception.args = (f"{text.splitlines()[0].rstrip()} It was reading {' or '.join(names)}",)
-
-    def _write_skipped(self, folder: str) -> None:
-        """``skipped_videos.jsonl``: every video that is left out, with the reason."""
-        lines = [
-            json.dumps({"path": path, "reason": reason, "split": split})
-            for split, dataset in self._datasets.items()
-            for path, reason in dataset.source.skipped
-        ]
-        if lines:
-            os.makedirs(folder, exist_ok=True)
-            with open(os.path.join(folder, "skipped_videos.jsonl"), "w", encoding="utf-8") as file:
-                file.write("\n".join(lines) + "\n")
 
     def train_dataloader(self) -> DataLoader:
         world, rank, accumulate = self._place()

@@ -1,0 +1,62 @@
+"""What was wrong with the data of a run: counted, told in lines, written down by video."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from videodiff.data.latents import LatentDataset
+from videodiff.data.stream import ClipDataset
+
+Datasets = Mapping[str, "ClipDataset | LatentDataset"]
+
+
+def summary(datasets: Datasets) -> dict[str, dict[str, int]]:
+    """Counts of every split: clips, skipped as too short, unreadable, replaced while reading."""
+    counts = {}
+    for split, dataset in datasets.items():
+        skipped, unreadable = dataset.source.skipped, dataset.source.num_unreadable
+        counts[split] = {
+            "clips": len(dataset), "too_short": len(skipped) - unreadable, "unreadable": unreadable,
+            "replaced": dataset.num_replaced,
+        }  # fmt: skip
+    return counts
+
+
+def report(datasets: Datasets) -> list[str]:
+    """One line for each thing that was wrong; none if all is well."""
+    lines = []
+    for split, dataset in datasets.items():
+        source = dataset.source
+        for what in ("cannot be read", "are too short"):
+            those = [(p, r) for p, r in source.skipped if r.endswith(" needed") == (what == "are too short")]
+            if those:
+                path, reason = those[0]
+                first = reason if os.path.basename(path) in reason else f"{path}: {reason}"
+                lines.append(f"{split}: {len(those)} videos {what} and were left out; the first: {first}")
+        if source.shortened:
+            path, reason = source.shortened[0]
+            count = len(source.shortened)
+            lines.append(
+                f"{split}: {count} videos hold fewer frames than their headers say; the first: {path}: {reason}"
+            )
+        if dataset.num_replaced:
+            where = f", see {dataset.record}" if dataset.record else ""
+            lines.append(
+                f"{split}: {dataset.num_replaced} clips could not be read and were replaced by the next{where}"
+            )
+    return lines
+
+
+def write_skipped(datasets: Datasets, folder: str) -> None:
+    """``skipped_videos.jsonl``: every video that is left out, with the reason; no file if none is."""
+    lines = [
+        json.dumps({"path": path, "reason": reason, "split": split})
+        for split, dataset in datasets.items()
+        for path, reason in dataset.source.skipped
+    ]
+    if lines:
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "skipped_videos.jsonl"), "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
