@@ -18,6 +18,9 @@ SECONDS_BESIDE = (
 )
 
 
+SAMPLER = "dpmpp"  # its last step starts where next to no noise is left: blacks are black in few steps
+
+
 @dataclass(frozen=True)
 class Stage:
     """One training of the demo.
@@ -38,10 +41,10 @@ class Stage:
 # Equal time for each model: one training of VDM, two of the latent models.
 STAGES = (
     Stage("VDM", "vdm_digits"),
-    Stage("LVDM, first stage", "lvdm_autoencoder_digits", 0.5),
-    Stage("LVDM, second stage", "lvdm_digits", 0.5, "lvdm_autoencoder_digits"),
-    Stage("PVDM, first stage", "pvdm_autoencoder_digits", 0.5),
-    Stage("PVDM, second stage", "pvdm_digits", 0.5, "pvdm_autoencoder_digits"),
+    Stage("LVDM, first stage", "lvdm_autoencoder_digits", 0.4),
+    Stage("LVDM, second stage", "lvdm_digits", 0.6, "lvdm_autoencoder_digits"),
+    Stage("PVDM, first stage", "pvdm_autoencoder_digits", 0.4),
+    Stage("PVDM, second stage", "pvdm_digits", 0.6, "pvdm_autoencoder_digits"),
 )
 MODELS = ("vdm_digits", "lvdm_digits", "pvdm_digits")
 
@@ -86,8 +89,8 @@ def run(argv: Sequence[str]) -> int:
     frames = clip_frames([folders[name] for name in MODELS])
     call([
         "compare", *(str(folders[name]) for name in MODELS), "--out", str(report), "--frames", str(frames),
-        "--steps", str(args.steps), "--num_clips", str(args.num_clips), "--long_frames", str(3 * frames),
-        "--long_videos", "2",
+        "--sampler", SAMPLER, "--steps", str(args.steps), "--num_clips", str(args.num_clips),
+        "--long_frames", str(3 * frames), "--long_videos", "2",
     ])  # fmt: skip
     clock.say("done")
     for line in verdicts(json.loads((report / "results.json").read_text(encoding="utf-8"))):
