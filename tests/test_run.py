@@ -156,7 +156,9 @@ def test_predict_keeps_what_was_given_and_scores_the_rest(run, tmp_path, capsys)
     gains = [clip["psnr"] - clip["psnr_repeat_last"] for clip in record["clips"]]
     assert record["psnr_gain"]["value"] == pytest.approx(sum(gains) / 3)
     low, high = record["psnr_gain"]["interval"]
-    assert min(gains) - 1e-9 <= low < high <= max(gains) + 1e-9  # a mean of three equal numbers may be rounded
+    assert (
+        min(gains) - 1e-9 <= low < high <= max(gains) + 1e-9
+    )  # a mean of three equal numbers may be rounded
     assert f"difference {sum(gains) / 3:+.2f} dB, 95 % interval" in capsys.readouterr().out
     assert clips(tmp_path / "p").shape == (3, 4, 16, 16, 3)
 
