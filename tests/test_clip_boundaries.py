@@ -29,6 +29,14 @@ def test_a_jump_at_every_boundary_is_told_from_motion_inside():
     assert boundaries.boundary_figures(video, 3)["ratio"] < 2  # cut elsewhere there are no seams
 
 
+def test_every_step_of_a_fade_is_boundary():
+    # clips of 6 frames that share 2: the second begins at frame 4 and is alone from frame 6 on
+    video = ramp([1, 1, 1, 5, 6, 7, 1, 5, 6, 7, 1, 1])
+    assert boundaries.boundary_figures(video, 6, shared=2) == {"boundary": 6.0, "inside": 1.0, "ratio": 6.0}
+    with pytest.raises(ValueError, match="fewer than half"):
+        boundaries.boundary_figures(video, 6, shared=3)
+
+
 def test_a_pause_at_boundaries_is_seen_as_well():
     assert boundaries.boundary_figures(ramp([3, 3, 3, 0, 3, 3, 3]), 4)["ratio"] == 0
 

@@ -108,6 +108,23 @@ def model_noise(model, position):
     return normals([(model.seed, "train", "posterior", position)], shape)[0]
 
 
+def test_a_clipped_loss_sees_what_is_shown_and_its_gradient_leads_back():
+    module = tiny(frame_discriminator=None, pixel_loss="l2", kl_weight=0.0, clip_loss=True)
+    video = torch.full((1, 3, 4, 16, 16), -1.0)
+    made = {"video": video, "sample": torch.tensor([0])}
+    for target, level, error, slope in (
+        (-1.0, -2.0, 0.0, 0.0),
+        (0.0, -2.0, 1.0, -2.0),
+        (-1.0, 2.0, 4.0, 4.0),
+    ):
+        rebuilt = torch.full_like(video, level, requires_grad=True)
+        module.autoencoder.forward = lambda video, noise, r=rebuilt: (r, torch.zeros(1))
+        loss, parts = module.losses({**made, "video": torch.full_like(video, target)})
+        assert parts["pixel"].item() == pytest.approx(error)
+        loss.backward()
+        assert rebuilt.grad.sum().item() == pytest.approx(slope)
+
+
 def test_both_players_lose_as_published_with_fixed_weights():
     clip_judge = PatchDiscriminator(dims=3, width=8, num_halvings=1, padding=2, conv_bias=True)
     model = fixed_step(

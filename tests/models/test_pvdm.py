@@ -147,6 +147,62 @@ def test_null_clip_equals_absent_clip_and_guidance_moves_away_from_it():
     assert not torch.equal(plain[:, :, 1], guided[:, :, 1])
 
 
+SHARED = {"net": {"concat_reversed": True, "concat_shared": 1}, "shared_frames": 1}
+
+
+def test_a_pair_of_clips_that_share_frames_is_as_much_shorter():
+    model = tiny_pvdm(conditional_share=1.0, **SHARED)
+    assert model.pair_frames == 2 * FRAMES - 1
+    clips = batch(3, 2 * FRAMES - 1)
+    latent, cond = model.prepare(clips)
+    video = clips["video"]
+    torch.testing.assert_close(cond.concat, model.planes(video[:, :, :FRAMES]))
+    torch.testing.assert_close(latent, model.planes(video[:, :, FRAMES - 1 :]))
+    kept = model.latents_of(video)
+    torch.testing.assert_close(kept[:, :, 0], cond.concat, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(kept[:, :, 1], latent, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shared", [0, 1, 2, 3])
+@pytest.mark.parametrize("num_frames", [1, 3, 4, 5, 6, 7, 9, 16])
+def test_clips_fade_into_each_other_over_the_frames_they_share(shared, num_frames):
+    model = tiny_pvdm(net={"concat_reversed": True, "concat_shared": shared}, shared_frames=shared)
+    units = model.latent_units(num_frames)
+    assert FRAMES + (units - 1) * (FRAMES - shared) >= num_frames  # enough, and not one too many
+    assert units == 1 or FRAMES + (units - 2) * (FRAMES - shared) < num_frames
+
+    def level(latent):  # a clip as bright as its planes
+        return latent[:, :1, :1, None, None].expand(-1, 3, FRAMES, SIDE, SIDE)
+
+    model.autoencoder.decode = level
+    values = torch.linspace(-0.9, 0.9, units)
+    latent = values.view(1, 1, -1, 1).expand(1, 4, units, model.net.plane_sizes.num_tokens)
+    pieces = list(model.decode_frames(latent, num_frames))
+    assert all(piece.shape[2] for piece in pieces)
+    video = torch.cat(pieces, dim=2)
+    assert video.shape == (1, 3, num_frames, SIDE, SIDE)
+    expected = values[:1].repeat(FRAMES)
+    for value in values[1:]:
+        weight = torch.arange(1, shared + 1) / (shared + 1)
+        faded = expected[len(expected) - shared :] * (1 - weight) + value * weight
+        expected = torch.cat([expected[: len(expected) - shared], faded, value.repeat(FRAMES - shared)])
+    torch.testing.assert_close(video[0, 0, :, 0, 0], expected[:num_frames])
+    if 0 < 2 * shared < FRAMES and units > 1:  # no step is larger than its share of the way from clip to clip
+        step = (values[1] - values[0]) / (shared + 1)
+        assert video[0, 0, :, 0, 0].diff().max() <= step + 1e-6
+
+
+def test_whole_clips_that_share_frames_are_continued():
+    model = trained_pvdm(**SHARED)
+    frames = batch(1, 2 * FRAMES - 1)["video"]
+    given = Given(frames, tuple(range(2 * FRAMES - 1)))
+    latent = model.draw_latent(1, 3 * FRAMES - 2, given=given)
+    assert latent.shape[2] == 3
+    torch.testing.assert_close(latent[:, :, 1], model.planes(frames[:, :, FRAMES - 1 :]))
+    with pytest.raises(ValueError, match="the first 4 \\+ n x 3 frames"):
+        model.draw_latent(1, 3 * FRAMES, given=Given(batch(1)["video"], tuple(range(2 * FRAMES))))
+
+
 def unconditional() -> PVDM:
     return tiny_pvdm(net={"concat_channels": 0}, conditional_share=0.0)
 
@@ -161,6 +217,9 @@ class Data:
         (lambda: tiny_pvdm(conditional_share=1.5), "conditional_share"),
         (lambda: tiny_pvdm(extension_steps=0), "extension_steps"),
         (lambda: tiny_pvdm(net={"concat_channels": 0}), "concat_channels 4"),
+        (lambda: tiny_pvdm(shared_frames=4), r"shared_frames must lie in 0 \.\.\. 3, got 4"),
+        (lambda: tiny_pvdm(net={"concat_reversed": True}, shared_frames=1), "sees clips that share 0 frames"),
+        (lambda: tiny_pvdm(**SHARED).check_data(Data()), "num_frames must be 7 .* that share 1"),
         (lambda: tiny_pvdm().check_data(Data()), "num_frames must be 8"),
         (
             lambda: tiny_pvdm(net={"concat_channels": 0}, conditional_share=0.0).draw_latent(1, 2 * FRAMES),

@@ -11,7 +11,12 @@ import torch
 from published_files import filled, given
 from videodiff.checkpoints.published.lvdm import autoencoder_name
 from videodiff.networks import Autoencoder3D, LatentScale
-from videodiff.networks.autoencoder3d import SamePadConv3d, SamePadConvTranspose3d, decode_windows
+from videodiff.networks.autoencoder3d import (
+    SamePadConv3d,
+    SamePadConvTranspose3d,
+    block_cosines,
+    decode_windows,
+)
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 
@@ -306,3 +311,48 @@ def test_decoding_holds_no_more_than_two_windows_of_video():
     for chunk in decode_windows(decode, latent, 8, 2):
         assert chunk.shape[2] <= 8 * 4
     assert max(alive) == 3 * 32 * 4
+
+
+# --- the linear path ------------------------------------------------------------------------------------------
+
+
+def test_the_linear_path_begins_as_a_projection_of_blocks():
+    model, video = tiny(linear_path=True, latent_channels=5), clips()
+    with torch.no_grad():
+        latent = model.moments(video)[0]
+        rebuilt = model.decode_raw(latent)
+        again = model.decode_raw(model.moments(rebuilt)[0])
+    assert latent.shape == (2, 5, 4, 4, 4)
+    torch.testing.assert_close(again, rebuilt, atol=1e-5, rtol=1e-4)
+    assert abs(float(((video - rebuilt) * rebuilt).sum())) < 1e-3 * float(rebuilt.square().sum())
+    assert latent.square().mean().sqrt() < 1  # as small as pixels, whatever the size of a block
+    # A block of noise keeps 5 of its 96 directions.
+    assert float(rebuilt.square().sum() / video.square().sum()) == pytest.approx(5 / 96, rel=0.2)
+
+
+def test_the_linear_path_knows_how_bright_a_clip_is():
+    ramp = torch.linspace(-1, 1, 16).view(1, 1, 1, 1, 16).expand(1, 3, 8, 16, 16)
+    model = tiny(linear_path=True, latent_channels=3, downsample=(2, 2, 2))
+    with torch.no_grad():
+        grey = torch.full((1, 3, 8, 16, 16), -0.7)
+        torch.testing.assert_close(model.decode_raw(model.moments(grey)[0]), grey, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.decode_raw(model.moments(ramp)[0]), ramp, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 2, 2), (2, 4, 4), (4, 2, 3)])
+def test_cosines_of_blocks_are_orthogonal_and_the_slowest_come_first(size):
+    numbers = 3 * math.prod(size)
+    rows = block_cosines(numbers, size).flatten(1).double()
+    torch.testing.assert_close(rows @ rows.T, numbers * torch.eye(numbers).double(), atol=1e-4, rtol=0)
+    assert torch.equal(rows[0], torch.ones(numbers).double())
+    assert torch.equal(block_cosines(3, size).flatten(1).double(), rows[:3])
+    with pytest.raises(ValueError, match="fewer than"):
+        block_cosines(numbers + 1, size)
+
+
+def test_without_a_linear_path_there_is_nothing_of_it():
+    assert not [name for name, _ in tiny().named_parameters() if "linear" in name]
+    more = sum(p.numel() for p in tiny(linear_path=True).parameters()) - sum(
+        p.numel() for p in tiny().parameters()
+    )
+    assert more == 2 * 4 * 3 * 2 * 4 * 4 + 4 + 3

@@ -43,6 +43,18 @@ def test_time_reversed_is_the_clip_run_backwards():
     assert torch.equal(reverse_time(reverse_time(latent, sizes), sizes), latent)
 
 
+def test_rows_that_both_clips_have_lie_beside_themselves_and_the_others_behind_them():
+    sizes = PlaneSizes(4, 2, 3)
+    latent = torch.randn(2, 5, sizes.num_tokens)
+    spatial, width, height = split_planes(latent, sizes)
+    there = split_planes(reverse_time(latent, sizes, shared=2), sizes)
+    assert torch.equal(there[0], spatial)
+    assert torch.equal(there[1], width[:, :, [2, 3, 3, 2]])  # frames 2 and 3 are 0 and 1 of the next clip
+    assert torch.equal(there[2], height[:, :, [2, 3, 3, 2]])
+    with pytest.raises(ValueError, match=r"shared must lie in 0 \.\.\. 3, got 4"):
+        reverse_time(latent, sizes, shared=4)
+
+
 @pytest.mark.parametrize(
     ("sizes", "stacks"), [((4, 4, 4), [3]), ((2, 4, 4), [1, 2]), ((3, 3, 5), [2, 1]), ((2, 3, 5), [1, 1, 1])]
 )

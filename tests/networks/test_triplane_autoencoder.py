@@ -46,6 +46,18 @@ def test_the_parameter_count_is_the_published_one():
     assert net.latent_shape((3, 16, 256, 256)) == (4, 2048)
 
 
+def test_a_linear_output_is_what_the_sigmoid_is_taken_of():
+    torch.manual_seed(0)
+    published = TriplaneAutoencoder(**TINY).eval()
+    linear = TriplaneAutoencoder(**TINY, output="linear").eval()
+    linear.load_state_dict(published.state_dict())
+    latent = torch.randn(2, *published.latent_shape(published.video_shape))
+    with torch.no_grad():
+        torch.testing.assert_close(published.decode(latent), 2 * linear.decode(latent).sigmoid() - 1)
+    with pytest.raises(ValueError, match="output must be sigmoid or linear, got 'tanh'"):
+        TriplaneAutoencoder(**TINY, output="tanh")
+
+
 TINY = dict(
     num_frames=3, resolution=(16, 8), patch_size=4, width=16, depth=2, heads=2, head_dim=8, projection_depth=2
 )

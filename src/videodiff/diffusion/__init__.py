@@ -14,7 +14,7 @@ from videodiff.diffusion.guidance import (
 from videodiff.diffusion.loss import Weighting, diffusion_loss, loss_weight
 from videodiff.diffusion.masking import GivenUnits, KnownUnits, masked_diffusion_loss
 from videodiff.diffusion.noise import Generator, normal_like
-from videodiff.diffusion.prediction import Prediction, prediction_target, to_eps, to_x
+from videodiff.diffusion.prediction import Prediction, clip_through, prediction_target, to_eps, to_x
 from videodiff.diffusion.samplers import (
     AncestralSampler,
     Coefficients,
@@ -67,6 +67,7 @@ __all__ = [
     "Window",
     "autoregressive",
     "call_network",
+    "clip_through",
     "cover",
     "diffusion_loss",
     "downsample",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Network, call_network
-from videodiff.diffusion.prediction import Prediction, prediction_target
+from videodiff.diffusion.prediction import Prediction, clip_through, prediction_target
 from videodiff.diffusion.schedule import NoiseSchedule
 
 Weighting = Literal["simple", "truncated_snr", "min_snr"]
@@ -26,6 +26,7 @@ def diffusion_loss(
     weighting: Weighting = "simple",
     norm: Literal["l2", "l1"] = "l2",
     gamma: float = 5.0,
+    clip: bool = False,
 ) -> Tensor:
     """Mean weighted error of the network's output against its target, ``[B]`` fp32.
 
@@ -40,19 +41,29 @@ def diffusion_loss(
         weighting: see ``loss_weight``; the factor of a sample is the same for both norms.
         norm: squared or absolute error.
         gamma: cut of the min_snr weighting.
+        clip: compare the estimate of x as a sampler that clips it to [-1, 1] will see it. What lies beyond the range
+            costs nothing where the data are at its end, so a network need not hit black to make it: the best estimate
+            E[x | z] is the same, as it lies in the range. Its prediction must be x.
 
     Raises:
-        ValueError: if ``prediction``, ``weighting`` or ``norm`` is unknown.
+        ValueError: if ``prediction``, ``weighting`` or ``norm`` is unknown, or ``clip`` is asked of a prediction of
+            noise.
     """
-    if norm not in ("l1", "l2"):
-        raise ValueError(f"norm must be l1 or l2, got {norm!r}")
+    check_error(prediction, norm, clip)
     alpha, sigma = schedule.alpha_sigma(t, x.ndim)
     z = schedule.add_noise(x, eps, t)
-    error = call_network(net, z, schedule.network_time(t), cond) - prediction_target(
-        prediction, x, eps, alpha, sigma
-    )
+    output = call_network(net, z, schedule.network_time(t), cond)
+    error = (clip_through(output) if clip else output) - prediction_target(prediction, x, eps, alpha, sigma)
     error = error.square() if norm == "l2" else error.abs()
     return error.flatten(1).mean(1) * loss_weight(schedule.log_snr(t), prediction, weighting, gamma)
+
+
+def check_error(prediction: Prediction, norm: str, clip: bool) -> None:
+    """Raise ValueError for a norm that is not l1 or l2, or where clipping is asked of a prediction of noise."""
+    if norm not in ("l1", "l2"):
+        raise ValueError(f"norm must be l1 or l2, got {norm!r}")
+    if clip and prediction != "x":
+        raise ValueError(f"only a prediction of x can be clipped in the loss, got prediction {prediction!r}")
 
 
 def loss_weight(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Denoiser, Network, call_network
-from videodiff.diffusion.loss import Weighting, loss_weight
-from videodiff.diffusion.prediction import Prediction, prediction_target
+from videodiff.diffusion.loss import Weighting, check_error, loss_weight
+from videodiff.diffusion.prediction import Prediction, clip_through, prediction_target
 from videodiff.diffusion.schedule import NoiseSchedule
 
 
@@ -48,6 +48,7 @@ def masked_diffusion_loss(
     prediction: Prediction = "v",
     weighting: Weighting = "simple",
     norm: Literal["l2", "l1"] = "l2",
+    clip: bool = False,
 ) -> Tensor:
     """``diffusion_loss`` with some units given: mean weighted error over the others, ``[B]`` fp32.
 
@@ -64,12 +65,13 @@ def masked_diffusion_loss(
         prediction: what the output means.
         weighting: of each noise level t.
         norm: squared or absolute error.
+        clip: compare clipped estimates of x, see ``diffusion_loss``.
 
     Raises:
-        ValueError: if all units of a sample are given and none of them is in the loss, or ``norm`` is unknown.
+        ValueError: if all units of a sample are given and none of them is in the loss, ``norm`` is unknown, or
+            ``clip`` is asked of a prediction of noise.
     """
-    if norm not in ("l1", "l2"):
-        raise ValueError(f"norm must be l1 or l2, got {norm!r}")
+    check_error(prediction, norm, clip)
     parts = []
     for noise, times in ((eps, t), (known.eps, known.t)):
         alpha, sigma = schedule.alpha_sigma(times, x.ndim)
@@ -77,7 +79,8 @@ def masked_diffusion_loss(
         parts.append((schedule.add_noise(x, noise, times), target))
     (z, target), (z_known, target_known) = parts
     z, target = torch.where(known.mask, z_known, z), torch.where(known.mask, target_known, target)
-    error = call_network(net, z, schedule.network_time(t), cond) - target
+    output = call_network(net, z, schedule.network_time(t), cond)
+    error = (clip_through(output) if clip else output) - target
     error = (error.square() if norm == "l2" else error.abs()).flatten(1)
     if not known.in_loss:
         counted = (~known.mask).expand_as(x).flatten(1)

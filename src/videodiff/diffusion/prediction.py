@@ -53,5 +53,10 @@ def to_eps(kind: Prediction, output: Tensor, z: Tensor, alpha: Tensor, sigma: Te
     return sigma * z + alpha * output
 
 
+def clip_through(x: Tensor) -> Tensor:
+    """``x`` clipped to [-1, 1], with the gradient of ``x`` itself: beyond the range it still leads back (STE)."""
+    return x + (x.clamp(-1, 1) - x).detach()
+
+
 def _precise(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

@@ -42,6 +42,8 @@ class DiffusionModule(SamplingModule):
         prediction: what the network's output means: noise (eps), data (x) or velocity (v).
         weighting: weight of each noise level in the loss.
         loss_norm: l2 (mean squared error) or l1 (mean absolute error).
+        clip_loss: compare estimates of x as the sampler's threshold will leave them, clipped to [-1, 1]; see
+            ``diffusion_loss``. For prediction x of pixels, most of which are black.
         condition_drop: share of training samples whose class and vector are dropped, for classifier-free guidance.
         guidance_scale: classifier-free guidance at sampling; 1 is no guidance.
         threshold: keep estimates of x in [-1, 1] while sampling: static clamp, dynamic (Imagen) or none.
@@ -60,6 +62,7 @@ class DiffusionModule(SamplingModule):
         prediction: Prediction = "v",
         weighting: Weighting = "simple",
         loss_norm: Literal["l2", "l1"] = "l2",
+        clip_loss: bool = False,
         condition_drop: float = 0.1,
         guidance_scale: float = 1.0,
         threshold: Literal["static", "dynamic", "none"] = "static",
@@ -71,9 +74,15 @@ class DiffusionModule(SamplingModule):
         super().__init__()
         if not 0 <= condition_drop <= 1:
             raise ValueError(f"condition_drop must lie in [0, 1], got {condition_drop}")
+        if clip_loss and (prediction != "x" or threshold == "none"):
+            raise ValueError(
+                "clip_loss trains what a threshold clips: it needs prediction x and a threshold, "
+                f"got prediction {prediction} and threshold {threshold}"
+            )
         self.net, self.schedule, self.sampler = net, schedule, sampler
         self.autoencoder = (autoencoder or PixelSpace()).requires_grad_(False)
         self.prediction, self.weighting, self.loss_norm = prediction, weighting, loss_norm
+        self.clip_loss = clip_loss
         self.condition_drop, self.guidance_scale, self.threshold = condition_drop, guidance_scale, threshold
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.seed, self.compile_net = seed, compile
@@ -126,8 +135,9 @@ class DiffusionModule(SamplingModule):
             cond = cond.drop(coins >= self.condition_drop)
         t, eps = self.draw(positions, name, tuple(latent.shape[1:]))
         return diffusion_loss(
-            self.net, self.schedule, latent, eps, t, cond, self.prediction, self.weighting, self.loss_norm
-        )
+            self.net, self.schedule, latent, eps, t, cond, self.prediction, self.weighting, self.loss_norm,
+            clip=self.clip_loss,
+        )  # fmt: skip
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         # Dropout is the one consumer of the global generator: give it a key too, so that a resumed step repeats it.

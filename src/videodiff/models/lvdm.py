@@ -205,8 +205,9 @@ class LVDM(DiffusionModule):
         cond = replace(cond, concat=mask.float().expand(-1, -1, *x.shape[2:]), concat_time=level)
         t, eps = self.draw(positions, name, tuple(x.shape[1:]))
         return masked_diffusion_loss(
-            self.net, self.schedule, x, eps, t, cond, known, self.prediction, self.weighting, self.loss_norm
-        )
+            self.net, self.schedule, x, eps, t, cond, known, self.prediction, self.weighting, self.loss_norm,
+            clip=self.clip_loss,
+        )  # fmt: skip
 
     # --- sampling ---------------------------------------------------------------------------------------------
 

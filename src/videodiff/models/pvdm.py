@@ -25,7 +25,7 @@ class PVDM(DiffusionModule):
     """Projected latent video diffusion model (Yu et al. 2023).
 
     The unit of a latent is a clip: a video of U clips is ``[B, C, U, N]``. A training clip of the data holds two
-    neighbouring clips of the model (``data.num_frames`` twice the autoencoder's), or just one if
+    neighbouring clips of the model (``data.num_frames`` twice the autoencoder's less `shared_frames`), or just one if
     `conditional_share` is 0.
 
     Args:
@@ -34,10 +34,13 @@ class PVDM(DiffusionModule):
             own). The others learn one clip, starting at any frame of the pair, given nothing.
         extension_steps: sampler steps of every clip after the first (the M of "N/M-s" in the paper's tables); none
             is as for the first.
+        shared_frames: frames that a clip has in common with the one before it; when a video is drawn, one clip fades
+            into the next over them, so that what they draw a little differently does not show as a jump. 0 as
+            published.
 
     Raises:
-        ValueError: if `conditional_share` is no share, the network takes no planes to condition on, or its planes are
-            not those of the autoencoder.
+        ValueError: if `conditional_share` is no share, `shared_frames` are not fewer than a clip's or not what the
+            network was told, the network takes no planes to condition on, or its planes are not the autoencoder's.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class PVDM(DiffusionModule):
         *args: Any,
         conditional_share: float = 0.3,
         extension_steps: int | None = None,
+        shared_frames: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -57,6 +61,15 @@ class PVDM(DiffusionModule):
                 f"the network must take the planes of a clip to condition on: concat_channels {self.net.channels}, "
                 f"got {self.net.concat_channels}"
             )
+        if not 0 <= shared_frames < self.video_shape[1]:
+            raise ValueError(
+                f"shared_frames must lie in 0 ... {self.video_shape[1] - 1}, got {shared_frames}"
+            )
+        if self.net.concat_reversed and self.net.concat_shared != shared_frames:
+            raise ValueError(
+                f"the network sees clips that share {self.net.concat_shared} frames, the model draws clips that share "
+                f"{shared_frames}; set --model.net.concat_shared and --model.shared_frames to the same"
+            )
         planes, latent = (self.net.channels, self.net.plane_sizes.num_tokens), self.latent_shape(1)
         if planes != (latent[0], latent[2]):
             raise ValueError(
@@ -64,15 +77,21 @@ class PVDM(DiffusionModule):
                 f"{(latent[0], latent[2])}; set channels, num_frames and plane_size of --model.net"
             )
         self.conditional_share, self.extension_steps = conditional_share, extension_steps
+        self.shared_frames = shared_frames
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:
         return self.autoencoder.video_shape
 
     @property
+    def clip_stride(self) -> int:
+        """Frames from the start of one clip to the start of the next."""
+        return self.video_shape[1] - self.shared_frames
+
+    @property
     def pair_frames(self) -> int:
         """Frames of a training sample: two clips, or one if no clip is learnt from the one before."""
-        return self.video_shape[1] * (2 if self.conditional_share > 0 else 1)
+        return self.video_shape[1] + (self.clip_stride if self.conditional_share > 0 else 0)
 
     # --- training ---------------------------------------------------------------------------------------------
 
@@ -82,7 +101,8 @@ class PVDM(DiffusionModule):
         height, width = self.video_shape[2:]
         if frames is not None and frames != self.pair_frames:
             raise ValueError(
-                f"data.num_frames must be {self.pair_frames} (two clips of {self.video_shape[1]} frames, the second "
+                f"data.num_frames must be {self.pair_frames} (two clips of {self.video_shape[1]} frames"
+                f"{f' that share {self.shared_frames}' if self.shared_frames else ''}, the second "
                 f"learnt from the first; or one with --model.conditional_share 0), got {frames}"
             )
         if side is not None and (side, side) != (height, width):
@@ -105,9 +125,10 @@ class PVDM(DiffusionModule):
         if "latent" in batch:
             return self.kept_pairs(batch["latent"], is_pair, starts.to(self.device), label)
         # An unconditional sample may begin at any frame of the pair: all frames of the data are used.
-        starts = starts * (frames + 1)
+        starts = starts * (self.clip_stride + 1)
         starts = [
-            frames if pair else int(s) for pair, s in zip(is_pair.tolist(), starts.tolist(), strict=True)
+            self.clip_stride if pair else int(s)
+            for pair, s in zip(is_pair.tolist(), starts.tolist(), strict=True)
         ]
         target = torch.stack([v[:, s : s + frames] for v, s in zip(batch["video"], starts, strict=True)])
         before = batch["video"][:, :, :frames][is_pair]
@@ -117,9 +138,13 @@ class PVDM(DiffusionModule):
         return both[: len(target)], Condition(label=label, concat=concat)
 
     def latents_of(self, video: Tensor) -> Tensor:
-        """Planes of the one or two clips of a training sample, ``[B, 3, U T, H, W]`` -> ``[B, C, U, N]``."""
-        clips = video.split(self.video_shape[1], dim=2)
+        """Planes of the one or two clips of a training sample, ``[B, 3, T', H, W]`` -> ``[B, C, U, N]``."""
+        clips = self.clips_of(video)
         return self.planes(torch.cat(clips)).unflatten(0, (len(clips), len(video))).permute(1, 2, 0, 3)
+
+    def clips_of(self, video: Tensor) -> list[Tensor]:
+        """The clips ``[B, 3, T, H, W]`` of a video ``[B, 3, T', H, W]`` that begin in it and end in it."""
+        return list(video.unfold(2, self.video_shape[1], self.clip_stride).movedim(-1, 3).unbind(2))
 
     def kept_pairs(
         self, pairs: Tensor, is_pair: Tensor, starts: Tensor, label: Tensor | None
@@ -155,7 +180,7 @@ class PVDM(DiffusionModule):
 
     def latent_units(self, num_frames: int) -> int:
         """Clips that a video of ``num_frames`` frames begins."""
-        return -(-num_frames // self.video_shape[1])
+        return max(-(-(num_frames - self.shared_frames) // self.clip_stride), 1)
 
     def latent_shape(self, num_units: int) -> tuple[int, ...]:
         channels, tokens = self.autoencoder.latent_shape(self.video_shape)
@@ -185,14 +210,21 @@ class PVDM(DiffusionModule):
             return ()
         frames = self.video_shape[1]
         count = len(given.positions)
-        if count % frames or given.positions != tuple(range(count)):
+        whole = count >= frames and (count - frames) % self.clip_stride == 0
+        if not whole or given.positions != tuple(range(count)):
+            more = (
+                f"multiple of {frames}"
+                if not self.shared_frames
+                else f"{frames} + n x {self.clip_stride} frames"
+            )
             raise ValueError(
                 f"PVDM continues whole clips of {frames} frames: give frames 0 to {frames - 1} (or the first "
-                f"multiple of {frames}), got {count} frames from {given.positions[0]} to {given.positions[-1]}"
+                f"{more}), got {count} frames from {given.positions[0]} to {given.positions[-1]}"
             )
-        for k, clip in enumerate(given.frames.to(self.device).split(frames, dim=2)):
+        clips = self.clips_of(given.frames.to(self.device))
+        for k, clip in enumerate(clips):
             latent[:, :, k] = self.planes(clip)
-        return tuple(range(count // frames))
+        return tuple(range(len(clips)))
 
     def condition_on(
         self, denoiser: Denoiser, cond: Condition, known: Tensor, mask: Tensor, low: Tensor | None, noise: Any
@@ -226,9 +258,20 @@ class PVDM(DiffusionModule):
 
     @torch.no_grad()
     def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:
-        """Clip by clip: memory does not grow with the length."""
-        frames = self.video_shape[1]
+        """Clip by clip, each fading into the next over the frames they share: memory does not grow with the length."""
+        shared, left = self.shared_frames, num_frames
+        # The weight of the new clip rises in equal steps; neither clip is alone in any shared frame.
+        weight = torch.arange(1, shared + 1, device=latent.device).view(-1, 1, 1) / (shared + 1)
+        tail = None  # the last shared frames of the clip before
         for unit in range(latent.shape[2]):
-            left = num_frames - unit * frames
-            if left > 0:
-                yield self.autoencoder.decode(latent[:, :, unit])[:, :, :left].clamp(-1, 1).float()
+            clip = self.autoencoder.decode(latent[:, :, unit]).clamp(-1, 1).float()
+            if tail is not None:
+                clip = torch.cat(
+                    [torch.lerp(tail, clip[:, :, :shared], weight.to(clip)), clip[:, :, shared:]], dim=2
+                )
+            is_last = unit == latent.shape[2] - 1
+            tail = clip[:, :, clip.shape[2] - shared :] if shared and not is_last else None
+            ready = clip[:, :, : min(left, clip.shape[2] if is_last else self.clip_stride)]
+            left -= ready.shape[2]
+            if ready.shape[2]:
+                yield ready

@@ -7,7 +7,9 @@ on the way up, group norm over whole clips, replicated borders, no attention.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Literal
 
 import torch
@@ -149,6 +151,37 @@ def stage_strides(downsample: Size3) -> list[Size3]:
     return [tuple(2 if i < n else 1 for n in halvings) for i in range(max(halvings))]
 
 
+def block_cosines(count: int, size: Size3) -> Tensor:
+    """The slowest ``count`` cosines of blocks of pixels, ``[count, 3, *size]``, where a linear code begins.
+
+    Products of the vectors of DCT-II along time, height and width and of three colours, grey and two differences:
+    orthogonal, each with squares that sum to the numbers of a block, so that ``code = cosines . block / numbers`` is
+    of a pixel's size and ``cosines . code`` is the projection of the block. Slowest means the smallest sum of
+    frequencies over height and width, with one of time counted as four and a colour difference as two more: about
+    the order of variance in real clips.
+
+    Raises:
+        ValueError: if a block has fewer numbers than ``count``.
+    """
+    numbers = 3 * math.prod(size)
+    if count > numbers:
+        raise ValueError(
+            f"blocks of {size} frames, rows and columns have {numbers} numbers, fewer than {count}"
+        )
+    axes = []
+    for n in size:
+        wave = torch.cos(math.pi / n * torch.outer(torch.arange(n), torch.arange(n) + 0.5).double())
+        axes.append(wave * n**0.5 / wave.norm(dim=1, keepdim=True))
+    colours = torch.tensor([[1, 1, 1], [1, -1, 0], [1, 1, -2]], dtype=torch.float64)
+    axes = [colours * 3**0.5 / colours.norm(dim=1, keepdim=True), *axes]
+    order = sorted(
+        product(*(range(len(axis)) for axis in axes)),
+        key=lambda k: (2 * (k[0] > 0) + 4 * k[1] + k[2] + k[3], k),
+    )
+    rows = [[axis[i] for axis, i in zip(axes, k, strict=True)] for k in order[:count]]
+    return torch.stack([torch.einsum("c,t,h,w->cthw", *row) for row in rows]).float()
+
+
 class Autoencoder3D(Autoencoder):
     """The 3-D convolutional autoencoder of LVDM; 19,446,759 parameters at the paper's size, which is the default.
 
@@ -165,6 +198,10 @@ class Autoencoder3D(Autoencoder):
             decoded in windows is what it would be decoded whole.
         norm_groups: groups of the norms at most, 32 as published; None is 32 with four channels to a group at least:
             for a smaller ``width``.
+        linear_path: add a linear map of each block of pixels to the latent's mean, and one of each latent place to the
+            reconstruction, beside the two networks. Their norms forget how bright and how strong a clip is, which a
+            network trained on few clips then guesses from them; a linear code of blocks knows it from the first steps
+            on. Not published.
         recompute: keep no activations inside stages, compute them again in the backward pass.
 
     Raises:
@@ -180,6 +217,7 @@ class Autoencoder3D(Autoencoder):
         latent_channels: int = 4,
         norm_over: NormOver = "clip",
         norm_groups: int | None = 32,
+        linear_path: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -194,6 +232,19 @@ class Autoencoder3D(Autoencoder):
         self.encoder.recompute = self.decoder.recompute = recompute
         self.to_moments = SamePadConv3d(2 * latent_channels, 2 * latent_channels, 1)
         self.from_latent = SamePadConv3d(latent_channels, latent_channels, 1)
+        if linear_path:
+            self.linear_in = nn.Conv3d(3, latent_channels, self.downsample, self.downsample)
+            self.linear_out = nn.ConvTranspose3d(latent_channels, 3, self.downsample, self.downsample)
+            for layer in (self.linear_in, self.linear_out):
+                layer.weight.data.copy_(block_cosines(latent_channels, self.downsample))
+                nn.init.zeros_(layer.bias)
+            for layer in (
+                self.to_moments,
+                self.decoder.conv_out,
+            ):  # the networks begin by adding nothing to it
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        self.linear_path = linear_path
         self.latent_scale = LatentScale()
         set_norm_groups(self, norm_groups)
         self.to(memory_format=LAYOUT)
@@ -217,9 +268,10 @@ class Autoencoder3D(Autoencoder):
     def moments(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance ``[B, C, T', H', W']`` fp32 of the posterior of the raw (unscaled) latent."""
         self.latent_shape(tuple(video.shape[1:]))
-        mean, logvar = (
-            self.to_moments(self.encoder(video.contiguous(memory_format=LAYOUT))).float().chunk(2, dim=1)
-        )
+        video = video.contiguous(memory_format=LAYOUT)
+        mean, logvar = self.to_moments(self.encoder(video)).float().chunk(2, dim=1)
+        if self.linear_path:
+            mean = mean + self.linear_in(video / self.linear_in.weight[0].numel()).float()
         return mean, logvar.clamp(-30, 20)
 
     def encode(self, video: Tensor) -> Tensor:
@@ -231,7 +283,8 @@ class Autoencoder3D(Autoencoder):
     def decode_raw(self, latent: Tensor) -> Tensor:
         """Raw latent ``[B, C, T', H', W']`` -> video, fp32."""
         latent = latent.to(self.from_latent.weight.dtype).contiguous(memory_format=LAYOUT)
-        return self.decoder(self.from_latent(latent)).float()
+        video = self.decoder(self.from_latent(latent)).float()
+        return video + self.linear_out(latent).float() if self.linear_path else video
 
     def forward(self, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, logvar = self.moments(video)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from .plane_tools import plane_sheet
 from .planes import PlaneSizes, join_planes, split_planes
 from .timesformer import TimeRotary, TimeSformer
 from .triplane_projection import PlaneProjection, Readout
+
+Output = Literal["sigmoid", "linear"]
 
 
 class PatchesToPixels(nn.ConvTranspose2d):
@@ -47,6 +50,8 @@ class TriplaneAutoencoder(Autoencoder):
         projection_depth: layers of each projection to a plane.
         readout: what a projection returns: its token, or the first feature of the line as the published code does.
         time_rotary: rotary positions of frames: correct, or as PVDM's published weights were trained.
+        output: sigmoid, as published, or linear. A sigmoid reaches black and white only at infinity; where much of a
+            video is either, linear with ``AutoencoderModule(clip_loss=True)`` gets there in a fraction of the steps.
         recompute: keep no activations inside blocks, compute them again in the backward pass.
 
     Raises:
@@ -66,9 +71,12 @@ class TriplaneAutoencoder(Autoencoder):
         projection_depth: int = 4,
         readout: Readout = "token",
         time_rotary: TimeRotary = "correct",
+        output: Output = "sigmoid",
         recompute: bool = False,
     ) -> None:
         super().__init__()
+        if output not in ("sigmoid", "linear"):
+            raise ValueError(f"output must be sigmoid or linear, got {output!r}")
         height, breadth = (resolution, resolution) if isinstance(resolution, int) else resolution
         if num_frames < 1 or patch_size < 1 or latent_channels < 1 or depth < 1:
             raise ValueError(
@@ -81,7 +89,7 @@ class TriplaneAutoencoder(Autoencoder):
         if width < 8 or width % 8:
             raise ValueError(f"width must be a multiple of 8, got {width}")
         self.video_shape = (3, num_frames, height, breadth)
-        self.patch_size, self.latent_channels = patch_size, latent_channels
+        self.patch_size, self.latent_channels, self.output = patch_size, latent_channels, output
         self.plane_sizes = PlaneSizes(num_frames, height // patch_size, breadth // patch_size)
         s, h, w = self.plane_sizes
         self.from_pixels = nn.Linear(3 * patch_size**2, width)
@@ -127,14 +135,15 @@ class TriplaneAutoencoder(Autoencoder):
         return join_planes(planes)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """``[B, C, N]`` -> ``[B, 3, T, H, W]`` in (-1, 1), fp32."""
+        """``[B, C, N]`` -> ``[B, 3, T, H, W]``, fp32; in (-1, 1), or about that if `output` is linear."""
         spatial, by_width, by_height = (
             layer(plane.permute(0, 2, 3, 1))  # [B, i, j, D]
             for layer, plane in zip(self.from_planes, self.planes(latent), strict=True)
         )
         moving = by_width[:, :, None] + by_height[:, :, :, None]  # [B, S, H', W', D]
         x = self.decoder((moving + spatial[:, None]).transpose(0, 1).contiguous())
-        return 2 * self.to_pixels(x).float().sigmoid() - 1
+        pixels = self.to_pixels(x).float()
+        return 2 * pixels.sigmoid() - 1 if self.output == "sigmoid" else pixels
 
     def planes(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The planes of a latent ``[B, C, N]`` as pictures.

@@ -64,14 +64,26 @@ def split_planes(latent: Tensor, sizes: PlaneSizes) -> tuple[Tensor, Tensor, Ten
     return spatial, width, height
 
 
-def reverse_time(latent: Tensor, sizes: PlaneSizes) -> Tensor:
-    """The planes ``[B, C, N]`` of a clip with the rows of both planes over time in reverse order.
+def reverse_time(latent: Tensor, sizes: PlaneSizes, shared: int = 0) -> Tensor:
+    """The planes ``[B, C, N]`` of a clip as the next clip sees them behind itself, its last frame at the first row.
+
+    Args:
+        latent: the planes.
+        sizes: their sizes.
+        shared: frames that the next clip begins with and this one ends with: these rows come first, in order, each
+            at the row that it has in the next clip; the frames follow in reverse order, the last one first.
 
     Raises:
-        ValueError: if the latent has another length.
+        ValueError: if the latent has another length, or ``shared`` is not from 0 to S - 1.
     """
-    spatial, width, height = split_planes(latent, sizes)
-    return join_planes((spatial, width.flip(-2), height.flip(-2)))
+    if not 0 <= shared < sizes.num_frames:
+        raise ValueError(f"shared must lie in 0 ... {sizes.num_frames - 1}, got {shared}")
+    spatial, *moving = split_planes(latent, sizes)
+    seen = [
+        torch.cat([p[..., sizes.num_frames - shared :, :], p[..., shared:, :].flip(-2)], dim=-2)
+        for p in moving
+    ]
+    return join_planes((spatial, *seen))
 
 
 def join_planes(planes: Sequence[Tensor]) -> Tensor:

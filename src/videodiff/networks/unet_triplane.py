@@ -81,6 +81,8 @@ class TriplaneUNet(nn.Module):
         concat_reversed: see the planes of ``concat`` backwards in time, so that the last frame of the previous clip
             lies beside the first of the new one; as published it lies at the other end of the plane, further than a
             small network's convolutions reach.
+        concat_shared: frames that the previous clip and the new one have in common; with `concat_reversed` they lie
+            beside themselves, and the others backwards behind them.
         recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
             less memory for a third more arithmetic.
 
@@ -104,6 +106,7 @@ class TriplaneUNet(nn.Module):
         num_classes: int | None = None,
         concat_channels: int = 4,
         concat_reversed: bool = False,
+        concat_shared: int = 0,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -112,7 +115,7 @@ class TriplaneUNet(nn.Module):
         self.plane_sizes = PlaneSizes(num_frames, height, breadth)
         check_sizes(self.plane_sizes, width, widths, num_blocks, attention_levels, heads)
         self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
-        self.concat_reversed, self.recompute = concat_reversed, recompute
+        self.concat_reversed, self.concat_shared, self.recompute = concat_reversed, concat_shared, recompute
         vectors = sinusoidal_embedding(1000 / 3 * torch.arange(3), width) if plane_embedding else None
         self.register_buffer("plane_vectors", vectors, persistent=False)
         embedding_dim = 4 * width
@@ -181,7 +184,9 @@ class TriplaneUNet(nn.Module):
             known = z.new_zeros(len(z), self.concat_channels, z.shape[2])
             if cond.concat is not None:
                 known = cond.concat.to(z.dtype)
-            parts.append((reverse_time(known, self.plane_sizes) if self.concat_reversed else known).mT)
+            if self.concat_reversed:
+                known = reverse_time(known, self.plane_sizes, self.concat_shared)
+            parts.append(known.mT)
         stacks = split_stacks(parts, self.plane_sizes.shapes)
         x, shapes = join_stacks([self.conv_in(stack) for stack in stacks], len(z))
         if self.plane_vectors is not None:
