@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 LOCK   := requirements/lock.txt
 # TORCH=cpu takes the small CPU build from PyTorch's own index instead of the locked one.
 TORCH  ?= locked
-DEMO_MINUTES ?= 6
+DEMO_MINUTES ?= 7
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak lint format clean benchmark docs

@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "videodiff demo",
         description="Train VDM, LVDM and PVDM on the built-in digits for the same time, compare them, write a page.",
     )
-    p.add_argument("--minutes", type=float, default=6.0, help="of training, all models together (default 6)")
+    p.add_argument("--minutes", type=float, default=7.0, help="of training, all models together (default 7)")
     p.add_argument("--steps", type=int, default=20, help="sampler steps (default 20)")
     p.add_argument(
         "--num_clips", type=int, default=64, help="clips of each model that are measured (default 64)"
