@@ -14,9 +14,9 @@ from videodiff.networks import Autoencoder3D, LatentScale
 from videodiff.networks.autoencoder3d import (
     SamePadConv3d,
     SamePadConvTranspose3d,
-    block_cosines,
     decode_windows,
 )
+from videodiff.networks.block_cosines import block_cosines
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 
