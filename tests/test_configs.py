@@ -29,6 +29,15 @@ def test_a_config_takes_two_steps_in_its_small_form(config, tmp_path, monkeypatc
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.parametrize("config", [c for c in CONFIGS if first_stage(c)], ids=lambda p: p.stem)
+def test_a_second_stage_reads_clips_of_the_size_of_its_first_stage(config):
+    sizes = [
+        yaml.safe_load(path.read_text())["data"]["init_args"]["resolution"]
+        for path in (config, first_stage(config))
+    ]
+    assert sizes[0] == sizes[1]  # the small form has one size for both, and does not see it
+
+
 @pytest.mark.parametrize(
     ("config", "net", "autoencoder"),
     [
