@@ -230,3 +230,35 @@ class Data:
 def test_misfits_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_shared_frames_are_drawn_to_agree_with_the_clip_before_when_weighed():
+    def seam(weight: float) -> torch.Tensor:
+        model = trained_pvdm(**SHARED, reconstruction_weight=weight, prediction="v")
+        latent = model.draw_latent(2, 2 * FRAMES - 1)
+        first, second = (model.decode_clip(latent[:, :, unit]) for unit in range(2))
+        return (second[:, :, :1] - first[:, :, -1:]).square().flatten(1).mean(1)
+
+    assert (seam(1.0) < 0.5 * seam(0.0)).all()
+
+
+def test_a_video_with_weighed_shared_frames_does_not_depend_on_its_batch_and_its_first_clip_is_free():
+    model = trained_pvdm(**SHARED, reconstruction_weight=1.0)
+    together = model.draw_latent(2, 2 * FRAMES - 1)
+    alone = model.draw_latent(1, 2 * FRAMES - 1, indices=[1])
+    torch.testing.assert_close(alone[0], together[1], atol=1e-3, rtol=1e-3)
+    model.reconstruction_weight = 0.0
+    free = model.draw_latent(2, 2 * FRAMES - 1)
+    assert torch.equal(free[:, :, 0], together[:, :, 0])
+    assert not torch.allclose(free[:, :, 1], together[:, :, 1])
+
+
+@pytest.mark.parametrize(("options", "weight"), [({}, 1.0), ({"shared": True}, -1.0)])
+def test_a_weight_on_frames_that_nothing_shares_is_refused(options, weight):
+    shared = SHARED if options else {}
+    with pytest.raises(ValueError, match="frames that neighbouring clips share"):
+        tiny_pvdm(**shared, reconstruction_weight=weight)
+    model = trained_pvdm(**shared)
+    model.reconstruction_weight = weight  # as generate --reconstruction_weight does
+    with pytest.raises(ValueError, match="frames that neighbouring clips share"):
+        model.draw_latent(1, 2 * FRAMES - 1)

@@ -13,6 +13,7 @@ from videodiff.diffusion.guidance import (
 )
 from videodiff.diffusion.loss import Weighting, diffusion_loss, loss_weight
 from videodiff.diffusion.masking import GivenUnits, KnownUnits, masked_diffusion_loss
+from videodiff.diffusion.measurement import MeasurementGuidance
 from videodiff.diffusion.noise import Generator, normal_like
 from videodiff.diffusion.prediction import Prediction, clip_through, prediction_target, to_eps, to_x
 from videodiff.diffusion.samplers import (
@@ -53,6 +54,7 @@ __all__ = [
     "LangevinSampler",
     "LinearSchedule",
     "LowResolution",
+    "MeasurementGuidance",
     "NetworkDenoiser",
     "NoiseSchedule",
     "Plan",

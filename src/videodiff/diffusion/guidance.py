@@ -18,6 +18,7 @@ from torch import Tensor
 
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Denoiser
+from videodiff.diffusion.gradient import estimate_and_gradient
 from videodiff.diffusion.noise import Generator, normal_like
 from videodiff.diffusion.schedule import NoiseSchedule
 
@@ -226,21 +227,9 @@ class ReconstructionGuidance(Denoiser):
         return x
 
     def _guided(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            torch.autocast(z.device.type, enabled=False),
-        ):
-            z, t, cond = z.detach().clone().requires_grad_(), t.clone(), cond.map(torch.clone)
-            try:
-                x = self.denoiser(z, t, cond)
-                (gradient,) = torch.autograd.grad(self._distance(x), z)
-            except RuntimeError as error:
-                if "Inference tensors cannot be saved" in str(error) or "does not require grad" in str(error):
-                    raise RuntimeError(_NO_GRADIENT) from error
-                raise
-            alpha, _ = self.schedule.alpha_sigma(t, z.ndim)
-            return x.detach() - (0.5 * alpha) * gradient
+        x, gradient = estimate_and_gradient(self.denoiser, z, t, cond, self._distance)
+        alpha, _ = self.schedule.alpha_sigma(t, z.ndim)
+        return x - (0.5 * alpha) * gradient
 
     def _distance(self, x: Tensor) -> Tensor:
         """The weighted sum (never a mean) of squared differences over all observations."""
@@ -251,12 +240,6 @@ class ReconstructionGuidance(Denoiser):
             error = (video - downsample(x, tuple(video.shape[-2:]))).square()
             total = total + weight * error.mul(frames).sum()
         return total
-
-
-_NO_GRADIENT = (
-    "reconstruction guidance needs the gradient through the network, but none reaches z: build or load the network "
-    "outside torch.inference_mode, and call it without no_grad inside"
-)
 
 
 def _normal(tensor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videodiff.diffusion import Condition, Denoiser, Sampler, Threshold
+from videodiff.diffusion import Condition, Denoiser, MeasurementGuidance, Sampler, Threshold
 from videodiff.diffusion.windows import Window
 from videodiff.models.base import DiffusionModule
 from videodiff.models.given import Given
@@ -37,10 +37,14 @@ class PVDM(DiffusionModule):
         shared_frames: frames that a clip has in common with the one before it; when a video is drawn, one clip fades
             into the next over them, so that what they draw a little differently does not show as a jump. 0 as
             published.
+        reconstruction_weight: how far each sampler step of a later clip moves towards the shared frames as the clip
+            before shows them: 1 is the best step along the gradient through network and decoder, 0 (as published)
+            none. It changes nothing in training.
 
     Raises:
         ValueError: if `conditional_share` is no share, `shared_frames` are not fewer than a clip's or not what the
-            network was told, the network takes no planes to condition on, or its planes are not the autoencoder's.
+            network was told, the weight is negative or nothing is shared that it could weigh, the network takes no
+            planes to condition on, or its planes are not the autoencoder's.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class PVDM(DiffusionModule):
         conditional_share: float = 0.3,
         extension_steps: int | None = None,
         shared_frames: int = 0,
+        reconstruction_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -77,7 +82,16 @@ class PVDM(DiffusionModule):
                 f"{(latent[0], latent[2])}; set channels, num_frames and plane_size of --model.net"
             )
         self.conditional_share, self.extension_steps = conditional_share, extension_steps
-        self.shared_frames = shared_frames
+        self.shared_frames, self.reconstruction_weight = shared_frames, reconstruction_weight
+        self.check_weight()
+
+    def check_weight(self) -> None:
+        """Refuse a weight on shared frames where there are none; it may have been set since the model was built."""
+        if self.reconstruction_weight < 0 or (self.reconstruction_weight > 0 and not self.shared_frames):
+            raise ValueError(
+                "reconstruction_weight is of the frames that neighbouring clips share: at least 0, and 0 without "
+                f"shared_frames; got {self.reconstruction_weight} with shared_frames {self.shared_frames}"
+            )
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:
@@ -233,7 +247,19 @@ class PVDM(DiffusionModule):
 
         A first clip has no such condition, which is the null clip to the network and leaves guidance nothing to do.
         """
-        return denoiser, (replace(cond, concat=known[:, :, 0]) if bool(mask.any()) else cond)
+        self.check_weight()
+        if not bool(mask.any()):
+            return denoiser, cond
+        before = known[:, :, 0]
+        if self.reconstruction_weight > 0:
+            shown = self.decode_clip(before)[:, :, self.clip_stride :]
+            denoiser = MeasurementGuidance(
+                denoiser,
+                lambda planes: self.decode_clip(planes)[:, :, : self.shared_frames],
+                shown,
+                self.reconstruction_weight,
+            )
+        return denoiser, replace(cond, concat=before)
 
     def sample_window(
         self,
@@ -256,6 +282,10 @@ class PVDM(DiffusionModule):
             denoiser = Threshold(denoiser, self.threshold)
         latent[:, :, unit] = sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress)
 
+    def decode_clip(self, planes: Tensor) -> Tensor:
+        """The clip ``[B, 3, T, H, W]`` in [-1, 1] of planes ``[B, C, N]``, fp32."""
+        return self.autoencoder.decode(planes).clamp(-1, 1).float()
+
     @torch.no_grad()
     def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:
         """Clip by clip, each fading into the next over the frames they share: memory does not grow with the length."""
@@ -264,7 +294,7 @@ class PVDM(DiffusionModule):
         weight = torch.arange(1, shared + 1, device=latent.device).view(-1, 1, 1) / (shared + 1)
         tail = None  # the last shared frames of the clip before
         for unit in range(latent.shape[2]):
-            clip = self.autoencoder.decode(latent[:, :, unit]).clamp(-1, 1).float()
+            clip = self.decode_clip(latent[:, :, unit])
             if tail is not None:
                 clip = torch.cat(
                     [torch.lerp(tail, clip[:, :, :shared], weight.to(clip)), clip[:, :, shared:]], dim=2
