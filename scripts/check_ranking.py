@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from videodiff.cli import main as videodiff
-from videodiff.data import BouncingDigits
+from videodiff.data import BouncingDigits, DriftingClouds
 from videodiff.evaluation import Result, evaluate, get_protocol, read_result
 from videodiff.metrics.baselines import frozen_clips, noise_clips
 
 METRICS = ("evaluator_fd", "rand_fd")
 FRAMES, SIZE, BATCH = 16, 32, 32
+SOURCES = {"bouncing_digits": BouncingDigits, "drifting_clouds": DriftingClouds}
 
 
 def trained(out: Path, steps: int, num_clips: int, rest: list[str]) -> Result:
@@ -52,9 +53,9 @@ def call(command: list[str]) -> None:
         raise SystemExit(code)
 
 
-def baseline(kind: str, num_clips: int) -> Result:
+def baseline(kind: str, num_clips: int, dataset: str) -> Result:
     """The result of clips of noise, or of other real clips whose first frame is repeated."""
-    source = BouncingDigits("test", 2 * num_clips, FRAMES, SIZE)
+    source = SOURCES[dataset]("test", 2 * num_clips, FRAMES, SIZE)
 
     def real(first: int) -> Iterator[Tensor]:
         for start in range(first, first + num_clips, BATCH):
@@ -65,9 +66,7 @@ def baseline(kind: str, num_clips: int) -> Result:
         fake = iter(noise_clips(num_clips, FRAMES, SIZE, SIZE).split(BATCH))
     else:
         fake = (frozen_clips(clips) for clips in real(num_clips))
-    return evaluate(
-        real(0), fake, get_protocol("evaluator"), data={"dataset": "bouncing_digits", "split": "test"}
-    )
+    return evaluate(real(0), fake, get_protocol("evaluator"), data={"dataset": dataset, "split": "test"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,10 +87,16 @@ def main(argv: list[str] | None = None) -> int:
             f"{steps} steps": trained(args.out, steps, args.num_clips, rest) for steps in sorted(args.steps)
         }
     shorter_first = list(models)
+    datasets = {result.data["dataset"] for result in models.values()}
+    if len(datasets) > 1 or not datasets <= set(SOURCES):
+        known, got = ", ".join(SOURCES), ", ".join(sorted(map(str, datasets)))
+        print(f"check_ranking: the checkpoints must be of one of {known}, got {got}", file=sys.stderr)
+        return 2
+    (dataset,) = datasets
     results = {
         **models,
-        "frozen frames": baseline("frozen", args.num_clips),
-        "noise": baseline("noise", args.num_clips),
+        "frozen frames": baseline("frozen", args.num_clips, dataset),
+        "noise": baseline("noise", args.num_clips, dataset),
     }
     right = True
     for metric in METRICS:

@@ -29,7 +29,8 @@ from videodiff.models.autoencoder_losses import (
     hinge,
     one_frame_each,
 )
-from videodiff.models.base import LRSchedulerCallable, OptimizerCallable, check_clip_shape
+from videodiff.models.base import OptimizerCallable, check_clip_shape
+from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.networks import Autoencoder
 from videodiff.seeding import key_to_seed, normals, uniforms
 
@@ -290,10 +291,7 @@ class AutoencoderModule(pl.LightningModule):
         if judges:
             rate = {} if self.discriminator_lr is None else {"lr": self.discriminator_lr}
             groups.append({"params": judges, **rate})
-        optimizer = self.make_optimizer(groups)
-        if self.make_lr_scheduler is None:
-            return optimizer
-        return [optimizer], [{"scheduler": self.make_lr_scheduler(optimizer), "interval": "step"}]
+        return with_rate(self, self.make_optimizer(groups), self.make_lr_scheduler)
 
     def configure_gradient_clipping(
         self,

@@ -10,15 +10,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from videodiff.diffusion import Condition, NoiseSchedule, Prediction, Sampler, Weighting, diffusion_loss
+from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.models.sampling import SamplingModule
 from videodiff.networks import Autoencoder, PixelSpace
 from videodiff.seeding import key_to_seed, normals, uniforms
 
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
-LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
 
 
 def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> None:
@@ -172,11 +171,7 @@ class DiffusionModule(SamplingModule):
 
     def configure_optimizers(self) -> Any:
         params = [p for p in self.net.parameters() if p.requires_grad]
-        optimizer = self.make_optimizer(params)
-        if self.make_lr_scheduler is None:
-            return optimizer
-        # "step": Lightning's own default would change the rate once per epoch, and our stream is one epoch.
-        return [optimizer], [{"scheduler": self.make_lr_scheduler(optimizer), "interval": "step"}]
+        return with_rate(self, self.make_optimizer(params), self.make_lr_scheduler)
 
     def configure_gradient_clipping(
         self,
