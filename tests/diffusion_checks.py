@@ -244,6 +244,17 @@ def low_resolution_guidance(d: ModuleType) -> None:
     assert torch.allclose(x, expected)
 
 
+def measurement_guidance(d: ModuleType) -> None:
+    """For x_hat = B z and A x measured, the best step along g = B^T A^T (A x - y) is <A g, A x - y> / |A g|^2."""
+    source = torch.Generator().manual_seed(2)
+    a, b, z, y = (torch.randn(*s, generator=source).double() for s in ((3, 5), (5, 5), (2, 5), (2, 3)))
+    x = d.MeasurementGuidance(lambda z, *_: z @ b.T, lambda x: x @ a.T, y)(z, S.repeat(2), d.Condition())
+    error = z @ b.T @ a.T - y
+    g = error @ a @ b
+    length = ((g @ a.T) * error).sum(1, keepdim=True) / (g @ a.T).square().sum(1, keepdim=True)
+    assert torch.allclose(x, z @ b.T - length * g, atol=1e-6)
+
+
 def dynamic_threshold(d: ModuleType) -> None:
     x = torch.linspace(-4, 4, 2001).repeat(2, 1) * torch.tensor([[1.0], [0.1]])
     limit = torch.quantile(x[0].abs(), 0.9)
@@ -288,6 +299,7 @@ CHECKS = {
         classifier_free_guidance,
         reconstruction_guidance,
         low_resolution_guidance,
+        measurement_guidance,
         dynamic_threshold,
         grids,
     )

@@ -38,8 +38,11 @@ PLANTED = [
         "x = x_null + self.scale * (x_cond - x_null)",
         "x = x_null - self.scale * (x_cond - x_null)",
     ),
-    ("guidance.py", "x.detach() - (0.5 * alpha) * gradient", "x.detach() + (0.5 * alpha) * gradient"),
+    ("guidance.py", "return x - (0.5 * alpha) * gradient", "return x + (0.5 * alpha) * gradient"),
     ("guidance.py", "total + weight * error.mul(frames).sum()", "total - weight * error.mul(frames).sum()"),
+    ("measurement.py", "return x - self.weight * self._step", "return x + self.weight * self._step"),
+    ("measurement.py", "error = measured - self.target", "error = measured"),
+    ("measurement.py", "/ slope.square().flatten(1).sum(1)", "* slope.square().flatten(1).sum(1)"),
 ]
 
 
