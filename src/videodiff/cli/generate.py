@@ -59,7 +59,10 @@ def parser() -> argparse.ArgumentParser:
     add("--condition_frames", help="where its frames lie: '0:4', '0,15', '::4' (default: from frame 0 on)")
     add("--condition_as", choices=("frames", "low_resolution"), default="frames")
     add(
-        "--reconstruction_weight", type=float, help="weight of reconstruction guidance (default: the model's)"
+        "--reconstruction_weight",
+        type=float,
+        help="weight of reconstruction guidance; VDM: of given frames, PVDM: of frames that clips share, from 0, none, "
+        "to 1, all the way (default: the model's)",
     )
     add(
         "--long_video",
