@@ -1,0 +1,44 @@
+"""What every verb with a trainer shares: its trainer, model and data, and one folder among all ranks."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videodiff.cli.config import plain_files
+
+# A launcher starts the other ranks with the same words; these two tell them what rank 0 decided.
+RUN_VARIABLE, RESUME_VARIABLE = "VIDEODIFF_RUN_DIRECTORY", "VIDEODIFF_RESUME_FROM"
+
+
+def build(
+    verb: str,
+    directory: Path,
+    files: Sequence[Path],
+    rest: list[str],
+    trusted: Sequence[str],
+    written: dict[str, Any],
+) -> Any:
+    """The trainer, model and data of checked configs; single options come last, so that they win."""
+    from videodiff import trust
+    from videodiff.cli.lightning import RunCLI
+
+    with tempfile.TemporaryDirectory() as folder, trust.guarded_jsonargparse(trusted):
+        plain = plain_files(files, Path(folder), trusted)
+        configs = [word for file in plain for word in ("--config", str(file))]
+        cli = RunCLI(verb, directory, configs + rest, written)
+    cli.datamodule.record_folder = str(directory)
+    return cli
+
+
+def rank() -> int:
+    """This process's rank among all, before any process group exists."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))))
+
+
+def say(text: str) -> None:
+    """One line on stderr, from rank 0."""
+    if rank() == 0:
+        print(f"videodiff: {text}", file=sys.stderr, flush=True)
