@@ -21,13 +21,12 @@ import torch
 from torch import Tensor
 
 from videodiff.cli import main as videodiff
-from videodiff.data import BouncingDigits, DriftingClouds
+from videodiff.data.selection import GENERATED
 from videodiff.evaluation import Result, evaluate, get_protocol, read_result
 from videodiff.metrics.baselines import frozen_clips, noise_clips
 
 METRICS = ("evaluator_fd", "rand_fd")
 FRAMES, SIZE, BATCH = 16, 32, 32
-SOURCES = {"bouncing_digits": BouncingDigits, "drifting_clouds": DriftingClouds}
 
 
 def trained(out: Path, steps: int, num_clips: int, rest: list[str]) -> Result:
@@ -55,7 +54,7 @@ def call(command: list[str]) -> None:
 
 def baseline(kind: str, num_clips: int, dataset: str) -> Result:
     """The result of clips of noise, or of other real clips whose first frame is repeated."""
-    source = SOURCES[dataset]("test", 2 * num_clips, FRAMES, SIZE)
+    source = GENERATED[dataset]("test", 2 * num_clips, FRAMES, SIZE)
 
     def real(first: int) -> Iterator[Tensor]:
         for start in range(first, first + num_clips, BATCH):
@@ -88,8 +87,8 @@ def main(argv: list[str] | None = None) -> int:
         }
     shorter_first = list(models)
     datasets = {result.data["dataset"] for result in models.values()}
-    if len(datasets) > 1 or not datasets <= set(SOURCES):
-        known, got = ", ".join(SOURCES), ", ".join(sorted(map(str, datasets)))
+    if len(datasets) > 1 or not datasets <= set(GENERATED):
+        known, got = ", ".join(GENERATED), ", ".join(sorted(map(str, datasets)))
         print(f"check_ranking: the checkpoints must be of one of {known}, got {got}", file=sys.stderr)
         return 2
     (dataset,) = datasets

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from videodiff.data.selection import GENERATED
+
 spec = importlib.util.spec_from_file_location(
     "check_ranking", Path(__file__).parent.parent / "scripts" / "check_ranking.py"
 )
@@ -21,7 +23,7 @@ def test_frozen_frames_are_those_of_the_data_set(dataset, monkeypatch):
 
     monkeypatch.setattr(check_ranking, "evaluate", evaluate)
     check_ranking.baseline("frozen", 2, dataset)
-    clips = check_ranking.SOURCES[dataset]("test", 4, 16, 32)
+    clips = GENERATED[dataset]("test", 4, 16, 32)
     assert (seen["real"][0] == clips.read(0, 0, 16, 1)).all()
     assert (seen["fake"][0] == clips.read(2, 0, 16, 1)[:1]).all()  # other clips, and each its first frame
     assert seen["data"]["dataset"] == dataset

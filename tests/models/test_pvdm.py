@@ -253,7 +253,9 @@ def test_a_video_with_weighed_shared_frames_does_not_depend_on_its_batch_and_its
     assert not torch.allclose(free[:, :, 1], together[:, :, 1])
 
 
-@pytest.mark.parametrize(("options", "weight"), [({}, 1.0), ({"shared": True}, -1.0)])
+@pytest.mark.parametrize(
+    ("options", "weight"), [({}, 1.0), ({"shared": True}, -1.0), ({"shared": True}, float("nan"))]
+)
 def test_a_weight_on_frames_that_nothing_shares_is_refused(options, weight):
     shared = SHARED if options else {}
     with pytest.raises(ValueError, match="frames that neighbouring clips share"):

@@ -7,6 +7,7 @@ the finished planes of the last (algorithm 1).
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -87,10 +88,11 @@ class PVDM(DiffusionModule):
 
     def check_weight(self) -> None:
         """Refuse a weight on shared frames where there are none; it may have been set since the model was built."""
-        if self.reconstruction_weight < 0 or (self.reconstruction_weight > 0 and not self.shared_frames):
+        weight = self.reconstruction_weight
+        if not 0 <= weight < math.inf or (weight > 0 and not self.shared_frames):
             raise ValueError(
                 "reconstruction_weight is of the frames that neighbouring clips share: at least 0, and 0 without "
-                f"shared_frames; got {self.reconstruction_weight} with shared_frames {self.shared_frames}"
+                f"shared_frames; got {weight} with shared_frames {self.shared_frames}"
             )
 
     @property
