@@ -24,7 +24,7 @@ from videodiff.data.entries import find_videos
 from videodiff.data.pixels import resize_crop
 from videodiff.data.prepare import Settings, prepare
 from videodiff.data.prepared_source import prepared_source
-from videodiff.data.video_read import VideoInfo, probe
+from videodiff.data.video_probe import VideoInfo, probe
 from videodiff.seeding import uniform
 
 FRAMES = 16

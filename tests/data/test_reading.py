@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from videodiff.cli import main
-from videodiff.data import BadVideoError, ClipSource, FolderSource, VideoDataModule, datamodule, video_read
+from videodiff.data import BadVideoError, ClipSource, FolderSource, VideoDataModule, datamodule, video_probe
 from videodiff.data.entries import find_videos, scan
 from videodiff.data.resize import RULE_NAMES, resize, rule_text
 from videodiff.data.video_io import probe, read_clip, read_frames, read_image, read_video, write_lossless
@@ -37,7 +37,7 @@ def linear(path: Path) -> list[torch.Tensor]:
 def linear_with_times(path: Path) -> list[tuple[int, torch.Tensor]]:
     """The same, each with its time stamp."""
     frames = []
-    with av.open(str(path), **video_read.TAGS) as container:
+    with av.open(str(path), **video_probe.TAGS) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         try:
@@ -79,7 +79,7 @@ def test_windows_of_good_files_equal_linear_decoding(folder):
 @pytest.mark.slow
 def test_every_window_of_every_good_file_equals_linear_decoding():
     rng = np.random.default_rng(1)
-    for path in sorted(p for p in DATA.rglob("*") if p.suffix in video_read.VIDEO_SUFFIXES and p.is_file()):
+    for path in sorted(p for p in DATA.rglob("*") if p.suffix in video_probe.VIDEO_SUFFIXES and p.is_file()):
         if "bad" not in path.parts:
             check_windows(path, rng, windows=8)
 
@@ -254,7 +254,7 @@ def test_a_frame_that_is_not_where_its_packet_said_is_never_handed_out(tmp_path)
 def test_a_file_that_costs_too_much_is_given_up(tmp_path, monkeypatch):
     write_lossless(tmp_path / "a.mkv", noise(20, 16, 16, 3))
     info = probe(tmp_path / "a.mkv")
-    monkeypatch.setattr(video_read, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(video_probe, "MAX_SECONDS", 0.0)
     for read in (
         lambda: probe(tmp_path / "a.mkv"),
         lambda: read_clip(info, 0, 4),
@@ -483,4 +483,4 @@ def test_a_thousand_mutated_clips_neither_crash_nor_hang(tmp_path):
     lines = [line for line in done.stdout.splitlines() if line[:4].isdigit()]
     assert done.returncode == 0, (done.returncode, lines[-1:], done.stderr[-500:])
     assert len(lines) == 1000
-    assert max(float(line.split()[1]) for line in lines) < video_read.MAX_SECONDS
+    assert max(float(line.split()[1]) for line in lines) < video_probe.MAX_SECONDS

@@ -26,7 +26,7 @@ from videodiff.data.entries import (
     split_videos,
 )
 from videodiff.data.readers import count_frames, index_entry, read_entry
-from videodiff.data.video_read import BadVideoError, VideoInfo
+from videodiff.data.video_probe import BadVideoError, VideoInfo
 
 __all__ = [
     "SPLIT_FOLDERS",

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from videodiff.data.video_read import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from videodiff.data.image_read import IMAGE_SUFFIXES
+from videodiff.data.video_probe import VIDEO_SUFFIXES
 from videodiff.seeding import uniform
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}

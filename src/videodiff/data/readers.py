@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from videodiff.data.entries import Entry
+from videodiff.data.image_read import read_image
 from videodiff.data.resize import resize
 from videodiff.data.tfrecord import read_example
-from videodiff.data.video_read import BadVideoError, VideoInfo, probe, read_frames, read_image
+from videodiff.data.video_probe import BadVideoError, VideoInfo, probe
+from videodiff.data.video_read import read_frames
 
 # (path, bytes, mtime) -> what probing it told: this process's index, never on disk
 _PROBED: dict[tuple[str, int, int], VideoInfo] = {}

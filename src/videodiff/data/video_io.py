@@ -1,17 +1,9 @@
-"""Video files in and out: the names of :mod:`video_read` and :mod:`video_write` in one place."""
+"""Videos and pictures in and out: the names of the modules that probe, read and write them, in one place."""
 
+from videodiff.data.image_read import IMAGE_SUFFIXES, read_image
 from videodiff.data.pixels import resize_crop, to_float, to_uint8, video_grid
-from videodiff.data.video_read import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    BadVideoError,
-    VideoInfo,
-    probe,
-    read_clip,
-    read_frames,
-    read_image,
-    read_video,
-)
+from videodiff.data.video_probe import VIDEO_SUFFIXES, BadVideoError, VideoInfo, probe
+from videodiff.data.video_read import read_clip, read_frames, read_video
 from videodiff.data.video_write import VideoWriter, gif_bytes, write_lossless, write_mp4
 
 __all__ = [

@@ -13,11 +13,12 @@ import numpy as np
 from torch import Tensor
 
 from videodiff.data.entries import Entry, posix
+from videodiff.data.image_read import read_image
 from videodiff.data.prepare.encode import FrameWriter
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import read_blocks, sha256_of
 from videodiff.data.readers import count_frames, index_entry, read_entry
-from videodiff.data.video_read import DEMUXERS, TAGS, BadVideoError, VideoInfo, read_image
+from videodiff.data.video_probe import DEMUXERS, TAGS, BadVideoError, VideoInfo
 from videodiff.data.views import nearest
 
 BLOCK_BYTES = 64 * 2**20  # of decoded frames held at once
