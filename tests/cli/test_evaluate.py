@@ -136,6 +136,27 @@ def test_cached_statistics_stand_for_the_real_folder(folders, capsys, tmp_path):
     assert "switches.window is random, start is asked for" in err
 
 
+def test_statistics_of_clips_read_otherwise_are_refused(folders, capsys, tmp_path):
+    record_of(capsys, folders["real"], folders["other"], *RANDOM, "--resolution", 16)
+    (cached,) = (tmp_path / "cache").rglob("*.npz")
+    for words, says in (
+        (["--resolution", 32], "data.resolution is 16, 32 is asked for"),
+        (["--protocol", "random:4:fps=4"], "switches.fps is None, 4.0 is asked for"),
+    ):
+        code, _, err = evaluate(capsys, cached, folders["other"], *RANDOM, *words)
+        assert (code, err.count("error:")) == (2, 1)
+        assert says in err
+
+
+def test_real_videos_are_read_at_the_rate_of_the_protocol(folders, capsys):
+    words = ["--protocol", "random:4:fps={}:window=start"]
+    same, _ = record_of(capsys, folders["real"], folders["real"], *(w.format(8) for w in words))
+    assert same["metrics"]["rand_fd"]["value"] == pytest.approx(0, abs=1e-6)  # stored at 8
+    code, _, err = evaluate(capsys, folders["real"], folders["other"], *(w.format(4) for w in words))
+    assert code == 2
+    assert "has 2 frames at 4 fps, 4 needed" in err
+
+
 def test_results_are_written_whole_under_the_protocols_name(folders, capsys, tmp_path):
     out = tmp_path / "scores"
     code, text, _ = evaluate(capsys, folders["real"], folders["other"], *RANDOM, "--out", out)

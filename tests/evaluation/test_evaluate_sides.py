@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from eval_fakes import NoiseSource, fake_detector, features_of
+from videodiff.data.resize import rule_text
 from videodiff.evaluation.explain import explain_difference
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.evaluation.results import Result, comparable, read_result
@@ -216,15 +217,43 @@ def test_only_equal_measurements_share_a_column():
     assert comparable(one, other) == (False, "ddof 0 against 1")
     assert "num_fake 24 against 9" in comparable(one, run(clips_of(0), clips_of(1, 9)))[1]
     assert "resolution" in comparable(one, run(clips_of(0, size=12), clips_of(1, size=12)))[1]
-    assert comparable(one, run(clips_of(0), clips_of(1), data={"listing": "x"})) == (
-        False,
-        "other real clips",
-    )
     weights = evaluate(
         clips_of(0).split(5), clips_of(1).split(5), P, detectors=[fake_detector(sha256="e" * 64)]
     )
     assert "network_sha256" in comparable(one, weights)[1]
     assert isinstance(one, Result)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fps": 25.0}, ""),  # what the model learnt from; the real clips are the protocol's
+        ({"resize": rule_text("bilinear")}, "resize antialias against bilinear"),
+        ({"view": "image_aux1"}, "view image_main against image_aux1"),
+        ({"classes": ["a", "b"]}, "classes none against 2"),
+        ({"resolution": 128}, "resolution 64 against 128"),
+        ({"min_frames": 49}, "min_frames 0 against 49"),
+        ({"listing": "def"}, "other videos (listing abc against listing def)"),
+        ({"listing": "def", "train_split": "all"}, "train_split train against all"),
+        ({"limits": {"train": 5, "test": None}}, "num_train_clips no limit against 5"),
+        ({"limits": {"train": None, "test": 5}}, ""),
+        ({"preset": "pvdm 0123", "horizontal_flip": True, "seed": 4}, ""),
+    ],
+)
+def test_other_real_clips_are_told_by_what_makes_them_other(change, said):
+    data = {"dataset": "folder", "listing": "abc", "resolution": 64, "resize": rule_text("antialias")}
+    one, other = (run(clips_of(0), clips_of(1), data=facts) for facts in (data, {**data, **change}))
+    assert comparable(one, other) == (not said, said)
+
+
+def test_the_rate_of_real_clips_is_the_protocols_also_in_older_results():
+    data = {"dataset": "folder", "fps": 8.0}
+    plain, at_8 = (run(clips_of(0), clips_of(1), p, data=data) for p in (P, P.changed(fps=8.0)))
+    assert comparable(plain, at_8) == (False, "fps every frame against 8")
+    older = Result.from_dict(json.loads(plain.json()))
+    del older.protocol["fps"]  # written when the data alone said how real clips are read
+    assert comparable(older, at_8) == (True, "")
+    assert comparable(older, plain)[1] == "fps 8 against every frame"
 
 
 # --- from one protocol to another -------------------------------------------------------------------------------

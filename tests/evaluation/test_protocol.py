@@ -2,9 +2,35 @@ from dataclasses import fields, replace
 
 import pytest
 
-from videodiff.evaluation.protocol import CHOICES, PROTOCOLS, Protocol, differences, get_protocol
+from videodiff.evaluation.protocol import (
+    CHOICES,
+    LATER,
+    PROTOCOLS,
+    Protocol,
+    as_hashed,
+    differences,
+    get_protocol,
+    read_switches,
+)
 
-OTHER = {"eps": 1e-5, "inception_shuffle": 42}
+OTHER = {"eps": 1e-5, "inception_shuffle": 42, "fps": 8.0}
+# As results were stored with them before there was a switch of LATER.
+STORED = {
+    "styleganv": "06b1d96b7fa68bb3",
+    "tf_original": "f680c9f3b838d383",
+    "videogpt": "c4ad9cc7e9687733",
+    "pvdm": "c4ad9cc7e9687733",
+    "lvdm": "05820758f22973a2",
+    "tats": "05820758f22973a2",
+    "vdm": "6abee98b77067a14",
+    "digan": "c4ad9cc7e9687733",
+    "latte": "f73b4818e2fdd215",
+    "evaluator": "3388686fc227371a",
+    "random": "a86093623929f9fd",
+    "styleganv:128": "fb48ecd9f7b54964",
+    "custom:eps=1e-5:stride=4": "e70e7b3014337413",
+    "evaluator:4": "79399aacee631b7b",
+}
 
 
 def another(protocol, switch):
@@ -21,6 +47,29 @@ def test_any_switch_changes_the_hash_and_is_told(switch):
     assert after.hash != before.hash
     assert differences(before, after) == [(switch, getattr(before, switch), getattr(after, switch))]
     assert after.record()[switch] == getattr(after, switch)
+
+
+def test_hashes_of_stored_results_hold():
+    assert {name: get_protocol(name).hash for name in STORED} == STORED
+    assert get_protocol("custom:eps=1e-5:stride=4").label == "custom_e70e7b"
+    assert {*PROTOCOLS} <= {*STORED}
+
+
+def test_a_later_switch_at_its_default_enters_no_hash():
+    assert {
+        switch for switch in LATER if as_hashed({switch: getattr(PROTOCOLS["styleganv"], switch)})
+    } == set()
+    assert as_hashed({"fps": 8.0, "stride": 1}) == {"fps": 8.0, "stride": 1}
+    assert get_protocol("styleganv:fps=none") == PROTOCOLS["styleganv"]
+    assert get_protocol("latte:fps=8").fps == 8.0
+
+
+def test_a_record_without_a_later_switch_reads_as_its_default():
+    """Before `fps` was a switch, real clips were read as the data said."""
+    old = {"stride": 2}
+    assert read_switches(old, {}) == {"stride": 2, "fps": None}
+    assert read_switches(old, {"fps": 8.0}) == {"stride": 2, "fps": 8.0}
+    assert read_switches({"fps": None}, {"fps": 8.0}) == {"fps": None}
 
 
 def test_the_hash_does_not_follow_the_name():
@@ -70,6 +119,8 @@ def test_overrides_make_a_custom_protocol_that_knows_its_base():
         ("styleganv:eps=x", "eps must be a number"),
         ("styleganv:eps=2", "eps must lie between"),
         ("styleganv:resize=lanczos", "resize must be one of bilinear, crop, tf1"),
+        ("styleganv:fps=0", "fps must be above 0, got 0"),
+        ("styleganv:fps=slow", "fps must be a number, got 'slow'"),
         ("styleganv:num_real=1", "num_real must be at least 2, got 1"),
         ("styleganv:0", "frames must be at least 1"),
         ("styleganv:ddof=2", "ddof must be 0 or 1"),

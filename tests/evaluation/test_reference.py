@@ -50,6 +50,7 @@ def test_real_clips_are_decoded_once(tmp_path):
         key_of(P.changed(resize="tf1")),
         key_of(P.changed(frames=8)),
         key_of(P.changed(stride=2)),
+        key_of(P.changed(fps=8.0)),
         key_of(P.changed(window="start")),
         key_of(P.changed(clips_per_video=2)),
         key_of(P.changed(split="test")),
@@ -75,6 +76,21 @@ def test_a_reference_of_something_else_is_an_error(tmp_path):
     save_reference(side, reference_path(key_of(), tmp_path), key_of(P.changed(eps=1e-5)))
     with pytest.raises(ValueError, match=r"switches\.eps is 1e-05, 0\.001 is asked for"):
         cached_reference(key_of(), looking(NoiseSource(12)), tmp_path)
+
+
+def test_a_reference_older_than_a_switch_is_found_and_read_as_its_default(tmp_path):
+    key = reference_key(
+        get_protocol("styleganv"), {"dataset": "folder", "listing": "abc"}, {"i3d": "0" * 64}, 16, 0
+    )
+    assert reference_path(key).name == "9eb18ad16701c84d5fde9c44.npz"  # as it was named before `fps`
+    assert "fps" not in key["switches"]
+    path = tmp_path / "old.npz"
+    save_reference(
+        looking(NoiseSource(12))(), path, key_of(data={**DATA, "fps": 8.0})
+    )  # before: the data's rate
+    load_reference(path, key_of(P.changed(fps=8.0), data={"listing": "abc"}))
+    with pytest.raises(ValueError, match=r"switches\.fps is 8\.0, None is asked for"):
+        load_reference(path, key_of(data={"listing": "abc"}))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])

@@ -10,6 +10,7 @@ from eval_run import Draws, data, run, with_fakes
 from fault_harness import Job
 from videodiff.data import BouncingDigits, video_io
 from videodiff.evaluation.callback import VideoEvaluation
+from videodiff.evaluation.results import comparable
 
 
 def test_a_test_run_measures_writes_and_still_logs_its_loss(tmp_path):
@@ -121,6 +122,25 @@ def test_another_stride_than_the_protocols_is_another_protocol(tmp_path):
         2,
     )
     assert any("stride 2" in w for w in result.warnings)
+
+
+def test_another_rate_than_the_protocols_is_another_protocol(tmp_path):
+    root = folder_of(tmp_path, frames=16)  # stored at 8 frames per second
+    sets = {fps: data(dataset="folder", root=root, num_test_clips=None, fps=fps) for fps in (None, 4.0)}
+    options = {**with_fakes(), "cache": tmp_path / "cache"}
+    plain, slow = (run(tmp_path, datamodule=sets[fps], **options)[0].result for fps in (None, 4.0))
+    assert (slow.protocol["name"], slow.protocol["base"], slow.protocol["fps"]) == ("custom", "random", 4.0)
+    assert (plain.protocol["name"], plain.protocol["fps"]) == ("random", None)
+    assert any("read at 4 fps" in w and "random_8f at every frame" in w for w in slow.warnings)
+    assert comparable(plain, slow)[1].startswith("fps every frame against 4")
+    assert plain.metrics["rand_fd"]["value"] != slow.metrics["rand_fd"]["value"]
+    # One rate for both, named by the protocol, whatever the models learnt from.
+    options["protocol"] = "random:8:fps=4"
+    both = [run(tmp_path, datamodule=sets[fps], **options)[0].result for fps in (None, 4.0)]
+    assert comparable(*both) == (True, "")
+    assert any("learnt from clips at every frame" in w for w in both[0].warnings)
+    with pytest.raises(ValueError, match=r"fps needs videos of a data\.root, bouncing_digits is built in"):
+        run(tmp_path, **options)
 
 
 def test_fewer_and_more_clips_than_the_protocols_never_bear_its_name(tmp_path):

@@ -12,7 +12,7 @@ from torch import Tensor
 from videodiff.comparison.cost import flop_per_step, flop_per_video, peak_memory, training_batch
 from videodiff.comparison.drawing import Draws, NonFiniteDrawError, Progress
 from videodiff.comparison.drift import drift
-from videodiff.comparison.judging import Judge, frames_of
+from videodiff.comparison.judging import Judge, asked_protocol, frames_of
 from videodiff.comparison.nearest import nearest, training_clips
 from videodiff.comparison.published import published_rows
 from videodiff.comparison.reconstruction import Reconstruction, first_stage, stage_training
@@ -49,9 +49,10 @@ def compare_runs(
     if not opened:
         reasons = "; ".join(f"{entry['run']}: {entry['reason']}" for entry in skipped)
         raise ValueError(f"none of the {len(runs)} runs can be compared ({reasons})")
-    check_equal(opened, frames_of(settings))
+    frames = min(run.frames for run in opened)
+    check_equal(opened, frames_of(settings), asked_protocol(opened[0].data, settings, frames).split)
     device = pick_device(settings.device)
-    judge = Judge(opened[0].data, settings, min(run.frames for run in opened), device, progress)
+    judge = Judge(opened[0].data, settings, frames, device, progress)
     measured: list[tuple[Run, ModelRecord, ModelClips]] = []
     for run in opened:
         try:

@@ -13,7 +13,15 @@ from videodiff.comparison.drawing import Progress
 from videodiff.comparison.settings import Settings
 from videodiff.data.clips import ClipSource
 from videodiff.evaluation.detectors import BUILT_IN, build_detectors
-from videodiff.evaluation.of_run import choose, default_protocol, labels_of, other_draws, real_source
+from videodiff.evaluation.of_run import (
+    choose,
+    default_protocol,
+    facts_of,
+    labels_of,
+    other_draws,
+    real_source,
+    told_of,
+)
 from videodiff.evaluation.protocol import Protocol, get_protocol
 from videodiff.evaluation.reference import cached_reference, reference_key
 from videodiff.evaluation.run import evaluate
@@ -61,12 +69,7 @@ class Judge:
     @property
     def facts(self) -> dict[str, Any]:
         """What identifies the real clips."""
-        return {
-            **self.data.fingerprint(),
-            "split": self.protocol.split,
-            "limits": self.data.selection.limits,
-            "num_real": len(self.real),
-        }
+        return {**told_of(self.data, self.protocol.split), "num_real": len(self.real)}
 
     def labels(self, model: Any) -> list[int] | None:
         """Classes of the real clips for a model that has classes."""
@@ -74,8 +77,8 @@ class Judge:
 
     def real_side(self, source: ClipSource, what: str) -> Side:
         """What the detectors say of the clips of the plan, from the cache or decoded now."""
-        facts = {k: v for k, v in self.data.fingerprint().items() if k not in ("seed", "images_per_video")}
-        facts |= {"split": self.protocol.split, "limits": self.data.selection.limits, "side": what}
+        found = facts_of(self.data, self.protocol.split)
+        facts = {k: v for k, v in found.items() if k not in ("seed", "images_per_video")} | {"side": what}
         key = reference_key(self.protocol, facts, self.checksums, len(self.plan), self.settings.seed)
         return cached_reference(key, lambda: self.look(self.clips(source), what, len(self.plan)))[0]
 

@@ -15,11 +15,9 @@ from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_c
 from videodiff.checkpoints.exported import sha256_of
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.comparison.training import last_step, run_folder
-from videodiff.evaluation.of_run import unfit
+from videodiff.data.real_clips import differences
+from videodiff.evaluation.of_run import told_of, unfit
 from videodiff.trust import full_path, guarded_jsonargparse
-
-# Entries of a data fingerprint that decide what a real clip looks like; the others shape the training stream only.
-SAME_DATA = ("dataset", "layout", "listing", "classes", "resolution", "frame_stride", "fps", "resize", "view")
 
 
 class UnequalRunsError(ValueError):
@@ -56,6 +54,11 @@ class Run:
     def frames(self) -> int:
         """Of the clip that the model draws."""
         return int(self.model.video_shape[1])
+
+    @property
+    def size(self) -> str:
+        """Of the frames that the model draws, ``64x64``."""
+        return "{}x{}".format(*self.model.video_shape[-2:])
 
 
 def open_runs(specs: Sequence[str], trusted: Sequence[str] = ()) -> tuple[list[Run], list[dict[str, str]]]:
@@ -150,32 +153,27 @@ def names_of(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def facts_of(run: Run) -> dict[str, Any]:
-    """What must be the same for two runs to be compared.
-
-    Raises:
-        FileNotFoundError: if the data are not where the run says.
-    """
-    print_of = run.data.fingerprint()
-    return {key: print_of.get(key) for key in SAME_DATA} | {"size": tuple(run.model.video_shape[-2:])}
-
-
-def check_equal(runs: Sequence[Run], frames: int | None) -> None:
+def check_equal(runs: Sequence[Run], frames: int | None, split: str) -> None:
     """Refuse runs of different data, and of different clips unless the number of frames is given.
 
+    Args:
+        runs: that were opened.
+        frames: of each video, if they are given.
+        split: that the real clips are taken from.
+
     Raises:
+        FileNotFoundError: if the data are not where a run says.
         UnequalRunsError: in one line with the runs, what they differ in and what to do.
     """
-    first, facts = runs[0], facts_of(runs[0])
+    first = runs[0]
     for run in runs[1:]:
-        other = facts_of(run)
-        different = [key for key in facts if facts[key] != other[key]]
+        different = differences(told_of(first.data, split), told_of(run.data, split), split)
+        if not different and first.size != run.size:
+            different = [f"frames of {first.size} against {run.size} pixels"]
         if different:
-            told = ", ".join(
-                f"{key} {shown(facts[key])} against {shown(other[key])}" for key in different[:3]
-            )
             raise UnequalRunsError(
-                f"{first.spec} and {run.spec} cannot be compared: {told}; leave one out, or train both on the same data"
+                f"{first.spec} and {run.spec} cannot be compared: {', '.join(different)}; leave one out, or train both "
+                "on the same data"
             )
     if frames is None and len({run.frames for run in runs}) > 1:
         clips = ", ".join(f"{run.spec} {run.frames}" for run in runs)
@@ -183,12 +181,6 @@ def check_equal(runs: Sequence[Run], frames: int | None) -> None:
         raise UnequalRunsError(
             f"the runs draw clips of different length ({clips} frames); give --frames {least}"
         )
-
-
-def shown(value: Any) -> str:
-    """A value in a message, short."""
-    text = f"{len(value)} classes" if isinstance(value, list) else str(value)
-    return text if len(text) <= 40 else text[:12] + "..."
 
 
 def checkpoint_record(run: Run) -> dict[str, Any]:

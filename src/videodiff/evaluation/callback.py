@@ -18,9 +18,11 @@ from videodiff.evaluation.of_run import (
     choose,
     default_protocol,
     describe,
+    facts_of,
     labels_of,
     other_draws,
     real_source,
+    told_of,
     unfit,
 )
 from videodiff.evaluation.protocol import Protocol, get_protocol
@@ -94,7 +96,7 @@ class VideoEvaluation(pl.Callback):
         protocol, detectors, checksums = self.choose(trainer, data, model)
         source = real_source(data, protocol)
         plan = self.cut(plan_clips(source, protocol, "real", self.seed))
-        facts = {**data.fingerprint(), "split": protocol.split, "limits": data.selection.limits}
+        facts = facts_of(data, protocol.split)
         real = self.real_side(trainer, source, plan, detectors, reference_key(
             protocol, facts, checksums, len(plan), self.seed
         ))  # fmt: skip
@@ -110,7 +112,8 @@ class VideoEvaluation(pl.Callback):
         if not trainer.is_global_zero:
             return
         self.result = evaluate(
-            real, fake, protocol, floor=floor, detectors=detectors, seed=self.seed, data=facts,
+            real, fake, protocol, floor=floor, detectors=detectors, seed=self.seed,
+            data=told_of(data, protocol.split),
             model={**describe(model), **self.model_record}, warnings=self.notes,
         )  # fmt: skip
         for folder in self.folders:

@@ -12,6 +12,7 @@ import av
 import torch
 
 from videodiff.data.clips import ClipSource, Entry, FolderSource, find_videos, listing_hash
+from videodiff.data.views import AtRate
 from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol
 from videodiff.evaluation.reference import cached_reference, load_reference, read_file, reference_key
@@ -52,17 +53,19 @@ class Folder:
                     f"{self.root}: samples.json lists {len(listed)} clips, {len(entries)} are there"
                 )
         self.entries: list[Entry] = entries
-        self.sources: dict[int, FolderSource] = {}
+        self.sources: dict[tuple[int, float | None], ClipSource] = {}
 
-    def source(self, needed: int) -> FolderSource:
-        """The videos of at least so many frames.
+    def source(self, needed: int, fps: float | None = None) -> ClipSource:
+        """The videos of at least so many frames, or ticks of a clock of `fps`.
 
         Raises:
-            ValueError: if there are none.
+            ValueError: if there are none, or a clock is asked for and frames carry no times.
         """
-        if needed not in self.sources:
-            self.sources[needed] = FolderSource(str(self.root), self.entries, needed, self.resolution)  # type: ignore[arg-type]
-        return self.sources[needed]
+        if (needed, fps) not in self.sources:
+            frames = 1 if fps is not None else needed
+            source = FolderSource(str(self.root), self.entries, frames, self.resolution)  # type: ignore[arg-type]
+            self.sources[needed, fps] = source if fps is None else AtRate(source, fps, needed)
+        return self.sources[needed, fps]
 
     def identity(self) -> dict[str, Any]:
         """What the clips are: for keys of references, and for the record."""
@@ -180,11 +183,12 @@ class FolderComparison:
     ) -> Side:
         """The real side: from a file of statistics, from the cache, or from the videos."""
         if isinstance(self.real, Path):
-            wanted = reference_key(protocol, {}, checksums, 0, self.seed)
+            asked = {} if self.fake.resolution is None else {"resolution": self.fake.resolution}
+            wanted = reference_key(protocol, asked, checksums, 0, self.seed)
             return load_reference(
-                self.real, {key: wanted[key] for key in ("format", "switches", "detectors")}
+                self.real, {key: wanted[key] for key in ("format", "data", "switches", "detectors")}
             )
-        source = self.real.source(protocol.span)
+        source = self.real.source(protocol.span, protocol.fps)
         count = len(self.plan(source, protocol, "real"))
         key = reference_key(protocol, self.real.identity(), checksums, count, self.seed)
         return cached_reference(key, lambda: self.observe(source, protocol, "real", detectors), self.cache)[0]
@@ -206,7 +210,10 @@ class FolderComparison:
     def warnings(self, protocol: Protocol) -> list[str]:
         """What the files themselves say that a reader must know."""
         said = []
-        folders = {"real": (self.real, protocol.span), "fake": (self.fake, protocol.frames)}
+        folders = {
+            "real": (self.real, (protocol.span, protocol.fps)),
+            "fake": (self.fake, (protocol.frames, None)),
+        }
         for side, (folder, needed) in folders.items():
             if not isinstance(folder, Folder):
                 continue
@@ -220,7 +227,7 @@ class FolderComparison:
                     f"real videos are stored lossily ({name}): right if the data set is published so, wrong for a copy "
                     "that was compressed again"
                 )
-            skipped = len(folder.source(needed).skipped) if needed in folder.sources else 0
+            skipped = len(folder.sources[needed].skipped) if needed in folder.sources else 0
             if skipped:
                 said.append(f"{skipped} {side} videos were left out (too short or unreadable)")
             if self.bad[side]:

@@ -18,6 +18,9 @@ from videodiff.evaluation.sampling import ClipPlan
 FALLBACK = "random"  # what is measured where there are no weights
 
 
+EVERY_FRAME = {"stride": 1, "fps": None}  # switches that follow the data where a protocol leaves them so
+
+
 class Chosen(NamedTuple):
     """What to measure with: the protocol, its detectors with their checksums, and what a reader must know."""
 
@@ -54,7 +57,7 @@ def choose(
         FileNotFoundError: if the first detector has no weights.
         ValueError: for clips shorter than a detector needs.
     """
-    fitted, notes = fit_protocol(protocol, data.frame_stride, num_clips)
+    fitted, notes = fit_protocol(protocol, data.frame_stride, data.selection.fps, num_clips)
     try:
         kept, checksums, missing = find_detectors(fitted, build)
     except FileNotFoundError as error:
@@ -86,22 +89,38 @@ def find_detectors(
     return prepare_all(found)
 
 
-def fit_protocol(protocol: Protocol, stride: int, num_clips: int | None) -> tuple[Protocol, list[str]]:
-    """The protocol at the data's frame stride, and with more clips if more are asked for: custom ones, told so."""
+def fit_protocol(
+    protocol: Protocol, stride: int, fps: float | None, num_clips: int | None
+) -> tuple[Protocol, list[str]]:
+    """The protocol at the data's frame stride and rate, and with more clips if more are asked for.
+
+    It is a custom one then, and told so; a stride or rate that a protocol has of its own stays.
+    """
     notes = []
-    if protocol.stride == 1 and stride != 1:
-        notes.append(
-            f"the data are read at stride {stride}, and so are the real clips: not comparable with "
-            f"{protocol.label} at stride 1"
-        )
-        protocol = protocol.changed(stride=stride)
-    elif protocol.stride != stride:
-        notes.append(
-            f"the model learnt from clips at stride {stride}, {protocol.label} compares them with real "
-            f"clips at stride {protocol.stride}"
-        )
+    own: dict[str, Any] = {"stride": stride, "fps": fps}
+    for switch, value in own.items():
+        there = getattr(protocol, switch)
+        if there == EVERY_FRAME[switch] != value:
+            notes.append(
+                f"the data are read at {pace(switch, value)}, and so are the real clips: not comparable with "
+                f"{protocol.label} at {pace(switch, there)}"
+            )
+        elif there != value:
+            notes.append(
+                f"the model learnt from clips at {pace(switch, value)}, {protocol.label} compares them with real "
+                f"clips at {pace(switch, there)}"
+            )
+            own[switch] = there
+    protocol = protocol.changed(**own)
     names = [k for k in ("num_real", "num_fake") if (num_clips or 0) > getattr(protocol, k)]
     return (protocol.changed(**dict.fromkeys(names, num_clips)) if names else protocol), notes
+
+
+def pace(switch: str, value: float | None) -> str:
+    """``stride 3``, ``8 fps`` or ``every frame``."""
+    if switch == "stride":
+        return f"stride {value}"
+    return "every frame" if value is None else f"{value:g} fps"
 
 
 def unfit(data: Any, model: Any, protocol: Protocol | None) -> str | None:
@@ -118,7 +137,23 @@ def unfit(data: Any, model: Any, protocol: Protocol | None) -> str | None:
 def real_source(data: Any, protocol: Protocol) -> ClipSource:
     """The videos of the protocol's split that are long enough for its clips; short ones are discarded."""
     explicit = {**data.selection.explicit, "frame_stride": protocol.stride, "short_videos": "skip"}
-    return replace(data.selection, num_frames=protocol.frames, explicit=explicit).source(protocol.split)
+    if protocol.fps is not None and data.dataset in BUILT_IN:
+        raise ValueError(
+            f"protocol {protocol.label}: fps needs videos of a data.root, {data.dataset} is built in"
+        )
+    chosen = replace(data.selection, num_frames=protocol.frames, fps=protocol.fps, explicit=explicit)
+    return chosen.source(protocol.split)
+
+
+def facts_of(data: Any, split: str) -> dict[str, Any]:
+    """What identifies the real clips of a split, for keys of references."""
+    return {**data.fingerprint(), "split": split, "limits": data.selection.limits}
+
+
+def told_of(data: Any, split: str) -> dict[str, Any]:
+    """The same for the record of a result, with the places that a reader knows them by."""
+    places = {"root": data.root, "clip_list": data.selection.clip_list}
+    return facts_of(data, split) | {key: place for key, place in places.items() if place is not None}
 
 
 def other_draws(source: Any, count: int) -> ClipSource:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -16,9 +18,11 @@ Network = Literal["i3d", "evaluator", "random"]
 
 # Switches that decide which pixels reach the network, and so its features; the others only use features again.
 FEATURE_SWITCHES = (
-    "network", "eps", "resize", "rounding", "frames", "stride", "subsample", "clips_per_video", "window", "order",
-    "split",
+    "network", "eps", "resize", "rounding", "frames", "stride", "fps", "subsample", "clips_per_video", "window",
+    "order", "split",
 )  # fmt: skip
+# Switches that came after results were stored: at their default they enter no hash, so that stored hashes hold.
+LATER = ("fps",)
 CHOICES: dict[str, tuple[str, ...]] = {
     "network": ("i3d", "evaluator", "random"),
     "resize": ("bilinear", "crop", "tf1"),
@@ -46,6 +50,8 @@ class Protocol:
         num_fake: generated clips wanted.
         frames: of a clip, before `subsample`.
         stride: distance between the frames of a real clip in its video; generated clips are taken as they come.
+        fps: frames per second at which real videos are read, `stride` counting ticks of that clock; None is every
+            frame.
         subsample: every how-manieth frame of a clip the network sees.
         clips_per_video: real clips taken from one video.
         window: where they begin: at a random frame or at the start.
@@ -73,6 +79,7 @@ class Protocol:
     num_fake: int = 2048
     frames: int = 16
     stride: int = 1
+    fps: float | None = None
     subsample: int = 1
     clips_per_video: int = 1
     window: Literal["random", "start"] = "random"
@@ -103,6 +110,8 @@ class Protocol:
             raise ValueError(f"protocol {self.name}: ddof must be 0 or 1, got {self.ddof}")
         if not 0 < self.eps < 1:
             raise ValueError(f"protocol {self.name}: eps must lie between 0 and 1, got {self.eps}")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(f"protocol {self.name}: fps must be above 0, got {self.fps}")
 
     @property
     def span(self) -> int:
@@ -134,7 +143,7 @@ class Protocol:
     @property
     def hash(self) -> str:
         """Hex digest of every switch; two protocols with one hash measure the same under two names."""
-        text = json.dumps(self.switches, sort_keys=True)
+        text = json.dumps(as_hashed(self.switches), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def record(self, network_sha256: str | None = None) -> dict[str, Any]:
@@ -148,6 +157,23 @@ class Protocol:
         if set(changes) <= {"frames"} and self.name != "custom":
             return replace(self, **changes)
         return replace(self, **{"name": "custom", "base": self.base or self.name, **switches})
+
+
+def as_hashed(switches: Mapping[str, Any]) -> dict[str, Any]:
+    """The switches that enter a hash: those that came later only where they are not at their default."""
+    defaults = {f.name: f.default for f in fields(Protocol)}
+    return {k: v for k, v in switches.items() if k not in LATER or v != defaults[k]}
+
+
+def read_switches(record: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The switches of a stored record, those that it is too old to have filled up.
+
+    Args:
+        record: of a protocol, or the switches of a reference.
+        data: facts of the data beside it: before `fps` was a switch, real clips were read as the data said.
+    """
+    filled = {f.name: f.default for f in fields(Protocol) if f.name in LATER} | {"fps": data.get("fps")}
+    return {**filled, **record}
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -218,12 +244,12 @@ def _parse(name: str, switch: str, value: str) -> Any:
         raise ValueError(f"protocol {name} has no switch {switch!r}; there are {', '.join(known)}")
     if switch in CHOICES:
         return value
-    if switch == "inception_shuffle" and value in ("none", "null"):
+    if switch in ("inception_shuffle", "fps") and value in ("none", "null"):
         return None
     try:
-        return float(value) if switch == "eps" else int(value)
+        return float(value) if switch in ("eps", "fps") else int(value)
     except ValueError:
-        kind = "a number" if switch == "eps" else "a whole number"
+        kind = "a number" if switch in ("eps", "fps") else "a whole number"
         raise ValueError(f"protocol {name}: {switch} must be {kind}, got {value!r}") from None
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from videodiff import weights
-from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol
+from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol, as_hashed, read_switches
 from videodiff.evaluation.sides import Side
 from videodiff.metrics.moments import FeatureStats
 
@@ -45,7 +45,12 @@ def reference_key(
         seed: of windows and shuffling.
     """
     switches = {switch: getattr(protocol, switch) for switch in REAL_SWITCHES}
-    key = {"format": FORMAT, "data": dict(data), "switches": switches, "detectors": dict(detectors)}
+    key = {
+        "format": FORMAT,
+        "data": dict(data),
+        "switches": as_hashed(switches),
+        "detectors": dict(detectors),
+    }
     return json.loads(json.dumps({**key, "count": count, "seed": seed}, default=str))
 
 
@@ -110,7 +115,8 @@ def load_reference(path: str | os.PathLike[str], expect: Mapping[str, Any]) -> S
         ValueError: if it is damaged, of another format, or its key differs; names the first entry that does.
     """
     header, arrays = read_file(path)
-    for name, there, wanted in _differences(header["key"], expect):
+    key, expect = filled(header["key"]), filled(expect)
+    for name, there, wanted in _differences(key, expect):
         raise ValueError(
             f"reference {path}: {name} is {there}, {wanted} is asked for; these are statistics of something else"
         )
@@ -129,6 +135,11 @@ def load_reference(path: str | os.PathLike[str], expect: Mapping[str, Any]) -> S
         {tuple(size) for size in header["sizes"]},
         int(header["constant"]),
     )
+
+
+def filled(key: Mapping[str, Any]) -> dict[str, Any]:
+    """A key with the switches that an older one lacks, or that were left out as they stood at their default."""
+    return {**key, "switches": read_switches(key.get("switches", {}), key.get("data", {}))}
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -11,6 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from videodiff.data.real_clips import differences, told
+from videodiff.evaluation.protocol import read_switches
+
 PACKAGES = ("videodiff", "torch", "pytorch-lightning", "torchmetrics", "numpy", "av")
 
 
@@ -147,18 +150,29 @@ def comparable(a: Result, b: Result) -> tuple[bool, str]:
 
     Returns:
         ``(True, "")``, or False with every difference in one line: a switch of the protocol, the network's
-        checksum, counts, the data or the resolution.
+        checksum, counts, whatever decides the real clips, or the size of frames.
     """
     reasons = []
-    for key in sorted({*a.protocol, *b.protocol} - {"name", "base", "hash"}):
-        if a.protocol.get(key) != b.protocol.get(key):
-            reasons.append(f"{key} {a.protocol.get(key)} against {b.protocol.get(key)}")
-    for key in ("num_real", "num_fake", "resolution"):
+    one, other = read_switches(a.protocol, a.data), read_switches(b.protocol, b.data)
+    for key in sorted({*one, *other} - {"name", "base", "hash"}):
+        if one.get(key) != other.get(key):
+            reasons.append(f"{key} {told(key, one.get(key), other.get(key))}")
+    for key in ("num_real", "num_fake"):
         if getattr(a, key) != getattr(b, key):
             reasons.append(f"{key} {getattr(a, key)} against {getattr(b, key)}")
-    if any(a.data.get(key) != b.data.get(key) for key in ("dataset", "listing", "split", "limits")):
-        reasons.append("other real clips")
+    data = differences(a.data, b.data, one.get("split"), besides=("fps", "frame_stride"))
+    for side, clips in {"real": "real", "fake": "generated"}.items():
+        sizes = [told_sizes(result.resolution.get(side)) for result in (a, b)]
+        is_said = side == "real" and any(reason.startswith("resolution ") for reason in data)
+        if sizes[0] != sizes[1] and not is_said:
+            reasons.append(f"resolution of {clips} clips {sizes[0]} against {sizes[1]}")
+    reasons += data
     return not reasons, "; ".join(reasons)
+
+
+def told_sizes(sizes: list[list[int]] | None) -> str:
+    """``64x64``, or the sizes that occur."""
+    return ", ".join(f"{h}x{w}" for h, w in sizes or ()) or "not known"
 
 
 def versions() -> dict[str, str]:
