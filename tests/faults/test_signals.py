@@ -13,8 +13,9 @@ import tiny_run as tiny
 from fault_harness import Job, wait_for
 from videodiff.checkpoints import newest_checkpoint, verify_checkpoint
 
-CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 NAMES = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+OTHERS = [signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU]
+CODES = {number: 130 if number == signal.SIGINT else 143 for number in NAMES + OTHERS}
 
 
 def started(folder, count=3, rank=0):
@@ -64,6 +65,29 @@ def test_a_signal_to_any_rank_stops_both_at_the_same_step(number, who, attempt, 
     stop_run(tmp_path, number, world=2, who=who)
     steps = [tiny.lines(tmp_path / f"trace_rank{rank}.jsonl")[-1]["step"] for rank in (0, 1)]
     assert steps[0] == steps[1]
+
+
+@pytest.mark.parametrize("number", OTHERS, ids=lambda n: n.name)
+def test_what_schedulers_and_terminals_send_stops_a_run_with_a_checkpoint(number, tmp_path):
+    stop_run(tmp_path, number, data={"workers": 2}, who="group")
+
+
+def test_a_signal_to_the_second_rank_that_only_one_scheduler_sends_stops_both(tmp_path):
+    stop_run(tmp_path, signal.SIGUSR2, world=2, who="child")
+
+
+def without_hangups(**kwargs):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    tiny.fit(**kwargs)
+
+
+def test_a_run_under_nohup_goes_on_when_the_terminal_closes(tmp_path):
+    kwargs = {"folder": str(tmp_path), "steps": 60, "save_every": 30, "module": {"pause": 0.003}}
+    with Job(without_hangups, kwargs, tmp_path) as job:
+        wait_for(started(tmp_path), 60)
+        job.signal(signal.SIGHUP, "group")
+        assert job.wait(30) == [0], job.text()
+    assert tiny.weights(tmp_path / "checkpoints/last.ckpt")[0] == 60
 
 
 @pytest.fixture(scope="module")

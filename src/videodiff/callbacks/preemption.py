@@ -15,11 +15,13 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data._utils import signal_handling
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+from videodiff.stopping import exit_code, heeded
 
 
 class StopOnSignal(Callback):
-    """SIGTERM, SIGUSR1 (exit 143) or SIGINT (exit 130) save ``checkpoints/last.ckpt`` and end the run.
+    """A signal of ``stopping.SIGNALS`` saves ``checkpoints/last.ckpt`` and ends the run: exit 143, after SIGINT 130.
+
+    One that was ignored when the run began stays ignored.
 
     The handler only sets a flag, since a collective inside a handler meets those of other ranks out of order. Between
     steps the ranks agree on the flag and all stop at the same step, whichever of them the signal reached. A signal
@@ -47,13 +49,15 @@ class StopOnSignal(Callback):
         # Before Lightning registers its own handlers and before loader workers are forked: both find ours in place.
         self.received, self.active, self.pid = 0, True, os.getpid()
         self.calls, self.next_call, self.stride, self.last_poll = 0, 1, 1, time.monotonic()
-        silence_lightning(trainer)
         shield_workers(True)
         if not self.previous:
-            self.previous = {number: signal.signal(number, self.handle) for number in SIGNALS}
+            self.previous = {number: signal.signal(number, self.handle) for number in heeded()}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        silence_lightning(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for number in SIGNALS:
+        for number in self.previous:
             if signal.getsignal(number) != self.handle:
                 signal.signal(number, self.handle)
 
@@ -119,7 +123,7 @@ class StopOnSignal(Callback):
 
     def leave(self, trainer: pl.Trainer) -> None:
         """Save, print the resume line and exit; every rank comes here at the same step."""
-        for number in SIGNALS:
+        for number in self.previous:
             signal.signal(number, signal.SIG_IGN)
         path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
@@ -131,7 +135,7 @@ class StopOnSignal(Callback):
                 flush=True,
             )
         end_workers()
-        raise SystemExit(130 if self.received == signal.SIGINT else 143)
+        raise SystemExit(exit_code(self.received))
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -181,7 +185,7 @@ def shield_workers(on: bool) -> None:
 
         def handlers() -> None:
             original()
-            for number in SIGNALS:
+            for number in heeded():
                 signal.signal(number, ignore_once)
 
         signal_handling._set_worker_signal_handlers = handlers

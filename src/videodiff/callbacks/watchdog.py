@@ -52,12 +52,15 @@ class Watchdog(Callback):
         while not stop.wait(min(self.min_seconds / 4, 5.0)):
             waited = time.monotonic() - self.last_beat
             if waited > self.limit:
-                print(
-                    f"watchdog: no step ended for {waited:.0f} s (limit {self.limit:.0f} s)", file=sys.stderr
-                )
-                faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
-                sys.stderr.flush()
-                os._exit(1)
+                try:
+                    print(
+                        f"watchdog: no step ended for {waited:.0f} s (limit {self.limit:.0f} s)",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    faulthandler.dump_traceback(file=2, all_threads=True)
+                finally:  # whether or not somebody reads it
+                    os._exit(1)
 
     def on_train_batch_end(self, *args: Any) -> None:
         self.durations.append(time.monotonic() - self.last_beat)

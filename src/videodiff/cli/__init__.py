@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from videodiff.cli import errors, help
+from videodiff import stopping
+from videodiff.cli import errors, help, streams
 
 VERBS = ("fit", "validate", "test", "predict")
 COMMANDS = (
@@ -38,10 +39,22 @@ def main(argv: list[str] | None = None) -> int:
         0 done, 1 failed, 2 usage or bad input, 130 or 143 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    with streams.lasting() as (out, _), stopping.raised():
+        code = _report(words)
+        out.flush()
+        if code == errors.DONE and (lost := streams.unwritten(out)) is not None:
+            code = errors.report(RuntimeError(lost))
+    return code
+
+
+def _report(words: list[str]) -> int:
+    """Dispatch, and turn whatever comes back into a line and an exit code."""
     verbose = any(word in ("-v", "--verbose") for word in words)
     try:
         return _dispatch([word for word in words if word not in ("-v", "--verbose")]) or errors.DONE
     except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes exit code 1 of it
+            return errors.report(stop.__context__, verbose)
         if stop.code is None or isinstance(stop.code, int):
             return stop.code or errors.DONE
         return errors.report(RuntimeError(str(stop.code)), verbose)

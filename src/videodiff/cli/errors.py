@@ -8,7 +8,9 @@ import sys
 import traceback
 from collections.abc import Iterable
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+from videodiff import stopping
+
+DONE, FAILED, USAGE, INTERRUPTED, STOPPED = 0, 1, 2, 130, 143
 
 JSONARGPARSE = ('Parser key "', "Does not validate against any of the Union subtypes")
 
@@ -40,7 +42,9 @@ def did_you_mean(name: str, candidates: Iterable[str], shown: str = "{}") -> str
 
 
 def exit_code(error: BaseException) -> int:
-    """2 for what the user can put right in the command, a config or on disk; 130 for Ctrl-C; else 1."""
+    """2 for what the user can put right in the command, a config or on disk; 130 or 143 for a signal; else 1."""
+    if isinstance(error, stopping.Stopped):
+        return STOPPED
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     bad_input = isinstance(error, BAD_INPUT) or (isinstance(error, TypeError) and _raised_by_us(error))
@@ -55,7 +59,7 @@ def one_line(error: BaseException) -> str:
     from videodiff.cli.jsonargparse_errors import explain
 
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return str(error) or "interrupted"
     text = str(error)
     if type(error).__name__ in {"ArgumentError", "ParserError"} or text.startswith(JSONARGPARSE):
         return explain(text)
