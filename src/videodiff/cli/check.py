@@ -45,8 +45,8 @@ VERB_KEYS = {
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 AT_LEAST_1 = (
-    "batch_size num_frames resolution num_steps frame_stride accumulate_grad_batches check_val_every_n_epoch "
-    "num_nodes num_train_steps update_every_n_steps"
+    "batch_size num_frames resolution num_steps frame_stride accumulate_grad_batches num_nodes "
+    "num_train_steps update_every_n_steps"
 )
 RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "lr": (lambda x: x > 0, "above 0"),
@@ -54,7 +54,6 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "num_workers": (lambda x: x >= 0, "0 or above"),
     "gradient_clip_val": (lambda x: x >= 0, "0 or above"),
     "max_steps": (lambda x: x >= 1 or x == -1, "1 or above, or -1 for no limit"),
-    "max_epochs": (lambda x: x >= 1 or x == -1, "1 or above, or -1 for no limit"),
     "devices": (lambda x: x >= 1 or x == -1, "1 or above, or -1 for all"),
     **dict.fromkeys(AT_LEAST_1.split(), (lambda x: x >= 1, "1 or above")),
 }

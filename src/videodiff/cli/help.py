@@ -93,7 +93,7 @@ devices:
   --trainer.accelerator NAME   auto, cpu or gpu (auto)
   --trainer.devices N          devices per node (auto)
   --trainer.num_nodes N        nodes (1)
-  --trainer.strategy NAME      auto, ddp, ... (auto)
+  --trainer.strategy NAME      auto or ddp (auto)
   --trainer.precision NAME     bf16-mixed, 32-true, ... (bf16-mixed on CUDA, else 32-true)
 
 model and data:

@@ -24,7 +24,9 @@ def build(
     """The trainer, model and data of checked configs; single options come last, so that they win."""
     from videodiff import trust
     from videodiff.cli.lightning import RunCLI
+    from videodiff.cli.trainer_options import check_trainer
 
+    check_trainer(written)
     with tempfile.TemporaryDirectory() as folder, trust.guarded_jsonargparse(trusted):
         plain = plain_files(files, Path(folder), trusted)
         configs = [word for file in plain for word in ("--config", str(file))]

@@ -109,6 +109,8 @@ class RunCLI(LightningCLI):
             plugins=[*(config.get("plugins") or []), AtomicCheckpointIO()],
             # Our samplers know rank and world; Lightning's would pad the set with repeated clips.
             use_distributed_sampler=False,
+            # With min_steps Lightning would ask for one whole epoch too, which never ends: nothing could stop the run.
+            min_epochs=0,
             enable_checkpointing=False if "checkpoint" not in keys else config.get("enable_checkpointing"),
         )
         return self._instantiate_trainer(config, [self._get(self.config_init, key) for key in keys])

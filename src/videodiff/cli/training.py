@@ -149,7 +149,6 @@ def train(
         if not is_weights_only(stored):
             check_resumable(stored, checkpoint)
     cli = build("fit", directory, files, rest, options.trust, written)
-    check_stream(cli.trainer)
     done = 0
     if stored is not None:
         done = int(stored.get("global_step", 0))
@@ -211,17 +210,6 @@ def starting_point(options: argparse.Namespace, directory: Path, existing: bool)
     if options.ckpt_path is not None:
         return resolve_checkpoint(options.ckpt_path)
     return newest_checkpoint(directory) if existing else None
-
-
-def check_stream(trainer: Any) -> None:
-    """Training is one endless stream of batches: it is bounded by steps or time."""
-    if trainer.max_epochs not in (None, -1, 1000):
-        raise UsageError(
-            f"trainer.max_epochs: training reads one endless stream; bound it with trainer.max_steps or "
-            f"trainer.max_time (got max_epochs {trainer.max_epochs})"
-        )
-    if trainer.max_steps == 0:
-        raise UsageError("trainer.max_steps: 0 steps would train nothing; give at least 1")
 
 
 def check_same_run(stored: dict[str, Any], before: dict[str, Any], cli: Any, force: bool) -> None:

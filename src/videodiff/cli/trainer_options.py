@@ -1,0 +1,194 @@
+"""Which of Lightning's Trainer options hold here: every one of them is in one table, and none is taken and ignored.
+
+Training reads one endless stream of batches and every run is kept so that it can go on. Options that count epochs, stop
+the saving or want another way of sharing a model out would be taken by Lightning and change nothing, or break a resume;
+they are refused with what to give instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from videodiff.cli.errors import UsageError
+from videodiff.cli.signatures import as_number
+
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
+"""Strategies by name; averages, checkpoints and exact resumes are built for these."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an option may be here.
+
+    Args:
+        holds: whether a value, as :func:`plain` gives it, is one that does what it says.
+        instead: the rule and the way out, to stand after the option's name and value.
+    """
+
+    holds: Callable[[Any], bool]
+    instead: str
+
+
+def only(*values: Any) -> Callable[[Any], bool]:
+    """Whether a value is one of these, of the same type (1 batch is not 1.0, the whole set)."""
+    return lambda value: any(type(value) is type(choice) and value == choice for choice in values)
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number from 1 on."""
+    return type(value) is int and value >= 1
+
+
+def is_interval(value: Any) -> bool:
+    """Whether a value is a number of batches (1.0 is a share of an epoch) or a time."""
+    if isinstance(value, float):
+        return value > 1 and value.is_integer()
+    return is_count(value) or (isinstance(value, str) and ":" in value) or isinstance(value, Mapping)
+
+
+def is_strategy(value: Any) -> bool:
+    """Whether a strategy is none at all, DDP by its name or class, or a class of the user's own (named by --trust)."""
+    if not isinstance(value, Mapping):
+        return value in STRATEGIES
+    path = str(value.get("class_path"))
+    if not path.startswith(("pytorch_lightning.", "lightning")):
+        return True
+    return (
+        path.endswith(".DDPStrategy")
+        and (value.get("init_args") or {}).get("start_method", "popen") == "popen"
+    )
+
+
+NO_EPOCHS = "training reads one endless stream and has no epochs; bound it with trainer.max_steps or max_time"
+WORKS = None
+
+TRAINER: dict[str, Rule | None] = {
+    # where and how it runs
+    "accelerator": WORKS,
+    "devices": WORKS,
+    "num_nodes": WORKS,
+    "precision": WORKS,
+    "plugins": WORKS,
+    "sync_batchnorm": WORKS,
+    "deterministic": WORKS,
+    "benchmark": WORKS,
+    "inference_mode": WORKS,
+    "strategy": Rule(
+        is_strategy,
+        f"averages, checkpoints and exact resumes are built for {', '.join(STRATEGIES)} and DDPStrategy as "
+        "class_path (start_method popen)",
+    ),
+    # Each process reads its own share whatever is given (GlobalBatches); Lightning's sampler would repeat clips.
+    "use_distributed_sampler": WORKS,
+    # how long
+    "max_steps": WORKS,
+    "min_steps": WORKS,
+    "max_time": WORKS,
+    "accumulate_grad_batches": WORKS,
+    "max_epochs": Rule(only(None, -1), NO_EPOCHS),
+    "min_epochs": Rule(only(None, 0), f"{NO_EPOCHS} (from below: trainer.min_steps)"),
+    "reload_dataloaders_every_n_epochs": Rule(only(None, 0), NO_EPOCHS),
+    "limit_train_batches": Rule(
+        only(None, 1.0),
+        "training reads one endless stream; for fewer clips give data.num_train_clips, for fewer steps "
+        "trainer.max_steps",
+    ),
+    "overfit_batches": Rule(
+        only(None, 0, 0.0),
+        "training reads one endless stream of all clips; to see the same {clips} in every step give "
+        "data.num_train_clips {count}",
+    ),
+    "fast_dev_run": Rule(
+        only(None, 0, False),
+        "every run is kept; for a first check give trainer.max_steps {steps}, trainer.val_check_interval {steps} and "
+        "trainer.limit_val_batches {steps}, or --config with/smoke",
+    ),
+    # validation and the other loops
+    "limit_val_batches": WORKS,
+    "limit_test_batches": WORKS,
+    "limit_predict_batches": WORKS,
+    "num_sanity_val_steps": WORKS,
+    "val_check_interval": Rule(
+        is_interval,
+        "batches between validations, 1 or above, or a time DD:HH:MM:SS, are wanted (no epoch ends, so no share "
+        "of one; trainer.limit_val_batches 0 for no validation)",
+    ),
+    "check_val_every_n_epoch": Rule(only(None, 1), "there are no epochs; give trainer.val_check_interval"),
+    # the update
+    "gradient_clip_val": WORKS,
+    "gradient_clip_algorithm": Rule(only(None, "norm", "value"), "norm or value is wanted"),
+    "detect_anomaly": WORKS,
+    # what is written
+    "logger": WORKS,
+    "log_every_n_steps": Rule(
+        lambda value: value is None or is_count(value),
+        "1 or above is wanted (trainer.logger false for no TensorBoard file)",
+    ),
+    "callbacks": WORKS,
+    "profiler": Rule(
+        lambda value: value in (None, "simple", "advanced", "pytorch") or isinstance(value, Mapping),
+        "simple, advanced, pytorch or a profiler's class_path is wanted",
+    ),
+    "enable_progress_bar": WORKS,
+    "enable_model_summary": WORKS,
+    "enable_autolog_hparams": WORKS,
+    "enable_checkpointing": Rule(
+        only(None, True),
+        "every run saves, so that it can go on; save more rarely with checkpoint.every_n_steps and "
+        "checkpoint.every_minutes",
+    ),
+    "default_root_dir": Rule(only(None), "a run's folder is named with --out DIR or --name NAME"),
+    "barebones": Rule(
+        only(None, False), "a run without its record and checkpoints is not built; leave it out"
+    ),
+    "model_registry": Rule(
+        only(None), "checkpoints stay in the run; `videodiff export` pushes them to a hub"
+    ),
+}
+"""Every argument of Lightning's Trainer: WORKS, or the rule that a value has to keep."""
+
+
+def check_trainer(config: Mapping[str, Any]) -> None:
+    """Refuse Trainer options that would have no effect, or an effect that is not built.
+
+    Args:
+        config: a whole config as its author wrote it, options included; its classes are checked already.
+
+    Raises:
+        UsageError: in one line, for the first such option, with what to give instead.
+    """
+    for name, value in (config.get("trainer") or {}).items():
+        rule, value = TRAINER.get(str(name).rstrip("+")), plain(value)
+        if rule is not None and not rule.holds(value):
+            raise UsageError(f"trainer.{name} {shown(value)}: {way_out(rule.instead, value, config)}")
+
+
+def plain(value: Any) -> Any:
+    """A value as YAML means it: an option's text is ``null``, ``true``, a number or itself."""
+    if not isinstance(value, str):
+        return value
+    words = {"null": None, "none": None, "~": None, "": None, "true": True, "false": False}
+    if value.strip().lower() in words:
+        return words[value.strip().lower()]
+    number = as_number(value)
+    return value if number is None else int(value) if value.lstrip("+-").isdecimal() else number
+
+
+def shown(value: Any) -> str:
+    """A value as it is named in an error."""
+    if isinstance(value, Mapping):
+        return str(value.get("class_path", "..."))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def way_out(text: str, value: Any, config: Mapping[str, Any]) -> str:
+    """The rule with the numbers of this run in it."""
+    batch = plain(((config.get("data") or {}).get("init_args") or {}).get("batch_size"))
+    count = int(value) * batch if is_count(value) and is_count(batch) else None
+    return text.format(
+        clips="clips" if count is None else f"{count} clips",
+        count="N" if count is None else count,
+        steps=int(value) if is_count(value) or value is True else 1,
+    )
