@@ -162,10 +162,37 @@ def test_results_are_written_whole_under_the_protocols_name(folders, capsys, tmp
     code, text, _ = evaluate(capsys, folders["real"], folders["other"], *RANDOM, "--out", out)
     assert code == 0
     assert "rand_fd" in text
-    result = read_result(out / "random_4f_n20-18.json")
+    (path,) = out.glob("random_4f_n20-18_other_seed0_*.json")
+    result = read_result(path)
     assert result.metrics["rand_fd"]["count"] == 18
-    assert evaluate(capsys, folders["real"], folders["other"], *RANDOM, "--out", tmp_path / "x.json")[0] == 0
-    assert read_result(tmp_path / "x.json").metrics == result.metrics
+    file = tmp_path / "x.json"
+    assert evaluate(capsys, folders["real"], folders["other"], *RANDOM, "--out", file)[0] == 0
+    assert read_result(file).metrics == result.metrics
+
+
+def test_no_record_replaces_one_of_other_clips_or_switches(folders, capsys, tmp_path):
+    out, file = tmp_path / "scores", tmp_path / "x.json"
+    pairs = [(folders["real"], folders["other"]), (folders["real"], folders["noisy"])]
+    calls = [(*pairs[0], *RANDOM), (*pairs[1], *RANDOM), (*pairs[0], *RANDOM, "--seed", 1),
+             (*pairs[0], *RANDOM, "--num_clips", 8), (*pairs[0], *RANDOM, "--resolution", 16),
+             (*pairs[0], "--protocol", "random:4:ddof=1")]  # fmt: skip
+    for words in (*calls, calls[0]):
+        assert evaluate(capsys, *words, "--out", out)[0] == 0
+    assert len(list(out.iterdir())) == len(calls)
+    assert evaluate(capsys, *calls[0], "--out", file)[0] == 0
+    kept = file.read_text()
+    for words in calls[1:]:
+        code, _, err = evaluate(capsys, *words, "--out", file)
+        assert (code, file.read_text()) == (2, kept)
+        assert f"--out {file} holds another measurement (" in err.splitlines()[-1]
+    assert evaluate(capsys, *calls[0], "--out", file)[0] == 0
+    file.write_text("mine")
+    code, _, err = evaluate(capsys, *calls[0], "--out", file)
+    assert (code, file.read_text()) == (2, "mine")
+    assert "is no record of evaluate; nothing is overwritten" in err
+    for both in ("random:4,random:4:ddof=1", "random:4,random:4:window=start"):
+        assert evaluate(capsys, *pairs[0], "--protocol", both, "--out", tmp_path / "two")[0] == 0
+    assert len(list((tmp_path / "two").glob("explanation_*.json"))) == 2
 
 
 def test_what_generate_recorded_travels_with_the_number(folders, capsys, tmp_path):

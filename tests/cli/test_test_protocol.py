@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 
 import pytest
 
@@ -35,7 +37,7 @@ def test_a_result_lies_in_the_run_and_beside_the_loss(trained, capsys):
     assert "3 and 3 were used" in err
     (path,) = (trained / "eval").glob("*.json")
     record = json.loads(path.read_text())
-    assert path.name == "random_4f_n3.json"
+    assert re.fullmatch(r"random_4f_n3_step2_ddim2_seed7_[0-9a-f]{10}\.json", path.name)
     assert (record["seed"], record["steps"], record["sampler"], record["ema"]) == (7, 2, "DDIMSampler", True)
     assert record["checkpoint"].endswith("last.ckpt")
     assert record["metrics"]["rand_fd"]["floor"] > 0
@@ -50,7 +52,8 @@ def test_out_takes_the_result_alone(trained, capsys, tmp_path):
         capsys, trained, "--protocol", "random:5", "--out", tmp_path / "o", "--num_clips", 2
     )
     assert code == 0, err
-    assert read_result(tmp_path / "o" / "eval" / "random_5f_n2.json").num_fake == 2  # 5 frames: two windows
+    (path,) = (tmp_path / "o" / "eval").glob("random_5f_n2_*.json")
+    assert read_result(path).num_fake == 2  # 5 frames: two windows
     assert not list((trained / "eval").glob("random_5f*"))
 
 
@@ -60,6 +63,30 @@ def test_none_measures_the_loss_alone(trained, capsys, tmp_path):
     assert "test/loss" in out
     assert "rand_fd" not in out
     assert not (tmp_path / "o" / "eval").exists()
+
+
+def test_other_options_and_later_weights_leave_earlier_records_alone(trained, capsys, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("eval", "test"))
+    calls = [(), ("--model.sampler.num_steps", "3"), ("--model.threshold", "none")]
+    for words in (*calls, calls[0]):
+        assert run_test(capsys, run, "--protocol", "random:4", *words)[0] == 0
+    first = {path.name: path.read_text() for path in (run / "eval").glob("*.json")}
+    assert len(first) == len(calls)
+    assert {json.loads(text)["steps"] for text in first.values()} == {2, 3}
+    assert main(["fit", "--out", str(run), "--trainer.max_steps", "3"]) == 0
+    assert run_test(capsys, run, "--protocol", "random:4")[0] == 0
+    later = {path.name: path.read_text() for path in (run / "eval").glob("*.json")}
+    assert len(later) == len(calls) + 1
+    assert {name: later[name] for name in first} == first
+    assert main(["export", str(run), "--out", str(tmp_path / "export")]) == 0
+    card = (tmp_path / "export" / "README.md").read_text()
+    rows = [line.split(" | ") for line in card.splitlines() if " | rand_fd | " in line]
+    assert [row[0] for row in rows] == [
+        "| step 3, these",
+        *["| step 2; the weights are of step 3"] * len(calls),
+    ]
+    assert sum("steps 3" in row[2] for row in rows) == 1
 
 
 @pytest.mark.parametrize(

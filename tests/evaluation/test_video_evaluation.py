@@ -18,7 +18,8 @@ def test_a_test_run_measures_writes_and_still_logs_its_loss(tmp_path):
         tmp_path, Draws(grain=0.2), model_record={"ema": True, "checkpoint": "a.ckpt"}, **with_fakes()
     )
     assert "test/loss" in found[0]
-    record = json.loads((tmp_path / "run" / "eval" / f"{judge.result.name}.json").read_text())
+    (path,) = (tmp_path / "run" / "eval").glob("random_8f_n12_sampler7_seed0_*.json")
+    record = json.loads(path.read_text())
     assert judge.result.name == "random_8f_n12"
     assert (record["num_real"], record["num_fake"], record["seed"]) == (12, 12, 0)
     assert (record["sampler"], record["steps"], record["guidance"], record["ema"]) == (

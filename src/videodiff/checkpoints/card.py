@@ -43,7 +43,7 @@ def model_card(
         lines[-3] = "videodiff predict --ckpt_path ."
     lines += ["## Licence", "", licence_line(str(record["licence"])), ""]
     lines += ["## Data", "", *data_lines(record, config), ""]
-    lines += ["## Results", "", *result_lines(results), ""]
+    lines += ["## Results", "", *result_lines(results, record), ""]
     lines += ["## Scheduler", "", scheduler_line(scheduler, note), ""]
     lines += ["## How it was made", ""]
     if command:
@@ -88,17 +88,23 @@ def data_lines(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str
     return lines or ["Not recorded."]
 
 
-def result_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of every measured number with its protocol, count and interval."""
+def result_lines(results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> list[str]:
+    """A table of every measured number with its weights, protocol, sampler, count and interval.
+
+    Results of the weights at hand come first, then later steps before earlier ones; those of other weights say so.
+    """
     if not results:
         return ["None measured (`videodiff test --ckpt_path RUN --protocol NAME` before the export)."]
     lines = [
-        "| protocol | metric | value | 95 % interval | real / generated | seed |",
-        "|---|---|---|---|---|---|",
+        "| weights | protocol | drawn by | metric | value | 95 % interval | real / generated | seed |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for result in results:
+    ordered = sorted(results, key=lambda r: (not is_of(r, record), -(step_of(r) or 0)))
+    for result in ordered:
         protocol = f"{result.get('name')} [{result['protocol'].get('hash', '')}]"
         counts = f"{result.get('num_real')} / {result.get('num_fake')}"
+        drawn = ", ".join(drawn_by(result)) or "two folders"
+        head = f"| {whose(result, record)} | {protocol} | {drawn}"
         for name, entry in result["metrics"].items():
             interval = entry.get("interval")
             between = "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}"
@@ -107,14 +113,51 @@ def result_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
                 if isinstance(entry.get("value"), int | float)
                 else str(entry.get("value"))
             )
-            lines.append(f"| {protocol} | {name} | {value} | {between} | {counts} | {result.get('seed')} |")
-    for result in results:
-        drawn = [
-            f"{k} {result[k]}" for k in ("sampler", "steps", "guidance", "ema") if result.get(k) is not None
+            lines.append(f"{head} | {name} | {value} | {between} | {counts} | {result.get('seed')} |")
+    if not all(is_of(result, record) for result in results):
+        lines += [
+            "",
+            "Rows that name other weights were measured at another point of the run: not of this folder.",
         ]
-        lines += ["", f"{result.get('name')}: {', '.join(drawn) or 'two folders'}."]
-        lines += [f"Note: {warning}." for warning in result.get("warnings", [])]
+    said: dict[str, list[str]] = {}
+    for result in ordered:
+        for warning in result.get("warnings", []):
+            said.setdefault(warning, []).append(str(result.get("name")))
+    for warning, names in said.items():
+        lines += ["", f"Note on {', '.join(dict.fromkeys(names))}: {warning}."]
     return lines
+
+
+def step_of(result: Mapping[str, Any]) -> int | None:
+    """The step of the weights that a result was measured with, if it is known."""
+    return (result.get("model") or {}).get("step")
+
+
+def is_of(result: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Whether a result is of the exported weights: by their digest, in older records by the step."""
+    measured = (result.get("model") or {}).get("weights")
+    if measured is not None and record.get("weights") is not None:
+        return measured == record["weights"]
+    return step_of(result) is not None and step_of(result) == record.get("step")
+
+
+def whose(result: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Which weights a result is of: ``step 65, these`` or ``step 60; the weights are of step 65``."""
+    step, ours = step_of(result), record.get("step")
+    if is_of(result, record):
+        return "these" if step is None else f"step {step}, these"
+    if step is None:
+        return "step not recorded; may be of other weights"
+    if step == ours:
+        return f"step {step}; the weights are others of this step"
+    return f"step {step}; the weights are of {'no known step' if ours is None else f'step {ours}'}"
+
+
+def drawn_by(result: Mapping[str, Any]) -> list[str]:
+    """Sampler, steps, guidance and average of a result; empty between two folders."""
+    options = {k: v for k, v in (result.get("model") or {}).items() if k in ("eta", "gamma", "delta") and v}
+    known = {k: result[k] for k in ("sampler", "steps", "guidance", "ema") if result.get(k) is not None}
+    return [f"{k} {v}" for k, v in {**known, **options}.items()]
 
 
 def scheduler_line(scheduler: Mapping[str, Any] | None, note: str) -> str:

@@ -17,6 +17,7 @@ from videodiff.checkpoints.card import model_card
 from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.exported import CONFIG, RECORD, WEIGHTS, sha256_of
 from videodiff.checkpoints.files import load_checkpoint
+from videodiff.checkpoints.first_stage import state_sha256
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import load_run
 
@@ -94,6 +95,7 @@ def write_folder(
         "sha256": sha256_of(folder / WEIGHTS),
         "model": config["model"]["class_path"],
         "step": checkpoint.get("global_step"),
+        "weights": state_sha256(weights).hex(),
         "data": ours.get("fingerprint"),
         "imported": ours.get("imported"),
         "licence": licence,

@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE|DIR",
-        help="write the record there: FILE.json, or DIR/<protocol>.json",
+        help="write the record there: FILE.json, or a file in DIR named by what it was made with",
     )
     return p
 
@@ -97,6 +97,7 @@ def run(argv: Sequence[str]) -> int:
         args.inception,
         progress=Lines(),
     )
+    check_target(args.out, [compared.call(protocol) for protocol in protocols])
     results = [compared.result(protocol) for protocol in protocols]
     record: dict[str, Any] = results[0].to_dict()
     for result in results:
@@ -181,17 +182,51 @@ def tell(result: Any) -> None:
         print(f"videodiff: warning: {warning}", file=sys.stderr, flush=True)
 
 
+def check_target(out: Path | None, calls: list[dict[str, Any]]) -> None:
+    """A file may be written anew by the call that wrote it, and by no other.
+
+    Raises:
+        UsageError: for a file that holds anything else, with the first thing it differs in.
+    """
+    from videodiff.evaluation.folders import call_of
+
+    if out is None or out.suffix != ".json" or not out.exists():
+        return
+    try:
+        found = json.loads(out.read_text(encoding="utf-8"))
+        held = [call_of(record) for record in found.get("results", [found])]
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"--out {out} is no record of evaluate; nothing is overwritten, name another file"
+        ) from error
+    differ = [
+        f"{key} {old.get(key)} against {new[key]}"
+        for old, new in zip(held, calls, strict=False)
+        for key in new
+        if old.get(key) != new[key]
+    ]
+    if len(held) != len(calls):
+        differ.insert(0, f"{len(held)} protocols against {len(calls)}")
+    if differ:
+        raise UsageError(
+            f"--out {out} holds another measurement ({differ[0]}); nothing is overwritten, name another file"
+        )
+
+
 def save(results: list[Any], record: dict[str, Any], args: argparse.Namespace) -> None:
     """``--out``: one file, or one per protocol in a folder; written whole or not at all."""
+    from videodiff.evaluation.names import digest_of, record_name
     from videodiff.evaluation.results import write_text
 
     if args.out.suffix == ".json":
         write_text(args.out, json.dumps(record, indent=2, allow_nan=False) + "\n")
         return
     for result in results:
-        result.save(args.out / f"{result.name}.json")
+        result.save(args.out / f"{record_name(result)}.json")
     if len(results) == 2:
-        write_text(args.out / "explanation.json", json.dumps(record["explanation"], indent=2) + "\n")
+        names = [record_name(result) for result in results]
+        stem = f"explanation_{results[0].name}_{results[1].name}_{digest_of({'of': names})}"
+        write_text(args.out / f"{stem}.json", json.dumps(record["explanation"], indent=2) + "\n")
 
 
 class Lines:

@@ -81,7 +81,7 @@ training:
 """
 
 _TEST = """
-generated clips against real ones (written to RUN/eval/<protocol>.json; see docs/evaluation.md):
+generated clips against real ones (written to RUN/eval, named by what it was made with; see docs/evaluation.md):
   --protocol P                 evaluator, random, styleganv, tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte,
                                P:128, P:switch=value or none (built-in data: evaluator; else styleganv)
   --num_clips N                clips of each side (as the protocol wants); fewer do not bear its name

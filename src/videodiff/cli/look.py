@@ -58,7 +58,7 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
             raise
     if judge is not None and rank() == 0:
         protocols.tell(judge.result)
-    return report(verb, out, checkpoint, result)
+    return report(verb, out, checkpoint, content.get("global_step"), result)
 
 
 def results_directory(verb: str, out: Path | None, run_directory: Path) -> Path:
@@ -74,7 +74,7 @@ def results_directory(verb: str, out: Path | None, run_directory: Path) -> Path:
     return out
 
 
-def report(verb: str, out: Path, checkpoint: Path, result: Any) -> int:
+def report(verb: str, out: Path, checkpoint: Path, step: int | None, result: Any) -> int:
     """Write and print what a verb measured; nothing measured is a failure."""
     if rank() > 0:
         return 0
@@ -84,7 +84,7 @@ def report(verb: str, out: Path, checkpoint: Path, result: Any) -> int:
     metrics = {key: float(value) for part in result for key, value in part.items()}
     if not metrics:
         raise RuntimeError(f"{verb} saw no clip; is the {verb} split empty?")
-    record = {"verb": verb, "checkpoint": str(checkpoint), "metrics": metrics}
+    record = {"verb": verb, "checkpoint": str(checkpoint), "step": step, "metrics": metrics}
     (out / "results.json").write_text(json.dumps(record, indent=2) + "\n")
     for key, value in metrics.items():
         print(f"{key:20s} {value:.6g}")

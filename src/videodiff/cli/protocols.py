@@ -36,6 +36,9 @@ def attach(
     """Give the trainer a :class:`~videodiff.evaluation.callback.VideoEvaluation`; None for ``--protocol none``."""
     if options.protocol == NONE:
         return None
+    import yaml
+
+    from videodiff.checkpoints.first_stage import state_sha256
     from videodiff.evaluation.callback import VideoEvaluation
 
     seed = cli.config.seed_everything
@@ -46,10 +49,23 @@ def attach(
         getattr(cli.datamodule, "eval_batch_size", None) or 16,
         0 if isinstance(seed, bool) else int(seed),
         options.inception,
-        {"checkpoint": str(checkpoint), "step": content.get("global_step"), "ema": bool(content.get("ema"))},
+        {
+            "checkpoint": str(checkpoint),
+            "step": content.get("global_step"),
+            "ema": bool(content.get("ema")),
+            "weights": state_sha256(content["state_dict"]).hex(),
+            "config": drawing_config(yaml.safe_load(cli.config_text())["model"]),
+        },
     )
     cli.trainer.callbacks.append(judge)
     return judge
+
+
+def drawing_config(section: dict[str, Any]) -> dict[str, Any]:
+    """The model section of a config without what shapes training alone."""
+    args = section.get("init_args") or {}
+    kept = {k: v for k, v in args.items() if k not in ("optimizer", "lr_scheduler", "compile")}
+    return {**section, "init_args": kept}
 
 
 def tell(result: Any) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from videodiff.data.clips import ClipSource
 from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors
+from videodiff.evaluation.names import record_name
 from videodiff.evaluation.of_run import (
     as_bytes,
     choose,
@@ -44,11 +45,12 @@ class VideoEvaluation(pl.Callback):
         protocol: as :func:`~videodiff.evaluation.protocol.get_protocol` takes it; None chooses: ``evaluator`` for the
             built-in sets, ``styleganv`` where the weights of I3D are found, else ``random``.
         num_clips: clips of each side; fewer than the protocol's never bear its name.
-        folders: where ``eval/<name>.json`` is written.
+        folders: where ``eval/<record_name>.json`` is written (:func:`~videodiff.evaluation.names.record_name`).
         batch_size: clips generated and read at once.
         seed: of generated clips, windows and shuffling.
         c3d: also the inception score of C3D.
-        model_record: what is known of the weights: checkpoint, ema.
+        model_record: what is known of the weights and of how they draw: checkpoint, step, ema, weights (their
+            digest), config.
         cache: folder of cached references; None is the user's.
         make_detectors: builds what looks at the clips.
 
@@ -114,10 +116,11 @@ class VideoEvaluation(pl.Callback):
         self.result = evaluate(
             real, fake, protocol, floor=floor, detectors=detectors, seed=self.seed,
             data=told_of(data, protocol.split),
-            model={**describe(model), **self.model_record}, warnings=self.notes,
+            model={**describe(model), "precision": str(trainer.precision), **self.model_record},
+            warnings=self.notes,
         )  # fmt: skip
         for folder in self.folders:
-            self.result.save(Path(folder) / "eval" / f"{self.result.name}.json")
+            self.result.save(Path(folder) / "eval" / f"{record_name(self.result)}.json")
         for logger in trainer.loggers:
             prefix = f"test/{self.result.name}/"
             logger.log_metrics({prefix + k: float(e["value"]) for k, e in self.result.metrics.items()}, 0)

@@ -249,13 +249,42 @@ class FolderComparison:
             ValueError: for folders or clips no number is defined for, in one line.
         """
         real, fake = self.look(protocol)
-        identity = self.identity()
-        made = {
-            key: self.fake.record.get(key) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")
-        }
-        model = {**{k: v for k, v in made.items() if v is not None}, "generated": str(self.fake.root)}
         detectors, _ = self.detectors(protocol)
         return evaluate(
             real, fake, protocol, detectors=detectors, device=self.device, seed=self.seed,
-            data=identity, model=model, warnings=[*self.missing, *self.warnings(protocol)],
+            data=self.identity(), model=self.generated(), warnings=[*self.missing, *self.warnings(protocol)],
         )  # fmt: skip
+
+    def generated(self) -> dict[str, Any]:
+        """What the generated clips are, and how they were made as far as their folder says."""
+        made = {
+            key: self.fake.record.get(key) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")
+        }
+        listing = self.fake.identity()["listing"]
+        return {
+            **{k: v for k, v in made.items() if v is not None},
+            "generated": str(self.fake.root),
+            "listing": listing,
+            "asked": {"num_clips": self.num_clips, "c3d": self.c3d, "weights": self.weights},
+        }
+
+    def call(self, protocol: Protocol) -> dict[str, Any]:
+        """What tells one measurement from another before anything is looked at."""
+        return call_of({
+            "protocol": {"hash": protocol.hash}, "seed": self.seed, "data": self.identity(), "model": self.generated()
+        })  # fmt: skip
+
+
+def call_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, out of the record of a result (``Result.to_dict``)."""
+    data, model = record.get("data", {}), record.get("model", {})
+    return {
+        "protocol": record.get("protocol", {}).get("hash"),
+        "seed": record.get("seed"),
+        "real": data.get("root", data.get("reference")),
+        "listing of real": data.get("listing"),
+        "resolution": data.get("resolution"),
+        "generated": model.get("generated"),
+        "listing of generated": model.get("listing"),
+        **model.get("asked", {}),
+    }

@@ -1,0 +1,79 @@
+"""What the file of a result is called: what it was made with, for people to read, and a hash of all of it.
+
+Two results share a name only if everything that shapes their numbers is the same: a measurement that is repeated
+replaces its own record and no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from videodiff.evaluation.results import Result
+
+# Entries of a data fingerprint that shape the training stream and no clip that is measured.
+TRAINING_ONLY = ("seed", "images_per_video", "random_crop", "latents", "num_train_clips")
+LONGEST_WORD = 40
+
+
+def record_name(result: Result) -> str:
+    """Name of a result's file, without a suffix: ``evaluator_n64_step4000_ddim50_seed0_1f3a9c2e07``.
+
+    In it: the protocol with the count, the step of the weights, sampler and steps, the guidance scale where there is
+    guidance (or the folder of clips that were there already), the seed, and the hash of :func:`made_with`.
+    """
+    model = result.model
+    words = [result.name]
+    if model.get("step") is not None:
+        words.append(f"step{model['step']}")
+    if model.get("sampler"):
+        words.append(sampler_word(model))
+    if model.get("guidance") not in (None, 1):
+        words.append(f"guidance{model['guidance']:g}")
+    if model.get("generated"):
+        words.append(path_word(model["generated"]))
+    return "_".join([*words, f"seed{result.seed}", digest_of(made_with(result))])
+
+
+def made_with(result: Result) -> dict[str, Any]:
+    """Everything that shapes the numbers of a result, and which numbers they are.
+
+    Left out: names that say the same twice, and where files lie that their content identifies.
+    """
+    model = {k: v for k, v in result.model.items() if k != "checkpoint"}
+    if "weights" in model:  # then the step says nothing more: RUN/best and RUN/last may be one
+        model.pop("step", None)
+    return {
+        "protocol": {k: v for k, v in result.protocol.items() if k not in ("name", "base")},
+        "counts": [result.num_real, result.num_fake],
+        "seed": result.seed,
+        "detector": result.detector,
+        "data": {k: v for k, v in result.data.items() if k not in TRAINING_ONLY},
+        "model": model,
+        "metrics": sorted(result.metrics),
+    }
+
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """Ten hex digits that change with any of the facts."""
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:10]
+
+
+def sampler_word(model: Mapping[str, Any]) -> str:
+    """``ddim50``, ``ancestral100-gamma0.5``."""
+    options = "".join(f"-{k}{model[k]:g}" for k in ("eta", "gamma", "delta") if model.get(k))
+    name = model["sampler"].removesuffix("Sampler").lower() or "sampler"
+    return f"{name}{model.get('steps', '')}{options}"
+
+
+def path_word(path: str) -> str:
+    """The last parts of a path in letters that any file system takes: ``runs/vdm/1/generate/2`` -> ``generate-2``."""
+    parts = PurePath(path).parts
+    last = parts[-2:] if parts and parts[-1].isdecimal() else parts[-1:]
+    word = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(last)).strip("-.")
+    return word[-LONGEST_WORD:] or "clips"
