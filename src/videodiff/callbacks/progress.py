@@ -33,6 +33,15 @@ class Progress(Callback):
             for line in start_lines(trainer, pl_module):
                 print(line, file=sys.stderr, flush=True)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self.on_test_start(trainer, pl_module)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for line in data_lines(trainer.datamodule):
+                print(line, file=sys.stderr, flush=True)
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         terminal = sys.stderr.isatty()
         now = time.monotonic()
@@ -89,13 +98,19 @@ def expected_steps(trainer: pl.Trainer) -> int | None:
     return trainer.max_steps if trainer.max_steps > 0 else None
 
 
+def data_lines(data: Any) -> list[str]:
+    """What the data of a run are found to be, and what of them is left out."""
+    name = type(data).__name__ if data is not None else "loader"
+    described = data.describe() if hasattr(data, "describe") else [name]
+    return [f"data     {described[0]}", *(f"         {line.strip()}" for line in described[1:])]
+
+
 def start_lines(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[str]:
     """Model, data, machine, batch, folder and length of the run."""
     trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
     every = sum(p.numel() for p in pl_module.parameters())
     data = trainer.datamodule
-    name = type(data).__name__ if data is not None else "loader"
-    described = data.describe() if hasattr(data, "describe") else [name]
+    described = data_lines(data)
     batch = getattr(data, "batch_size", None)
     micro = (
         f", {trainer.accumulate_grad_batches} micro-batches" if trainer.accumulate_grad_batches > 1 else ""
@@ -103,8 +118,7 @@ def start_lines(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[str]
     steps = expected_steps(trainer)
     return [
         f"model    {type(pl_module).__name__}, {trained / 1e6:.2f} M parameters trained of {every / 1e6:.2f} M",
-        f"data     {described[0]}",
-        *(f"         {line.strip()}" for line in described[1:]),
+        *described,
         f"machine  {trainer.world_size} x {pl_module.device.type}, precision {trainer.precision}",
         f"batch    {batch if batch is not None else 'as the loader gives'}{micro}",
         f"run      {trainer.default_root_dir}",

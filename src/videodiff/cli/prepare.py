@@ -206,9 +206,13 @@ class ProgressLine:
 def table(report: Any, out: Path | None) -> str:
     """The report for people: counts, and every video left out with its reason."""
     record = report.as_dict()
+    from videodiff.data.suffix import by_suffix
+
     rows = [
         f"{len(report.lines)} videos, {sum(report.kept.values())} good, {record['frames']} frames in them"
     ]
+    if report.formats:
+        rows.append(f"  read as video: {by_suffix(report.formats)}")
     rows += [f"  {split:12}{count:8}" for split, count in report.kept.items()]
     rows += [f"  {reason:12}{count:8}  left out" for reason, count in sorted(report.reasons.items())]
     if report.duplicates:

@@ -26,6 +26,18 @@ def summary(datasets: Datasets) -> dict[str, dict[str, int]]:
 
 def report(datasets: Datasets) -> list[str]:
     """One line for each thing that was wrong; none if all is well."""
+    lines = left_out(datasets)
+    for split, dataset in datasets.items():
+        if dataset.num_replaced:
+            where = f", see {dataset.record}" if dataset.record else ""
+            lines.append(
+                f"{split}: {dataset.num_replaced} clips could not be read and were replaced by the next{where}"
+            )
+    return lines
+
+
+def left_out(datasets: Datasets) -> list[str]:
+    """What is known before the first clip is read: one line for videos left out, and one for those cut short."""
     lines = []
     for split, dataset in datasets.items():
         source = dataset.source
@@ -40,11 +52,6 @@ def report(datasets: Datasets) -> list[str]:
             count = len(source.shortened)
             lines.append(
                 f"{split}: {count} videos hold fewer frames than their headers say; the first: {path}: {reason}"
-            )
-        if dataset.num_replaced:
-            where = f", see {dataset.record}" if dataset.record else ""
-            lines.append(
-                f"{split}: {dataset.num_replaced} clips could not be read and were replaced by the next{where}"
             )
     return lines
 

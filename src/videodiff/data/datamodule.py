@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from videodiff.data.accounts import report, summary, write_skipped
+from videodiff.data.accounts import left_out, report, summary, write_skipped
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_store import Latents
 from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
@@ -243,7 +243,7 @@ class VideoDataModule(pl.LightningDataModule):
     def describe(self) -> list[str]:
         """Lines for the head of a run: what the data were found to be, and how clips are taken from them."""
         counts = ", ".join(f"{len(dataset)} {split}" for split, dataset in self._datasets.items())
-        lines = self.selection.describe(counts)
+        lines = [*self.selection.describe(counts), *left_out(self._datasets)]
         return lines if self.latents is None else [*lines, self.kept.describe()]
 
     def report(self) -> list[str]:

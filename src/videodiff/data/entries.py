@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from videodiff.data.image_read import IMAGE_SUFFIXES
+from videodiff.data.suffix import OTHER_SUFFIXES, by_suffix, could_be_video, suffixes_read
 from videodiff.data.video_probe import VIDEO_SUFFIXES
 from videodiff.seeding import uniform
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-OTHER_SUFFIXES = frozenset({".npy", ".tar", ".tfrecord", ".tfrecords", ".csv", ".txt"})
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Tree:
         folders: folders that hold images, in natural order.
         others: relative paths of other known files by suffix.
         empty: relative paths of folders that hold nothing.
+        passed: number of files that could be videos or pictures and are not read, by suffix.
     """
 
     root: str
@@ -68,6 +70,14 @@ class Tree:
     folders: list[Entry]
     others: dict[str, list[str]]
     empty: list[str]
+    passed: dict[str, int] = field(default_factory=dict)
+
+    def nothing(self) -> str:
+        """What to say where there is neither a video nor a picture."""
+        line = f"no videos and no folders of images below {self.root}"
+        if not self.passed:
+            return line
+        return f"{line}; passed over: {by_suffix(self.passed)} (read are {suffixes_read()})"
 
 
 @dataclass
@@ -122,6 +132,7 @@ def scan(root: str | os.PathLike[str]) -> Tree:
     folders: list[Entry] = []
     others: dict[str, list[str]] = {}
     empty: list[str] = []
+    passed: Counter[str] = Counter()
     seen: set[str] = set()
     for folder, children, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -136,8 +147,12 @@ def scan(root: str | os.PathLike[str]) -> Tree:
             path, suffix = os.path.join(folder, file), os.path.splitext(file)[1].lower()
             if suffix in VIDEO_SUFFIXES and os.path.isfile(path):
                 videos.append(Entry(path, os.path.relpath(path, root), os.path.getsize(path)))
+            elif suffix in VIDEO_SUFFIXES:
+                passed[f"{suffix} (a link to nothing, or no regular file)"] += 1
             elif suffix in OTHER_SUFFIXES:
                 others.setdefault(suffix, []).append(os.path.relpath(path, root))
+            elif could_be_video(file):
+                passed[suffix] += 1
         images = sorted(
             (f for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES), key=natural_key
         )
@@ -145,7 +160,22 @@ def scan(root: str | os.PathLike[str]) -> Tree:
             relative = os.path.relpath(folder, root)
             folders.append(Entry(folder, relative, len(images), tuple(images), "frames"))
     sorted_others = {suffix: sorted(paths, key=natural_key) for suffix, paths in others.items()}
-    return Tree(root, in_order(videos), in_order(folders), sorted_others, sorted(empty))
+    files = grouped_by_name(in_order(videos))
+    return Tree(root, files, in_order(folders), sorted_others, sorted(empty), dict(passed))
+
+
+def grouped_by_name(videos: list[Entry]) -> list[Entry]:
+    """The same entries; files of one folder and one name but for the suffix (one clip in two encodings) are a group."""
+    first: dict[str, Entry] = {}
+    several: set[str] = set()
+    names = [os.path.splitext(posix(entry))[0] for entry in videos]
+    for name, entry in zip(names, videos, strict=True):
+        if first.setdefault(name, entry) is not entry:
+            several.add(name)
+    return [
+        replace(entry, group=posix(first[name])) if name in several else entry
+        for name, entry in zip(names, videos, strict=True)
+    ]
 
 
 def find_videos(root: str | os.PathLike[str]) -> list[Entry]:
@@ -157,7 +187,7 @@ def find_videos(root: str | os.PathLike[str]) -> list[Entry]:
     tree = scan(root)
     entries = tree.videos or tree.folders
     if not entries:
-        raise FileNotFoundError(f"no videos and no folders of images below {tree.root}")
+        raise FileNotFoundError(tree.nothing())
     return entries
 
 

@@ -15,10 +15,20 @@ import av
 import numpy as np
 
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts", ".m2ts", ".mpg", ".mpeg", ".ogv", ".flv"}
-)
+    {
+        ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts", ".m2ts", ".mpg", ".mpeg", ".ogv", ".flv",
+        ".3g2", ".3gp", ".264", ".265", ".apng", ".asf", ".divx", ".dv", ".f4v", ".h264", ".h265", ".hevc", ".ismv",
+        ".ivf", ".m1v", ".m2p", ".m2t", ".m2v", ".mj2", ".mk3d", ".mpe", ".mpg4", ".mts", ".mxf", ".nut", ".obu",
+        ".ogm", ".qt", ".tod", ".trp", ".vob", ".wmv", ".wtv", ".xvid", ".y4m",
+    }
+)  # fmt: skip
 # Containers only: text formats such as ffconcat or m3u8 can name other files.
-DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,ogg,flv"
+DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,ogg,flv,apng,asf,nut,yuv4mpegpipe,mxf,dv,ivf,wtv"
+# Streams without a container have no mark of their own: taken for one only where the name says so.
+RAW_DEMUXERS = {
+    ".264": "h264", ".h264": "h264", ".265": "hevc", ".h265": "hevc", ".hevc": "hevc", ".m1v": "mpegvideo",
+    ".m2v": "mpegvideo", ".obu": "obu",
+}  # fmt: skip
 # A tag that is not UTF-8 must not cost the video; PyAV 19 no longer fails on one and dropped the option.
 TAGS = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 MAX_PIXELS = 8192 * 4320  # of one frame; a file of 200 kB can declare far more
@@ -83,6 +93,12 @@ def reading(path: str) -> Iterator[None]:
         raise BadVideoError(f"{path}: cannot be read as video ({type(error).__name__}: {reason})") from error
 
 
+def demuxers(path: str) -> str:
+    """The formats that a file may turn out to be, as FFmpeg's whitelist."""
+    raw = RAW_DEMUXERS.get(os.path.splitext(path)[1].lower())
+    return DEMUXERS if raw is None else f"{DEMUXERS},{raw}"
+
+
 def regular_file(path: str | os.PathLike[str]) -> str:
     """The absolute path of a file that can be read from end to end, or an error."""
     absolute = os.path.abspath(path)
@@ -96,7 +112,7 @@ def regular_file(path: str | os.PathLike[str]) -> str:
 @contextmanager
 def open_stream(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The first true video stream, with one decoding thread and bounded frame size; always closed."""
-    with av.open(path, options={"format_whitelist": DEMUXERS}, **TAGS) as container:
+    with av.open(path, options={"format_whitelist": demuxers(path)}, **TAGS) as container:
         attached = av.stream.Disposition.attached_pic
         streams = [s for s in container.streams.video if not s.disposition & attached]
         if not streams:

@@ -11,7 +11,9 @@ from typing import Any
 import av
 import torch
 
-from videodiff.data.clips import ClipSource, Entry, FolderSource, find_videos, listing_hash
+from videodiff.data.clips import ClipSource, Entry, FolderSource, listing_hash
+from videodiff.data.entries import scan
+from videodiff.data.passed_over import encoded_twice, encodings_note, passed_over
 from videodiff.data.views import AtRate
 from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol
@@ -23,6 +25,7 @@ from videodiff.evaluation.sides import Side, observe
 
 LOSSLESS_CODECS = {"ffv1", "png", "apng", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "qtrle", "zlib", "bmp"}
 LOSSLESS_IMAGES = {".png", ".bmp", ".ppm", ".tif", ".tiff"}
+FEW_COLOURS = {".gif", ".webp"}
 CODEC_SAMPLE = 64  # files whose codec is looked at
 # Files hold bytes: how a model's output is rounded, and which split it learnt from, cannot be told from them.
 WITHOUT_EFFECT = ("rounding", "split")
@@ -45,13 +48,22 @@ class Folder:
 
     def __post_init__(self) -> None:
         self.record, listed = read_samples_record(self.root)
-        entries = find_videos(self.root)
+        tree = scan(self.root)
+        entries = tree.videos or tree.folders
+        if not entries:
+            raise FileNotFoundError(tree.nothing())
+        self.notes: list[str] = []
         if listed is not None:
             entries = [e for e in entries if e.relative in listed]
             if len(entries) < len(listed):
                 raise FileNotFoundError(
                     f"{self.root}: samples.json lists {len(listed)} clips, {len(entries)} are there"
                 )
+        else:
+            layout = "videos" if tree.videos else "frames"
+            self.notes = passed_over(tree, entries, layout)
+            self.notes += encodings_note(tree.videos, "one file of each is taken")
+            entries = one_of_each(entries)
         self.entries: list[Entry] = entries
         self.sources: dict[tuple[int, float | None], ClipSource] = {}
 
@@ -77,6 +89,16 @@ class Folder:
         step = max(1, len(self.entries) // CODEC_SAMPLE)
         formats = (storage_format(entry) for entry in self.entries[::step])
         return next((name for name, is_lossless in formats if not is_lossless), None)
+
+
+def one_of_each(entries: list[Entry]) -> list[Entry]:
+    """The entries, but of a clip in more than one encoding a single file: no GIF if there is another."""
+    surplus = {
+        id(entry)
+        for group in encoded_twice(e for e in entries if e.kind == "video")
+        for entry in sorted(group, key=lambda e: Path(e.path).suffix.lower() in FEW_COLOURS)[1:]
+    }
+    return [entry for entry in entries if id(entry) not in surplus]
 
 
 def read_samples_record(root: Path) -> tuple[dict[str, Any], set[str] | None]:
@@ -217,6 +239,7 @@ class FolderComparison:
         for side, (folder, needed) in folders.items():
             if not isinstance(folder, Folder):
                 continue
+            said += [f"{side} folder: {note}" for note in folder.notes]
             name = folder.lossy()
             if name is not None and side == "fake":
                 said.append(

@@ -13,6 +13,7 @@ from types import ModuleType
 from videodiff.data.entries import Listing, Tree, scan
 from videodiff.data.layouts import array, bair, frames, kinetics, sky, taichi, ucf101, videos
 from videodiff.data.layouts.options import Options
+from videodiff.data.passed_over import encodings_note, in_two_splits, passed_over
 
 LAYOUTS: dict[str, ModuleType] = {
     "videos": videos,
@@ -40,7 +41,7 @@ def detect(tree: Tree) -> str:
     special = [name for name, layout in LAYOUTS.items() if name not in GENERAL and layout.fits(tree)]
     fitting = special or [name for name in GENERAL if LAYOUTS[name].fits(tree)]
     if not fitting:
-        raise FileNotFoundError(f"no videos and no folders of images below {tree.root}")
+        raise FileNotFoundError(tree.nothing())
     if len(fitting) > 1:
         counts = f"{len(tree.videos)} video files, {len(tree.folders)} folders of images"
         raise ValueError(
@@ -82,6 +83,10 @@ def list_videos(
     )
     if not listing.splits["train"]:
         raise FileNotFoundError(f"no training videos of layout {name} below {tree.root}")
-    if tree.empty:
-        listing.notes.append(f"{len(tree.empty)} empty folders passed over")
+    used = {id(entry): entry for entries in listing.splits.values() for entry in entries}.values()
+    listing.notes += passed_over(tree, used, name)
+    listing.notes += encodings_note(
+        (e for e in used if e.kind == "video"), "they stay on one side of a split"
+    )
+    listing.notes += in_two_splits(listing.splits)
     return listing

@@ -20,5 +20,5 @@ def fits(tree: Tree) -> bool:
 def listing(tree: Tree, options: Options) -> Listing:
     """All folders of images; clips that share a parent folder (one source video) stay on one side."""
     if not tree.folders:
-        raise FileNotFoundError(f"no folders of images below {tree.root} (layout frames)")
+        raise FileNotFoundError(f"layout frames: {tree.nothing()}")
     return general("frames", tree.root, tree.folders, options)

@@ -17,7 +17,7 @@ def fits(tree: Tree) -> bool:
 def listing(tree: Tree, options: Options) -> Listing:
     """All video files; other files are passed over."""
     if not tree.videos:
-        raise FileNotFoundError(f"no videos below {tree.root} (layout videos)")
+        raise FileNotFoundError(f"layout videos: {tree.nothing()}")
     return general("videos", tree.root, tree.videos, options)
 
 

@@ -18,7 +18,7 @@ from videodiff.data.prepare.encode import FrameWriter
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import read_blocks, sha256_of
 from videodiff.data.readers import count_frames, index_entry, read_entry
-from videodiff.data.video_probe import DEMUXERS, TAGS, BadVideoError, VideoInfo
+from videodiff.data.video_probe import TAGS, BadVideoError, VideoInfo, demuxers
 from videodiff.data.views import nearest
 
 BLOCK_BYTES = 64 * 2**20  # of decoded frames held at once
@@ -184,7 +184,7 @@ def open_entry(entry: Entry) -> Opened:
 def _rotation(info: VideoInfo) -> int:
     """Degrees in [0, 360) that a player turns the pictures by, counter-clockwise; 0 if the first does not decode."""
     try:
-        with av.open(info.path, options={"format_whitelist": DEMUXERS}, **TAGS) as container:
+        with av.open(info.path, options={"format_whitelist": demuxers(info.path)}, **TAGS) as container:
             return int(next(container.decode(video=0)).rotation) % 360
     except Exception:  # decoders raise what they like; the reading that follows tells what is wrong
         return 0

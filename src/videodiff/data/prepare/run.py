@@ -43,12 +43,14 @@ class Report:
         notes: of the layout.
         form: of the data, None for a check.
         num_bytes: of the data written.
+        formats: number of video files by suffix.
     """
 
     lines: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     form: str | None = None
     num_bytes: int = 0
+    formats: dict[str, int] = field(default_factory=dict)
 
     @property
     def kept(self) -> Counter[str]:
@@ -71,7 +73,7 @@ class Report:
         return {
             "form": self.form, "videos": len(self.lines), "kept": dict(self.kept), "skipped": dict(self.reasons),
             "frames": sum(line["frames"] or 0 for line in self.lines if line["status"] == "ok"),
-            "duplicates": self.duplicates, "bytes": self.num_bytes, "notes": self.notes,
+            "formats": self.formats, "duplicates": self.duplicates, "bytes": self.num_bytes, "notes": self.notes,
             "bad": [
                 {key: line[key] for key in ("path", "split", "reason", "message")}
                 for line in self.lines if line["status"] != "ok"
@@ -88,6 +90,11 @@ def list_jobs(root: str, settings: Settings) -> tuple[Listing, list[tuple[str, E
         for entry in listing.splits[split]:
             jobs.setdefault((entry.path, entry.item, entry.first, entry.last), (split, entry))
     return listing, list(jobs.values())
+
+
+def count_formats(jobs: list[tuple[str, Entry]]) -> dict[str, int]:
+    """Number of video files by suffix."""
+    return dict(Counter(os.path.splitext(e.path)[1].lower() for _, e in jobs if e.kind == "video"))
 
 
 def hash_listing(jobs: list[tuple[str, Entry]]) -> str:
@@ -108,7 +115,7 @@ def check(root: str, settings: Settings, workers: int = 0, progress: Progress | 
     for job, answer in zip(jobs, ordered_map(examine, jobs, workers), strict=True):
         lines.append(_as_line(job, answer))
         _tell(progress, lines, len(jobs))
-    return Report(lines, listing.notes)
+    return Report(lines, listing.notes, formats=count_formats(found))
 
 
 def verify(root: str, progress: Progress | None = None) -> Report:
@@ -169,7 +176,9 @@ def prepare(
         lines = journal.lines
         if len(lines) < len(found):
             _work_off(work, journal, found, listing.class_names, settings, workers, progress)
-        return _finish(folder, lines, listing, settings, digest)
+        report = _finish(folder, lines, listing, settings, digest)
+        report.formats = count_formats(found)
+        return report
 
 
 def _finished(folder: Path, settings: Settings, listing: str) -> Report | None:
