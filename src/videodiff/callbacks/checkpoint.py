@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from videodiff import __version__
 from videodiff.callbacks.hyperparameters import apply_configured_hyperparameters, configured_hyperparameters
+from videodiff.migrations import FORMATS
 
 
 class RunCheckpoint(Checkpoint):
@@ -186,6 +187,7 @@ class RunCheckpoint(Checkpoint):
         config = Path(trainer.default_root_dir) / "config.yaml"
         fingerprint = getattr(trainer.datamodule, "fingerprint", None)
         checkpoint["videodiff"] = {
+            "format": FORMATS["checkpoint"],
             "version": __version__,
             "config": config.read_text(encoding="utf-8") if config.is_file() else "",
             "fingerprint": fingerprint() if callable(fingerprint) else None,

@@ -9,6 +9,7 @@ import yaml
 
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint
 from videodiff.checkpoints.folders import NAMES
+from videodiff.migrations import migrated_config
 from videodiff.trust import check_tree
 
 MAX_NODES, MAX_DEPTH = 50_000, 60  # of a stored config, its aliases written out
@@ -43,7 +44,7 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, where: str) -> dict[str, Any]:
-    """Plain YAML values only, bounded in number and depth."""
+    """Plain YAML values only, bounded in number and depth; an older format's as today's."""
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as err:
@@ -62,7 +63,7 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
             )
         below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
         waiting += [(value, depth + 1) for value in below]
-    return config
+    return migrated_config(config, text, where)
 
 
 def trusted_config(checkpoint: Mapping[str, Any], path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from videodiff.checkpoints.files import load_checkpoint
 from videodiff.checkpoints.first_stage import state_sha256
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import load_run
+from videodiff.migrations import FORMATS, migrated, numbered_config
 
 STAGE = "first_stage"
 
@@ -87,11 +88,12 @@ def write_folder(
         stage["checkpoint"] = f"./{STAGE}"
     weights = {name: value.contiguous().clone() for name, value in checkpoint["state_dict"].items()}
     save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    text = numbered_config(yaml.safe_dump(config, sort_keys=False))
+    (folder / CONFIG).write_text(text, encoding="utf-8")
     run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     ours = checkpoint.get("videodiff", {})
     record = {
-        "format": 1,
+        "format": FORMATS["export"],
         "sha256": sha256_of(folder / WEIGHTS),
         "model": config["model"]["class_path"],
         "step": checkpoint.get("global_step"),
@@ -127,5 +129,5 @@ def evaluations(run: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(result, dict) and isinstance(result.get("metrics"), dict) and "protocol" in result:
-            found.append(result)
+            found.append(migrated("result", result, file))
     return found

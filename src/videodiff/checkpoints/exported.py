@@ -10,6 +10,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from videodiff.migrations import migrated
+
 WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.yaml", "videodiff.json"
 MAX_TEXT = 1 << 20
 
@@ -24,7 +26,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The folder's ``videodiff.json``; empty without one.
+    """The folder's ``videodiff.json`` as it stands there; empty without one.
 
     Raises:
         ValueError: for one that is no JSON mapping.
@@ -60,8 +62,9 @@ def read_exported(path: Path) -> dict[str, Any]:
     """The weights and the config beside them, as a checkpoint holds them.
 
     Raises:
-        ValueError: for a damaged file, or one without a config.
+        ValueError: for a damaged file, one without a config, or one of a newer format.
     """
+    migrated("export", read_record(path.parent), path.parent / RECORD)
     config = path.parent / CONFIG
     if not config.is_file():
         raise ValueError(f"{path} has no {CONFIG} beside it; its model is unknown")

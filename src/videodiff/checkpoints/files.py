@@ -21,6 +21,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
 from videodiff.checkpoints.exported import read_exported, verify_exported
+from videodiff.migrations import migrated
 
 SEAL = b"videodiff-crc32:"
 END_RECORD = 22  # bytes of a zip's end record without its comment
@@ -251,18 +252,28 @@ def load_checkpoint(
         CheckpointError: in one line, for whatever is wrong with the file. Nothing in it is ever imported or run.
     """
     verify_checkpoint(path, max_bytes)
+    is_exported = Path(path).suffix == ".safetensors"
     try:
-        if Path(path).suffix == ".safetensors":
-            checkpoint = read_exported(Path(path))
-        else:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = (
+            read_exported(Path(path))
+            if is_exported
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except Exception as err:  # a hostile or foreign pickle fails in as many ways as there are opcodes
         reason = str(err).split("WeightsUnpickler error:")[-1]
         reason = " ".join(reason.split())[:160]
+        if is_exported:
+            raise CheckpointError(f"checkpoint {' '.join(str(err).split())}") from err
         raise CheckpointError(
             f"checkpoint {path} holds more than tensors and plain values, refused: {reason}"
         ) from err
     check_schema(checkpoint, Path(path))
+    try:
+        checkpoint["videodiff"] = migrated(
+            "checkpoint", checkpoint.get("videodiff", {}), f"checkpoint {path}"
+        )
+    except ValueError as err:
+        raise CheckpointError(str(err)) from err
     if finite and (bad := non_finite(checkpoint)):
         raise CheckpointError(f"checkpoint {path} holds {len(bad)} non-finite tensors, the first is {bad[0]}")
     return checkpoint

@@ -11,6 +11,7 @@ import yaml
 
 from videodiff.cli.check import check_config, check_options
 from videodiff.cli.errors import UsageError, did_you_mean
+from videodiff.migrations import migrated_config
 
 __all__ = [
     "check_config",
@@ -87,7 +88,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise UsageError(f"{path}: a config is a mapping of keys to values, got {type(value).__name__}")
-    return value
+    return migrated_config(value, text, path)
 
 
 def parse_yaml(text: str, where: str) -> Any:

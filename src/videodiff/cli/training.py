@@ -16,6 +16,7 @@ from videodiff.cli.errors import UsageError
 from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, rank, say
 from videodiff.cli.look import look
 from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
+from videodiff.migrations import numbered_config
 
 # Parts of a config that a checkpoint only fits as they are.
 FIXED_PARTS = ("net", "autoencoder", "schedule", "prediction")
@@ -165,7 +166,7 @@ def train(
         say(f"{directory} is finished: {done} of {cli.trainer.max_steps} steps are done")
         return 0
     if rank() == 0:
-        write_config(directory, cli.config_text())
+        write_config(directory, numbered_config(cli.config_text()))
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint and str(checkpoint))
     if cli.trainer.global_step <= done:
         raise RuntimeError(

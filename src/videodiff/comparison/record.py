@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from videodiff.migrations import FORMATS, migrated
+
 Metrics = dict[str, dict[str, Any]]
 """By name ``{"value", "count", ...}``, with ``interval`` ``[low, high]`` and ``floor`` where there are any."""
 
@@ -124,15 +126,16 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return asdict(self)
+        return {"format": FORMATS["comparison"], **asdict(self)}
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Comparison:
-        """The inverse of :meth:`to_dict`.
+        """The inverse of :meth:`to_dict`, for records of any format.
 
         Raises:
-            ValueError: if the record is not one of a comparison.
+            ValueError: if the record is not one of a comparison, or a newer videodiff has written it.
         """
+        record = migrated("comparison", record, "this record")
         try:
             known = {f.name: record[f.name] for f in fields(cls) if f.name in record}
             models = [

@@ -10,6 +10,7 @@ from videodiff.comparison.folder import RECORD, check_folder
 from videodiff.comparison.formats import comma_separated, latex, markdown
 from videodiff.comparison.record import Comparison
 from videodiff.evaluation.results import write_text
+from videodiff.migrations import migrated
 
 
 def write_results(comparison: Comparison, out: str | os.PathLike[str]) -> Path:
@@ -55,6 +56,7 @@ def read_comparison(path: str | os.PathLike[str]) -> Comparison:
         raise ValueError(f"{path} is no JSON ({error})") from error
     if not isinstance(record, dict):
         raise ValueError(f"{path} holds no record of a comparison")
+    record = migrated("comparison", record, path)
     try:
         return Comparison.from_dict(record)
     except (ValueError, AttributeError) as error:

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from videodiff.data.prepared import sha256_of
+from videodiff.migrations import FORMATS, migrated
 
-MANIFEST = "latents.json"
-FORMAT = 1
+MANIFEST, NUMBER = "latents.json", "videodiff_latents"
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 AGAIN = "run videodiff encode again"
 
@@ -132,14 +132,16 @@ def read_latents(root: str | os.PathLike[str]) -> Latents:
     text = path.read_bytes()
     try:
         content = json.loads(text)
-        version = content.pop("videodiff_latents")
+        number = content.pop(NUMBER)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {AGAIN}") from error
+    content = migrated("latents", content, path, number, AGAIN)
+    try:
         splits = {name: LatentSplit(**split) for name, split in content.pop("splits").items()}
         content["shape"] = tuple(content["shape"])
         latents = Latents(root=root, splits=splits, sha256=hashlib.sha256(text).hexdigest(), **content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {AGAIN}") from error
-    if version != FORMAT:
-        raise ValueError(f"{path} has format {version}, this version reads {FORMAT}; {AGAIN}")
     for shard_path, shard in shards_of(latents):
         if not shard_path.is_file():
             raise FileNotFoundError(f"{shard_path} is missing, the manifest names it; {AGAIN}")
@@ -167,9 +169,8 @@ def damaged_shards(latents: Latents) -> list[Path]:
 def write_manifest(path: Path, plan: dict[str, Any], splits: dict[str, LatentSplit]) -> None:
     """Write ``latents.json`` whole or not at all; equal latents give equal bytes."""
     texts = {name: {f.name: getattr(split, f.name) for f in fields(split)} for name, split in splits.items()}
-    write_whole(
-        path, json.dumps({"videodiff_latents": FORMAT, **plan, "splits": texts}, indent=1).encode() + b"\n"
-    )
+    content = {NUMBER: FORMATS["latents"], **plan, "splits": texts}
+    write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
 def write_whole(path: Path, content: bytes) -> None:

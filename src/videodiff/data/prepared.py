@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HEADER = "prepared.json"
+from videodiff.migrations import migrated
+
+HEADER, NUMBER = "prepared.json", "videodiff_prepared"
 MANIFEST = "manifest.jsonl"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,15 @@ def read_prepared(root: str | os.PathLike[str]) -> Prepared:
     cure = "run videodiff prepare again"
     try:
         header = json.loads(Path(root, HEADER).read_text(encoding="utf-8"))
-        version = header.pop("videodiff_prepared")
-        known = {name: header[name] for name in Prepared.__dataclass_fields__ if name != "root"}
-        prepared = Prepared(root=root, **known)
+        number = header.pop(NUMBER)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{root}/{HEADER} is damaged ({type(error).__name__}: {error}); {cure}") from error
-    if version != FORMAT:
-        raise ValueError(f"{root}/{HEADER} has format {version}, this version reads {FORMAT}; {cure}")
+    header = migrated("prepared", header, f"{root}/{HEADER}", number, cure)
+    try:
+        known = {name: header[name] for name in Prepared.__dataclass_fields__ if name != "root"}
+        prepared = Prepared(root=root, **known)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{root}/{HEADER} is damaged ({type(error).__name__}: {error}); {cure}") from error
     if sha256_of(os.path.join(root, MANIFEST)) != prepared.manifest_sha256:
         raise ValueError(f"{root}/{MANIFEST} is not the one that {HEADER} was written for; {cure}")
     for name, size in prepared.files.items():

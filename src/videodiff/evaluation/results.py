@@ -13,6 +13,7 @@ from typing import Any
 
 from videodiff.data.real_clips import differences, told
 from videodiff.evaluation.protocol import read_switches
+from videodiff.migrations import FORMATS, migrated
 
 PACKAGES = ("videodiff", "torch", "pytorch-lightning", "torchmetrics", "numpy", "av")
 
@@ -55,6 +56,7 @@ class Result:
         model = found.pop("model")
         known = {key: model.pop(key, None) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")}
         return {
+            "format": FORMATS["result"],
             "name": self.name,
             "protocol": found["protocol"],
             "metrics": found["metrics"],
@@ -68,7 +70,12 @@ class Result:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Result:
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`, for records of any format.
+
+        Raises:
+            ValueError: for a record that a newer videodiff has written.
+        """
+        record = migrated("result", record, "this result")
         known = {key: record.get(key) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")}
         model = {**record.get("model", {}), **{k: v for k, v in known.items() if v is not None}}
         names = (
@@ -140,7 +147,13 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         ValueError: if the file holds none.
     """
     try:
-        return Result.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} holds no evaluation result ({error})") from error
+    if isinstance(record, dict):
+        record = migrated("result", record, path)
+    try:
+        return Result.from_dict(record)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} holds no evaluation result ({type(error).__name__}: {error})") from error
 

@@ -15,6 +15,7 @@ from videodiff.checkpoints.files import save_checkpoint
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model
+from videodiff.migrations import FORMATS, numbered_config
 from videodiff.weights import file_sha256, load_training_file
 
 from .convert import Imported, convert, holds
@@ -113,12 +114,13 @@ def write_run(
     inner = model.net if hasattr(model, "net") else model.autoencoder
     inner.load_state_dict(found.network.state_dict())
     config = {"seed_everything": 0, "model": section, "data": data_section(model)}
-    text = yaml.safe_dump(config, sort_keys=False)
+    text = numbered_config(yaml.safe_dump(config, sort_keys=False))
     record = {**source, **found.report.to_dict()}
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     checkpoint = {
         "state_dict": model.state_dict(),
         "videodiff": {
+            "format": FORMATS["checkpoint"],
             "config": text,
             "weights_only": True,
             "imported": {"kind": found.report.kind, **source},

@@ -29,7 +29,8 @@ from videodiff.data.prepare.journal import (
 )
 from videodiff.data.prepare.settings import Settings, listing_sha256
 from videodiff.data.prepare.workers import Lost, ordered_map
-from videodiff.data.prepared import FORMAT, HEADER, MANIFEST, read_manifest, read_prepared, sha256_of
+from videodiff.data.prepared import HEADER, MANIFEST, NUMBER, read_manifest, read_prepared, sha256_of
+from videodiff.migrations import FORMATS
 
 Progress = Callable[[int, int, int], None]  # videos done, videos in all, videos left out
 
@@ -270,7 +271,7 @@ def _finish(
     copy_tree_up(data, folder)
     write_atomically(folder / MANIFEST, b"".join(map(as_line, lines)).decode())
     header = {
-        "videodiff_prepared": FORMAT, "form": settings.form, "size": settings.size, "frames": settings.frames,
+        NUMBER: FORMATS["prepared"], "form": settings.form, "size": settings.size, "frames": settings.frames,
         "fps": settings.fps, "resize": settings.resize, "class_names": listing.class_names,
         "layout": listing.layout, "kept": dict(report.kept), "skipped": dict(report.reasons), "files": files,
         "manifest_sha256": sha256_of(folder / MANIFEST), "settings": asdict(settings), "listing": digest,
