@@ -1,5 +1,6 @@
 """Scheduler configs of diffusers: step by step against its documented formulas, and against it if it is there."""
 
+import inspect
 import json
 
 import numpy as np
@@ -24,6 +25,7 @@ from videodiff.diffusion.scheduler_config import (
     to_scheduler_config,
     usage_note,
 )
+from videodiff.diffusion.scheduler_keys import DEFAULTS, READ, READ_BY, WITHOUT_EFFECT
 from videodiff.trust import resolve
 
 SHAPE = (2, 3, 4)
@@ -235,6 +237,74 @@ def test_what_has_no_equal_here_is_said(change, words):
     config = to_scheduler_config(SCHEDULES["linear"], DDIMSampler(20), "eps", "static")
     with pytest.raises(ValueError, match=words):
         from_scheduler_config({**config, **change})
+
+
+DPM = {"_class_name": "DPMSolverMultistepScheduler", "timestep_spacing": "trailing"}
+DDIM = {"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}
+
+
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        (DPM, {"use_beta_sigmas": True}),
+        (DPM, {"use_exponential_sigmas": True}),
+        (DPM, {"use_lu_lambdas": True}),
+        (DPM, {"use_karras_sigmas": True}),
+        (DPM, {"use_flow_sigmas": True}),
+        (DPM, {"flow_shift": 3.0}),
+        (DPM, {"euler_at_final": True}),
+        (DPM, {"lambda_min_clipped": -5.1}),
+        (DPM, {"variance_type": "learned_range"}),
+        (DPM, {"use_dynamic_shifting": True}),
+        (DPM, {"solver_order": 3}),
+        (DPM, {"snr_shift_scale": 3.0}),
+        (DDIM, {"snr_shift_scale": 3.0}),
+        (DDIM, {"use_karras_sigmas": True}),
+        (DDIM, {"sigma_schedule": None}),
+    ],
+)
+def test_a_key_that_changes_the_steps_or_that_nobody_knows_is_refused_by_its_name(config, change):
+    from_scheduler_config(config)
+    ((key, value),) = change.items()
+    with pytest.raises(ValueError, match=f"{key} .*{value}") as refusal:
+        from_scheduler_config({**config, **change})
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        (
+            DPM,
+            {"euler_at_final": False, "use_lu_lambdas": False, "flow_shift": 1.0, "use_flow_sigmas": False},
+        ),
+        (DPM, {"lambda_min_clipped": float("-inf"), "variance_type": None, "flow_shift": 1}),
+        (DPM, {"clip_sample": True, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1}),
+        (
+            DDIM,
+            {
+                "skip_prk_steps": True,
+                "_diffusers_version": "0.35.1",
+                "_use_default_values": ["trained_betas"],
+            },
+        ),
+        (DDIM, {"sample_max_value": 4.0, "dynamic_thresholding_ratio": 0.9}),
+    ],
+)
+def test_a_key_without_effect_changes_nothing(config, change):
+    assert from_scheduler_config({**config, **change}) == from_scheduler_config(config)
+
+
+def test_every_argument_of_diffusers_schedulers_is_known():
+    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
+    for name in READ_BY:
+        known = (
+            READ
+            | READ_BY[name]
+            | WITHOUT_EFFECT[name]
+            | (DEFAULTS.keys() if name == DPM["_class_name"] else set())
+        )
+        assert set(inspect.signature(getattr(diffusers, name)).parameters) <= known
 
 
 def test_diffusers_takes_the_same_steps():

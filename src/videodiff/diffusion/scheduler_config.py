@@ -23,6 +23,7 @@ from videodiff.diffusion.schedule import (
     NoiseSchedule,
     ScaledLinearSchedule,
 )
+from videodiff.diffusion.scheduler_keys import check_keys
 
 Config = dict[str, Any]
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x": "sample"}
@@ -167,7 +168,8 @@ def from_scheduler_config(
         eta: of DDIM.
 
     Raises:
-        ValueError: in one line, for another scheduler, or a setting that no sampler of ours has.
+        ValueError: in one line, for another scheduler, a setting that no sampler of ours has, or a key that nobody
+            knows (:mod:`videodiff.diffusion.scheduler_keys`).
     """
     name = config.get("_class_name")
     prediction = next(
@@ -179,6 +181,7 @@ def from_scheduler_config(
             f"a scheduler config of DDIMScheduler or DPMSolverMultistepScheduler is wanted, got {name} predicting "
             f"{config.get('prediction_type')}"
         )
+    check_keys(config)
     read = read_ddim if name == "DDIMScheduler" else read_dpm
     sampler, clamped = read(config, num_steps, eta)
     return {
