@@ -1,6 +1,6 @@
 """Every key that a scheduler config of diffusers may hold: read, at the default it must have, or without effect.
 
-The defaults are those of the constructors of ``DDIMScheduler`` and ``DPMSolverMultistepScheduler`` (diffusers 0.35). A
+The defaults are those of the constructors of ``DDIMScheduler`` and ``DPMSolverMultistepScheduler`` (diffusers 0.42). A
 key that is none of these is refused whatever it says: a config that asks for steps we do not take must not be followed
 half.
 """
