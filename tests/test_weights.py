@@ -17,7 +17,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from videodiff.weights import WeightFile, cache_folder, file_sha256, find_weights, load_tensors
+from videodiff.weights import (
+    WeightFile,
+    cache_folder,
+    file_sha256,
+    find_weights,
+    load_tensors,
+    without_wrappers,
+)
 from videodiff.weights import download as download_module
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -341,3 +348,37 @@ def test_what_is_no_file_of_tensors_is_one_line(tmp_path):
 def test_the_digest_is_of_all_bytes(tmp_path):
     (tmp_path / "file").write_bytes(CONTENT)
     assert file_sha256(tmp_path / "file") == DIGEST
+
+
+WRAPPED = {
+    "_orig_mod.net.weight": "net.weight",
+    "module.0._fsdp_wrapped_module._checkpoint_wrapped_module._orig_mod.bias": "module.0.bias",
+    "_forward_module._forward_module.a": "a",
+    "model_ema.net_orig_mod0weight": "model_ema.net0weight",
+    "net._orig_model.weight": "net._orig_model.weight",
+    "my_orig_mod.weight": "my_orig_mod.weight",
+}
+
+
+@pytest.mark.parametrize(("name", "short"), WRAPPED.items())
+def test_names_lose_their_wrappers_and_nothing_else(name, short):
+    assert list(without_wrappers({name: torch.ones(1)})) == [short]
+
+
+def test_one_weight_under_two_names_is_one_and_two_weights_under_one_name_are_refused():
+    one = torch.ones(2)
+    assert list(without_wrappers({"_orig_mod.w": one, "w": one.clone()})) == ["w"]
+    with pytest.raises(ValueError, match="two different tensors are named w"):
+        without_wrappers({"_orig_mod.w": one, "w": one + 1})
+
+
+def test_flattened_shards_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"net\._flat_param is a flattened shard of FSDP; gather"):
+        without_wrappers({"net._flat_param": torch.ones(8)})
+
+
+def test_a_file_of_a_compiled_network_of_many_processes_gives_its_plain_names(tmp_path):
+    torch.save(
+        {"module._orig_mod.a.weight": torch.ones(2), "module._orig_mod.b": torch.ones(3)}, tmp_path / "x.pt"
+    )
+    assert set(load_tensors(tmp_path / "x.pt")) == {"a.weight", "b"}

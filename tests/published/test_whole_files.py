@@ -1,6 +1,7 @@
 """Whole checkpoints as Lightning 1.x and other trainers write them, and files that want to run code."""
 
 import os
+import re
 import zipfile
 
 import pytest
@@ -99,6 +100,49 @@ def test_wrappers_are_seen_through(prefix):
     found = convert("pvdm-unet", {prefix + name: value for name, value in state.items()})
     assert found.report.prefix == prefix
     assert found.init_args["plane_size"] == 8
+
+
+def compiled(name):
+    """A name of a network whose blocks are compiled and sharded one by one."""
+    return re.sub(r"((?:input|output)_blocks\.\d+)\.", r"\1._fsdp_wrapped_module._orig_mod.", name)
+
+
+@needs_assets
+@pytest.mark.parametrize(
+    ("outside", "inside", "prefix"),
+    [
+        ("_orig_mod.", str, ""),
+        ("module._orig_mod.", str, "module."),
+        ("_forward_module.model.", str, "model."),
+        ("state_dict._forward_module._orig_mod.module.", str, "state_dict.module."),
+        ("_fsdp_wrapped_module.", compiled, ""),
+        ("model.unet.", compiled, "model.unet."),
+        ("unet._checkpoint_wrapped_module.", str, "unet."),
+    ],
+)
+def test_compiled_sharded_and_launched_networks_are_seen_through(outside, inside, prefix):
+    state = pub.pvdm_unet()
+    found = convert("pvdm-unet", {outside + inside(name): value for name, value in state.items()})
+    assert found.report.prefix == prefix
+    plain = convert("pvdm-unet", state).network.state_dict()
+    assert all(torch.equal(value, plain[name]) for name, value in found.network.state_dict().items())
+
+
+@needs_assets
+def test_the_average_of_a_compiled_network_is_found_under_its_name_without_dots():
+    unet = pub.filled("lvdm_unet_small")
+    names = {f"model.diffusion_model._orig_mod.{name}": value + 1 for name, value in unet.items()}
+    names |= {f"model_ema.diffusion_model_orig_mod{n.replace('.', '')}": value for n, value in unet.items()}
+    found = convert("lvdm-unet", {"state_dict": names})
+    assert found.report.averaged
+    torch.testing.assert_close(found.network.state_dict()["conv_out.bias"], unet["out.2.bias"])
+
+
+@needs_assets
+def test_a_place_that_is_no_wrapper_is_named():
+    state = {f"teacher.student.{name}": value for name, value in pub.pvdm_unet().items()}
+    with pytest.raises(ValueError, match=r"names lie below teacher\.student\.: save what lies below"):
+        convert("pvdm-unet", state)
 
 
 @needs_assets

@@ -7,5 +7,14 @@ from .download import file_sha256
 from .place import WeightFile, cache_folder, find_weights
 from .tensors import load_tensors
 from .training_file import load_training_file
+from .wrappers import without_wrappers
 
-__all__ = ["WeightFile", "cache_folder", "file_sha256", "find_weights", "load_tensors", "load_training_file"]
+__all__ = [
+    "WeightFile",
+    "cache_folder",
+    "file_sha256",
+    "find_weights",
+    "load_tensors",
+    "load_training_file",
+    "without_wrappers",
+]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .archive import is_torchscript, read_torchscript
+from .wrappers import without_shared_prefix, without_wrappers
 
 MAX_BYTES = 16 * 2**30
 WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
@@ -20,7 +21,8 @@ WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
 def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
     """Named tensors of a ``.safetensors``, ``.npz``, ``.pt`` or ``.pth`` file, on the CPU, in the dtype of the file.
 
-    A TorchScript archive gives its parameters and buffers; its code is not looked at.
+    A TorchScript archive gives its parameters and buffers; its code is not looked at. Names are without wrappers
+    (:mod:`videodiff.weights.wrappers`), and without a ``module.`` that all of them begin with.
 
     Raises:
         FileNotFoundError: without the file.
@@ -41,7 +43,10 @@ def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"weights {path} hold no named tensors")
-    return tensors
+    try:
+        return without_shared_prefix(without_wrappers(tensors))
+    except ValueError as error:
+        raise ValueError(f"weights {path}: {error}") from error
 
 
 def read(path: Path) -> dict[str, Any]:

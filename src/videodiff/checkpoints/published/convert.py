@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videodiff.weights import without_wrappers
+
 from .formats import Format, Ignore
-from .keys import below, flat_average, flatten, is_average, known_reason, prefixes
+from .keys import all_prefixes, below, flat_average, flatten, is_average, known_reason, prefixes
 from .kinds import KINDS, format_of
 from .report import Report
 
@@ -42,7 +44,8 @@ def load(kind: str, state_dict: Mapping[str, Any], **sizes: Any) -> nn.Module:
     Args:
         kind: one of ``kinds.KINDS``.
         state_dict: of the network, or the whole file as nested mappings: wrappers such as ``state_dict``, ``model.``,
-            ``module.`` and ``first_stage_model.`` are seen through, an average of the weights is preferred.
+            ``module.``, ``_orig_mod.`` and ``first_stage_model.`` are seen through, an average of the weights is
+            preferred.
         sizes: arguments of the network in place of those read, for what no tensor shows (``resolution``).
 
     Raises:
@@ -61,7 +64,7 @@ def convert(kind: str, state_dict: Mapping[str, Any], average: bool = True, **si
         sizes: see :func:`load`.
     """
     fmt = format_of(kind)
-    tensors = flatten(state_dict)
+    tensors = without_wrappers(flatten(state_dict))
     prefix, sources = locate(fmt, tensors, average)
     inner = {name: tensors[source] for name, source in sources.items()}
     report = Report(
@@ -102,7 +105,10 @@ def locate(fmt: Format, tensors: Mapping[str, Tensor], average: bool) -> tuple[s
             for k in KINDS
             if any(format_of(k).fits(below(tensors, p)) for p in prefixes(tensors, format_of(k).anchor))
         ]
+        strange = [p for p in all_prefixes(tensors, fmt.anchor) if fmt.fits(below(tensors, p))]
         hint = f"; it looks like {' or '.join(others)}" if others else ""
+        if strange:
+            hint = f"; names lie below {' and '.join(strange)}: save what lies below {strange[0]} alone"
         first = next(iter(tensors), "nothing")
         raise ValueError(
             f"this is no {fmt.kind}: it has no {fmt.anchor} ({len(tensors)} tensors, first {first}){hint}"

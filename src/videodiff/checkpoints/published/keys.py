@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+# Beside those that mean nothing anywhere in a name (videodiff.weights.wrappers).
 WRAPPER = re.compile(
-    r"(state_dict|model_state_dict|model|module|net|ema|ema_model|model_ema|diffusion_model|first_stage_model"
-    r"|autoencoder|denoise_fn|state_dict_ema)\."
+    r"(state_dict|model_state_dict|model|module|net|network|ema|ema_model|online_model|model_ema|diffusion_model"
+    r"|diffusion|first_stage_model|autoencoder|vae|unet|denoiser|denoise_fn|state_dict_ema)\."
 )
 AVERAGES = ("ema", "ema_model", "state_dict_ema")
 # Names beside the network that projects are known to save, and why they are not wanted.
@@ -34,7 +35,7 @@ KNOWN = (
     ),
     (r"(.*\.)?model_ema\.(decay|num_updates)", "counter of the average"),
     (r"(.*\.)?(scale_factor|shift_factor)", "scale of latents, kept by the autoencoder"),
-    (r"(.*\.)?(step|epoch|global_step|iteration|initted)", "counter of training"),
+    (r"(.*\.)?(step|epoch|global_step|iteration|initted|n_averaged)", "counter of training"),
 )
 
 
@@ -66,9 +67,14 @@ def is_average(prefix: str) -> bool:
 
 
 def prefixes(names: Mapping[str, Any], anchor: str) -> list[str]:
-    """Prefixes below which a network with such a key lies, shortest first."""
+    """Prefixes made of wrappers below which a network with such a key lies, shortest first."""
+    return [p for p in all_prefixes(names, anchor) if wrapped(p)]
+
+
+def all_prefixes(names: Mapping[str, Any], anchor: str) -> list[str]:
+    """Prefixes of any kind below which there is such a key, shortest first."""
     found = {name[: -len(anchor)] for name in names if name == anchor or name.endswith("." + anchor)}
-    return sorted((p for p in found if wrapped(p)), key=lambda p: (len(p), p))
+    return sorted(found, key=lambda p: (len(p), p))
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

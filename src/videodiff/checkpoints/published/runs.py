@@ -16,7 +16,7 @@ from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model
 from videodiff.migrations import FORMATS, numbered_config
-from videodiff.weights import file_sha256, load_training_file
+from videodiff.weights import file_sha256, load_training_file, without_wrappers
 
 from .convert import Imported, convert, holds
 from .keys import flatten
@@ -65,6 +65,7 @@ def import_run(
             f"{out} exists and is not empty; nothing is overwritten, name another folder with --out"
         )
     tensors, others = load_training_file(path)
+    tensors = without_wrappers(tensors)
     source = {"file": path.name, "sha256": file_sha256(path), "without_tensors": others}
     reports: list[Report] = []
     stage_kind = STAGE_OF.get(kind.split("-")[0])
