@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from videodiff import __version__
 from videodiff.callbacks.hyperparameters import apply_configured_hyperparameters, configured_hyperparameters
+from videodiff.callbacks.record import origin
 from videodiff.migrations import FORMATS
 
 
@@ -191,6 +192,7 @@ class RunCheckpoint(Checkpoint):
             "version": __version__,
             "config": config.read_text(encoding="utf-8") if config.is_file() else "",
             "fingerprint": fingerprint() if callable(fingerprint) else None,
+            "started_from": origin(trainer.default_root_dir),
         }
         if self.validating or (trainer.training and validation_follows(trainer)):
             rerun_validation(checkpoint["loops"]["fit_loop"])

@@ -164,6 +164,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
+def origin(folder: str | Path) -> dict[str, Any] | None:
+    """Which checkpoint a run started from (how, path, sha256, step), as its ``origin.json`` says; None for none."""
+    file = Path(folder) / "origin.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return {key: found.get(key) for key in ("how", "checkpoint", "sha256", "step")}
+
+
 def environment(trainer: pl.Trainer) -> dict[str, Any]:
     """Where and with what a run was started."""
     versions = {}
@@ -177,6 +186,7 @@ def environment(trainer: pl.Trainer) -> dict[str, Any]:
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
+        "started_from": origin(trainer.default_root_dir),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "python": platform.python_version(),

@@ -1,6 +1,7 @@
 """Checkpoint files and run folders: writing, verifying, finding and opening them."""
 
 from videodiff.checkpoints.config import load_config, trusted_config
+from videodiff.checkpoints.exported import sha256_of
 from videodiff.checkpoints.files import (
     AtomicCheckpointIO,
     CheckpointError,
@@ -27,6 +28,7 @@ __all__ = [
     "newest_checkpoint",
     "resolve_checkpoint",
     "save_checkpoint",
+    "sha256_of",
     "trusted_config",
     "verify_checkpoint",
 ]

@@ -20,7 +20,8 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
     for key in ("global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks"):
         if key not in checkpoint:
             raise CheckpointError(
-                f"checkpoint {path} holds no {key}: training cannot go on from it (give one that fit has written)"
+                f"checkpoint {path} holds no {key}: training cannot go on from it (give one that fit has written, or "
+                "begin a new run from its weights with --init_from)"
             )
 
 

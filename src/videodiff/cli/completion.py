@@ -21,7 +21,7 @@ from videodiff.cli.errors import UsageError
 SHELLS = ("bash", "zsh", "fish")
 PROTOCOL_FILE = Path(__file__).resolve().parent.parent / "evaluation" / "protocol.py"
 CONFIG_OPTIONS = ("--config", "-c")
-RUN_OPTIONS = ("--ckpt_path", "--interpolator")
+RUN_OPTIONS = ("--ckpt_path", "--init_from", "--interpolator")
 POSITIONAL_RUNS = ("compare", "export")
 
 BASH = """# videodiff: put this line into ~/.bashrc:  eval "$(videodiff completion bash)"

@@ -59,12 +59,19 @@ _TOPS = {
 _RUN = """
 run:
   -c, --config FILE|NAME       YAML file or shipped name, repeatable; see `videodiff models`
-  --ckpt_path RUN|FILE         run directory, RUN/best, RUN/last or a checkpoint file
-  --out DIR                    where to write (default: runs/<name>/<n>)
+{start}  --out DIR                    where to write (default: runs/<name>/<n>)
   --name NAME                  name of the run (default: that of the first config)
   --seed N                     seed of everything random (0)
   --trust MODULE               also allow classes of this module in configs, repeatable
   --print_config               print the merged config and stop
+"""
+
+_LOOK_START = "  --ckpt_path RUN|FILE         run directory, RUN/best, RUN/last or a checkpoint file\n"
+
+_FIT_START = """  --ckpt_path RUN|FILE         go on with its run: same data, step and optimizer (a run directory,
+                               RUN/best, RUN/last or a checkpoint file); `fit --out RUN` goes on in RUN itself
+  --init_from RUN|FILE|FOLDER  begin a new run at step 0 with its weights alone (the average), also of an import or
+                               export; its config too, where no --config is given
 """
 
 _FIT = """  --force                      go on although model or data differ from the checkpoint's
@@ -117,7 +124,8 @@ def verb(name: str) -> str:
     """The short help of fit, validate, test or predict."""
     first, example = _TOPS[name]
     extra = {"fit": _FIT, "test": _TEST}.get(name, "")
-    return f"usage: videodiff {name} [options]\n\n{first}\n{_RUN}{extra}{_SHARED}\nexample:\n  {example}"
+    run = _RUN.format(start=_FIT_START if name == "fit" else _LOOK_START)
+    return f"usage: videodiff {name} [options]\n\n{first}\n{run}{extra}{_SHARED}\nexample:\n  {example}"
 
 
 def full(name: str, words: list[str]) -> int:

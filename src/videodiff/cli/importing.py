@@ -24,7 +24,7 @@ examples:
   videodiff import lvdm-unet short_sky.ckpt --latent_scale 0.33422927,1.4606637 --out runs/lvdm  # first stage inside
   videodiff import lucidrains-unet3d model-10.pt --out runs/lucidrains
   videodiff generate --ckpt_path runs/pvdm --num_samples 4
-  videodiff fit --ckpt_path runs/pvdm --data.root my_videos/ --name tuned                        # fine-tune it
+  videodiff fit --init_from runs/pvdm --data.root my_videos/ --name tuned                        # fine-tune it
 """.format(kinds=", ".join(KINDS))
 
 

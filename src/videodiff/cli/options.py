@@ -33,7 +33,8 @@ def apply_options(
     for option, value in split_options(argv):
         parts = tuple(option[2:].rstrip("+").split("."))
         if parts[0] not in hints:
-            shown = did_you_mean(parts[0], [*hints, *(o[2:] for o in TAKES_VALUE if o[:2] == "--")], "--{}")
+            ours = [o[2:] for o in TAKES_VALUE if o[:2] == "--"] + ["init_from"] * (verb == "fit")
+            shown = did_you_mean(parts[0], [*hints, *ours], "--{}")
             raise UsageError(f"{verb} has no option {option!r}{shown}; see videodiff {verb} --help")
         labels[tuple(part for part in parts if part not in ("init_args", "class_path", "dict_kwargs"))] = (
             option

@@ -12,6 +12,7 @@ from videodiff.cli.errors import UsageError
 BOOKKEEPING = (
     "config.yaml",
     "env.json",
+    "origin.json",
     "hparams.yaml",
     "events.out.tfevents.",
     "samples.part.json",
