@@ -16,7 +16,31 @@ EPILOG = """examples:
   videodiff compare runs/vdm_digits runs/pvdm_digits --frames 16 --num_clips 64
   videodiff compare vdm_digits lvdm_digits --frames 16 --steps 10,25,50 --sampler ddim,dpmpp    # quality against steps
   videodiff compare vdm_digits pvdm_digits --long_frames 128                                    # drift of long video
+  videodiff compare vdm_sky pvdm_sky --data.root data/sky --data.resolution 128 --data.resize antialias
 """
+# Arguments of VideoDataModule that one reference for all runs may be given by.
+REFERENCE = {
+    "root": ("DIR", "folder of the real clips"),
+    "dataset": ("NAME", "built-in set, in place of a folder"),
+    "layout": ("NAME", "how the folder is laid out (default: detected)"),
+    "preset": ("NAME", "split and reading of a paper's code"),
+    "resolution": (
+        "N",
+        "pixels per side; generated clips of another size are brought to it by the same rule",
+    ),
+    "resize": ("RULE", "how frames become square: antialias, bilinear, lanczos, squeeze or decoder"),
+    "fps": ("F", "frames per second at which videos are read"),
+    "frame_stride": ("N", "distance between the frames of a clip"),
+    "view": ("CAMERA", "of BAIR: image_main or image_aux1"),
+    "classes": ("HOW", "auto, folder or none"),
+    "clip_list": ("FILE", "the videos to take"),
+    "train_split": ("SPLIT", "train, or all"),
+    "fold": ("N", "of UCF-101's split files"),
+    "val_fraction": ("X", "share of the training videos kept for validation where there is no such split"),
+    "num_train_clips": ("N", "limit of training videos"),
+    "num_val_clips": ("N", "limit of validation videos"),
+    "num_test_clips": ("N", "limit of test videos"),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,7 +91,31 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (default report)")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
     add("--json", action="store_true", help="print the record on stdout instead of the table")
+    reference = p.add_argument_group(
+        "one reference",
+        "Real clips for runs that were trained on differently made ones, e.g. at 64 and at 256 pixels. What is not\n"
+        "given is what all runs have in common; with --data.root or --data.dataset defaults choose the videos.",
+    )
+    for name, (metavar, text) in REFERENCE.items():
+        reference.add_argument(f"--data.{name}", metavar=metavar, help=text)
     return p
+
+
+def reference_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What is given of the reference, checked as ``test`` checks its ``--data`` options.
+
+    Raises:
+        UsageError: for a value that no data module takes, led by its option.
+    """
+    given = {name: getattr(args, f"data.{name}") for name in REFERENCE}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return {}
+    from videodiff.cli.check import check_options
+
+    words = [word for name, value in given.items() for word in (f"--data.{name}", value)]
+    module = {"data": {"class_path": "videodiff.data.VideoDataModule", "init_args": {}}}
+    return check_options(words, "test", module)["data"]["init_args"]
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
@@ -95,7 +143,7 @@ def run(argv: Sequence[str]) -> int:
 
     settings = Settings(
         args.protocol, args.num_clips, args.sampler, args.steps, args.frames, args.long_frames, args.long_videos,
-        args.shown, args.seed, args.guidance, args.batch_size, args.device, tuple(args.trust),
+        args.shown, args.seed, args.guidance, args.batch_size, args.device, tuple(args.trust), reference_of(args),
     )  # fmt: skip
     check_folder(args.out)
     from videodiff.comparison import compare_runs

@@ -17,10 +17,20 @@ from videodiff.comparison.nearest import nearest, training_clips
 from videodiff.comparison.published import published_rows
 from videodiff.comparison.reconstruction import Reconstruction, first_stage, stage_training
 from videodiff.comparison.record import Clips, Comparison, Draw, ModelClips, ModelRecord
-from videodiff.comparison.runs import Run, check_equal, checkpoint_record, open_runs
+from videodiff.comparison.reference import argument_of, data_rule, departures
+from videodiff.comparison.runs import (
+    Run,
+    build_reference,
+    check_equal,
+    check_frames,
+    checkpoint_record,
+    open_runs,
+)
 from videodiff.comparison.settings import Settings, make_sampler
 from videodiff.comparison.training import training_of
+from videodiff.data.real_clips import differences
 from videodiff.diffusion import Sampler
+from videodiff.evaluation.of_run import told_of
 from videodiff.evaluation.protocol import Protocol
 from videodiff.evaluation.results import versions
 from videodiff.evaluation.sampling import Batch
@@ -49,10 +59,16 @@ def compare_runs(
     if not opened:
         reasons = "; ".join(f"{entry['run']}: {entry['reason']}" for entry in skipped)
         raise ValueError(f"none of the {len(runs)} runs can be compared ({reasons})")
+    check_frames(opened, frames_of(settings))
     frames = min(run.frames for run in opened)
-    check_equal(opened, frames_of(settings), asked_protocol(opened[0].data, settings, frames).split)
+    split = asked_protocol(opened[0].data, settings, frames).split
+    data = opened[0].data
+    if settings.reference:
+        data = build_reference(opened, settings.reference, split, settings.trusted)
+    else:
+        check_equal(opened, split)
     device = pick_device(settings.device)
-    judge = Judge(opened[0].data, settings, frames, device, progress)
+    judge = Judge(data, settings, frames, device, progress)
     measured: list[tuple[Run, ModelRecord, ModelClips]] = []
     for run in opened:
         try:
@@ -65,9 +81,12 @@ def compare_runs(
     if not measured:
         raise RuntimeError(f"none of the models drew videos ({'; '.join(s['reason'] for s in skipped)})")
     find_nearest(measured, judge.protocol, settings.seed, progress)
+    asked = settings.record()
+    if settings.reference:
+        asked["reference"] = data_rule(data) | {name: argument_of(data, name) for name in settings.reference}
     comparison = Comparison(
         protocol=judge.protocol.record(judge.checksums[judge.detectors[0].name]),
-        settings={**settings.record(), "device": device.type, "num_clips": judge.count,
+        settings={**asked, "device": device.type, "num_clips": judge.count,
                   "frames": judge.protocol.frames, "notes": judge.notes},
         data=judge.facts,
         models=[record for _, record, _ in measured],
@@ -87,14 +106,24 @@ def find_nearest(
 ) -> None:
     """Give every record and its clips the nearest training clip of each shown sample.
 
-    Models that were trained on the same clips are searched together: the training clips are read once.
+    The training clips are each model's own, at its own size and pace. Models that were trained on the same ones are
+    searched together: these are read once.
     """
-    groups: dict[str, list[tuple[Run, ModelRecord, ModelClips]]] = {}
+    groups: list[list[tuple[Run, ModelRecord, ModelClips]]] = []
     for entry in measured:
-        if len(entry[2].samples):
-            selection = entry[0].data.selection
-            groups.setdefault(f"{selection.limits['train']} {selection.rule.train_split}", []).append(entry)
-    for group in groups.values():
+        if not len(entry[2].samples):
+            continue
+        mine = told_of(entry[0].data, "train")
+        for group in groups:
+            theirs = told_of(group[0][0].data, "train")
+            if mine["limits"]["train"] == theirs["limits"]["train"] and not differences(
+                mine, theirs, "train"
+            ):
+                group.append(entry)
+                break
+        else:
+            groups.append([entry])
+    for group in groups:
         source, batches, count = training_clips(group[0][0].data, protocol, seed)
         found, clips = nearest(
             torch.cat([shown.samples for _, _, shown in group]), told(batches, count, progress)
@@ -134,6 +163,8 @@ class Contestant:
         self.model = run.model.to(device)
         self.samples = torch.zeros(0)
         self.warnings = list(run.warnings)
+        if settings.reference:
+            self.warnings += departures(data_rule(run.data), data_rule(judge.data))
 
     def measure(self) -> tuple[ModelRecord, ModelClips]:
         """Draw, judge, and count."""
@@ -152,15 +183,17 @@ class Contestant:
             draws=draws,
             first_stage=stage,
             drift=drifts,
+            data=data_rule(run.data),
             warnings=list(dict.fromkeys(self.warnings)),
         )
         return record, ModelClips(self.samples, rebuilt, long=long)
 
     def draws(self, sampler: Sampler, frames: int, count: int, what: str) -> Draws:
         """Clips of this model to be drawn."""
+        labels = self.judge.labels(self.model, self.run.data.class_names)
         return Draws(
             self.model, sampler, frames, count, self.settings.seed, self.settings.batch_size,
-            self.settings.guidance, self.judge.labels(self.model), self.judge.protocol.rounding,
+            self.settings.guidance, labels, self.judge.protocol.rounding,
             lambda done: self.progress(f"{self.run.name}: {what}", done, count),
         )  # fmt: skip
 
@@ -176,7 +209,7 @@ class Contestant:
                 if left > 0:
                     kept.append(batch.clips[:left])
                     left -= len(batch.clips)
-                yield batch._replace(clips=batch.clips[:, :: judge.protocol.subsample])
+                yield batch._replace(clips=judge.sized(batch.clips[:, :: judge.protocol.subsample]))
 
         metrics, said = judge.judge(judge.look(through(), f"{self.run.name} judged", judge.count))
         self.warnings += said
@@ -204,7 +237,8 @@ class Contestant:
         if stage is None:
             return None, None
         self.progress(f"{self.run.name}: reconstructions", 0, len(self.judge.plan))
-        judged = Reconstruction(stage, self.device, self.settings.shown)
+        rule = self.judge.data.selection.rule.resize
+        judged = Reconstruction(stage, self.device, self.settings.shown, rule)
         metrics = judged.measure(self.judge.clips())
         kept = torch.cat(judged.kept) if judged.kept else None
         return {"training": stage_training(stage), "metrics": metrics}, kept
@@ -216,7 +250,7 @@ class Contestant:
             return None, []
         draws = self.draws(sampler, frames, count, f"videos of {frames} frames")
         videos = torch.cat([batch.clips for batch in draws])
-        return videos[:2], drift(videos, self.judge, self.settings.batch_size)
+        return videos[:2], drift(self.judge.sized(videos), self.judge, self.settings.batch_size)
 
     def flop_per_step(self) -> int | None:
         """Of one optimizer step; None where the run does not say its batch size."""

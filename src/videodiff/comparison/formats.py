@@ -90,6 +90,7 @@ def comma_separated(comparison: Comparison) -> str:
         "parameters", "training_steps", "clips_seen", "training_seconds", "flop_per_step", "flop_per_video",
         "seconds_per_video", "peak_memory_bytes", *(f"reconstruction_{name}" for name in stages),
     ]  # fmt: skip
+    head += [f"data_{name}" for name in comparison.models[0].data] if comparison.models else []
     file = io.StringIO()
     writer = csv.DictWriter(file, head, lineterminator="\n")
     writer.writeheader()
@@ -106,6 +107,7 @@ def comma_separated(comparison: Comparison) -> str:
                 "seconds_per_video": draw.timing.get("seconds_per_video"),
                 "peak_memory_bytes": draw.timing.get("peak_memory_bytes"),
                 **{f"reconstruction_{name}": entry["value"] for name, entry in stage.items()},
+                **{f"data_{name}": value for name, value in model.data.items()},
             })  # fmt: skip
     for base in comparison.baselines:
         cells = metric_cells(base["metrics"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from videodiff.comparison.drawing import Progress
 from videodiff.comparison.settings import Settings
 from videodiff.data.clips import ClipSource
+from videodiff.data.resize import resize
 from videodiff.evaluation.detectors import BUILT_IN, build_detectors
 from videodiff.evaluation.of_run import (
     choose,
@@ -71,9 +72,22 @@ class Judge:
         """What identifies the real clips."""
         return {**told_of(self.data, self.protocol.split), "num_real": len(self.real)}
 
-    def labels(self, model: Any) -> list[int] | None:
-        """Classes of the real clips for a model that has classes."""
-        return labels_of(model, self.source, self.plan)
+    def labels(self, model: Any, class_names: Sequence[str] | None) -> list[int] | None:
+        """Classes of the real clips for a model that has classes, in its own numbers."""
+        found, here = labels_of(model, self.source, self.plan), self.data.class_names
+        if found is None or not class_names or not here:
+            return found
+        numbers = {name: number for number, name in enumerate(class_names)}
+        return [numbers[here[label]] for label in found]
+
+    def sized(self, clips: Tensor) -> Tensor:
+        """Clips uint8 ``[B, T, H, W, 3]`` at the size of the real ones, brought there by the same rule."""
+        side = self.data.resolution
+        return (
+            clips
+            if clips.shape[2:4] == (side, side)
+            else resize(clips, side, self.data.selection.rule.resize)
+        )
 
     def real_side(self, source: ClipSource, what: str) -> Side:
         """What the detectors say of the clips of the plan, from the cache or decoded now."""

@@ -61,12 +61,15 @@ def squares(a: Tensor, b: Tensor) -> Tensor:
 def training_clips(data: Any, protocol: Protocol, seed: int) -> tuple[Any, Iterator[Batch], int]:
     """One window of each of the first :data:`SEARCHED` training videos, at the length of the protocol's clips.
 
+    They are read at the size and pace of the data, whatever those of the protocol are.
+
     Returns:
         The source, the batches, and how many clips there are.
     """
     wanted = protocol.changed(
-        split="train", num_real=SEARCHED, clips_per_video=1, order="listing", subsample=1
-    )
+        split="train", num_real=SEARCHED, clips_per_video=1, order="listing", subsample=1,
+        stride=data.frame_stride, fps=data.selection.fps,
+    )  # fmt: skip
     source = real_source(data, wanted)
     plan = plan_clips(source, wanted, "real", seed)
     return source, read_batches(source, plan, range(len(plan)), BATCH, []), len(plan)

@@ -15,6 +15,7 @@ from videodiff import weights
 from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
 from videodiff.comparison.training import training_of
 from videodiff.data.pixels import to_float, to_uint8
+from videodiff.data.resize import resize
 from videodiff.evaluation.sampling import Batch
 from videodiff.metrics import LPIPSMetric, mean_interval, psnr, ssim
 from videodiff.metrics.features.lpips import SMALLEST, trunk_file
@@ -30,20 +31,24 @@ def first_stage(model: Any) -> Any:
 
 
 @torch.no_grad()
-def reconstruct(stage: Any, clips: Tensor, device: torch.device) -> Tensor:
+def reconstruct(stage: Any, clips: Tensor, device: torch.device, rule: str = "antialias") -> Tensor:
     """Clips uint8 ``[B, T, H, W, 3]`` through a first stage and back, piece by piece of the length it was made for.
 
-    A last piece that is shorter is filled up with its last frame, which is cut off again.
+    A last piece that is shorter is filled up with its last frame, which is cut off again. Square clips of another size
+    than the stage's are brought to it by `rule`, and back.
     """
-    size, frames = int(stage.video_shape[1]), clips.shape[1]
+    size, frames, side = int(stage.video_shape[1]), clips.shape[1], clips.shape[2]
     missing = -frames % size
     video = torch.cat([clips, clips[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
+    if side != stage.video_shape[2]:
+        video = resize(video, int(stage.video_shape[2]), rule)
     video = to_float(video).permute(0, 4, 1, 2, 3)
     pieces = [
         stage.decode(stage.encode(piece.to(device))).float().cpu() for piece in video.split(size, dim=2)
     ]
     rebuilt = torch.cat(pieces, 2)[:, :, :frames].clamp(-1, 1)
-    return to_uint8(rebuilt).permute(0, 2, 3, 4, 1).contiguous()
+    rebuilt = to_uint8(rebuilt).permute(0, 2, 3, 4, 1).contiguous()
+    return rebuilt if rebuilt.shape[2] == side else resize(rebuilt, side, rule)
 
 
 class Reconstruction:
@@ -53,13 +58,14 @@ class Reconstruction:
         stage: the first stage.
         device: where it lies.
         keep: reconstructions to keep for the page.
+        rule: by which clips of another size than the stage's are brought to it and back.
 
     Attributes:
         kept: the first reconstructions, uint8 ``[keep, T, H, W, 3]``.
     """
 
-    def __init__(self, stage: Any, device: torch.device, keep: int) -> None:
-        self.stage, self.device, self.keep = stage, device, keep
+    def __init__(self, stage: Any, device: torch.device, keep: int, rule: str = "antialias") -> None:
+        self.stage, self.device, self.keep, self.rule = stage, device, keep, rule
         self.kept: list[Tensor] = []
         self.perceptual: LPIPSMetric | None = None
 
@@ -81,7 +87,7 @@ class Reconstruction:
         """Clips and their reconstructions; the first are kept."""
         left = self.keep
         for batch in batches:
-            rebuilt = reconstruct(self.stage, batch.clips, self.device)
+            rebuilt = reconstruct(self.stage, batch.clips, self.device, self.rule)
             if left > 0:
                 self.kept.append(rebuilt[:left])
                 left -= len(rebuilt)

@@ -75,6 +75,8 @@ class ModelRecord:
         drift: metric against time over long video: ``[{"frames": [first, last], "metrics": {...}}, ...]``.
         nearest: for each shown sample ``{"sample", "train", "name", "distance"}``, distance in grey levels (RMS).
         warnings: what a reader must know.
+        data: how the clips it was trained on are made: ``{"dataset", "root", "resolution", "resize", "fps",
+            "frame_stride"}``.
     """
 
     name: str
@@ -88,6 +90,7 @@ class ModelRecord:
     drift: list[dict[str, Any]] = field(default_factory=list)
     nearest: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,11 @@ import pytorch_lightning as pl
 from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
 from videodiff.checkpoints.exported import sha256_of
 from videodiff.checkpoints.run import build_model, load_weights
+from videodiff.comparison.reference import UnequalRunsError, check_classes, options_for, reference_arguments
 from videodiff.comparison.training import last_step, run_folder
 from videodiff.data.real_clips import differences
 from videodiff.evaluation.of_run import told_of, unfit
 from videodiff.trust import full_path, guarded_jsonargparse
-
-
-class UnequalRunsError(ValueError):
-    """Runs that cannot stand in one table."""
 
 
 @dataclass
@@ -97,7 +94,7 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
             f"{type(model).__name__} reconstructs videos and draws none; compare the models trained on its latents"
         )
     load_weights(model, checkpoint["state_dict"], path)
-    data = build_data(config, path, trusted)
+    data = build_data(config["data"], f"checkpoint {path}: its data", trusted)
     if reason := unfit(data, model, None):
         raise ValueError(reason)
     step = checkpoint.get("global_step")
@@ -107,15 +104,15 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
     return run
 
 
-def build_data(config: dict[str, Any], path: Path, trusted: Sequence[str]) -> Any:
-    """The data module of a config, without the latents that it may have been trained from.
+def build_data(config: Mapping[str, Any], what: str, trusted: Sequence[str]) -> Any:
+    """The data module of a part of a config, without the latents that a model may have been trained from.
 
     Raises:
-        ValueError: if it cannot be built.
+        ValueError: if it cannot be built; begins with `what`.
     """
     from jsonargparse import ArgumentParser
 
-    section = dict(config["data"])
+    section = dict(config)
     name = str(section.get("class_path", ""))
     section["class_path"] = name if "." in name else full_path(name)
     section["init_args"] = {**(section.get("init_args") or {})}
@@ -128,7 +125,22 @@ def build_data(config: dict[str, Any], path: Path, trusted: Sequence[str]) -> An
             return parser.instantiate_classes(parser.parse_object({"data": section})).data
         except Exception as error:  # jsonargparse wraps what a constructor raises in types of its own
             reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"checkpoint {path}: its data cannot be built: {reason}") from error
+            raise ValueError(f"{what} cannot be built: {reason}") from error
+
+
+def build_reference(runs: Sequence[Run], given: Mapping[str, Any], split: str, trusted: Sequence[str]) -> Any:
+    """The data whose real clips all runs are judged on: what is given, and what all runs have in common.
+
+    Raises:
+        UnequalRunsError: if they differ in something that is not given, or a model does not know its classes.
+        FileNotFoundError: if there are no such data.
+        ValueError: if they cannot be built.
+    """
+    arguments = reference_arguments(runs, given, split)
+    section = {"class_path": "videodiff.data.VideoDataModule", "init_args": {**arguments, "num_workers": 0}}
+    data = build_data(section, "the reference", trusted)
+    check_classes(runs, data)
+    return data
 
 
 def unfinished(run: Run) -> str | None:
@@ -153,12 +165,11 @@ def names_of(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def check_equal(runs: Sequence[Run], frames: int | None, split: str) -> None:
-    """Refuse runs of different data, and of different clips unless the number of frames is given.
+def check_equal(runs: Sequence[Run], split: str) -> None:
+    """Refuse runs of different real clips.
 
     Args:
         runs: that were opened.
-        frames: of each video, if they are given.
         split: that the real clips are taken from.
 
     Raises:
@@ -169,12 +180,22 @@ def check_equal(runs: Sequence[Run], frames: int | None, split: str) -> None:
     for run in runs[1:]:
         different = differences(told_of(first.data, split), told_of(run.data, split), split)
         if not different and first.size != run.size:
-            different = [f"frames of {first.size} against {run.size} pixels"]
+            different = [f"resolution of generated clips {first.size} against {run.size}"]
         if different:
+            words = [text.split()[0] for text in different]
+            names = ["root" if word in ("dataset", "layout", "other") else word for word in words]
             raise UnequalRunsError(
-                f"{first.spec} and {run.spec} cannot be compared: {', '.join(different)}; leave one out, or train both "
-                "on the same data"
+                f"{first.spec} and {run.spec} cannot be compared: {', '.join(different)}; leave one out, or judge all "
+                f"on one reference with {options_for(dict.fromkeys(names))}"
             )
+
+
+def check_frames(runs: Sequence[Run], frames: int | None) -> None:
+    """Refuse runs that draw clips of different length unless the number of frames is given.
+
+    Raises:
+        UnequalRunsError: in one line with what to do.
+    """
     if frames is None and len({run.frames for run in runs}) > 1:
         clips = ", ".join(f"{run.spec} {run.frames}" for run in runs)
         least = min(run.frames for run in runs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Settings:
         batch_size: videos drawn at once; no number but memory and seconds depends on it.
         device: auto, cpu or cuda.
         trusted: further modules whose classes a run may name.
+        reference: arguments of :class:`~videodiff.data.VideoDataModule`: the one set of real clips that all runs are
+            judged on, however each of them was trained; empty takes the runs' own data, which must be the same then.
 
     Raises:
         ValueError: for a value out of its range.
@@ -49,6 +52,7 @@ class Settings:
     batch_size: int = 16
     device: str = "auto"
     trusted: tuple[str, ...] = ()
+    reference: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
@@ -70,7 +74,7 @@ class Settings:
 
     def record(self) -> dict[str, Any]:
         """What ``results.json`` says of it: all that shapes a number."""
-        left_out = ("trusted", "batch_size", "protocol")
+        left_out = ("trusted", "batch_size", "protocol", *(() if self.reference else ("reference",)))
         found = asdict(self)
         return {
             f.name: list(value) if isinstance(value := found[f.name], tuple) else value

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from videodiff.comparison.best import best_index, better
 from videodiff.comparison.record import Comparison, Draw, Metrics, ModelRecord
+from videodiff.data.real_clips import shown
 
 
 @dataclass
@@ -48,6 +49,7 @@ def tables(comparison: Comparison) -> list[Table]:
     many = any(len(model.draws) > 1 for model in comparison.models)
     found = [
         quality(comparison),
+        origins(comparison),
         cost(comparison.models),
         reconstruction(comparison.models),
         *([by_steps(comparison.models)] if many else []),
@@ -81,6 +83,29 @@ def quality(comparison: Comparison) -> Table:
         apart,
         "In brackets: 95 % interval. Best is marked only where its interval lies apart from all others'.",
     )
+
+
+def origins(comparison: Comparison) -> Table:
+    """How the clips that each model learnt from are made, beside those that all are judged on; empty if all agree."""
+    reference = comparison.settings.get("reference") or {}
+    rows = [[Cell(model.name), *origin(model.data)] for model in comparison.models if reference]
+    return Table(
+        "Real clips: one reference for all, whatever each learnt from",
+        ["model", "root", "resolution", "resize", "fps", "frame stride"],
+        rows,
+        [[Cell("the reference"), *origin(reference)]],
+        f"Generated clips of another size are brought to the reference's by its rule, {reference.get('resize')}; the "
+        "nearest training clips are each model's own.",
+    )
+
+
+def origin(data: Mapping[str, Any]) -> list[Cell]:
+    """Cells of one row of :func:`origins`."""
+    place = data.get("root") or data.get("dataset")
+    return [
+        Cell(str(place)),
+        *(Cell(shown(k, data.get(k))) for k in ("resolution", "resize", "fps", "frame_stride")),
+    ]
 
 
 def metric_names(found: Sequence[Metrics]) -> list[str]:

@@ -20,6 +20,7 @@ from videodiff.report.section_record import (
 from videodiff.report.section_results import (
     costs_section,
     draws_section,
+    origins_section,
     published_section,
     results_section,
     stages_section,
@@ -70,6 +71,7 @@ def build_page(comparison: Comparison, clips: Clips, budget: int = BUDGET) -> st
     shown = ClipSections(comparison, clips)
     sections = [
         Section("results", "Results", results_section(comparison)),
+        Section("data", "One reference", origins_section(comparison), short="Reference"),
         Section("skipped", "Not compared", skipped_section(comparison)),
         Section("warnings", "Before you quote a number", warnings_section(comparison), short="Warnings"),
         Section("samples", "Samples", shown.samples_section(), players=True),

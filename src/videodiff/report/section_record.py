@@ -19,6 +19,7 @@ SWITCHES = {
     "num_fake": "generated clips wanted",
     "frames": "of a clip",
     "stride": "distance of a real clip's frames in its video",
+    "fps": "frames per second at which real videos are read; none is every frame",
     "subsample": "every how-manieth frame the network sees",
     "clips_per_video": "real clips from one video",
     "window": "where real clips begin",
@@ -63,7 +64,12 @@ def models_section(comparison: Comparison) -> Html:
     """Which weights stand behind each name."""
     parts = []
     for i, model in enumerate(comparison.models):
-        record = {"class": model.model, "run": model.run, "checkpoint": model.checkpoint}
+        record = {
+            "class": model.model,
+            "run": model.run,
+            "checkpoint": model.checkpoint,
+            "learnt from": model.data,
+        }
         record["parameters"] = {name: short(count) for name, count in model.parameters.items()}
         parts.append(element("h3", mark_of(i), model.name))
         parts.append(pairs(record))

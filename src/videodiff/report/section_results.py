@@ -20,6 +20,8 @@ from videodiff.report.table import (
     plain_table,
 )
 
+ORIGIN = ("resolution", "resize", "fps", "frame_stride")
+
 
 def shown(model: ModelRecord) -> Mapping[str, Any]:
     """The metrics of the draw that the table shows."""
@@ -70,6 +72,26 @@ def results_section(comparison: Comparison) -> Html:
         element("p", note, class_="note"),
         footnotes(names),
     )
+
+
+def origins_section(comparison: Comparison) -> Html | None:
+    """How the clips that each model learnt from are made, where all are judged on one reference of another kind."""
+    reference = comparison.settings.get("reference")
+    if not reference:
+        return None
+    heads = ["model", "root", "resolution", "resize", "fps", "frame stride"]
+
+    def cells(data: Mapping[str, Any]) -> list[Html | str]:
+        values = [data.get("root") or data.get("dataset"), *(data.get(name) for name in ORIGIN)]
+        return ["every" if value is None else str(value) for value in values]
+
+    rows = [[model_head(model.name, i), *cells(model.data)] for i, model in enumerate(comparison.models)]
+    rows.append(["the reference", *cells(reference)])
+    note = (
+        f"Numbers are against clips of the reference. Generated clips of another size were brought to its by its rule, "
+        f"{reference.get('resize')}; they are shown as they were drawn. Nearest training clips are each model's own."
+    )
+    return join(plain_table(heads, rows, "data"), element("p", note, class_="note"))
 
 
 def costs_section(comparison: Comparison) -> Html:
