@@ -63,9 +63,12 @@ def in_two_splits(splits: Mapping[str, Iterable[Entry]]) -> list[str]:
 
     Names that are mere numbers, in files of other sizes and one suffix, are no sign.
     """
+    distinct: dict[int, str] = {}  # test may be the list of val
+    for split, entries in splits.items():
+        distinct.setdefault(id(entries), split)
     files = {
-        split: {os.path.splitext(posix(e))[0]: e for e in entries if e.kind == "video"}
-        for split, entries in {id(entries): (split, entries) for split, entries in splits.items()}.values()
+        split: {os.path.splitext(posix(e))[0]: e for e in splits[split] if e.kind == "video"}
+        for split in distinct.values()
     }
     lines = []
     for one, other in combinations(files, 2):
