@@ -17,12 +17,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from videodiff.data import shard_index
 from videodiff.weights import (
     WeightFile,
     cache_folder,
     file_sha256,
     find_weights,
     load_tensors,
+    place,
     without_wrappers,
 )
 from videodiff.weights import download as download_module
@@ -118,6 +120,21 @@ def test_the_cache_is_under_home_without_the_variable(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache/videodiff"
+
+
+def test_without_a_home_there_is_no_cache_and_one_line_says_so(server, monkeypatch, capsys):
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name)
+    place.say_no_cache.cache_clear()
+    assert cache_folder() is None
+    assert shard_index.cache_folder() is None
+    assert capsys.readouterr().err.count("going on without a cache") == 1
+    assert "no cache to download to" in the_error(file_at(server, "/good"))
+    assert server.seen == []
 
 
 @pytest.mark.parametrize(

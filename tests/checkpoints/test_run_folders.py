@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from videodiff.checkpoints import (
     resolve_checkpoint,
     save_checkpoint,
 )
+from videodiff.checkpoints.export import export_run
 from videodiff.checkpoints.lock import process_start
 
 MODEL = {
@@ -155,6 +157,29 @@ def test_a_lone_checkpoint_opens_as_the_model_it_was(trained):
     assert again.sampler.num_steps == 3
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
     assert load_config(path)["seed_everything"] == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_neither_come_in_nor_go_out(value, trained, tmp_path):
+    path, model = trained
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    name = [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.ndim > 1][3]
+    weights[name].view(-1)[0] = value
+    text = yaml.safe_dump({"model": MODEL})
+    save_checkpoint({"state_dict": weights, "videodiff": {"config": text}}, path)
+    told = rf"NaN or infinity in 1 of {len(weights)} tensors, the first is {re.escape(name)}"
+    with pytest.raises(CheckpointError, match=told):
+        load_run(path)
+    with pytest.raises(CheckpointError, match=told):
+        export_run(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_of_weights_without_a_step_names_none(trained, tmp_path):
+    card = (export_run(trained[0], tmp_path / "out") / "README.md").read_text()
+    assert "numbers in `model.safetensors`" in card
+    assert "step" not in card.split("## Licence")[0]
+    assert "None" not in card.split("## Results")[0]
 
 
 def test_a_checkpoint_of_another_model_is_refused_in_one_line(trained):

@@ -103,8 +103,32 @@ def test_a_damaged_reference_is_an_error_in_one_line(tmp_path, damage):
         {"cut": bytes(data[:-400]), "flipped": bytes(data), "empty": b"", "text": b"hello"}[damage]
     )
     with pytest.raises(ValueError, match="remove it to make it anew") as caught:
-        load_reference(path, key_of())
+        cached_reference(key_of(), looking(NoiseSource(12)), tmp_path)
     assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(ValueError, match="reference") as caught:  # named by the user: theirs to keep
+        load_reference(path, key_of())
+    assert "remove" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "held"),
+    [
+        ({"mu": np.zeros(8), "sigma": np.eye(8)}, "it holds mu, sigma"),
+        ({"arr_0": np.zeros((2, 4, 8, 8, 3), np.uint8)}, "it holds arr_0"),
+    ],
+    ids=["statistics", "samples"],
+)
+def test_a_file_of_another_tool_is_called_that(arrays, held, tmp_path):
+    np.savez(tmp_path / "stats.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"not written by videodiff \({held}\); give the folder of videos"):
+        load_reference(tmp_path / "stats.npz", key_of())
+
+
+def test_without_a_home_nothing_is_kept_and_nothing_fails(monkeypatch):
+    monkeypatch.setattr("videodiff.evaluation.reference.cache_folder", lambda: None)
+    for _ in range(2):
+        side, cached = cached_reference(key_of(), looking(NoiseSource(12)))
+        assert (len(side), cached) == (12, False)
 
 
 def test_clips_that_could_not_be_read_are_not_kept_for_good(tmp_path):

@@ -171,6 +171,16 @@ def test_an_export_that_was_changed_is_refused(pvdm, tmp_path):
         load_run(out)
 
 
+def test_a_file_with_a_weight_that_is_no_number_is_refused_with_its_published_name(tmp_path, capsys):
+    state = {name: value.clone() for name, value in pub.pvdm_autoencoder().items()}
+    name = [name for name, value in state.items() if value.is_floating_point() and value.ndim > 1][5]
+    state[name].view(-1)[0] = float("inf")
+    torch.save(state, tmp_path / "ae.pth")
+    assert main(["import", "pvdm-autoencoder", str(tmp_path / "ae.pth"), "--out", str(tmp_path / "run")]) == 2
+    assert f"the first is {name}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_scheduler_config_takes_the_place_of_the_sampler(pvdm, tmp_path):
     file, model = tmp_path / "scheduler_config.json", load_run(pvdm / "run")
     assert (model.sampler.num_steps, model.sampler.eta, model.sampler.recompute_eps) == (400, 1.0, False)

@@ -32,10 +32,8 @@ def model_card(
     }
     count = sum(value.numel() for value in weights.values())
     lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {name}", ""]
-    lines += [
-        f"{count:,} numbers in `model.safetensors` (sha256 {record['sha256']}), step {record['step']}.",
-        "",
-    ]
+    step = "" if record["step"] is None else f", step {record['step']}"
+    lines += [f"{count:,} numbers in `model.safetensors` (sha256 {record['sha256']}){step}.", ""]
     lines += ["```sh", "videodiff generate --ckpt_path . --num_samples 4", "```", ""]
     if (config.get("model", {}).get("init_args") or {}).get("autoencoder", {}) and "autoencoder" in str(
         record["model"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from videodiff import placeholder
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint
 from videodiff.checkpoints.folders import NAMES
 from videodiff.migrations import migrated_config
@@ -45,6 +46,8 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 def parse_config(text: str, where: str) -> dict[str, Any]:
     """Plain YAML values only, bounded in number and depth; an older format's as today's."""
+    if (found := placeholder.begins(text.encode(errors="replace"), but=("empty",))) is not None:
+        raise ValueError(f"{where} {found}")
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as err:

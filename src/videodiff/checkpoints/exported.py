@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from videodiff import placeholder
 from videodiff.migrations import migrated
 
 WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.yaml", "videodiff.json"
@@ -34,6 +35,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     file = folder / RECORD
     if not file.is_file():
         return {}
+    placeholder.refuse(file)
     if file.stat().st_size > MAX_TEXT:
         raise ValueError(f"{file} is larger than {MAX_TEXT} bytes")
     try:

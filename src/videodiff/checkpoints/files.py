@@ -20,6 +20,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
+from videodiff import placeholder
 from videodiff.checkpoints.exported import read_exported, verify_exported
 from videodiff.migrations import migrated
 
@@ -186,6 +187,8 @@ def verify_checkpoint(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> No
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise CheckpointError(f"checkpoint {path} is not a regular file")
+        if (found := placeholder.explain(path, but=("zip",))) is not None:
+            raise CheckpointError(f"checkpoint {path} {found}")
         if not 0 < status.st_size <= max_bytes:
             raise CheckpointError(
                 f"checkpoint {path} has {status.st_size} bytes; 1 to {max_bytes} are accepted"

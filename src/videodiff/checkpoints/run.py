@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.checkpoints.config import trusted_config
-from videodiff.checkpoints.files import CheckpointError, load_checkpoint
+from videodiff.checkpoints.files import CheckpointError, load_checkpoint, non_finite
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.trust import check_tree, guarded_jsonargparse
 
@@ -82,8 +82,26 @@ def build_model(section: Mapping[str, Any], path: Path, trusted: Sequence[str]) 
             raise CheckpointError(f"checkpoint {path}: its model cannot be built: {reason}") from err
 
 
+def check_finite(weights: Mapping[str, Any], path: Path) -> None:
+    """Refuse weights with NaN or infinity among them.
+
+    Raises:
+        CheckpointError: naming the first.
+    """
+    if bad := non_finite({"state_dict": weights}):
+        first = bad[0].removeprefix("state_dict.")
+        raise CheckpointError(
+            f"checkpoint {path}: NaN or infinity in {len(bad)} of {len(weights)} tensors, the first is {first}"
+        )
+
+
 def load_weights(model: Any, weights: Mapping[str, Any], path: Path) -> None:
-    """Load strictly, or say in one line how the checkpoint differs from the model."""
+    """Load strictly, or say in one line how the checkpoint differs from the model, or which weight is no number.
+
+    Raises:
+        CheckpointError: in one line.
+    """
+    check_finite(weights, path)
     own = model.state_dict()
     missing = [key for key in own if key not in weights]
     unexpected = [key for key in weights if key not in own]

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from videodiff import placeholder
 from videodiff.cli.check import check_config, check_options
 from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.migrations import migrated_config
@@ -79,6 +80,8 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not a regular file")
     if path.stat().st_size > MAX_BYTES:
         raise UsageError(f"{path}: larger than {MAX_BYTES} bytes; a config is a few kilobytes")
+    if (found := placeholder.explain(path, but=("empty",))) is not None:
+        raise UsageError(f"{path} {found}")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -110,7 +110,7 @@ def entry_of(values: np.ndarray) -> dict[str, Any]:
 
 def is_at_hand() -> bool:
     """Whether the weights of LPIPS lie on this machine; nothing is downloaded for a figure nobody asked for."""
-    folders = [os.environ.get("VIDEODIFF_WEIGHTS"), str(weights.cache_folder())]
+    folders = [os.environ.get("VIDEODIFF_WEIGHTS"), weights.cache_folder()]
     names = trunk_file("alex").filenames
     return any(
         Path(folder).expanduser().joinpath(name).is_file() for folder in folders if folder for name in names

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from videodiff import placeholder
 from videodiff.data.entries import Entry, Listing
 
 RANGE = re.compile(r"^(?P<path>.*?)(?:\s+|,)(?P<first>\d+)(?:\s+|,)(?P<last>\d+)$")
@@ -74,6 +75,7 @@ def beside(entry: Entry) -> str | None:
     """The text beside a video, or None."""
     for path in (os.path.splitext(entry.path)[0] + ".txt", entry.path + ".txt"):
         if os.path.isfile(path):
+            placeholder.refuse(path)
             return Path(path).read_text(encoding="utf-8-sig").strip()
     return None
 
@@ -164,5 +166,6 @@ def find_file(name: str, root: str, argument: str) -> str:
     """A file named relative to the root or to the current folder."""
     for path in (os.path.join(root, os.path.expanduser(name)), os.path.abspath(name)):
         if os.path.isfile(path):
+            placeholder.refuse(path)
             return path
     raise FileNotFoundError(f"data.{argument}: no file {name}, neither in {root} nor here")

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from videodiff import placeholder
 from videodiff.data.prepared import read_blocks
 from videodiff.data.ranges import AGENT, TIMEOUT_S, TRIES
 
@@ -143,6 +144,9 @@ def _verify(url: str, part: Path, total: int, sha256: str | None, num_bytes: int
         raise ValueError(
             f"{url}: {total} bytes came, {num_bytes} expected; it has changed, or is an error page"
         )
+    if (found := placeholder.explain(part, but=placeholder.KINDS)) is not None:
+        _discard(part)
+        raise ValueError(f"{url}: the answer {found}")
     if sha256 is None:
         return
     digest = hashlib.sha256()

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from videodiff import placeholder
 from videodiff.data.prepared import sha256_of
 from videodiff.migrations import FORMATS, migrated
 
@@ -129,6 +130,7 @@ def read_latents(root: str | os.PathLike[str]) -> Latents:
         raise FileNotFoundError(
             f"{root} has no {MANIFEST}; make it with videodiff encode --config ... --out {root}"
         )
+    placeholder.refuse(path)
     text = path.read_bytes()
     try:
         content = json.loads(text)
@@ -146,6 +148,8 @@ def read_latents(root: str | os.PathLike[str]) -> Latents:
         if not shard_path.is_file():
             raise FileNotFoundError(f"{shard_path} is missing, the manifest names it; {AGAIN}")
         size = shard_path.stat().st_size
+        if size != shard["bytes"] and (found := placeholder.explain(shard_path)) is not None:
+            raise ValueError(f"{shard_path} {found}")
         if size != shard["bytes"]:
             raise ValueError(f"{shard_path} has {size} bytes, the manifest says {shard['bytes']}; {AGAIN}")
     for name, split in latents.splits.items():

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videodiff import placeholder
 from videodiff.migrations import migrated
 
 HEADER, NUMBER = "prepared.json", "videodiff_prepared"
@@ -80,6 +81,8 @@ def read_prepared(root: str | os.PathLike[str]) -> Prepared:
     if not is_prepared(root):
         raise FileNotFoundError(f"{root} has no {HEADER}; make it with videodiff prepare ... --out {root}")
     cure = "run videodiff prepare again"
+    for name in (HEADER, MANIFEST):
+        placeholder.refuse(os.path.join(root, name))
     try:
         header = json.loads(Path(root, HEADER).read_text(encoding="utf-8"))
         number = header.pop(NUMBER)
@@ -96,6 +99,8 @@ def read_prepared(root: str | os.PathLike[str]) -> Prepared:
     for name, size in prepared.files.items():
         path = os.path.join(root, name)
         found = os.path.getsize(path) if os.path.isfile(path) else None
+        if found != size and (instead := placeholder.explain(path)) is not None:
+            raise ValueError(f"{path} {instead}")
         if found != size:
             state = "is missing" if found is None else f"has {found} bytes"
             raise ValueError(f"{path} {state}, the manifest says {size} bytes; {cure}")

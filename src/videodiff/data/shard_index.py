@@ -21,6 +21,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
+from videodiff import placeholder, weights
 from videodiff.data.clips import natural_key
 from videodiff.data.ranges import RangeReader, RemoteFile, is_url, stat_file
 from videodiff.data.video_io import VIDEO_SUFFIXES
@@ -157,6 +158,9 @@ def read_headers(file: RemoteFile) -> ShardIndex:
     index = ShardIndex(file)
     reader = io.BufferedReader(RangeReader(file), BUFFER)
     try:
+        if (found := placeholder.begins(reader.peek(placeholder.HEAD_BYTES), but=("tar",))) is not None:
+            index.fault = found
+            return index
         with tarfile.open(fileobj=reader, mode="r:") as tar:
             end = 0
             for group in _groups(tar):
@@ -259,23 +263,26 @@ def _take_json(sample: Sample, text: str) -> None:
     sample.caption = sample.caption or caption
 
 
-def cache_folder() -> Path:
-    """Where indices are kept: ``$XDG_CACHE_HOME/videodiff/shards``, or ``~/.cache/videodiff/shards``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "videodiff" / "shards"
+def cache_folder() -> Path | None:
+    """Where indices are kept: the folder ``shards`` of the package's cache, or None without one."""
+    folder = weights.cache_folder()
+    return folder and folder / "shards"
 
 
-def _cache_file(path: str) -> Path:
-    return (
-        cache_folder()
-        / f"{hashlib.blake2b(path.encode(errors='surrogateescape'), digest_size=16).hexdigest()}.json"
-    )
+def _cache_file(file: RemoteFile) -> Path | None:
+    folder = cache_folder()
+    if folder is None or not file.tag:  # nothing would tell that the shard has changed
+        return None
+    digest = hashlib.blake2b(file.path.encode(errors="surrogateescape"), digest_size=16)
+    return folder / f"{digest.hexdigest()}.json"
 
 
 def _from_cache(file: RemoteFile) -> ShardIndex | None:
-    if not file.tag:  # nothing would tell that the shard has changed
+    cached = _cache_file(file)
+    if cached is None:
         return None
     try:
-        values = json.loads(_cache_file(file.path).read_text(encoding="utf-8"))
+        values = json.loads(cached.read_text(encoding="utf-8"))
         if values["format"] != FORMAT or values["file"] != asdict(file):
             return None
         return ShardIndex(file, [Sample(*row) for row in values["samples"]], values["fault"])
@@ -285,9 +292,9 @@ def _from_cache(file: RemoteFile) -> ShardIndex | None:
 
 def to_cache(index: ShardIndex) -> None:
     """Keep an index; without a place to write to it is made again next time."""
-    if not index.file.tag:
+    target = _cache_file(index.file)
+    if target is None:
         return
-    target = _cache_file(index.file.path)
     temporary = target.with_suffix(f".{os.getpid()}.part")
     values: dict[str, Any] = {
         "format": FORMAT,

@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterator
 from functools import cache
 
+from videodiff import placeholder
+
 HEADER = struct.Struct("<QI")
 
 
@@ -40,6 +42,8 @@ def index_records(path: str) -> tuple[list[tuple[int, int]], str | None]:
     Only headers are read.
     """
     records: list[tuple[int, int]] = []
+    if (found := placeholder.explain(path)) is not None:
+        return records, found
     end = os.path.getsize(path)
     with open(path, "rb") as file:
         offset = 0

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
+from videodiff import placeholder
+
 VIDEO_SUFFIXES = frozenset(
     {
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts", ".m2ts", ".mpg", ".mpeg", ".ogv", ".flv",
@@ -89,6 +91,8 @@ def reading(path: str) -> Iterator[None]:
     except (FileNotFoundError, BadVideoError):
         raise
     except Exception as error:
+        if (found := placeholder.explain(path)) is not None:
+            raise BadVideoError(f"{path} {found}") from error
         reason = (getattr(error, "strerror", None) or str(error) or "no reason given").splitlines()[0]
         raise BadVideoError(f"{path}: cannot be read as video ({type(error).__name__}: {reason})") from error
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videodiff import placeholder
 from videodiff.diffusion.samplers import AncestralSampler, DDIMSampler, DPMSolverPP2MSampler, Sampler
 from videodiff.diffusion.schedule import (
     DiscreteCosineSchedule,
@@ -203,6 +204,7 @@ def read_scheduler_config(path: str | os.PathLike, **options: Any) -> Config:
     path = path / "scheduler_config.json" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"no scheduler config {path}")
+    placeholder.refuse(path)
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} is larger than {MAX_BYTES} bytes; a scheduler config is a few hundred")
     try:

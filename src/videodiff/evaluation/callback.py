@@ -160,7 +160,7 @@ class VideoEvaluation(pl.Callback):
     ) -> Side:
         """The real clips, from the cache or decoded by all processes together; whole on rank 0, which alone scores."""
         path = reference_path(key, self.cache)
-        if trainer.strategy.broadcast(path.is_file()):
+        if trainer.strategy.broadcast(path is not None and path.is_file()):
             return cached_reference(key, Side, self.cache)[0] if trainer.is_global_zero else Side()
         bad: list[str] = []
         mine = range(trainer.global_rank, len(plan), trainer.world_size)

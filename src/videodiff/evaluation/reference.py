@@ -20,16 +20,17 @@ import numpy as np
 from videodiff import weights
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol, as_hashed, read_switches
 from videodiff.evaluation.sides import Side
-from videodiff.metrics.moments import FeatureStats
+from videodiff.metrics.moments import FeatureStats, ForeignFileError, read_npz
 
 FORMAT = "videodiff-reference-1"
 # Generated pixels are rounded, real ones are not; the count is that of the clips.
 REAL_SWITCHES = tuple(switch for switch in FEATURE_SWITCHES if switch != "rounding")
 
 
-def cache_folder() -> Path:
-    """Folder ``references`` in the package's cache."""
-    return weights.cache_folder() / "references"
+def cache_folder() -> Path | None:
+    """Folder ``references`` in the package's cache, or None without one."""
+    folder = weights.cache_folder()
+    return folder and folder / "references"
 
 
 def reference_key(
@@ -54,10 +55,11 @@ def reference_key(
     return json.loads(json.dumps({**key, "count": count, "seed": seed}, default=str))
 
 
-def reference_path(key: Mapping[str, Any], folder: Path | None = None) -> Path:
-    """Where the statistics of a key lie."""
+def reference_path(key: Mapping[str, Any], folder: Path | None = None) -> Path | None:
+    """Where the statistics of a key lie, or None without a folder for them."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return (folder or cache_folder()) / f"{digest[:24]}.npz"
+    folder = folder or cache_folder()
+    return folder and folder / f"{digest[:24]}.npz"
 
 
 def cached_reference(
@@ -65,14 +67,19 @@ def cached_reference(
 ) -> tuple[Side, bool]:
     """The statistics of a key, from the cache or freshly observed and then kept; and whether they were cached.
 
-    A cache that cannot be written costs time, not the result.
+    A cache that is not there or cannot be written costs time, not the result.
 
     Raises:
         ValueError: if the file under this key holds something else, or is damaged.
     """
     path = reference_path(key, folder)
+    if path is None:
+        return observe_real(), False
     if path.is_file():
-        return load_reference(path, key), True
+        try:
+            return load_reference(path, key), True
+        except ValueError as error:
+            raise ValueError(f"{error} (made by an earlier evaluation: remove it to make it anew)") from error
     side = observe_real()
     if len(side) == key["count"]:  # clips that could not be read may be readable the next time
         with contextlib.suppress(OSError):
@@ -149,14 +156,14 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
         ValueError: if it is none, or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop("header")))
+        arrays, header = read_npz(path)
         whole = header["key"]["format"] == FORMAT and header["digest"] == _digest(arrays)
+    except ForeignFileError as error:
+        raise ValueError(f"{error}; give the folder of videos") from None
     except Exception as error:  # zip, header and JSON errors have no common base
-        raise ValueError(f"reference {path} cannot be read ({error}); remove it to make it anew") from error
+        raise ValueError(f"reference {path} cannot be read ({error})") from error
     if not whole:
-        raise ValueError(f"reference {path} is damaged or of another version; remove it to make it anew")
+        raise ValueError(f"reference {path} is damaged or of another version")
     return header, arrays
 
 

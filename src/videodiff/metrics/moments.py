@@ -10,16 +10,32 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
+
+from videodiff import placeholder
 
 Features: TypeAlias = np.ndarray | Tensor
 
 KEEP_FEATURES = 20_000  # 20,000 clips of 400 numbers: 64 MB
 FORMAT = "videodiff-feature-stats-1"
+
+
+class ForeignFileError(ValueError):
+    """A file of arrays that another tool wrote.
+
+    Args:
+        path: the file.
+        names: of what it holds.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], names: Sequence[str]) -> None:
+        shown = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
+        super().__init__(f"{os.fspath(path)} was not written by videodiff (it holds {shown or 'nothing'})")
 
 
 def as_float64(features: Features) -> np.ndarray:
@@ -252,9 +268,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         raise FileNotFoundError(f"no statistics at {path}")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            header = json.loads(str(arrays.pop("header")))
+            arrays, header = read_npz(path)
         else:
             from safetensors import safe_open
 
@@ -262,8 +276,25 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
                 header = json.loads((file.metadata() or {})["header"])
         whole = header["format"] == FORMAT and header["digest"] == _digest(arrays, header["record"])
+    except ForeignFileError:
+        raise
     except Exception as error:  # zip, header and JSON errors have no common base
         raise ValueError(f"{path}: no readable statistics file ({error})") from error
     if not whole:
-        raise ValueError(f"{path}: damaged, or written by another version; delete it to compute it anew")
+        raise ValueError(f"{path}: damaged, or written by another version; compute it anew from the videos")
     return arrays, header["record"]
+
+
+def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays of a file of statistics, and its header; nothing in it is run.
+
+    Raises:
+        ForeignFileError: for a file without a header, with what it holds.
+        Exception: of numpy, zip or JSON, for a damaged file.
+    """
+    placeholder.refuse(path, but=("zip",))
+    with np.load(path, allow_pickle=False) as file:
+        if "header" not in getattr(file, "files", ()):
+            raise ForeignFileError(path, getattr(file, "files", ["one array"]))
+        arrays = {name: file[name] for name in file.files}
+    return arrays, json.loads(str(arrays.pop("header")))

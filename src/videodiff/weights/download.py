@@ -17,6 +17,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from videodiff import placeholder
+
 if TYPE_CHECKING:
     from .place import WeightFile
 
@@ -147,6 +149,8 @@ def verify(file: WeightFile, part: Path, digest: str, check: Callable[[Path], No
     Raises:
         ValueError: when it is not.
     """
+    if (found := placeholder.explain(part, but=("zip",))) is not None:
+        raise ValueError(f"the answer {found}")
     if not file.matches(digest):
         wanted = file.sha256 or f"{file.sha256_prefix}..."
         raise ValueError(f"wrong checksum, sha256 {digest[:16]}... instead of {wanted[:16]}")

@@ -1,8 +1,10 @@
 """Where a file of weights is looked for: a given path, a folder of the user's, the cache, the network."""
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .download import download, is_intact
@@ -34,10 +36,25 @@ class WeightFile:
         return digest == (self.sha256 or digest) and digest.startswith(self.sha256_prefix or "")
 
 
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/videodiff``, or ``~/.cache/videodiff``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "videodiff"
+def cache_folder() -> Path | None:
+    """``$XDG_CACHE_HOME/videodiff``, or ``~/.cache/videodiff``; None for a user without a home, which is said once."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "videodiff"
+    try:
+        return Path.home() / ".cache" / "videodiff"
+    except RuntimeError:  # a container's --user that /etc/passwd does not know
+        say_no_cache()
+        return None
+
+
+@cache
+def say_no_cache() -> None:
+    """One line for the whole process."""
+    print(
+        "videodiff: no home folder for this user, going on without a cache (name a folder with XDG_CACHE_HOME)",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def is_offline() -> bool:
@@ -62,8 +79,8 @@ def find_weights(
     """
     if path is not None:
         return given(file, Path(path).expanduser())
-    places = [Path(folder).expanduser() for folder in [os.environ.get(FOLDER_VARIABLE)] if folder]
-    places.append(cache_folder())
+    named, cached = os.environ.get(FOLDER_VARIABLE), cache_folder()
+    places = [Path(folder).expanduser() for folder in (named, cached) if folder]
     tried = []
     for folder in places:
         for candidate in (folder / filename for filename in file.filenames):
@@ -73,7 +90,9 @@ def find_weights(
                 tried.append(f"{candidate} has changed since its download")
     if is_offline():
         raise FileNotFoundError(not_found(file, places, [*tried, f"no download ({OFFLINE_VARIABLE} is set)"]))
-    target, failures = download(file, cache_folder(), check)
+    if cached is None:
+        raise FileNotFoundError(not_found(file, places, [*tried, "no cache to download to"]))
+    target, failures = download(file, cached, check)
     if target is None:
         raise FileNotFoundError(not_found(file, places, [*tried, *failures]))
     return target
@@ -92,8 +111,9 @@ def given(file: WeightFile, path: Path) -> Path:
 
 def not_found(file: WeightFile, places: list[Path], tried: list[str]) -> str:
     """One line for weights that are nowhere."""
+    where = " or ".join(map(str, places)) or "any folder"
     return (
-        f"weights of {file.name}: none of {', '.join(file.filenames)} in {' or '.join(map(str, places))}; "
+        f"weights of {file.name}: none of {', '.join(file.filenames)} in {where}; "
         f"{'; '.join(tried)} (download {file.filenames[0]} from {' or '.join(file.urls)} into a folder and set "
         f"{FOLDER_VARIABLE} to it)"
     )

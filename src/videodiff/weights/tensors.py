@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from videodiff import placeholder
+
 from .archive import is_torchscript, read_torchscript
 from .wrappers import without_shared_prefix, without_wrappers
 
@@ -31,16 +33,18 @@ def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"weights {path} do not exist")
+    if (found := placeholder.explain(path, but=("zip",))) is not None:
+        raise ValueError(f"weights {path} {found}")
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_BYTES:
         raise ValueError(f"weights {path}: a regular file of 1 to {MAX_BYTES} bytes is wanted")
     try:
-        found = read(path)
+        content = read(path)
     except Exception as err:  # damaged and hostile files fail in as many ways as there are parsers
         words = str(err).split("WeightsUnpickler error:")[-1].split("Check the documentation")[0].split()
         reason = " ".join(words)[:200] or type(err).__name__
         raise ValueError(f"weights {path} are damaged or hold more than tensors, refused: {reason}") from err
-    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"weights {path} hold no named tensors")
     try:

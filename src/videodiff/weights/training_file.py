@@ -14,6 +14,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from videodiff import placeholder
+
 from .archive import MAX_PICKLE_BYTES, is_torchscript, rebuild, tensor_calls, transcribe
 from .tensors import load_tensors
 
@@ -45,6 +47,8 @@ def load_training_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], list
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
+    if (found := placeholder.explain(path, but=("zip",))) is not None:
+        raise ValueError(f"checkpoint {path} {found}")
     if not stat.S_ISREG(path.stat().st_mode) or not 0 < path.stat().st_size <= MAX_BYTES:
         raise ValueError(f"checkpoint {path}: a regular file of 1 to {MAX_BYTES} bytes is wanted")
     if not zipfile.is_zipfile(path):

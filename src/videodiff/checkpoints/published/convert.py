@@ -81,6 +81,7 @@ def convert(kind: str, state_dict: Mapping[str, Any], average: bool = True, **si
     report_rest(tensors, sources, report, prefix)
     network = build(fmt, args, meta=any(value.is_meta for value in inner.values()))
     fill(fmt, network, state, tensors, prefix, report)
+    check_finite(fmt, network, report)
     return Imported(network.eval(), f"videodiff.networks.{fmt.network.__name__}", args, report)
 
 
@@ -232,3 +233,21 @@ def fill(
     if parts:
         raise ValueError(f"{fmt.kind}: weights {', '.join(parts)}")
     network.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def check_finite(fmt: Format, network: nn.Module, report: Report) -> None:
+    """Refuse a network with NaN or infinity among its weights.
+
+    Raises:
+        ValueError: in one line, with the first under its published name.
+    """
+    bad = [
+        name
+        for name, value in network.state_dict().items()
+        if value.is_floating_point() and not value.is_meta and not bool(torch.isfinite(value).all())
+    ]
+    if bad:
+        first = next((source for source, name in report.placed.items() if name == bad[0]), bad[0])
+        raise ValueError(
+            f"{fmt.kind}: NaN or infinity in {len(bad)} of {len(report.placed)} tensors, the first is {first}"
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from videodiff import placeholder
 from videodiff.data.entries import SPLIT_FOLDERS, Entry, Listing, Tree, complete
 from videodiff.data.layouts.options import Options
 
@@ -20,6 +21,7 @@ def open_array(path: str) -> np.ndarray:
     Raises:
         ValueError: if it is no uint8 array of videos, time first.
     """
+    placeholder.refuse(path, but=())
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

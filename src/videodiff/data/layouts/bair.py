@@ -40,7 +40,7 @@ def listing(tree: Tree, options: Options) -> Listing:
             raise ValueError(f"{path} lies in no folder train or test (layout bair)")
         records, fault = index_records(path)
         if fault:
-            notes.append(f"{name}: {fault}")
+            notes.append(f"{name} {fault}")
         count = count_frames(path, records[0][0], options.view) if records else 0
         given.setdefault(split, []).extend(
             Entry(
@@ -50,7 +50,10 @@ def listing(tree: Tree, options: Options) -> Listing:
             for number, (offset, size) in enumerate(records)
         )  # fmt: skip
     if not given.get("train"):
-        raise FileNotFoundError(f"no record in train/*.tfrecords below {tree.root} (layout bair)")
+        faults = "; ".join(notes[1:3])
+        raise FileNotFoundError(
+            f"no record in train/*.tfrecords below {tree.root} (layout bair){faults and f'; {faults}'}"
+        )
     return Listing("bair", complete(given, options.val_fraction, options.train_split), None, notes)
 
 

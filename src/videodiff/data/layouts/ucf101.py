@@ -11,6 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from videodiff import placeholder
 from videodiff.data.entries import Entry, Listing, Tree, complete
 from videodiff.data.layouts.options import Options
 
@@ -45,6 +46,7 @@ def lists_folder(tree: Tree) -> str | None:
 
 def read_list(path: str) -> list[tuple[str, str]]:
     """(folder, name without suffix) in lower case of every line of a list, its class number left out."""
+    placeholder.refuse(path)
     lines = []
     for line in Path(path).read_text(encoding="utf-8-sig").splitlines():
         name = re.sub(r"\s+\d+\s*$", "", line.strip()).replace("\\", "/")
@@ -111,6 +113,7 @@ def class_order(known: dict[tuple[str, str], Entry], folder: str | None) -> list
     path = os.path.join(folder or "", "classInd.txt")
     if folder is None or not os.path.isfile(path):
         return names
+    placeholder.refuse(path)
     lines = [line.split() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     by_lower = {name.lower(): name for name in names}
     ordered = {words[-1].lower(): words[-1] for words in lines}

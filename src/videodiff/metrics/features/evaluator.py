@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from videodiff import placeholder
 from videodiff.metrics.features.base import FeatureExtractor
 from videodiff.metrics.features.evaluator_net import FEATURES, NUM_CLASSES, ClipNet, DigitNet
 from videodiff.weights import file_sha256, load_tensors
@@ -24,6 +25,7 @@ WEIGHTS = Path(__file__).with_name("evaluator-v1.safetensors")
 
 def evaluator_record(path: str | Path = WEIGHTS) -> dict[str, Any]:
     """Where a weights file comes from: ``name``, ``command``, ``versions`` and ``figures`` on the test split."""
+    placeholder.refuse(path, but=())
     with safe_open(str(path), "pt") as file:
         return json.loads(file.metadata()["record"])
 
