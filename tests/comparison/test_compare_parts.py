@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from videodiff.checkpoints import load_run
 from videodiff.comparison import Comparison, Draw, ModelRecord, Training, write_results
-from videodiff.comparison.best import BETTER, best_index, best_towards, better
+from videodiff.comparison.best import BETTER, best_of, best_towards, better
 from videodiff.comparison.cost import LiveTensors, counted, flop_per_video, peak_memory
 from videodiff.comparison.drawing import Draws
 from videodiff.comparison.formats import comma_separated, latex, markdown, terminal
@@ -23,6 +23,7 @@ from videodiff.comparison.reconstruction import entry_of, reconstruct
 from videodiff.comparison.settings import SAMPLERS, make_sampler
 from videodiff.comparison.tables import number
 from videodiff.comparison.training import POINTS, read_lines, training_of
+from videodiff.comparison.verdict import verdict
 from videodiff.evaluation.sampling import Batch
 from videodiff.report.metric_info import metric_info
 
@@ -182,6 +183,10 @@ def comparison(*models, **more):
     return Comparison(protocol, {"seed": 0}, {}, list(models), **more)
 
 
+def best_index(entries, name):
+    return best_of([{} if entry is None else {name: entry} for entry in entries], [name])[name]
+
+
 def test_best_is_marked_only_where_its_interval_lies_apart():
     apart = [{"fvd": entry(1, 0.9, 1.1)}, {"fvd": entry(2, 1.2, 3)}]
     touching = [{"fvd": entry(1, 0.9, 1.3)}, {"fvd": entry(2, 1.2, 3)}]
@@ -214,22 +219,118 @@ def test_tables_and_page_mark_the_same_value():
         assert best_index(entries, name) == best_towards(entries, metric_info(name).better)
 
 
+NOISE = {"name": "noise", "metrics": {"evaluator_fd": entry(535, 520, 550), "rand_fd": entry(90, 85, 95)}}
+FROZEN = {"name": "frozen frames", "metrics": {"evaluator_fd": entry(60, 55, 65), "rand_fd": entry(9, 8, 10)}}
+
+
+@pytest.mark.parametrize(
+    ("distance", "rand", "baselines", "starred"),
+    [
+        (50, 4, [NOISE, FROZEN], {"evaluator_fd", "rand_fd", "digit_residual"}),
+        (50, 4, [], {"evaluator_fd", "rand_fd", "digit_residual"}),
+        (758, 4, [NOISE], set()),  # noise beats it on the protocol's distance: it is best in nothing
+        (400, 4, [NOISE, FROZEN], set()),  # and so do frozen frames
+        (
+            57,
+            4,
+            [NOISE, FROZEN],
+            {"rand_fd", "digit_residual"},
+        ),  # as frozen frames, as far as one knows
+        (50, 9.5, [NOISE, FROZEN], {"evaluator_fd", "digit_residual"}),
+        (50, 60, [NOISE, FROZEN], {"evaluator_fd", "digit_residual"}),
+        (
+            50,
+            4,
+            [{"name": "noise", "metrics": {"rand_fd": {"value": 9.0}}}],
+            {"evaluator_fd", "digit_residual"},
+        ),
+    ],
+)
+def test_no_star_for_a_model_worse_than_none(distance, rand, baselines, starred):
+    """Of two models the second is far behind; the first is starred only where it beats clips made without a model."""
+    first = {
+        "evaluator_fd": entry(distance, distance - 3, distance + 3), "rand_fd": entry(rand, rand - 1, rand + 1),
+        "digit_residual": entry(1, 0.9, 1.1),
+    }  # fmt: skip
+    second = {name: entry(9000, 8000, 9999) for name in first}
+    assert best_of([first, second], list(first), [base["metrics"] for base in baselines]) == {
+        name: 0 if name in starred else None for name in first
+    }
+    found = comparison(record("a", **first), record("b", **second), baselines=baselines)
+    assert markdown(found).count("| **") == len(starred)
+
+
+FIRST_SENTENCES = [
+    (
+        {"A": (40, 3), "B": (52, 2), "C": (758, 40)},
+        [NOISE, FROZEN],
+        "On evaluator-FD (8 clips; lower is better; noise 535.0 [520, 550]; frozen frames 60.00 [55.0, 65.0]), by more "
+        "than the 95 % intervals: A 40.00 [37.0, 43.0] and B 52.00 [50.0, 54.0] beat noise and frozen frames, C 758.0 "
+        "[718, 798] is worse than noise and frozen frames; A is ahead of B, the next, by 12.00 (23 %), their intervals "
+        "do not overlap.",
+    ),
+    (
+        {"A": (300, 30), "B": (530, 30)},
+        [NOISE, FROZEN],
+        "no model beats noise and frozen frames, A 300.0 [270, 330] beats noise but is worse than frozen frames, "
+        "B 530.0 [500, 560] does not beat noise and is worse than frozen frames; A is ahead of B",
+    ),
+    (
+        {"A": (57, 3), "B": (58, 3)},
+        [FROZEN],
+        "no model beats frozen frames, A 57.00 [54.0, 60.0] does not beat frozen frames, B 58.00 [55.0, 61.0] does not "
+        "beat frozen frames; A is ahead of B, the next, by 1.000 (2 %), but their intervals overlap.",
+    ),
+    ({"A": (57, 1)}, [NOISE], "A 57.00 [56.0, 58.0] beats noise."),
+    ({"A": (57, None)}, [NOISE], "A 57.00 does not beat noise (no interval to tell by: too few clips)."),
+    (
+        {"A": (5, 1), "B": (9, None)},
+        [],
+        "A 5.000 [4.00, 6.00] and B 9.000; noise and frozen frames were not measured, so nothing here says that a "
+        "model is better than noise or frozen frames; A is ahead of B, the next, by 4.000 (44 %), with no intervals to "
+        "say how sure that is.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("models", "baselines", "says"), FIRST_SENTENCES)
+def test_the_first_sentence_says_who_is_better_than_none_and_who_is_ahead(models, baselines, says):
+    found = comparison(
+        *(
+            record(
+                name, evaluator_fd={"value": v, "count": 8} if half is None else entry(v, v - half, v + half)
+            )
+            for name, (v, half) in models.items()
+        ),
+        baselines=baselines,
+    )
+    assert says in verdict(found)
+    assert terminal(found).splitlines()[0] == verdict(found)
+    assert next(line for line in markdown(found).splitlines()[1:] if line) == verdict(found)
+
+
+def test_without_a_distance_the_first_sentence_claims_nothing():
+    assert "nothing here says" in verdict(comparison(record("a", psnr=entry(30, 29, 31))))
+
+
 def test_baselines_and_floor_stand_apart_and_are_never_best():
     models = [
         record("a", rand_fd=entry(9, 8, 10, floor=3.0)),
         record("b", rand_fd=entry(20, 19, 21, floor=3.0)),
     ]
-    base = [{"name": "noise_x", "metrics": {"rand_fd": entry(1, 0.9, 1.1)}}]
+    base = [{"name": "noise_x", "metrics": {"rand_fd": entry(30, 29, 31)}}]
     found = comparison(*models, baselines=base)
     lines = markdown(found).splitlines()
     assert "| **9.000 [8.00, 10.0]** |" in next(line for line in lines if line.startswith("| a |"))
-    assert "| *noise_x* | 1.000 [0.900, 1.10] |" in lines
+    assert "| *noise_x* | 30.00 [29.0, 31.0] |" in lines
     assert "| *other real clips (floor)* | 3.000 |" in lines
     text = latex(found)
-    assert r"noise\_x & 1.000" in text
+    assert r"noise\_x & 30.00" in text
     assert r"\textbf{9.000 [8.00, 10.0]}" in text
     assert (
-        text.index(r"b & 20.00") < text.rindex(r"\midrule", 0, text.index(r"noise\_x")) < text.index("noise")
+        text.index(r"b & 20.00")
+        < text.rindex(r"\midrule", 0, text.index(r"noise\_x"))
+        < text.index(r"noise\_x")
     )
     rows = comma_separated(found).splitlines()
     assert rows[0].startswith("kind,name,run")

@@ -11,6 +11,7 @@ from compared_runs import relabel, without_timing
 from videodiff.cli import main
 from videodiff.comparison import Comparison, Settings, compare_runs, read_comparison
 from videodiff.comparison.folder import FILES
+from videodiff.comparison.formats import markdown
 from videodiff.comparison.judging import frames_of
 from videodiff.comparison.runs import open_run
 from videodiff.models import VDM
@@ -94,6 +95,13 @@ def test_drift_is_told_by_windows_and_the_rest_left_out(at_home):
     assert [window["frames"] for window in model.drift] == [[0, 3], [4, 7]]  # the ninth frame fills no window
     for window in model.drift:
         assert {"digit_identity", "frame_change"} <= set(window["metrics"])
+        for name in ("digit_identity", "frame_change"):
+            low, high = window["metrics"][name]["interval"]
+            assert low <= window["metrics"][name]["value"] <= high
+        assert window["metrics"]["frame_change"]["count"] == 2
+        assert "t of 2 videos" in window["metrics"]["frame_change"]["interval_method"]
+        assert "interval" not in window["metrics"]["evaluator_fd"]
+    assert "## Drift over long video (2 videos of each model)" in markdown(found)
 
 
 def test_baselines_are_measured_at_the_same_count(compared):

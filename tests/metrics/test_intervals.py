@@ -37,10 +37,19 @@ def coverage(make, truth, trials):
 
 @pytest.mark.parametrize(
     ("level", "degrees", "quantile"),
-    [(0.95, 4, 2.776), (0.95, 9, 2.262), (0.95, 38, 2.024), (0.90, 19, 1.729), (0.99, 30, 2.750)],
+    [
+        (0.95, 1, 12.706),
+        (0.95, 2, 4.303),
+        (0.95, 3, 3.182),
+        (0.95, 4, 2.776),
+        (0.95, 9, 2.262),
+        (0.95, 38, 2.024),
+        (0.90, 19, 1.729),
+        (0.99, 30, 2.750),
+    ],
 )
 def test_student_quantiles_are_those_of_the_tables(level, degrees, quantile):
-    assert student_quantile(level, degrees) == pytest.approx(quantile, rel=0.01)
+    assert student_quantile(level, degrees) == pytest.approx(quantile, rel=0.02)
 
 
 def test_leaving_out_single_clips_of_a_mean_gives_its_standard_error():
@@ -163,6 +172,31 @@ def test_the_interval_of_a_mean_is_the_textbooks():
     assert shifted.low == pytest.approx(0.1) == shifted.high
     assert repeats_interval([1.0, 3.0]).value == 2
     assert repeats_interval([1.0, 2.0, 3.0, 4.0, 5.0]).sd == pytest.approx(2.5**0.5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_an_interval_of_few_clips_holds_the_mean_as_often_as_it_says(count):
+    values = np.random.default_rng(count).standard_normal((2000, count))
+    assert 0.92 < coverage(lambda k: mean_interval(values[k]), 0.0, 2000) < 0.975
+    found = mean_interval(
+        np.repeat(values[0], 4), clips_per_video=4
+    )  # clips of one video say no more than one
+    assert (found.low, found.high) == pytest.approx(
+        (mean_interval(values[0]).low, mean_interval(values[0]).high)
+    )
+
+
+def test_a_share_that_all_clips_agree_on_has_an_interval():
+    """Of n clips alike, p of all may be others as long as (1 - p)^n >= 0.05."""
+    for count in (2, 8, 64, 400):
+        found = mean_interval(np.ones(count), within=(0.0, 1.0))
+        assert (found.value, found.high) == (1.0, 1.0)
+        assert found.low**count == pytest.approx(0.05)
+        nothing = mean_interval(np.zeros(count), within=(0.0, 1.0))
+        assert (nothing.low, nothing.high) == (0.0, pytest.approx(1 - found.low))
+        assert mean_interval(np.ones(count)).low == 1.0  # nothing is known of what else there could be
+    few = mean_interval(np.array([1.0, 1.0, 0.5]), within=(0.0, 1.0))
+    assert (few.low, few.high) == (pytest.approx(0.116, abs=0.01), 1.0)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from report_records import clips_of, comparison, draw, entry, model, moving_squares
 from videodiff.comparison.formats import markdown
 from videodiff.comparison.record import Clips, Comparison, ModelClips
+from videodiff.comparison.verdict import verdict
 from videodiff.report import build_page, write_page
 from videodiff.report.markup import VOID, element
 from videodiff.report.shell import part
@@ -117,7 +118,7 @@ def test_equal_input_gives_equal_bytes_and_time_only_shows_where_it_is_marked(re
     assert timed.sub("", other) == timed.sub("", page)
 
 
-def test_the_best_is_starred_where_intervals_separate_and_nowhere_else(page):
+def test_the_best_is_starred_where_intervals_separate_and_nowhere_else(record, page):
     results = section(page, "results")
     rows = {re.search(r"<span>(\w)</span></th>", row)[1]: row for row in re.findall(r"<tr>.*?</tr>", results)
             if re.search(r"<span>\w</span></th>", row)}  # fmt: skip
@@ -125,9 +126,47 @@ def test_the_best_is_starred_where_intervals_separate_and_nowhere_else(page):
     assert starred == {"A": 2, "B": 0, "C": 0}  # 4 +- 0.4 against 7 and 7.2; the score has no interval
     text = Reader(page).text
     assert "Best, with an interval apart from all others: A on evaluator FD, path residual" in text
-    assert "Intervals do not separate the best on evaluator IS" in text
+    assert "Nobody is marked on evaluator IS" in text
+    assert "noise 90.00 [89.0, 91.0]), by more than the 95 % intervals: A 4.000 [3.60, 4.40], B 7.000" in text
+    assert verdict(record) in text
     tied = comparison([model("A", 4.0), model("B", 4.3)])
     assert 'class="star"' not in section(build_page(tied, clips_of(tied)), "results")
+
+
+def test_a_model_worse_than_none_is_told_first_and_starred_nowhere():
+    worse = [{"name": "noise", "metrics": {"evaluator_fd": entry(3.0, 0.1)}}]
+    record = comparison([model("A", 4.0), model("B", 7.0)], baselines=worse)
+    results = section(build_page(record, clips_of(record, count=1, size=16)), "results")
+    assert 'class="star"' not in results
+    first = re.search(r"<p.*?</p>", results, re.S)[0]
+    assert "A 4.000 [3.60, 4.40] is worse than noise" in first
+
+
+def test_no_drift_is_drawn_without_intervals_and_every_curve_says_its_count():
+    models = [model(name, 4.0 + k) for k, name in enumerate("AB")]
+    for one in models:
+        for k, window in enumerate(one.drift):
+            window["metrics"] |= {
+                "evaluator_fd": entry(4.0 + k, 0.3, count=4), "evaluator_is_splits1": entry(3.0, count=4),
+                "digit_residual": entry(1.0, 0.2 if k else None, count=4), "frame_detail": entry(5.0, 0.0, count=4),
+            }  # fmt: skip
+    record = comparison(models)
+    drift = section(build_page(record, clips_of(record, count=1, size=16)), "drift")
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", drift)
+    assert captions == [
+        "evaluator FD along the video, 4 videos of each model",
+        "path residual along the video, 4 videos of each model; 2 windows without an interval left out",
+    ]
+    assert (
+        drift.count('class="interval"') == drift.count('class="mark"') - 2 == 8 + 6
+    )  # two marks of the legend
+    assert "as 4 videos of each model give no interval: evaluator IS, detail." in drift
+    assert "A, frames 16 to 31, 4 videos: 5.000 (4.700 to 5.300)" in drift
+    for one in models:
+        one.drift = [{"frames": [0, 15], "metrics": {"evaluator_fd": entry(4.0, count=2)}}]
+    drift = section(build_page(record, clips_of(record, count=1, size=16)), "drift")
+    assert "<figure" not in drift
+    assert "Without a curve, as 2 videos of each model give no interval: evaluator FD." in drift
 
 
 def test_baselines_floor_and_papers_stand_apart(page):

@@ -90,7 +90,7 @@ def run(argv: Sequence[str]) -> int:
     call([
         "compare", *(str(folders[name]) for name in MODELS), "--out", str(report), "--frames", str(frames),
         "--sampler", SAMPLER, "--steps", str(args.steps), "--num_clips", str(args.num_clips),
-        "--long_frames", str(3 * frames), "--long_videos", "2",
+        "--long_frames", str(3 * frames), "--long_videos", "4",
     ])  # fmt: skip
     clock.say("done")
     for line in verdicts(json.loads((report / "results.json").read_text(encoding="utf-8"))):

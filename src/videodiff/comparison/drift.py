@@ -19,6 +19,7 @@ def drift(videos: Tensor, judge: Judge, batch_size: int) -> list[dict[str, Any]]
 
     On the built-in data all metrics of the protocol, against the same real clips (what holds of real clips holds at
     any time); elsewhere statistics of frames, which need no network. A last part shorter than a window is left out.
+    Every entry has the count of its videos; few make its interval wide, and a distance of fewer than 4 has none.
 
     Args:
         videos: long ones, uint8 ``[M, F, H, W, 3]``.

@@ -9,6 +9,7 @@ from typing import Any
 
 from videodiff.comparison.record import Comparison, Metrics
 from videodiff.comparison.tables import Cell, metric_names, tables
+from videodiff.comparison.verdict import verdict
 
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -18,7 +19,7 @@ TEX = {
 
 def markdown(comparison: Comparison) -> str:
     """All tables, best values bold; what is no model stands below the models in italics."""
-    parts = ["# Comparison\n"]
+    parts = ["# Comparison\n", f"{md(verdict(comparison))}\n"]
     for table in tables(comparison):
         widths = ["---"] * len(table.head)
         lines = [f"## {table.title}\n", bar(table.head), bar(widths)]
@@ -130,8 +131,8 @@ def metric_cells(metrics: Metrics) -> dict[str, Any]:
 
 
 def terminal(comparison: Comparison) -> str:
-    """Quality and cost as lines of a terminal, one metric a line, one column a model."""
-    found = []
+    """What a comparison says, then quality and cost as lines of a terminal, one metric a line, one column a model."""
+    found = [verdict(comparison)]
     for table in tables(comparison):
         if table.title.startswith("Published"):
             found.append(f"{len(table.rows)} published figures stand in results.md, apart")
@@ -150,5 +151,5 @@ def terminal(comparison: Comparison) -> str:
             for line in zip(*columns, strict=True)
         ]
         found.append("\n".join([table.title, *lines]))
-    found.append("* best, its interval apart from all others'")
+    found.append("* best, its interval apart from all others' and from those of noise and frozen frames")
     return "\n\n".join(found)

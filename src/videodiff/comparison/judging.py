@@ -101,8 +101,9 @@ class Judge:
         places = range(len(self.plan) if first is None else min(first, len(self.plan)))
         bad: list[str] = []
         yield from read_batches(source or self.source, self.plan, places, self.settings.batch_size, bad)
-        if bad:
-            self.notes.append(f"{len(bad)} real clips could not be read; the first: {bad[0]}")
+        note = bad and f"{len(bad)} real clips could not be read; the first: {bad[0]}"
+        if note and note not in self.notes:
+            self.notes.append(note)
 
     def shown(self, count: int) -> Tensor:
         """The first real clips, uint8 ``[count, T, H, W, 3]``."""
@@ -130,20 +131,34 @@ class Judge:
         return result.metrics, result.warnings if warn else []
 
     def baselines(self) -> list[dict[str, Any]]:
-        """Noise and frozen frames of other real clips, at the same count; none for other data than the built-in."""
-        if self.others is None:
-            return []
-        count, frames, side = self.count, self.protocol.frames, self.data.resolution
-        noise = noise_clips(count, frames, side, side, self.settings.seed)
-        size = self.settings.batch_size
-        sides = {
-            "noise": (Batch(list(range(i, min(i + size, count))), noise[i : i + size]) for i in range(0, count, size)),
-            "frozen frames": (Batch(b.places, frozen_clips(b.clips)) for b in self.clips(self.others)),
-        }  # fmt: skip
+        """Noise and frozen frames, at the count of the models' clips.
+
+        The frames are of other real clips on the built-in data; elsewhere there are no others, and those of the clips
+        of the real side itself are harder to beat.
+        """
+        sides = {"noise": self.noise(self.count), "frozen frames": self.frozen(self.count)}
         return [
-            {"name": name, "metrics": self.judge(self.look(batches, name, count))[0]}
+            {"name": name, "metrics": self.judge(self.look(batches, name, self.count))[0]}
             for name, batches in sides.items()
         ]
+
+    def noise(self, count: int) -> Iterator[Batch]:
+        """So many clips of Gaussian noise of the size of real ones."""
+        frames, side = self.protocol.seen_frames, self.data.resolution
+        for first in range(0, count, self.settings.batch_size):
+            size = min(self.settings.batch_size, count - first)
+            clips = noise_clips(size, frames, side, side, self.settings.seed, first)
+            yield Batch(list(range(first, first + size)), clips)
+
+    def frozen(self, count: int) -> Iterator[Batch]:
+        """So many clips of one repeated frame: the first of every real clip, then later ones of the same clips."""
+        done, rounds = 0, -(-count // len(self.plan))
+        for turn in range(rounds):
+            for batch in self.clips(self.others):
+                clips = frozen_clips(batch.clips, turn * batch.clips.shape[1] // rounds)[: count - done]
+                if len(clips):
+                    yield Batch(list(range(done, done + len(clips))), clips)
+                done += len(clips)
 
 
 def asked_protocol(data: Any, settings: Settings, frames: int) -> Protocol:

@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from videodiff.comparison.best import best_index, better
+from videodiff.comparison.best import best_of, better
 from videodiff.comparison.record import Comparison, Draw, Metrics, ModelRecord
 from videodiff.data.real_clips import shown
+
+MARKED = (
+    "Best is marked only where its interval lies apart from all others' and from those of noise and frozen frames; a "
+    "model that noise or frozen frames beat on the protocol's distance is best in nothing."
+)
 
 
 @dataclass
@@ -52,7 +57,7 @@ def tables(comparison: Comparison) -> list[Table]:
         origins(comparison),
         cost(comparison.models),
         reconstruction(comparison.models),
-        *([by_steps(comparison.models)] if many else []),
+        *([by_steps(comparison)] if many else []),
         drifts(comparison.models),
         published(comparison.published),
     ]
@@ -65,7 +70,10 @@ def quality(comparison: Comparison) -> Table:
     names = metric_names([draw.metrics for draw in firsts])
     first = firsts[0]
     rows = metric_rows(
-        names, [[Cell(model.name)] for model in comparison.models], [d.metrics for d in firsts]
+        names,
+        [[Cell(model.name)] for model in comparison.models],
+        [d.metrics for d in firsts],
+        without_model(comparison),
     )
     apart = [
         [Cell(base["name"]), *(cell_of(base["metrics"].get(name)) for name in names)]
@@ -81,7 +89,7 @@ def quality(comparison: Comparison) -> Table:
         ["model", *map(title_of, names)],
         rows,
         apart,
-        "In brackets: 95 % interval. Best is marked only where its interval lies apart from all others'.",
+        f"In brackets: 95 % interval. {MARKED}",
     )
 
 
@@ -119,9 +127,19 @@ def title_of(name: str) -> str:
     return name + arrow.get(better(name), "")
 
 
-def metric_rows(names: Sequence[str], heads: list[list[Cell]], found: Sequence[Metrics]) -> list[list[Cell]]:
-    """Rows of metrics with the best of each column marked."""
-    best = {name: best_index([metrics.get(name) for metrics in found], name) for name in names}
+def without_model(comparison: Comparison) -> list[Metrics]:
+    """Metrics of noise and frozen frames, which the best must beat."""
+    return [base["metrics"] for base in comparison.baselines]
+
+
+def metric_rows(
+    names: Sequence[str],
+    heads: list[list[Cell]],
+    found: Sequence[Metrics],
+    baselines: Sequence[Metrics] = (),
+) -> list[list[Cell]]:
+    """Rows of metrics with the best of each column marked, if it beats the baselines too."""
+    best = best_of(found, names, baselines)
     return [
         [*head, *(cell_of(metrics.get(name), best[name] == i) for name in names)]
         for i, (head, metrics) in enumerate(zip(heads, found, strict=True))
@@ -162,9 +180,9 @@ def reconstruction(models: Sequence[ModelRecord]) -> Table:
     return Table("Reconstruction by the first stage", ["model", *map(title_of, names)], rows)
 
 
-def by_steps(models: Sequence[ModelRecord]) -> Table:
+def by_steps(comparison: Comparison) -> Table:
     """Quality against sampler, steps and seconds: every draw of every model."""
-    pairs: list[tuple[ModelRecord, Draw]] = [(model, draw) for model in models for draw in model.draws]
+    pairs: list[tuple[ModelRecord, Draw]] = [(m, draw) for m in comparison.models for draw in m.draws]
     names = metric_names([draw.metrics for _, draw in pairs])
     heads = [
         [
@@ -176,15 +194,16 @@ def by_steps(models: Sequence[ModelRecord]) -> Table:
         for model, draw in pairs
     ]
     head = ["model", "sampler", "steps", "seconds per video", *map(title_of, names)]
-    return Table(
-        "Quality against steps", head, metric_rows(names, heads, [draw.metrics for _, draw in pairs])
-    )
+    found = [draw.metrics for _, draw in pairs]
+    return Table("Quality against steps", head, metric_rows(names, heads, found, without_model(comparison)))
 
 
 def drifts(models: Sequence[ModelRecord]) -> Table:
     """Metrics of windows of long videos; nothing is marked, as time and not models are compared."""
     pairs = [(model, window) for model in models for window in model.drift]
     names = metric_names([window["metrics"] for _, window in pairs])
+    counts = sorted({count for _, window in pairs if (count := videos_of(window)) is not None})
+    of = f" ({' or '.join(map(str, counts))} videos of each model)" if counts else ""
     rows = [
         [
             Cell(model.name),
@@ -193,7 +212,17 @@ def drifts(models: Sequence[ModelRecord]) -> Table:
         ]
         for model, window in pairs
     ]
-    return Table("Drift over long video", ["model", "frames", *map(title_of, names)], rows)
+    return Table(
+        f"Drift over long video{of}",
+        ["model", "frames", *map(title_of, names)],
+        rows,
+        note="In brackets: 95 % interval over the videos. A value without one says little: it may be chance.",
+    )
+
+
+def videos_of(window: dict[str, Any]) -> int | None:
+    """How many videos a window of a long video was measured on."""
+    return max((entry.get("count") or 0 for entry in window["metrics"].values()), default=0) or None
 
 
 def published(rows: Sequence[dict[str, Any]]) -> Table:

@@ -24,6 +24,9 @@ KERNEL = {"i3d": "kvd"}
 # Logits -> name of their inception score, which the number of splits is added to. Only C3D's is called IS.
 INCEPTION = {"i3d": "is_k400", "c3d": "is", "evaluator_logits": "evaluator_is"}
 
+# Figures that are shares of frames or clips, 0 to 1.
+SHARES = ("digit_present", "digit_identity", "digit_speed_in_range", "cloud_drift_in_range", "cloud_horizon")
+
 # A quarter of the clips must exceed the effective dimension of the features, about a hundred for I3D's logits.
 LEAST_FOR_INFINITY = 512
 
@@ -67,7 +70,8 @@ def score(
                 splits = min(protocol.inception_splits, len(fake))
                 metrics[f"{INCEPTION[features]}_splits{splits}"] = _inception(features, real, fake, protocol)
     for name in fake.figures:
-        metrics[name] = _figure(real.figures.get(name), fake.figures[name])
+        within = (0.0, 1.0) if name in SHARES else None
+        metrics[name] = _figure(real.figures.get(name), fake.figures[name], within)
     said += dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
     reduced = len(real) < protocol.num_real or len(fake) < protocol.num_fake
     for entry in metrics.values():
@@ -187,7 +191,7 @@ def _inception(name: str, real: Side, fake: Side, protocol: Protocol) -> Entry:
     return entry
 
 
-def _figure(real: np.ndarray | None, fake: np.ndarray) -> Entry:
+def _figure(real: np.ndarray | None, fake: np.ndarray, within: tuple[float, float] | None) -> Entry:
     """Mean of an exact figure over the clips for which it is defined; its floor is that of the real clips."""
     known = fake[np.isfinite(fake)]
     if len(known) == 0:
@@ -195,7 +199,7 @@ def _figure(real: np.ndarray | None, fake: np.ndarray) -> Entry:
     mean = float(known.mean())
     entry: Entry = {"value": mean, "median": float(np.median(known)), "count": len(known)}
     if len(known) > 1:
-        found = mean_interval(known)
+        found = mean_interval(known, within=within)
         entry |= {"interval": [float(found.low), float(found.high)], "interval_method": found.method}
     if real is not None and np.isfinite(real).any():
         entry["floor"] = float(real[np.isfinite(real)].mean())

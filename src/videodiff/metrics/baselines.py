@@ -13,21 +13,23 @@ from torch import Tensor
 from videodiff.seeding import generator
 
 
-def noise_clips(num_clips: int, frames: int, height: int, width: int, seed: int = 0) -> Tensor:
+def noise_clips(
+    num_clips: int, frames: int, height: int, width: int, seed: int = 0, first_index: int = 0
+) -> Tensor:
     """Gaussian noise, uint8 ``[num_clips, frames, height, width, 3]``: mean 127.5 and standard deviation 63.75.
 
-    Clip ``i`` depends on `seed`, ``i`` and the shape alone.
+    Clip ``i`` of a set depends on `seed`, ``i`` and the shape alone; `first_index` is the number of the first one here.
     """
     clips = torch.empty((num_clips, frames, height, width, 3), dtype=torch.uint8)
     for index, clip in enumerate(clips):
-        noise = torch.randn(clip.shape, generator=generator(seed, "noise clip", index))
+        noise = torch.randn(clip.shape, generator=generator(seed, "noise clip", first_index + index))
         clip.copy_(_to_uint8(127.5 + 63.75 * noise))
     return clips
 
 
-def frozen_clips(clips: Tensor) -> Tensor:
-    """The first frame of each clip, repeated."""
-    return clips[:, :1].repeat(1, clips.shape[1], 1, 1, 1)
+def frozen_clips(clips: Tensor, frame: int = 0) -> Tensor:
+    """One frame of each clip, repeated."""
+    return clips[:, frame : frame + 1].repeat(1, clips.shape[1], 1, 1, 1)
 
 
 def add_noise(clips: Tensor, amplitude: float, seed: int = 0, first_index: int = 0) -> Tensor:

@@ -3,12 +3,14 @@
 Distances between distributions take the jackknife (frechet_intervals.py). Clips drawn *with* replacement act like
 fewer clips, so that a bootstrap of such a distance is centred far above its value; leaving clips out keeps all clips
 different, and its variance errs on the large side (Efron & Stein 1981). Means over clips (PSNR, SSIM, LPIPS) take the
-percentile bootstrap, the kernel distance one that leaves out pairs of a clip with its own copy. Differences of two
-models leave out, or draw, the same clips for both. docs/metrics.md has the measured coverage.
+percentile bootstrap, or Student's t where clips are few; the kernel distance takes one that leaves out pairs of a clip
+with its own copy. Differences of two models leave out, or draw, the same clips for both. docs/metrics.md has the
+measured coverage.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -16,6 +18,10 @@ from statistics import NormalDist
 import numpy as np
 
 from videodiff.metrics.moments import Features, as_float64
+
+# Videos below which a mean has a t interval: the percentile bootstrap of two values holds their mean half of the time,
+# of eight nine times in ten.
+FEW = 10
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,12 @@ def mean_interval(
     resamples: int = 2000,
     clips_per_video: int = 1,
     seed: int = 0,
+    within: tuple[float, float] | None = None,
 ) -> Interval:
-    """Percentile bootstrap of a mean over clips (PSNR, SSIM, LPIPS).
+    """Percentile bootstrap of a mean over clips (PSNR, SSIM, LPIPS); of fewer than 10 videos Student's t.
+
+    Equal values have no width, unless it is known between which bounds another could lie: n videos alike leave room for
+    up to ``1 - (1 - level)^(1/n)`` of all to differ (about 3/n), wholly so at worst.
 
     Args:
         values: one per clip, ``[N]``.
@@ -54,6 +64,7 @@ def mean_interval(
         resamples: draws of N clips with replacement.
         clips_per_video: so many clips in a row come from one video and are drawn together.
         seed: numpy's generator; torch's is not touched.
+        within: bounds of a value, such as (0, 1) of a share; the interval keeps to them.
 
     Raises:
         ValueError: if there are fewer than 2 values (or videos), or one is not finite.
@@ -67,10 +78,21 @@ def mean_interval(
     sums, counts = np.bincount(videos, weights=values), np.bincount(videos)
     if len(sums) < 2:
         raise ValueError(f"an interval needs at least 2 clips from different videos, got {len(sums)}")
+    mean = float(values.mean())
+    if within is not None and values.min() == values.max():
+        share, (least, most) = 1 - (1 - level) ** (1 / len(sums)), within
+        low, high = mean - share * (mean - least), mean + share * (most - mean)
+        return Interval(mean, low, high, 0.0, level, f"{len(sums)} alike")
+    if len(sums) < FEW:
+        found = repeats_interval(sums / counts, level)
+        low, high = mean - found.value + found.low, mean - found.value + found.high
+        if within is not None:
+            low, high = max(low, within[0]), min(high, within[1])
+        return Interval(mean, low, high, found.sd / len(sums) ** 0.5, level, f"t of {len(sums)} videos")
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), resamples)
     means = (drawn @ sums) / (drawn @ counts)
-    return quantile_interval(float(values.mean()), means, level, f"bootstrap over clips, {resamples} draws")
+    return quantile_interval(mean, means, level, f"bootstrap over clips, {resamples} draws")
 
 
 def mean_difference_interval(values_a: Features, values_b: Features, **options: float) -> Interval:
@@ -109,7 +131,11 @@ def repeats_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def student_quantile(level: float, degrees: float) -> float:
-    """Two-sided quantile of Student's t, by its expansion around the normal one (1 % low at 4 degrees)."""
+    """Two-sided quantile of Student's t: exact at 1 and 2 degrees, else by its expansion around the normal one."""
+    if degrees == 1:
+        return math.tan(math.pi * level / 2)
+    if degrees == 2:
+        return level * math.sqrt(2 / (1 - level**2))
     z = NormalDist().inv_cdf((1 + level) / 2)
     terms = (
         (z**3 + z) / 4,

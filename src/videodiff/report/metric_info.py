@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
-Direction = Literal["lower", "higher", "real", "none"]
+from videodiff.comparison.best import DISTANCES, Direction
+
 ARROWS = {"lower": "↓", "higher": "↑", "real": "≈", "none": ""}
 WORDS = {
     "lower": "lower is better",
@@ -99,7 +99,7 @@ KNOWN: dict[str, MetricInfo] = {
 }  # fmt: skip
 RECONSTRUCTION_PREFIX = ("r_", "recon_", "reconstruction_")
 # Which metric stands on the axis of a plot, if several are there.
-HEADLINES = ("fvd", "evaluator_fd", "rand_fd", "kvd", "digit_residual", "cloud_spread")
+HEADLINES = (*DISTANCES, "digit_residual", "cloud_spread")
 
 
 def metric_info(name: str) -> MetricInfo:

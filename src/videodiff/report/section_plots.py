@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from videodiff.comparison.best import has_interval
 from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
 from videodiff.report.chart import Chart, Point, Series, legend
 from videodiff.report.markup import Html, element, join
@@ -208,42 +210,67 @@ def _draws_chart(
 
 
 def drift_section(comparison: Comparison) -> Html | None:
-    """Quality along long videos, window by window."""
+    """Quality along long videos, window by window; no curve without intervals."""
     entries = [part["metrics"] for model in comparison.models for part in model.drift]
     names = metric_names(entries)
+    if not names:
+        return None
     first = headline(names)
     directed = [name for name in names if metric_info(name).better != "none"]
-    chosen = list(dict.fromkeys([*([first] if first else []), *directed, *names]))[:MOST_DRIFTS]
-    charts = [chart for metric in chosen if (chart := drift_chart(comparison, metric))]
-    if not charts:
-        return None
-    note = "Each mark is a window of frames, judged like a clip of its own; a model that does not drift stays level."
+    chosen = list(dict.fromkeys([*([first] if first else []), *directed, *names]))
+    drawn = [name for name in chosen if any(has_interval(entry.get(name)) for entry in entries)][:MOST_DRIFTS]
+    count = videos_told(entries)
+    note = f"Each mark is a window of frames, judged like a clip of its own, with its 95 % interval over {count}."
+    note += " A model that does not drift stays level; where intervals overlap, a difference may be chance."
+    without = [
+        metric_info(name).label for name in chosen if not any(has_interval(e.get(name)) for e in entries)
+    ]
+    if without:
+        note += f" Without a curve, as {count} give no interval: {', '.join(dict.fromkeys(without))}."
+    charts = [drift_chart(comparison, metric) for metric in drawn]
     return join(
         element("p", note, class_="note"),
-        legend(names_of(comparison)),
-        element("div", charts, class_="charts"),
+        legend(names_of(comparison)) if charts else None,
+        element("div", charts, class_="charts") if charts else None,
     )
 
 
-def drift_chart(comparison: Comparison, metric: str) -> Html | None:
-    """One metric against the frame in the middle of each window."""
-    series = []
+def videos_told(entries: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
+    """``8 videos of each model``: on how many the windows were measured."""
+    counts = sorted(
+        {max((e.get("count") or 0 for e in entry.values()), default=0) for entry in entries} - {0}
+    )
+    return f"{' or '.join(map(str, counts)) or 'an unknown number of'} videos of each model"
+
+
+def drift_chart(comparison: Comparison, metric: str) -> Html:
+    """One metric against the frame in the middle of each window; windows without an interval have no mark.
+
+    Models stand a little beside each other, so that no interval hides another.
+    """
+    series, gaps = [], 0
     for i, model in enumerate(comparison.models):
         points = []
         for part in model.drift:
             entry = part["metrics"].get(metric) or {}
-            if entry.get("value") is not None:
-                first, last = part["frames"]
-                words = f"{model.name}, frames {first} to {last}: {plain(entry['value'])}"
-                interval = tuple(entry["interval"]) if entry.get("interval") else None
-                points.append(Point((first + last) / 2, entry["value"], interval, words))
+            if not has_interval(entry):
+                gaps += entry.get("value") is not None
+                continue
+            first, last = part["frames"]
+            low, high = entry["interval"]
+            words = f"{model.name}, frames {first} to {last}, {entry.get('count')} videos: "
+            words += f"{plain(entry['value'])} ({plain(low)} to {plain(high)})"
+            aside = (i - (len(comparison.models) - 1) / 2) * 0.04 * (last - first + 1)
+            points.append(Point((first + last) / 2 + aside, entry["value"], (low, high), words))
         if points:
             series.append(Series(model.name, i, points, marks=True))
-    if not series:
-        return None
-    title = f"{metric_info(metric).label} along the video"
+    entries = [part["metrics"].get(metric, {}) for model in comparison.models for part in model.drift]
+    count = videos_told([{metric: entry} for entry in entries])
+    title = f"{metric_info(metric).label} along the video, {count}"
+    if gaps:
+        title += f"; {gaps} window{'s' * (gaps > 1)} without an interval left out"
     # the floor of these few clips, not of the table's many: a distance grows as clips get fewer
-    floor = [part["metrics"].get(metric, {}).get("floor") for m in comparison.models for part in m.drift]
+    floor = [entry.get("floor") for entry in entries]
     levels = [(value, "real clips") for value in floor[:1] if value is not None]
     chart = Chart(title, "frame", _y_label(metric), series, levels)
     return chart.figure("; ".join(p.says for s in series for p in s.points) + ".")

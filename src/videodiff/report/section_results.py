@@ -7,11 +7,12 @@ from dataclasses import fields
 from typing import Any
 
 from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
+from videodiff.comparison.verdict import verdict
 from videodiff.report.markup import Html, element, join
 from videodiff.report.metric_info import headline, metric_info
 from videodiff.report.number import NONE, duration, memory, plain, short
 from videodiff.report.table import (
-    best_of,
+    best_models,
     footnotes,
     metric_cell,
     metric_names,
@@ -38,13 +39,14 @@ def floors(comparison: Comparison) -> dict[str, float]:
     return found
 
 
-def verdict(comparison: Comparison) -> Html:
-    """In words: who is best on what, and where nobody is."""
+def verdict_section(comparison: Comparison) -> Html:
+    """In words: who is better than none, who is best on what, and where nobody is."""
+    first = element("p", verdict(comparison), class_="verdict")
     records = [shown(model) for model in comparison.models]
     names = [name for name in metric_names(records) if metric_info(name).better != "none"]
     if len(records) < 2 or not names:
-        return Html("")
-    best = best_of(records, names)
+        return first
+    best = best_models(records, names, [base["metrics"] for base in comparison.baselines])
     parts = []
     for i, model in enumerate(comparison.models):
         won = [metric_info(name).label for name in names if best[name] == i]
@@ -53,8 +55,8 @@ def verdict(comparison: Comparison) -> Html:
     open_ = [metric_info(name).label for name in names if best[name] is None]
     said = ["Best, with an interval apart from all others: ", Html("; ".join(parts)), ". "] if parts else []
     if open_:
-        said.append(f"Intervals do not separate the best on {', '.join(open_)}.")
-    return element("p", said, class_="verdict")
+        said.append(f"Nobody is marked on {', '.join(open_)}.")
+    return join(first, element("p", said, class_="note"))
 
 
 def results_section(comparison: Comparison) -> Html:
@@ -64,10 +66,11 @@ def results_section(comparison: Comparison) -> Html:
     names = metric_names([record for _, record in [*models, *others]])
     note = (
         "Each value stands above its 95 % interval. ★ marks the best value of a column only where its interval lies "
-        "apart from that of every other model; baselines do not compete."
+        "apart from that of every other model and of the clips made without one; a model that those beat on the "
+        "protocol's distance is best in nothing."
     )
     return join(
-        verdict(comparison),
+        verdict_section(comparison),
         metric_table(models, others, floors(comparison)),
         element("p", note, class_="note"),
         footnotes(names),
@@ -156,7 +159,7 @@ def stages_section(comparison: Comparison) -> Html | None:
         return None
     records = [(model.first_stage or {}).get("metrics", {}) for _, model in staged]
     names = metric_names(records)
-    best = best_of(records, names)
+    best = best_models(records, names)
     heads = ["model", *(f"{metric_info(n).label} {metric_info(n).arrow}" for n in names), "training steps",
              "clips seen", "training time"]  # fmt: skip
     rows = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videodiff.comparison.best import best_towards
+from videodiff.comparison.best import best_of
 from videodiff.report.chart import mark_of
 from videodiff.report.markup import Html, element, join
 from videodiff.report.metric_info import WORDS, MetricInfo, metric_info
@@ -64,12 +64,11 @@ def model_head(name: str, index: int) -> Html:
     return element("th", mark_of(index), element("span", name), scope="row", class_="model")
 
 
-def best_of(records: Sequence[Entries], names: Sequence[str]) -> dict[str, int | None]:
-    """For each metric the position of the best model, None where intervals do not separate."""
-    return {
-        name: best_towards([record.get(name) for record in records], metric_info(name).better)
-        for name in names
-    }
+def best_models(
+    records: Sequence[Entries], names: Sequence[str], baselines: Sequence[Entries] = ()
+) -> dict[str, int | None]:
+    """For each metric the position of the best model, None where nobody is better than all others and than none."""
+    return best_of(records, names, baselines, lambda name: metric_info(name).better)
 
 
 def metric_table(
@@ -82,12 +81,12 @@ def metric_table(
 
     Args:
         models: ``(name, metrics)`` in the order of their colours.
-        others: the baselines; they never compete for the mark.
+        others: the baselines; they never bear the mark, and the best must beat them.
         floor: what real clips get, by metric.
         caption: of the table.
     """
     names = metric_names([record for _, record in [*models, *others]])
-    best = best_of([record for _, record in models], names)
+    best = best_models([record for _, record in models], names, [record for _, record in others])
     width = len(names) + 1
     body = [
         element(
