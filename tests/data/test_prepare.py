@@ -379,12 +379,14 @@ def test_every_bad_file_is_kept_or_left_out_as_its_record_says(tmp_path):
             continue
         line = lines[name]
         reasons = {
-            "ok": {None}, "partial": {None, "damaged"}, "damaged": {"damaged"}, "unopenable": {"unopenable"},
+            "ok": {None}, "partial": {None}, "damaged": {"damaged"}, "unopenable": {"unopenable"},
             "no_video": {"no_video"},
         }[record["expect"]]  # fmt: skip
         assert line["reason"] in reasons, name
         if line["reason"] is None:
-            assert line["frames"] == record["decoded"], name
+            whole = record["decoded"] - (name == "header_lies.avi")  # its last frame is only partly there
+            held = 2 if "error" in record else 0  # by the decoder when it met the error
+            assert line["frames"] == whole + held, name
     assert lines["rotated_90.mp4"]["rotation"] == 90
     assert lines["rotated_180.mp4"]["rotation"] == 180
     assert not lines["vfr.mp4"]["even"]

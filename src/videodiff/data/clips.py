@@ -27,6 +27,7 @@ from videodiff.data.entries import (
 )
 from videodiff.data.readers import count_frames, index_entry, read_entry
 from videodiff.data.video_probe import BadVideoError, VideoInfo
+from videodiff.data.video_proof import share
 
 __all__ = [
     "SPLIT_FOLDERS",
@@ -41,10 +42,6 @@ __all__ = [
 ]
 
 
-# Headers of good files promise a frame or two too many; one that promises many more was cut off.
-MIN_SHARE = 0.95
-
-
 class ClipSource(ABC):
     """A numbered set of videos at one resolution.
 
@@ -54,7 +51,8 @@ class ClipSource(ABC):
         captions: text of every video, or None if the set has none.
         skipped: ``(path, reason)`` of every video left out.
         num_unreadable: how many of those cannot be read; the others are too short.
-        shortened: ``(path, reason)`` of every video that holds fewer frames than its header says.
+        shortened: ``(path, reason)`` of every video that was cut: frames that its header promises, or that begin or end
+            it, are not there.
         fingerprint: hash of the content, where a source knows one.
     """
 
@@ -138,8 +136,8 @@ class FolderSource(ClipSource):
                 self.num_unreadable += 1
                 self.skipped.append((entry.path, str(info)))
                 continue
-            if info is not None and info.num_frames < MIN_SHARE * info.declared:
-                self.shortened.append((entry.path, f"{info.num_frames} of {info.declared} frames"))
+            if info is not None and (lacking := info.lacking()):
+                self.shortened.append((entry.path, lacking))
             frames = count_frames(entry, info)
             longest = max(longest, frames)
             if frames < needed:
@@ -147,6 +145,7 @@ class FolderSource(ClipSource):
             else:
                 self.entries.append(entry)
                 self.infos.append(info)
+        share(info.sums for info in self.infos if info is not None)
         if not self.entries:
             raise ValueError(self._nothing_left(root, len(entries), longest, needed))
         if class_names is not None:

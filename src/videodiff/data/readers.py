@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from videodiff.data.image_read import read_image
 from videodiff.data.resize import resize
 from videodiff.data.tfrecord import read_example
 from videodiff.data.video_probe import BadVideoError, VideoInfo, probe
-from videodiff.data.video_read import read_frames
+from videodiff.data.video_read import read_frames, read_in_order
+
+BLOCK = 64  # frames of a sequence that are read at once where one after the other would open a file for each
 
 # (path, bytes, mtime) -> what probing it told: this process's index, never on disk
 _PROBED: dict[tuple[str, int, int], VideoInfo] = {}
@@ -64,6 +66,24 @@ def read_entry(
         return torch.stack([read_image(path, resolution, rule) for path in read])
     frames = _array_frames(entry, numbers) if entry.kind == "array" else _record_frames(entry, numbers)
     return resize(frames, resolution, rule)
+
+
+def read_entry_in_order(
+    entry: Entry, info: VideoInfo | None, numbers: Sequence[int], resolution: int, rule: str
+) -> Iterator[Tensor]:
+    """Read frames as :func:`read_entry` does, one at a time; a video file is decoded once, from its beginning.
+
+    Yields:
+        uint8 ``[resolution, resolution, 3]``; a video file whose end does not decode gives fewer.
+
+    Raises:
+        BadVideoError: if one cannot be read.
+    """
+    if info is not None:
+        yield from read_in_order(info, [entry.first + number for number in numbers], resolution, rule)
+        return
+    for start in range(0, len(numbers), BLOCK):
+        yield from read_entry(entry, info, numbers[start : start + BLOCK], resolution, rule)
 
 
 def _array_frames(entry: Entry, numbers: list[int]) -> Tensor:

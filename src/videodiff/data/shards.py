@@ -161,7 +161,7 @@ class ShardSource(ClipSource):
     def read_frames(self, index: int, numbers: Sequence[int]) -> Tensor:
         info = self._info(index)
         with _as_file(self._bytes(index), self.name(index)) as path:
-            return read_frames(replace(info, path=path), numbers, self.resolution, self.rule)
+            return read_frames(replace(info, path=path, identity=None), numbers, self.resolution, self.rule)
 
     def times(self, index: int) -> np.ndarray:
         return self._info(index).times()

@@ -9,12 +9,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import av
 import numpy as np
 
 from videodiff import placeholder
+from videodiff.data.video_proof import FrameSums
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -33,6 +34,10 @@ RAW_DEMUXERS = {
 }  # fmt: skip
 # A tag that is not UTF-8 must not cost the video; PyAV 19 no longer fails on one and dropped the option.
 TAGS = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+# Headers of good files promise a frame or two too many; one that promises many more was cut off.
+MIN_SHARE = 0.95
+# Where a stream is cut, so many frames may stand on the screen behind one that came after them in the file.
+REORDERED = 3
 MAX_PIXELS = 8192 * 4320  # of one frame; a file of 200 kB can declare far more
 MAX_BYTES = 4 * 2**30  # of a whole decoded video
 # CPU seconds that one call may spend on a file: the clock of the machine's load must not decide what is bad.
@@ -45,7 +50,7 @@ class BadVideoError(ValueError):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What one pass over the packets of a file tells, without decoding.
+    """What one pass over the packets of a file tells, all but without decoding.
 
     Args:
         path: absolute path.
@@ -56,7 +61,15 @@ class VideoInfo:
         width: declared width in pixels, before rotation.
         height: declared height in pixels, before rotation.
         time_base: seconds of one unit of `pts`.
-        declared: number of frames that the header promises; 0 if it does not say.
+        declared: number of frames that the header promises, without those that an edit list hides; 0 if it does not
+            say.
+        lead: frames left out at the beginning, which refer to what was cut off.
+        tail: frames left out at the end, which are only partly there or lack those before them.
+        keys: time stamps of the packets called key frames, rising, int64.
+        has_keys: whether any packet is called a key frame.
+        identity: bytes and time of the last change of the file; None where it is not to be compared.
+        pixel_aspect: width of a pixel over its height.
+        sums: what was shown about seeking in the file.
     """
 
     path: str
@@ -67,6 +80,48 @@ class VideoInfo:
     height: int
     time_base: float = 0.0
     declared: int = 0
+    lead: int = 0
+    tail: int = 0
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    has_keys: bool = False
+    identity: tuple[int, int] | None = None
+    pixel_aspect: float = 1.0
+    sums: FrameSums = field(default_factory=lambda: FrameSums(0), compare=False)
+
+    def lacking(self) -> str | None:
+        """What is known to be cut off, in words; None if nothing is."""
+        ends = []
+        if self.lead:
+            ends.append(f"the first {self.lead} refer to frames that were cut off")
+        if self.tail:
+            ends.append("the end was cut off")
+        promised = self.num_frames + self.lead + self.tail
+        if self.num_frames < MIN_SHARE * self.declared:
+            promised = max(promised, self.declared)
+        elif not ends:
+            return None
+        return ", ".join([f"{self.num_frames} of {promised} frames", *ends])
+
+    def origins(self, number: int) -> list[int]:
+        """Time stamps to seek to for a frame: of the key frames up to it, the nearest last; there is at least one."""
+        assert self.pts is not None
+        stamp = int(self.pts[number])
+        upto = int(np.searchsorted(self.keys, stamp, side="right"))
+        return self.keys[:upto].tolist() or [stamp]
+
+    def first_frame(self, stamp: int) -> int:
+        """Number of the first frame that is shown at a time stamp, or after it."""
+        return int(np.searchsorted(np.asarray(self.pts), stamp))
+
+    def check_identity(self) -> None:
+        """Refuse a file that is not the one that was probed.
+
+        Raises:
+            BadVideoError: if its size or the time of its last change is another.
+        """
+        stat = os.stat(self.path)
+        if self.identity is not None and self.identity != (stat.st_size, stat.st_mtime_ns):
+            raise BadVideoError(f"{self.path}: changed since its frames were counted; start again")
 
     def times(self) -> np.ndarray:
         """Seconds from the first frame to each, float64 ``[num_frames]``, in display order.
@@ -129,14 +184,20 @@ def open_stream(path: str) -> Iterator[tuple[av.container.InputContainer, av.Vid
 
 
 def packets_of(
-    path: str, container: av.container.InputContainer, stream: av.VideoStream
+    path: str, container: av.container.InputContainer, stream: av.VideoStream, patience: int = 1
 ) -> Iterator[av.Packet]:
     """The packets of a stream, until the file has cost too much."""
-    end = time.thread_time() + MAX_SECONDS
+    end = time.thread_time() + MAX_SECONDS * patience
     for packet in container.demux(stream):
         if time.thread_time() > end:
-            raise BadVideoError(f"{path}: took more than {MAX_SECONDS:g} CPU seconds to read")
+            raise BadVideoError(f"{path}: took more than {MAX_SECONDS * patience:g} CPU seconds to read")
         yield packet
+
+
+def pixel_aspect(stream: av.VideoStream) -> float:
+    """Width of a pixel over its height; 1 where the file says nothing, or nonsense."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 0.25 <= aspect <= 4 else 1.0
 
 
 def check_size(path: str, width: int, height: int) -> None:
@@ -156,21 +217,118 @@ def _stamps(packets: list[int | None]) -> range | np.ndarray | None:
     return np.asarray(pts, dtype=np.int64)
 
 
+def _behind_a_gap(pts: range | np.ndarray, stamps: list[int]) -> int | None:
+    """Where an even stream was cut within a group of frames: the number of the one behind the gap; else None.
+
+    In the file that frame is followed by one which stands before it on the screen, so what is to fill the gap was
+    still coming.
+    """
+    if isinstance(pts, range) or len(pts) < 2 * REORDERED:
+        return None
+    steps = np.diff(pts)
+    gap = int(np.argmax(steps != steps[0])) + 1
+    if len(pts) - gap > REORDERED or steps[gap - 1] < steps[0]:
+        return None
+    behind = int(pts[gap])
+    return gap if min(stamps[stamps.index(behind) :]) < behind else None
+
+
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """Count frames and collect their time stamps by demuxing; headers are not believed.
+
+    Only where packets come before the first key frame, in the file or on the screen, is the first frame decoded too:
+    such a stream was cut, and what refers to the missing part is left out, as a player does.
 
     Raises:
         FileNotFoundError: if there is no such file.
         BadVideoError: if it cannot be opened or holds no frame.
     """
     path = regular_file(path)
+    stat = os.stat(path)
     with reading(path), open_stream(path) as (container, stream):
-        packets = [p for p in packets_of(path, container, stream) if p.size > 0 and not p.is_discard]
-        if not packets:
+        aspect, declared = pixel_aspect(stream), _declared(container, stream)
+        packets = [_Packet(p) for p in packets_of(path, container, stream) if p.size > 0]
+        kept = [p for p in packets if not p.hidden]
+        num_packets, stamps = len(kept), [p.stamp for p in kept]
+        while kept and kept[-1].is_cut:
+            kept.pop()
+        if not kept:
             raise BadVideoError(f"{path}: no frames")
-        pts = _stamps([p.dts if p.pts is None else p.pts for p in packets])
+        pts = _stamps([p.stamp for p in kept])
+        if pts is not None:
+            pts = pts[: _behind_a_gap(pts, stamps)]
+        tail = num_packets - (len(kept) if pts is None else len(pts))
+        keys = [p.stamp for p in packets if p.is_key]
+        lead = 0
+        if pts is not None and keys and keys[0] is not None and keys[0] > pts[0]:
+            lead = _undecodable_lead(path, pts, keys[0])
+            pts = pts[lead:]
         context = stream.codec_context
+        num_frames = num_packets - tail - lead
         return VideoInfo(
-            path, len(packets), pts, float(stream.average_rate or 0), context.width, context.height,
-            float(stream.time_base or 0), stream.frames,
+            path, num_frames, pts, float(stream.average_rate or 0), context.width, context.height,
+            float(stream.time_base or 0), max(0, declared - sum(p.hidden for p in packets)), lead, tail,
+            np.asarray(sorted(key for key in keys if key is not None), np.int64), bool(keys),
+            (stat.st_size, stat.st_mtime_ns), aspect, FrameSums(num_frames),
         )  # fmt: skip
+
+
+def _declared(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """How many frames the header promises; samples of a mov that its edit list passes over are not in the index."""
+    if "mov" in container.format.name.split(","):
+        return min(stream.frames, len(stream.index_entries))
+    return stream.frames
+
+
+class _Packet:
+    """What is kept of a packet: its data go at once."""
+
+    __slots__ = ("hidden", "is_cut", "is_key", "stamp")
+
+    def __init__(self, packet: av.Packet) -> None:
+        self.stamp = packet.dts if packet.pts is None else packet.pts
+        self.is_key, self.is_cut, self.hidden = packet.is_keyframe, packet.is_corrupt, packet.is_discard
+
+
+def _undecodable_lead(path: str, pts: range | np.ndarray, first_key: int) -> int:
+    """How many frames come before the first that decodes, from the first key frame on."""
+    with open_stream(path) as (container, stream):
+        for frame in frames_of(path, container, stream, from_key=True):
+            if frame.is_corrupt:
+                continue
+            first = first_key if frame.pts is None or frame.pts > first_key else frame.pts
+            return int(np.searchsorted(np.asarray(pts), first))
+    return 0
+
+
+def frames_of(
+    path: str,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    from_key: bool,
+    goes_on: bool = False,
+    patience: int = 1,
+) -> Iterator[av.VideoFrame]:
+    """Frames as the decoder hands them out.
+
+    Args:
+        path: of the file, for messages.
+        container: the open file.
+        stream: its video.
+        from_key: begin at the first packet called a key frame, not at the first packet.
+        goes_on: go on at the next key frame after a packet that the decoder refuses.
+        patience: how often `MAX_SECONDS` it may take.
+    """
+    waiting = from_key
+    for packet in packets_of(path, container, stream, patience):
+        if waiting and packet.size and not packet.is_keyframe:
+            continue
+        waiting = False
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            if not goes_on:
+                raise
+            yield from stream.codec_context.decode(None)  # what it still held
+            stream.codec_context.flush_buffers()
+            waiting = True

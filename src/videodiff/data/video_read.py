@@ -8,7 +8,8 @@ resized, so that pictures stand as a player shows them. Whatever is wrong with a
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import av
 import numpy as np
@@ -16,25 +17,26 @@ import torch
 from torch import Tensor
 
 from videodiff.data.resize import IN_DECODER, ONE_THREAD, resize
+from videodiff.data.video_decode import after_seek, in_order
 from videodiff.data.video_probe import (
     MAX_BYTES,
+    REORDERED,
     BadVideoError,
     VideoInfo,
     check_size,
     open_stream,
     packets_of,
+    pixel_aspect,
     probe,
     reading,
     regular_file,
 )
+from videodiff.data.video_proof import COUNT, LINEAR, PRIMED
 
-# Decoders that leave out frames nobody refers to and give the same pixels for all others (tested).
-SKIPPING = frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"})
-
-
-def _pixel_aspect(stream: av.VideoStream) -> float:
-    aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if 0.25 <= aspect <= 4 else 1.0
+# A decode from the beginning may pass this many pixels (about 2 s of one core) to reach a window. In longer files a
+# window is read from two key frames that must agree.
+LINEAR_PIXELS = 2**29
+FRAMES_PER_LIMIT = 1024  # a whole file may take the time limit of a call once for this many frames
 
 
 def _turn(rgb: np.ndarray, turns: int) -> Tensor:
@@ -96,10 +98,11 @@ def read_clip(
 def read_frames(
     info: VideoInfo, numbers: Sequence[int], resolution: int | None = None, rule: str = "antialias"
 ) -> Tensor:
-    """Read the frames of the given numbers exactly, decoding from the nearest key frame.
+    """Read the frames of the given numbers, with the pixels that decoding from the beginning gives.
 
-    Where seeking lands behind the target (MPEG program streams do), or a frame does not come out where its time stamp
-    says, the file is decoded from its beginning.
+    A window that was never met is decoded from the beginning, and leaves a checksum of each frame on the way; one whose
+    frames have checksums is decoded from the nearest key frame and compared with them
+    (:mod:`videodiff.data.video_proof`). Where that disproves seeking, the file is read from its beginning from then on.
 
     Args:
         info: what :func:`probe` returned.
@@ -112,7 +115,7 @@ def read_frames(
 
     Raises:
         ValueError: if a number lies outside the video.
-        BadVideoError: if a frame is missing, damaged or not where its packet said.
+        BadVideoError: if a frame is missing or damaged, or the file is not the one that was probed.
     """
     unique = sorted(set(numbers))
     if list(numbers) != sorted(numbers) or not unique or unique[0] < 0 or unique[-1] >= info.num_frames:
@@ -121,67 +124,138 @@ def read_frames(
             f"{info.num_frames} there"
         )
     with reading(regular_file(info.path)):
-        if info.pts is None:
-            frames = _decode_counting(info, unique, resolution, rule)
-        else:
-            frames = _decode_by_time(info, unique, resolution, rule, seek=True)
-            if frames is None:
-                frames = _decode_by_time(info, unique, resolution, rule, seek=False)
-        if frames is None or len(frames) < len(unique):
-            found = len(frames or ())
-            raise BadVideoError(f"{info.path}: {found} of {len(unique)} frames from frame {unique[0]} decode")
+        info.check_identity()
+
+        def convert(frame: av.VideoFrame) -> Tensor:
+            return _to_rgb(info.path, frame, info.pixel_aspect, resolution, rule)
+
+        frames = _proved(info, unique, convert) or _linear(info, unique, convert)
         by_number = dict(zip(unique, frames, strict=True))
         return _stack(info.path, [by_number[number] for number in numbers])
 
 
-def _decode_counting(info: VideoInfo, numbers: list[int], resolution: int | None, rule: str) -> list[Tensor]:
-    """The wanted frames by their place in a decode from the beginning; fewer if the stream ends."""
-    frames: list[Tensor] = []
-    with open_stream(info.path) as (container, stream):
-        aspect, count = _pixel_aspect(stream), 0
-        for packet in packets_of(info.path, container, stream):
-            for frame in packet.decode():
-                if count == numbers[len(frames)]:
-                    _check_whole(info.path, frame, count)
-                    frames.append(_to_rgb(info.path, frame, aspect, resolution, rule))
-                    if len(frames) == len(numbers):
-                        return frames
-                count += 1
+Convert = Callable[[av.VideoFrame], Any]
+
+
+def _proved(info: VideoInfo, numbers: Sequence[int], convert: Convert) -> list[Any] | None:
+    """Frames read by seeking that are proved right; None if nothing proves them."""
+    if info.pts is None or info.sums.order == COUNT or info.sums.way == LINEAR:
+        return None
+    if info.sums.know(numbers):
+        return _compared(info, numbers, convert)
+    if (numbers[-1] + 1) * info.width * info.height > LINEAR_PIXELS:
+        return _agreeing(info, numbers, convert)
+    return None
+
+
+def _compared(
+    info: VideoInfo, numbers: Sequence[int], convert: Convert, num_origins: int = 2
+) -> list[Any] | None:
+    """Frames after a seek to one of the nearest key frames, in the first way that leaves them with their checksums."""
+    for way in range(info.sums.way, LINEAR):
+        found = None
+        for origin in info.origins(numbers[0])[: -num_origins - 1 : -1]:
+            found = after_seek(info, numbers, origin, convert, primed=way == PRIMED) or found
+            if found is not None and info.sums.agree(numbers, found[1]):
+                return found[0]
+        if found is None:  # out of reach from there, which disproves nothing
+            return None
+        info.sums.way = way + 1
+    return None
+
+
+def _agreeing(info: VideoInfo, numbers: Sequence[int], convert: Convert) -> list[Any] | None:
+    """Frames far inside a long file, from two key frames, if those agree, and the second of the file with its start."""
+    sums, origins = info.sums, info.origins(numbers[0])
+    if len(origins) < 3:  # as near to the beginning as to two key frames
+        return None
+    second = info.first_frame(origins[1])
+    start = range(second, min(second + 8, info.num_frames))
+    if not sums.know(start):
+        _linear(info, start, nothing)
+        if sums.order == COUNT or _compared(info, start, nothing, num_origins=1) is None:
+            return None
+    primed = sums.way == PRIMED
+    later = after_seek(info, numbers, origins[-1], nothing, primed)
+    earlier = after_seek(info, numbers, origins[-2], convert, primed)
+    if later is None or earlier is None or later[1] != earlier[1]:
+        sums.way = LINEAR
+        return None
+    for number, crc in zip(numbers, earlier[1], strict=True):
+        sums.record(number, crc)
+    return earlier[0]
+
+
+def nothing(frame: av.VideoFrame) -> None:
+    """What to make of a frame whose checksum is all that is wanted."""
+
+
+def _linear(info: VideoInfo, numbers: Sequence[int], convert: Convert) -> list[Any]:
+    """Frames of a decode from the beginning, to the last of them or, the second time, to the end of the file."""
+    frames: list[Any] = []
+    seeks = info.sums.way != LINEAR and info.sums.order != COUNT and info.pts is not None
+    short = info.num_frames * info.width * info.height <= LINEAR_PIXELS
+    to_end = seeks and short and info.sums.begun
+    try:
+        for number, frame in in_order(info):
+            if len(frames) < len(numbers):
+                if number > numbers[len(frames)]:
+                    break
+                if number == numbers[len(frames)]:
+                    _check_whole(info.path, frame, number)
+                    frames.append(convert(frame))
+            if len(frames) == len(numbers) and not to_end:
+                break
+    except (av.error.FFmpegError, BadVideoError):
+        if len(frames) < len(numbers):
+            raise
+    if len(frames) < len(numbers):
+        raise BadVideoError(
+            f"{info.path}: frame {numbers[len(frames)]} does not decode ({info.sums.decoded} of {info.num_frames} do)"
+        )
     return frames
 
 
-def _decode_by_time(
-    info: VideoInfo, numbers: list[int], resolution: int | None, rule: str, seek: bool
-) -> list[Tensor] | None:
-    """The wanted frames by their time stamps; None if one does not come out where it should."""
-    assert info.pts is not None
-    wanted = [int(info.pts[number]) for number in numbers]
-    needed, frames = set(wanted), []
-    with open_stream(info.path) as (container, stream):
-        if seek and numbers[0] > 0:
-            container.seek(wanted[0], stream=stream, backward=True, any_frame=False)
-        aspect, context = _pixel_aspect(stream), stream.codec_context
-        skips, now, first = seek and context.name in SKIPPING, "DEFAULT", True
-        for packet in packets_of(info.path, container, stream):
-            # Frames that are neither wanted nor referred to need not be decoded.
-            then = "NONREF" if skips and packet.pts is not None and packet.pts not in needed else "DEFAULT"
-            if then != now:
-                context.skip_frame = now = then
-            for frame in packet.decode():
-                pts = frame.pts
-                late = pts is None or pts > wanted[len(frames)]
-                if late or (seek and first and numbers[0] > 0 and pts > wanted[0]):
-                    return None
-                first = False
-                if pts < wanted[len(frames)]:
-                    continue
-                if frame.is_corrupt and seek:  # perhaps for want of what came before
-                    return None
-                _check_whole(info.path, frame, numbers[len(frames)])
-                frames.append(_to_rgb(info.path, frame, aspect, resolution, rule))
-                if len(frames) == len(wanted):
-                    return frames
-    return None if seek else frames
+def read_in_order(
+    info: VideoInfo, numbers: Sequence[int], resolution: int | None = None, rule: str = "antialias"
+) -> Iterator[Tensor]:
+    """Read the frames of the given numbers in one linear decode, one at a time.
+
+    A file that ends early, or whose last frames are damaged, gives what comes before.
+
+    Args:
+        info: what :func:`probe` returned.
+        numbers: frame numbers in display order, never falling; a number may repeat.
+        resolution: side of a square to crop and resize to; None keeps all pixels.
+        rule: how (:mod:`videodiff.data.resize`).
+
+    Yields:
+        uint8 ``[H, W, 3]``.
+
+    Raises:
+        BadVideoError: if frames are missing or damaged in the middle.
+    """
+    at, expected, damaged = 0, 0, None
+    patience = 1 + info.num_frames // FRAMES_PER_LIMIT
+    with reading(regular_file(info.path)):
+        info.check_identity()
+        for number, frame in in_order(info, patience):
+            if damaged is None and (number != expected or frame.is_corrupt):
+                damaged = expected
+            if damaged is not None and number > damaged + REORDERED:
+                raise BadVideoError(
+                    f"{info.path}: frame {damaged} is missing or damaged, and more than {REORDERED} come after it"
+                )
+            expected = number + 1
+            if damaged is None and at < len(numbers) and numbers[at] == number:
+                picture = _to_rgb(info.path, frame, info.pixel_aspect, resolution, rule)
+                while at < len(numbers) and numbers[at] == number:
+                    yield picture
+                    at += 1
+                if at == len(numbers):
+                    return
+        if at == 0:
+            raise BadVideoError(f"{info.path}: none of {info.num_frames} frames decodes")
 
 
 def _check_whole(path: str, frame: av.VideoFrame, number: int) -> None:
@@ -211,7 +285,7 @@ def read_video(
     frames: list[Tensor] = []
     held = 0
     with reading(path), open_stream(path) as (container, stream):
-        aspect = _pixel_aspect(stream)
+        aspect = pixel_aspect(stream)
         for packet in packets_of(path, container, stream):
             for frame in packet.decode():
                 _check_whole(path, frame, len(frames))

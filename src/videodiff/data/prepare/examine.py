@@ -6,10 +6,12 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import av
 import numpy as np
+import torch
 from torch import Tensor
 
 from videodiff.data.entries import Entry, posix
@@ -17,7 +19,7 @@ from videodiff.data.image_read import read_image
 from videodiff.data.prepare.encode import FrameWriter
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import read_blocks, sha256_of
-from videodiff.data.readers import count_frames, index_entry, read_entry
+from videodiff.data.readers import count_frames, index_entry, read_entry_in_order
 from videodiff.data.video_probe import TAGS, BadVideoError, VideoInfo, demuxers
 from videodiff.data.views import nearest
 
@@ -52,7 +54,8 @@ def examine(job: Job, beat: Callable[[], None]) -> dict[str, Any]:
     Returns:
         path, split, bytes and sha256 of the source; its frames, fps, even (whether they are evenly spaced in time),
         width, height, rotation, label and caption; status (ok or skipped), reason (missing, unopenable, no_video,
-        damaged, too_short) and message; and `out`: frames, bytes and hash of what was written.
+        damaged, too_short) and message (of a good video: what of it was cut off); and `out`: frames, bytes and hash of
+        what was written.
 
     Raises:
         OutputError: if the part cannot be written.
@@ -69,16 +72,31 @@ def examine(job: Job, beat: Callable[[], None]) -> dict[str, Any]:
         clip = open_entry(entry)
         line.update(clip.facts)
         numbers = clip.numbers(job.settings.fps)
-        if len(numbers) < max(1, job.settings.frames):
-            return _left_out(line, "too_short", f"{len(numbers)} frames, {job.settings.frames} needed")
-        line["out"] = _write(job, clip, numbers, beat)
+        _check_length(len(numbers), job.settings)
+        count, line["out"] = _write(job, clip, numbers, beat)
+        if clip.info is not None:
+            line["message"] = clip.info.lacking()
+        if count < len(numbers):
+            line["frames"] = numbers[count - 1] + 1
+            line["message"] = f"{line['frames']} of {clip.facts['frames']} frames, the end does not decode"
     except OutputError:
         raise
+    except TooShortError as error:
+        return _left_out(line, "too_short", str(error))
     except FileNotFoundError as error:
         return _left_out(line, "missing", str(error))
     except (BadVideoError, ValueError, OSError) as error:
         return _left_out(line, _reason(str(error), line["frames"]), _without_folder(str(error), entry))
     return line
+
+
+class TooShortError(ValueError):
+    """A video has fewer frames than are needed."""
+
+
+def _check_length(num_frames: int, settings: Settings) -> None:
+    if num_frames < max(1, settings.frames):
+        raise TooShortError(f"{num_frames} frames, {settings.frames} needed")
 
 
 def _left_out(line: dict[str, Any], reason: str, message: str) -> dict[str, Any]:
@@ -155,9 +173,12 @@ class Opened:
         times = times - times[0]
         return nearest(times, np.arange(int(times[-1] * fps + 1e-6) + 1) / fps)
 
-    def read(self, numbers: list[int], settings: Settings) -> Tensor:
-        """Frames by number -> uint8 ``[n, R, R, 3]``."""
-        return read_entry(self.entry, self.info, numbers, settings.size, settings.resize)
+    def blocks(self, numbers: list[int], settings: Settings) -> Iterator[Tensor]:
+        """Frames by number, in one pass over the video -> uint8 ``[n, R, R, 3]``, again and again."""
+        size = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // (settings.size**2 * 3)))
+        frames = read_entry_in_order(self.entry, self.info, numbers, settings.size, settings.resize)
+        while block := list(islice(frames, size)):
+            yield torch.stack(block)
 
 
 def open_entry(entry: Entry) -> Opened:
@@ -190,26 +211,24 @@ def _rotation(info: VideoInfo) -> int:
         return 0
 
 
-def _blocks(numbers: list[int], frame_bytes: int) -> Iterator[list[int]]:
-    size = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // frame_bytes))
-    yield from (numbers[at : at + size] for at in range(0, len(numbers), size))
-
-
-def _write(job: Job, clip: Opened, numbers: list[int], beat: Callable[[], None]) -> dict[str, Any] | None:
-    settings = job.settings
-    fps = settings.fps or clip.facts.get("fps") or 25.0
-    blocks = _blocks(numbers, settings.size**2 * 3)
+def _write(
+    job: Job, clip: Opened, numbers: list[int], beat: Callable[[], None]
+) -> tuple[int, dict[str, Any] | None]:
+    """Read the frames, write them if the job says so, and tell how many there were and where they are."""
+    settings, count = job.settings, 0
     if job.part is None:
-        for block in blocks:
-            clip.read(block, settings)
+        for frames in clip.blocks(numbers, settings):
+            count += len(frames)
             beat()
-        return None
-    with FrameWriter(job.part, settings, fps) as writer:
-        for block in blocks:
-            frames = clip.read(block, settings)
+        _check_length(count, settings)
+        return count, None
+    with FrameWriter(job.part, settings, settings.fps or clip.facts.get("fps") or 25.0) as writer:
+        for frames in clip.blocks(numbers, settings):
+            count += len(frames)
             try:
                 writer.write(frames.numpy())
             except OSError as error:
                 raise OutputError(error.errno, error.strerror or str(error), job.part) from error
             beat()
-    return writer.facts
+        _check_length(count, settings)
+    return count, writer.facts

@@ -116,7 +116,7 @@ def check(root: str, settings: Settings, workers: int = 0, progress: Progress | 
     for job, answer in zip(jobs, ordered_map(examine, jobs, workers), strict=True):
         lines.append(_as_line(job, answer))
         _tell(progress, lines, len(jobs))
-    return Report(lines, listing.notes, formats=count_formats(found))
+    return Report(lines, [*listing.notes, *_cut_notes(lines)], formats=count_formats(found))
 
 
 def verify(root: str, progress: Progress | None = None) -> Report:
@@ -245,6 +245,14 @@ def _as_line(job: Job, answer: dict[str, Any] | Lost) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _cut_notes(lines: list[dict[str, Any]]) -> list[str]:
+    """That good videos lack what was cut off, with the first; none if none does."""
+    cut = [line for line in lines if line["status"] == "ok" and line["message"]]
+    if not cut:
+        return []
+    return [f"{len(cut)} videos were cut and lack frames; the first: {cut[0]['path']}: {cut[0]['message']}"]
+
+
 def _tell(progress: Progress | None, lines: list[dict[str, Any]], total: int) -> None:
     if progress is not None:
         progress(len(lines), total, sum(line["status"] != "ok" for line in lines))
@@ -253,7 +261,7 @@ def _tell(progress: Progress | None, lines: list[dict[str, Any]], total: int) ->
 def _finish(
     folder: Path, lines: list[dict[str, Any]], listing: Listing, settings: Settings, digest: str
 ) -> Report:
-    report = Report(lines, listing.notes, settings.form)
+    report = Report(lines, [*listing.notes, *_cut_notes(lines)], settings.form)
     if not report.kept:
         first = next(line for line in lines if line["status"] != "ok")
         shutil.rmtree(folder / WORK)

@@ -1,0 +1,287 @@
+"""Windows of files of every kind against linear decoding, cut streams, and what the proof of a seek keeps."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from video_corpus import (
+    KINDS,
+    X264,
+    copied,
+    copy,
+    encode,
+    h264,
+    h264_open,
+    hevc_open,
+    mpeg2,
+    palette_avi,
+)
+from videodiff.data import FolderSource, VideoDataModule, video_read
+from videodiff.data.entries import find_videos
+from videodiff.data.prepare import Settings, check, prepare
+from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_clip, read_frames
+from videodiff.data.video_proof import COUNT, FrameSums, checksum, share
+
+WAYS = ["seek", "first frame, then seek", "from the beginning"]
+h264_closed = partial(h264, options=X264)
+
+
+def linear(path: Path) -> list[torch.Tensor]:
+    """All whole frames of one decode from the beginning, with nothing of the reader's."""
+    frames: list[av.VideoFrame] = []
+    with av.open(str(path)) as container:
+        try:
+            for packet in container.demux(video=0):
+                frames += packet.decode()
+        except av.error.FFmpegError:  # cut short: what the decoder still holds is whole
+            frames += container.streams.video[0].codec_context.decode(None)
+    whole = [frame.reformat(format="rgb24", threads=1) for frame in frames if not frame.is_corrupt]
+    return [torch.from_numpy(frame.to_ndarray()) for frame in whole]
+
+
+def way_of(info: VideoInfo) -> str:
+    return "count" if info.sums.order == COUNT else WAYS[info.sums.way]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_window_equals_linear_decoding(tmp_path, kind):
+    suffix, make, way = KINDS[kind]
+    make(tmp_path / f"a{suffix}")
+    frames, info = linear(tmp_path / f"a{suffix}"), probe(tmp_path / f"a{suffix}")
+    assert info.num_frames == len(frames)
+    for start in range(0, len(frames), 1 if len(frames) < 100 else 29):
+        for length, stride in ((1, 1), (4, 1), (4, 2), (4, 4)):
+            end = start + (length - 1) * stride + 1
+            if end <= len(frames):
+                expected = torch.stack(frames[start:end:stride])
+                assert torch.equal(read_clip(info, start, length, stride), expected), (start, length, stride)
+    assert way_of(info) == way
+    assert info.lacking() is None
+
+
+# --- streams that were cut
+
+
+def from_second_key(offset: int, packets: list[av.Packet]) -> list[av.Packet]:
+    """Cut as a recorder does that copies packets: some packets before or after the second key frame."""
+    keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+    return packets[keys[1] + offset :]
+
+
+mpeg4 = partial(encode, codec="mpeg4", options={"g": "12", "bf": "0"})
+# What is cut, suffix of the whole and of the cut file, the first packet from the second key frame on
+CUTS: dict[str, tuple[Callable[[Path], None], str, str, int]] = {
+    "HEVC, open GOP": (hevc_open, ".mp4", ".mkv", 0),
+    "HEVC in a stream": (hevc_open, ".ts", ".ts", -5),
+    "H.264, open GOP": (h264_open, ".mkv", ".mkv", 0),
+    "H.264 in a stream": (h264_open, ".ts", ".ts", 0),
+    "H.264 in a stream, between key frames": (h264_closed, ".ts", ".ts", -5),
+    "MPEG-2 in a stream": (mpeg2, ".mkv", ".ts", -5),
+    "MPEG-2, program stream": (mpeg2, ".mkv", ".mpg", -5),
+    "MPEG-4": (mpeg4, ".avi", ".avi", -5),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_cut_stream_begins_with_its_first_whole_frame(tmp_path, name):
+    make, whole, cut, offset = CUTS[name]
+    source, path = tmp_path / f"a{whole}", tmp_path / f"b{cut}"
+    make(source)
+    copy(source, path, partial(from_second_key, offset))
+    frames, info = linear(source)[12:], probe(path)
+    source.unlink()
+    assert info.num_frames == len(frames)
+    assert info.lead > 0
+    for start in range(len(frames) - 3):
+        assert torch.equal(read_clip(info, start, 2, 3)[0], frames[start]), start
+    (line,) = check(str(tmp_path), Settings(size=16, layout="videos")).lines
+    assert (line["status"], line["frames"]) == ("ok", len(frames))
+    assert f"the first {info.lead} refer to frames that were cut off" in line["message"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "make"),
+    [
+        (".mkv", h264_closed), (".ts", h264_closed), (".flv", h264_closed), (".mpg", mpeg2),
+        (".mp4", partial(h264_closed, mux_options={"movflags": "faststart"})),
+        (".avi", partial(encode, codec="mjpeg", pixels="yuvj420p")),
+    ],
+)  # fmt: skip
+def test_a_file_without_its_end_keeps_what_decodes(tmp_path, suffix, make):
+    path = tmp_path / f"a{suffix}"
+    make(path)
+    whole, data = len(linear(path)), path.read_bytes()
+    path.write_bytes(data[: int(0.7 * len(data))])
+    frames = linear(path)
+    report = check(str(tmp_path), Settings(size=16, layout="videos"))
+    (line,) = report.lines
+    assert line["status"] == "ok"
+    assert 10 <= line["frames"] < whole
+    info = probe(path)
+    for start in range(line["frames"] - 1):
+        assert torch.equal(read_clip(info, start, 2), torch.stack(frames[start : start + 2])), start
+    assert any("1 videos were cut and lack frames" in note for note in report.notes) == bool(line["message"])
+
+
+def test_damage_in_the_middle_leaves_a_file_out_and_names_the_frame(tmp_path):
+    h264_closed(tmp_path / "a.mkv")
+    damaged = bytearray((tmp_path / "a.mkv").read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 400] = bytes(400)
+    (tmp_path / "a.mkv").write_bytes(damaged)
+    (line,) = check(str(tmp_path), Settings(size=16, layout="videos")).lines
+    assert line["reason"] == "damaged"
+    assert line["message"] == "a.mkv: frame 12 is missing or damaged, and more than 3 come after it"
+    info = probe(tmp_path / "a.mkv")
+    with pytest.raises(BadVideoError, match="frame 12 is damaged"):
+        read_clip(info, 10, 4)
+    assert read_clip(info, 0, 12).shape == (12, 48, 64, 3)
+
+
+def trimmed(at: float, keeps_all: bool, packets: list[av.Packet]) -> list[av.Packet]:
+    """Begin at a time in seconds by an edit list: from the key frame before it, or from the first frame."""
+    keys = [n for n, p in enumerate(packets) if p.is_keyframe and p.pts * p.time_base <= at]
+    kept = packets if keeps_all else packets[keys[-1] :]
+    for packet in kept:
+        shift = round(at / packet.time_base)
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+    return kept
+
+
+@pytest.mark.parametrize("keeps_all", [False, True])
+def test_a_trimmed_clip_lacks_nothing(tmp_path, keeps_all):
+    make = partial(h264, options=X264, num_frames=48)
+    source = tmp_path / "whole.mp4"
+    make(source)
+    change = partial(trimmed, 0.8, keeps_all)
+    copy(source, tmp_path / "a.mov", change, mux_options={"avoid_negative_ts": "disabled"})
+    frames = linear(source)
+    source.unlink()
+    folder = FolderSource(str(tmp_path), find_videos(tmp_path), 1, 16)
+    assert folder.num_frames(0) == 28
+    assert folder.shortened == []
+    info = folder.infos[0]
+    for start in (0, 9, 24):
+        assert torch.equal(read_clip(info, start, 4), torch.stack(frames[20 + start : 24 + start]))
+
+
+def test_a_run_notes_cut_videos(tmp_path):
+    copied(tmp_path / "a.mkv", hevc_open, ".mp4", change=partial(from_second_key, 0))
+    module = VideoDataModule(root=str(tmp_path), num_frames=4, resolution=16, num_workers=0, val_fraction=0)
+    module.setup("fit")
+    lines = [line for line in module.report() if line.startswith("train")]
+    expected = "a.mkv: 14 of 17 frames, the first 3 refer to frames that were cut off"
+    assert len(lines) == 1
+    assert lines[0].endswith(expected)
+
+
+# --- preparing
+
+
+@pytest.mark.parametrize("make", [palette_avi, KINDS["MPEG-4, packed B-frames"][1]])
+def test_prepare_reads_in_one_pass_whatever_a_seek_would_give(tmp_path, monkeypatch, make):
+    (tmp_path / "raw").mkdir()
+    make(tmp_path / "raw/a.avi")
+    frames = linear(tmp_path / "raw/a.avi")
+    monkeypatch.setattr("videodiff.data.prepare.examine.BLOCK_FRAMES", 5)
+    report = prepare(
+        str(tmp_path / "raw"), str(tmp_path / "out"), Settings(size=16, form="packed", val_fraction=0)
+    )
+    assert [line["frames"] for line in report.lines] == [len(frames)]
+    packed = np.fromfile(tmp_path / "out/train.u8", np.uint8).reshape(-1, 16, 16, 3)
+    resized = read_clip(tmp_path / "raw/a.avi", 0, len(frames), resolution=16)
+    assert np.array_equal(packed, resized.numpy())
+    assert packed.reshape(len(packed), -1).std(1).min() > 0  # no frame is black
+
+
+# --- what the proof keeps
+
+
+def test_a_file_is_decoded_from_its_beginning_only_until_it_is_known(tmp_path, monkeypatch):
+    h264_closed(tmp_path / "a.mkv")
+    info, met = probe(tmp_path / "a.mkv"), []
+    in_order = video_read.in_order
+
+    def counted(info: VideoInfo):
+        for number, frame in in_order(info):
+            met.append(number)
+            yield number, frame
+
+    monkeypatch.setattr(video_read, "in_order", counted)
+    read_clip(info, 3, 2)
+    assert met == list(range(5))
+    met.clear()
+    read_clip(info, 20, 2)
+    assert met == list(range(info.num_frames))  # the second time to its end
+    met.clear()
+    for start in range(info.num_frames - 1):
+        read_clip(info, start, 2)
+    assert met == []
+
+
+@pytest.mark.parametrize("kind", ["H.264, open GOP", "raw, palette in the header", "MPEG-4, packed B-frames",
+                                  "QuickTime Animation, all called key"])  # fmt: skip
+def test_windows_of_a_long_file_come_from_two_key_frames_that_agree(tmp_path, monkeypatch, kind):
+    suffix, make, way = KINDS[kind]
+    make(tmp_path / f"a{suffix}")
+    frames, info, met = linear(tmp_path / f"a{suffix}"), probe(tmp_path / f"a{suffix}"), []
+    monkeypatch.setattr(video_read, "LINEAR_PIXELS", 4 * 48 * 64)
+    in_order = video_read.in_order
+
+    def counted(info: VideoInfo):
+        for number, frame in in_order(info):
+            met.append(number)
+            yield number, frame
+
+    monkeypatch.setattr(video_read, "in_order", counted)
+    for start in (24, 25, 13, 20, 0, 5):
+        assert torch.equal(read_frames(info, [start]), frames[start][None]), start
+    assert way_of(info) == way
+    if way in WAYS[:2]:
+        assert max(met) < 24  # the second key frame and what follows, and the windows near the beginning
+
+
+def test_pixels_that_a_seek_would_spoil_are_seen_in_the_checksum(tmp_path):
+    """Whatever the layout of the planes: one value more in the last visible row and column is another checksum."""
+    for name in ("yuv420p", "nv12", "gray", "rgb24", "bgr0", "yuv420p10le", "yuyv422", "pal8"):
+        frames = []
+        for value in (0, 0, 1):
+            frame = av.VideoFrame(33, 17, name)
+            for number, plane in enumerate(frame.planes):
+                data = np.random.default_rng(len(frames)).integers(0, 255, plane.buffer_size).astype(np.uint8)
+                if plane.line_size and number == 0:
+                    data = data.reshape(-1, plane.line_size)
+                    data[:, : plane.line_size // 2] = 7  # what is shown, at least
+                    bits = frame.format.padded_bits_per_pixel
+                    visible = 33 * bits // 8 if len(frame.planes) == 1 else 33 * (1 + ("10" in name))
+                    data[:, :visible] = 7
+                    data[-1, visible - 1] = value
+                else:
+                    data[:] = 9
+                plane.update(data.tobytes())
+            frames.append(checksum(frame))
+        assert frames[0] == frames[1], name  # row ends do not count
+        assert frames[0] != frames[2], name
+
+
+def fill(sums: FrameSums) -> None:
+    sums.record(2, 77)
+
+
+def test_forked_workers_share_what_they_prove():
+    mine, other = FrameSums(4), FrameSums(3)
+    share([mine, other, mine])
+    child = multiprocessing.get_context("fork").Process(target=fill, args=(mine,))
+    child.start()
+    child.join()
+    assert mine.agree([2], [77])
+    assert not mine.know([1, 2])
+    assert not other.begun
