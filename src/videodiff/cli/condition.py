@@ -8,7 +8,13 @@ from videodiff.cli.errors import UsageError
 
 
 def read_condition(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
-    """What ``--condition`` says is known, and the length of the videos to draw."""
+    """What ``--condition`` says is known, and the length of the videos to draw; one line says how much of them is new.
+
+    Raises:
+        UsageError: where nothing would be new, or positions and frames do not fit.
+        ValueError: for a file or folder that cannot be read.
+    """
+    from videodiff.cli.launch import say
     from videodiff.models import Given
 
     clip = model.video_shape[1]
@@ -21,14 +27,50 @@ def read_condition(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
         return Given(low_resolution=frames), args.frames or frames.shape[2]
     frames = video_io.to_float(video_tensor(args.condition, model.video_shape[-1]))
     positions, chosen, length = place_frames(args.condition_frames, frames.shape[2], args.frames, clip)
+    new = length - len(positions)
+    if new == 0:
+        raise UsageError(
+            f"all {length} frames of the video would be known from {args.condition}; ask for more with --frames, "
+            "or say which are known with --condition_frames"
+        )
+    say(f"{len(positions)} of {length} frames known from {args.condition}, {new} new")
     return Given(frames[:, :, chosen], positions), length
 
 
 def video_tensor(path: Path, size: int | None) -> Any:
-    """A video file as uint8 ``[1, 3, T, H, W]``, cropped and resized to ``size`` if given."""
-    from videodiff.data import video_io
+    """A video, a picture or a folder of frames as uint8 ``[1, 3, T, H, W]``, cropped and resized to ``size`` if given.
 
-    return video_io.read_video(path, resolution=size).permute(3, 0, 1, 2)[None]
+    Raises:
+        UsageError: for a folder that is not one video's frames.
+        ValueError: for a file that cannot be read, or frames of several sizes.
+    """
+    import torch
+
+    from videodiff.data import video_io
+    from videodiff.data.entries import scan
+
+    if path.is_dir():
+        tree = scan(path)
+        if len(tree.folders) != 1 or tree.videos:
+            raise UsageError(
+                f"--condition {path}: {len(tree.videos)} videos and {len(tree.folders)} folders of frames below it; "
+                "give one video, one picture or one folder of frames"
+            )
+        folder = tree.folders[0]
+        pictures = [video_io.read_image(Path(folder.path, name), size) for name in folder.frames]
+        if len({picture.shape for picture in pictures}) > 1:
+            raise UsageError(f"--condition {path}: its frames are of several sizes")
+        frames = torch.stack(pictures)
+    elif path.suffix.lower() in video_io.IMAGE_SUFFIXES:
+        frames = video_io.read_image(path, size)[None]
+    else:
+        frames = video_io.read_video(path, resolution=size)
+    return frames.permute(3, 0, 1, 2)[None]
+
+
+def continued(count: int, clip: int) -> int:
+    """Frames of the video that begins with ``count`` known ones: a clip's, or as many and a clip of new ones."""
+    return clip if count < clip else count + clip
 
 
 def place_frames(
@@ -38,16 +80,23 @@ def place_frames(
 
     ``words`` is a comma-separated list (``0,15``) or a slice (``0:4``, ``::4``) of positions in the new video. A file
     with exactly as many frames as positions gives them in order; a longer one gives the frame at each position.
+
+    Without a ``length`` the video has as many frames as a clip, or, where the known ones reach as far, a clip more.
+    Without ``words`` all frames of the file are known, and a ``length`` of no more than them is refused.
     """
     if words is None:
-        length = length or max(clip, count + 1)
-        positions = tuple(range(min(count, length - 1)))
-        return positions, list(positions), length
+        length = length or continued(count, clip)
+        if length <= count:
+            raise UsageError(
+                f"--frames {length}: {count} frames are known already; give more than those, or say which are known "
+                f"with --condition_frames (the first {max(length // 2, 1)}: 0:{max(length // 2, 1)})"
+            )
+        return tuple(range(count)), list(range(count)), length
     try:
         if ":" in words:
             start, stop, step = (int(w) if w else None for w in (words.split(":") + [""])[:3])
             if length is None:
-                length = (count - 1) * step + 1 if step and step > 1 else max(clip, stop or 0)
+                length = (count - 1) * step + 1 if step and step > 1 else continued(stop or 0, clip)
             positions = tuple(range(length)[slice(start, stop, step)])
         else:
             positions = tuple(sorted({int(w) for w in words.split(",")}))
@@ -64,5 +113,5 @@ def place_frames(
         return positions, list(positions), length
     raise UsageError(
         f"--condition_frames {words} asks for {len(positions)} frames up to position {positions[-1]}, "
-        f"but the file has {count}"
+        f"but {count} are given"
     )

@@ -22,6 +22,7 @@ EPILOG = """examples:
   videodiff generate --ckpt_path RUN --frames 128                          # long video, window by window
   videodiff generate --ckpt_path RUN --frames 1024 --long_video hierarchical --steps 100/20
   videodiff generate --ckpt_path RUN --condition clip.mp4                  # continue a clip
+  videodiff generate --ckpt_path RUN --condition first.png                 # from a picture, or a folder of frames
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames 0,15    # fill in between
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames ::4     # four times the frame rate
   videodiff generate --ckpt_path RUN --condition small.mp4 --condition_as low_resolution
@@ -55,7 +56,12 @@ def parser() -> argparse.ArgumentParser:
     add("--eta", type=float, help="DDIM noise, 0 is deterministic (default 0)")
     add("--guidance", type=float, help="classifier-free guidance scale; 1 is none (default: the model's)")
     add("--class_id", type=int, help="class to draw (default: none)")
-    add("--condition", type=Path, help="video file with known frames, the same for every sample")
+    add(
+        "--condition",
+        type=Path,
+        help="video, picture or folder of frames that are known, the same for every sample; fewer than a clip begin "
+        "one, more are continued by a clip, or up to --frames",
+    )
     add("--condition_frames", help="where its frames lie: '0:4', '0,15', '::4' (default: from frame 0 on)")
     add("--condition_as", choices=("frames", "low_resolution"), default="frames")
     add(
@@ -169,8 +175,8 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, got {value}")
-    if args.condition is not None and not args.condition.is_file():
-        raise UsageError(f"--condition {args.condition}: no such file")
+    if args.condition is not None and not args.condition.exists():
+        raise UsageError(f"--condition {args.condition}: no such file or folder")
     if args.condition is None and args.condition_frames is not None:
         raise UsageError("--condition_frames needs --condition FILE")
 
