@@ -70,6 +70,12 @@ def later(seconds: float, packets: list[av.Packet]) -> list[av.Packet]:
     return packets
 
 
+def from_second_key(offset: int, packets: list[av.Packet]) -> list[av.Packet]:
+    """Cut as a recorder does that copies packets: some packets before or after the second key frame."""
+    keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+    return packets[keys[1] + offset :]
+
+
 def all_key(packets: list[av.Packet]) -> list[av.Packet]:
     for packet in packets:
         packet.is_keyframe = True

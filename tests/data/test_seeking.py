@@ -18,6 +18,7 @@ from video_corpus import (
     copied,
     copy,
     encode,
+    from_second_key,
     h264,
     h264_open,
     hevc_open,
@@ -68,12 +69,6 @@ def test_every_window_equals_linear_decoding(tmp_path, kind):
 
 
 # --- streams that were cut
-
-
-def from_second_key(offset: int, packets: list[av.Packet]) -> list[av.Packet]:
-    """Cut as a recorder does that copies packets: some packets before or after the second key frame."""
-    keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
-    return packets[keys[1] + offset :]
 
 
 mpeg4 = partial(encode, codec="mpeg4", options={"g": "12", "bf": "0"})

@@ -2,6 +2,8 @@
 
 import json
 import os
+import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from local_server import Server
 from prepared_sets import clip, tar
+from video_corpus import copy, from_second_key, h264_open
 from videodiff.data import ranges, shard_index
 from videodiff.data.shard_index import expand_braces, find_shards, index_shard, split_key
 from videodiff.data.shards import ShardSource
@@ -353,3 +356,18 @@ def test_real_shards_equal_the_files_they_were_made_from():
         path = files[source.name(index).rpartition(": ")[2]]
         assert source.class_names[source.labels[index]] == path.parent.name
         assert torch.equal(source.read(index, 5, 8, 4), read_clip(path, 5, 8, 4, 32))
+
+
+def test_a_cut_stream_in_a_shard_is_noted_again_from_the_kept_index(tmp_path):
+    source = tmp_path / "whole.mkv"
+    h264_open(source)
+    copy(source, tmp_path / "a.mkv", partial(from_second_key, 0))
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "a.mkv", "a.mkv")
+    for _ in range(2):
+        shards = ShardSource(str(tmp_path / "a.tar"), "train", 4, 16, val_fraction=0)
+        assert shards.num_frames(0) == 14
+        ((name, reason),) = shards.shortened
+        assert name.endswith("a.tar: a.mkv")
+        assert reason == "14 of 17 frames, the first 3 refer to frames that were cut off"
+    assert torch.equal(shards.read(0, 2, 4, 3), read_clip(tmp_path / "a.mkv", 2, 4, 3, 16))

@@ -26,7 +26,7 @@ from videodiff.data.clips import natural_key
 from videodiff.data.ranges import RangeReader, RemoteFile, is_url, stat_file
 from videodiff.data.video_io import VIDEO_SUFFIXES
 
-FORMAT = 1
+FORMAT = 2  # 1 counted frames of cut streams that do not decode
 MAX_TEXT = 64 * 1024  # bytes of a cls, json or txt member; longer ones are no labels
 BUFFER = 16 * 1024  # bytes of one look at the headers: a video's header, and the text members behind it
 LABEL_KEYS = ("label", "class", "class_name")
@@ -48,6 +48,7 @@ class Sample:
         caption: content of ``txt``, or of the json's caption; None without.
         frames: number of frames; None until the video was looked at.
         fault: why the video cannot be read; None if it can, or was not looked at.
+        lacking: what is cut off from the video; None if nothing is, or it was not looked at.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Sample:
     caption: str | None = None
     frames: int | None = None
     fault: str | None = None
+    lacking: str | None = None
 
 
 @dataclass

@@ -84,6 +84,10 @@ class ShardSource(ClipSource):
         self.places = self._long_enough(chosen)
         if not self.places:
             raise ValueError(self._nothing_left(split, total))
+        self.shortened = [
+            (self.name(at), sample.lacking)
+            for at in range(len(self)) if (sample := self._sample(at)).lacking is not None
+        ]  # fmt: skip
         self.labels = [class_ids[id(self._sample(at))] for at in range(len(self))] if self.class_names else []
         texts = [self._sample(at).caption for at in range(len(self))]
         self.captions: list[str] | None = [text or "" for text in texts] if any(texts) else None
@@ -103,7 +107,7 @@ class ShardSource(ClipSource):
                     continue
                 for sample, found in zip(unknown, threads.map(partial(_look, index), unknown), strict=True):
                     if isinstance(found, VideoInfo):
-                        sample.frames = found.num_frames
+                        sample.frames, sample.lacking = found.num_frames, found.lacking()
                     else:
                         sample.fault = found
                 to_cache(index)

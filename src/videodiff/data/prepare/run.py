@@ -11,7 +11,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +166,13 @@ def prepare(
     digest = hash_listing(found)
     done = _finished(folder, settings, digest)
     if done is not None:
-        return done
+        return replace(done, formats=count_formats(found))
     work = folder / WORK
     work.mkdir(parents=True, exist_ok=True)
     with only_writer(work):
         done = _finished(folder, settings, digest)  # by a process that held the folder until now
         if done is not None:
-            return done
+            return replace(done, formats=count_formats(found))
         journal = Journal(work, settings, digest)
         lines = journal.lines
         if len(lines) < len(found):
