@@ -21,7 +21,7 @@ $(STAMP): setup.cfg pyproject.toml $(LOCK)
 	@VENV=$(VENV) PYTHON=$(PYTHON) TORCH=$(TORCH) LOCK=$(LOCK) bash requirements/install.sh
 	@touch $@
 
-demo: install  ## train VDM, LVDM and PVDM on the built-in digits, compare them, write runs/demo/report/index.html
+demo: install  ## train VDM, LVDM and PVDM on the built-in digits, compare them, write runs/demo/report/1/index.html
 	$(BIN)/videodiff demo --minutes $(DEMO_MINUTES)
 
 test: install  ## run the tests (minutes; no network)

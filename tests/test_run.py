@@ -189,7 +189,7 @@ def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, 
     monkeypatch.chdir(tmp_path)
     smoke = ["--config", "with/smoke"]
     assert main(["demo", "--minutes", "0.02", "--steps", "2", "--num_clips", "4", *smoke]) == 0
-    report = tmp_path / "runs" / "demo" / "report"
+    report = tmp_path / "runs" / "demo" / "report" / "1"
     text = (report / "index.html").read_text()
     assert "http" not in text.replace("http-equiv", "")
     record = json.loads((report / "results.json").read_text())

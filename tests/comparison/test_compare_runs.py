@@ -1,6 +1,7 @@
 """Runs side by side: what is drawn and measured, what is refused, what is left out, and that it repeats."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import torch
 
 from compared_runs import relabel, without_timing
 from videodiff.cli import main
-from videodiff.comparison import Comparison, Settings, compare_runs, read_comparison
+from videodiff.comparison import Comparison, Settings, compare_runs, read_comparison, write_results
 from videodiff.comparison.folder import FILES
 from videodiff.comparison.formats import markdown
 from videodiff.comparison.judging import frames_of
@@ -225,6 +226,30 @@ def test_a_report_never_replaces_anything_else(at_home, tmp_path, capsys):
         assert main(["compare", "vdm_digits", "--out", str(tmp_path / place)]) == 2
         assert named in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "words"
+
+
+def test_every_comparison_has_a_folder_of_its_own(at_home, tmp_path, monkeypatch, capsys):
+    """With and without --out: made again it is replaced, made otherwise it is kept."""
+    monkeypatch.chdir(tmp_path)
+    run, few = str(at_home / "runs" / "vdm_digits"), ["--num_clips", "2", "--shown", "1"]
+    calls = [["--steps", "1"], ["--steps", "2"], ["--steps", "1", "--seed", "3"]]
+    for words in (*calls, calls[0]):
+        assert main(["compare", run, *few, *words]) == 0
+        told = capsys.readouterr().out.splitlines()[-1].removeprefix("report: ")
+        assert (tmp_path / told).is_file()
+    names = sorted(path.name for path in (tmp_path / "report").iterdir())
+    assert len(names) == len(calls)
+    start = r"vdm-digits-step2_evaluator-4f_n2_ddim1_seed0_[0-9a-f]{10}"
+    assert sum(bool(re.fullmatch(start, name)) for name in names) == 1
+    out = tmp_path / "report" / next(name for name in names if re.fullmatch(start, name))
+    kept = (out / "results.json").read_text()
+    for words, said in ((calls[1], "(steps [1] against [2])"), (calls[2], "(seed 0 against 3)")):
+        assert main(["compare", run, *few, *words, "--out", str(out)]) == 2
+        assert f"--out {out} holds another comparison {said}" in capsys.readouterr().err
+        assert (out / "results.json").read_text() == kept
+    found = read_comparison(out)
+    with pytest.raises(FileExistsError, match="holds another comparison"):
+        write_results(replace(found, protocol={**found.protocol, "hash": "other"}), out)
 
 
 def test_frames_are_the_models_unless_a_protocol_says():

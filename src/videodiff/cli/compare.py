@@ -12,6 +12,8 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser
 
+ROOT = Path("report")  # a folder for each comparison in it
+
 EPILOG = """examples:
   videodiff compare runs/vdm_digits runs/pvdm_digits --frames 16 --num_clips 64
   videodiff compare vdm_digits lvdm_digits --frames 16 --steps 10,25,50 --sampler ddim,dpmpp    # quality against steps
@@ -88,7 +90,12 @@ def parser() -> argparse.ArgumentParser:
         help="videos drawn at once; does not change what they are (default 16)",
     )
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
-    add("--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (default report)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: a folder in report/, named by what is compared)",
+    )
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
     add("--json", action="store_true", help="print the record on stdout instead of the table")
     reference = p.add_argument_group(
@@ -145,11 +152,16 @@ def run(argv: Sequence[str]) -> int:
         args.protocol, args.num_clips, args.sampler, args.steps, args.frames, args.long_frames, args.long_videos,
         args.shown, args.seed, args.guidance, args.batch_size, args.device, tuple(args.trust), reference_of(args),
     )  # fmt: skip
-    check_folder(args.out)
+    if args.out is not None:
+        check_folder(args.out)
     from videodiff.comparison import compare_runs
 
-    comparison, clips = compare_runs(args.runs, settings, Lines(), command_of(argv))
-    write_report(comparison, clips, args.out)
+    places: list[Path] = []
+    comparison, clips = compare_runs(
+        args.runs, settings, Lines(), command_of(argv), lambda facts: places.append(place_of(args.out, facts))
+    )
+    (out,) = places
+    write_report(comparison, clips, out)
     if args.json:
         from videodiff.comparison.results import record_text
 
@@ -158,8 +170,23 @@ def run(argv: Sequence[str]) -> int:
     from videodiff.comparison.formats import terminal
 
     print(terminal(comparison))
-    print(f"\nreport: {args.out / 'index.html'}")
+    print(f"\nreport: {out / 'index.html'}")
     return 0
+
+
+def place_of(out: Path | None, facts: dict[str, Any]) -> Path:
+    """The folder to write, before anything is drawn: one of its own for every comparison unless one is named.
+
+    Raises:
+        FileExistsError: if what is there would be lost.
+    """
+    from videodiff.comparison.folder import check_folder, check_same
+    from videodiff.comparison.names import report_name
+
+    place = out or ROOT / report_name(facts)
+    check_folder(place)
+    check_same(place, facts)
+    return place
 
 
 def write_report(comparison: Any, clips: Any, out: Path) -> Path:

@@ -82,9 +82,11 @@ def run(argv: Sequence[str]) -> int:
     for name, least in (("steps", 1), ("num_clips", 2)):
         if getattr(args, name) < least:
             raise UsageError(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    from videodiff.checkpoints import new_run_directory
+
     clock = Clock(args.minutes)
     folders = train_all(args, clock)
-    report = args.out / "report"
+    report = new_run_directory("report", args.out)  # a demo that is run again keeps the report of the first
     clock.say("comparing: the same real clips, noise and sampler for all")
     frames = clip_frames([folders[name] for name in MODELS])
     call([

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,7 +37,11 @@ from videodiff.evaluation.sampling import Batch
 
 
 def compare_runs(
-    runs: Sequence[str], settings: Settings | None = None, progress: Progress | None = None, command: str = ""
+    runs: Sequence[str],
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+    claim: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[Comparison, Clips]:
     """Put runs beside each other: same real clips, noise, samplers, steps and protocol.
 
@@ -46,6 +50,8 @@ def compare_runs(
         settings: what is asked for.
         progress: called as ``progress(what, done, total)``.
         command: that was given, for the record.
+        claim: called before anything is drawn with what tells this comparison from others: ``protocol``, ``settings``
+            and ``data`` of its record, and ``runs``, each ``{"run", "step"}``; it may refuse by raising.
 
     Returns:
         The record, and the clips that a page shows.
@@ -69,6 +75,19 @@ def compare_runs(
         check_equal(opened, split)
     device = pick_device(settings.device)
     judge = Judge(data, settings, frames, device, progress)
+    asked = settings.record()
+    if settings.reference:
+        asked["reference"] = data_rule(data) | {name: argument_of(data, name) for name in settings.reference}
+    asked |= {
+        "device": device.type,
+        "num_clips": judge.count,
+        "frames": judge.protocol.frames,
+        "weights": [checkpoint_record(run)["sha256"] for run in opened],
+    }
+    protocol = judge.protocol.record(judge.checksums[judge.detectors[0].name])
+    if claim is not None:
+        named = [{"run": run.spec, "step": run.step} for run in opened]
+        claim({"protocol": protocol, "settings": asked, "data": judge.facts, "runs": named})
     measured: list[tuple[Run, ModelRecord, ModelClips]] = []
     for run in opened:
         try:
@@ -81,13 +100,9 @@ def compare_runs(
     if not measured:
         raise RuntimeError(f"none of the models drew videos ({'; '.join(s['reason'] for s in skipped)})")
     find_nearest(measured, judge.protocol, settings.seed, progress)
-    asked = settings.record()
-    if settings.reference:
-        asked["reference"] = data_rule(data) | {name: argument_of(data, name) for name in settings.reference}
     comparison = Comparison(
-        protocol=judge.protocol.record(judge.checksums[judge.detectors[0].name]),
-        settings={**asked, "device": device.type, "num_clips": judge.count,
-                  "frames": judge.protocol.frames, "notes": judge.notes},
+        protocol=protocol,
+        settings={**asked, "notes": judge.notes},
         data=judge.facts,
         models=[record for _, record, _ in measured],
         baselines=judge.baselines(),

@@ -1,10 +1,12 @@
-"""Where a report may be written: an empty folder, or one that holds an older report and nothing else."""
+"""Where a report may be written: an empty folder, or one that holds an older report of the same comparison."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 RECORD, PAGE = "results.json", "index.html"
 FILES = (RECORD, "results.csv", "results.md", "results.tex", PAGE)
@@ -29,6 +31,49 @@ def check_folder(out: str | os.PathLike[str]) -> None:
         raise FileExistsError(
             f"--out {out} holds {foreign[0]}, which is no report of ours; nothing is overwritten, name another folder"
         )
+
+
+def check_same(out: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse a folder whose report is of another comparison: it would be lost.
+
+    Args:
+        out: the folder, which passed :func:`check_folder`.
+        facts: ``protocol``, ``settings`` and ``data`` of the comparison that is to be written.
+
+    Raises:
+        FileExistsError: in one line that names the first difference.
+    """
+    if not (out / RECORD).is_file():
+        return
+    old = made_with(json.loads((out / RECORD).read_text(encoding="utf-8")))
+    for key, value in made_with(facts).items():
+        if old.get(key) != value:
+            raise FileExistsError(
+                f"--out {out} holds another comparison ({key} {shown(old.get(key))} against {shown(value)}); nothing "
+                "is overwritten, name another folder or leave --out away"
+            )
+
+
+def made_with(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that tells one comparison from another, out of its record, as JSON holds it."""
+    settings = {k: v for k, v in record["settings"].items() if k not in ("notes", "weights")}
+    weights = record["settings"].get("weights") or [  # of records from before they were among the settings
+        model["checkpoint"].get("sha256") for model in record.get("models", [])
+    ]
+    protocol = record["protocol"]
+    found = {
+        "protocol": [protocol.get("name"), protocol.get("hash"), protocol.get("network_sha256")],
+        "weights": weights,
+        **settings,
+        "real clips": record["data"],
+    }
+    return json.loads(json.dumps(found, sort_keys=True, default=str))
+
+
+def shown(value: Any) -> str:
+    """A value in a message, short."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def is_part(name: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from videodiff.comparison.folder import RECORD, check_folder
+from videodiff.comparison.folder import RECORD, check_folder, check_same
 from videodiff.comparison.formats import comma_separated, latex, markdown
 from videodiff.comparison.record import Comparison
 from videodiff.evaluation.results import write_text
@@ -20,11 +20,12 @@ def write_results(comparison: Comparison, out: str | os.PathLike[str]) -> Path:
         The folder.
 
     Raises:
-        FileExistsError: if the folder holds something else.
+        FileExistsError: if the folder holds something else, or the report of another comparison.
         ValueError: if a number of the record is not finite.
     """
     out = Path(out)
     check_folder(out)
+    check_same(out, comparison.to_dict())
     texts = {
         RECORD: record_text(comparison),
         "results.csv": comma_separated(comparison),

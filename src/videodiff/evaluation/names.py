@@ -72,8 +72,11 @@ def sampler_word(model: Mapping[str, Any]) -> str:
 
 
 def path_word(path: str) -> str:
-    """The last parts of a path in letters that any file system takes: ``runs/vdm/1/generate/2`` -> ``generate-2``."""
-    parts = PurePath(path).parts
-    last = parts[-2:] if parts and parts[-1].isdecimal() else parts[-1:]
+    """The telling end of a path in letters that any file system takes: ``runs/vdm/1/generate/2`` -> ``generate-2``."""
+    last: list[str] = []
+    for part in reversed(PurePath(path).parts):
+        last.insert(0, part)
+        if not (part.isdecimal() or PurePath(part).stem in ("best", "last", "checkpoints")):
+            break
     word = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(last)).strip("-.")
     return word[-LONGEST_WORD:] or "clips"
