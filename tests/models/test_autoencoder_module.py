@@ -31,6 +31,13 @@ def batch(n=2, first=0):
     return {"video": video, "sample": torch.arange(first, first + n)}
 
 
+class Scaled:
+    """Stands for a trainer under a precision with or without a loss scale."""
+
+    def __init__(self, scaler=None):
+        self.precision_plugin = type("Plugin", (), {"scaler": scaler})()
+
+
 # --- terms ----------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +275,7 @@ def test_two_groups_with_their_own_rates_and_clipping():
         for p in group["params"]:
             p.grad = torch.full_like(p, size)
     before = [p.grad.clone() for p in model.frame_discriminator.parameters()]
+    model.trainer = Scaled()
     model.configure_gradient_clipping(optimizer, 1.0, "norm")
     norms = [torch.stack([p.grad.norm() for p in g["params"]]).norm().item() for g in optimizer.param_groups]
     assert norms[0] == pytest.approx(1, rel=1e-4)
@@ -291,3 +299,63 @@ def test_one_clip_can_be_learnt_by_heart():
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+# --- clipping -------------------------------------------------------------------------------------------------
+
+
+def norms(model):
+    """Gradient norms of the autoencoder and of each discriminator."""
+    return [
+        float(torch.stack([p.grad.norm() for p in part.parameters() if p.grad is not None]).norm())
+        for part in (model.autoencoder, *model.discriminators)
+    ]
+
+
+def clipped(discriminator_clip, value, algorithm=None):
+    """Norms before and after clipping of a module whose gradients are large."""
+    judge = PatchDiscriminator(dims=3, width=8, num_halvings=1, padding=2)
+    model = tiny(clip_discriminator=judge, discriminator_clip=discriminator_clip)
+    model.trainer = Scaled()
+    for number, part in enumerate((model.autoencoder, *model.discriminators)):
+        for parameter in part.parameters():
+            parameter.grad = torch.full_like(parameter, 1.0 + number)
+    before = norms(model)
+    model.configure_gradient_clipping(model.configure_optimizers(), value, algorithm)
+    return before, norms(model)
+
+
+def test_each_discriminator_is_clipped_by_itself_and_the_autoencoder_not_at_all():
+    before, after = clipped(1.0, None)
+    assert min(before) > 2
+    assert after[0] == before[0]
+    assert after[1:] == pytest.approx([1, 1], abs=1e-4)
+    assert clipped(1.0, 0.5)[1] == pytest.approx(
+        [0.5, 1, 1], abs=1e-4
+    )  # the trainer's is the autoencoder's then
+    _, after = clipped(None, 1.0)  # the two players, each by one norm
+    assert after[0] == pytest.approx(1, abs=1e-4)
+    assert math.hypot(*after[1:]) == pytest.approx(1, abs=1e-4)
+    assert clipped(None, None)[1] == before
+    assert clipped(1.0, 0.01, "value")[1][1:] == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_a_discriminator_without_gradients_is_left_alone():
+    model = tiny(discriminator_clip=1.0)
+    model.trainer = Scaled()
+    model.configure_gradient_clipping(model.configure_optimizers())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_gradients_that_a_loss_scale_multiplies_are_not_clipped():
+    for options, value in (({"discriminator_clip": 1.0}, None), ({}, 1.0)):
+        model = tiny(optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, fused=True), **options)
+        model.trainer = Scaled(scaler=object())
+        with pytest.raises(ValueError, match="cannot be clipped under 16-mixed with a fused optimizer"):
+            model.configure_gradient_clipping(model.configure_optimizers(), value)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_clip_that_is_no_norm_is_refused(value):
+    with pytest.raises(ValueError, match="discriminator_clip must be above 0 and finite, got"):
+        tiny(discriminator_clip=value)

@@ -45,6 +45,7 @@ def settings(
         **({"later_steps": later.num_steps} if is_long(model, num_frames) else {}),
         **{name: getattr(inner, name) for name in ("gamma", "eta", "delta") if hasattr(inner, name)},
         "guidance": model.guidance_scale if args.guidance is None else args.guidance,
+        **model.drawing_options,
         "class_id": args.class_id,
         "condition": args.condition and str(args.condition),
         "condition_frames": args.condition_frames,

@@ -55,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
     add("--gamma", type=float, help="ancestral noise interpolation, 0 to 1 (default 0)")
     add("--eta", type=float, help="DDIM noise, 0 is deterministic (default 0)")
     add("--guidance", type=float, help="classifier-free guidance scale; 1 is none (default: the model's)")
+    add(
+        "--guidance_rescale",
+        type=float,
+        metavar="SHARE",
+        help="share of a guided estimate brought back to the conditional one's contrast, 0 to 1 (default: the model's)",
+    )
     add("--class_id", type=int, help="class to draw (default: none)")
     add(
         "--condition",
@@ -156,7 +162,7 @@ def configure(model: Any, args: argparse.Namespace, device: Any) -> None:
     """Options that change how a model draws; each belongs to models that have such a thing."""
     from videodiff.checkpoints import load_run
 
-    for name in ("reconstruction_weight", "long_video"):
+    for name in ("guidance_rescale", "reconstruction_weight", "long_video"):
         value = getattr(args, name)
         if value is None:
             continue
@@ -175,6 +181,8 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, got {value}")
+    if args.guidance_rescale is not None and not 0 <= args.guidance_rescale <= 1:
+        raise UsageError(f"--guidance_rescale must lie in [0, 1], got {args.guidance_rescale}")
     if args.condition is not None and not args.condition.exists():
         raise UsageError(f"--condition {args.condition}: no such file or folder")
     if args.condition is None and args.condition_frames is not None:

@@ -69,7 +69,9 @@ class ClassifierFreeGuidance(Denoiser):
         x = x_null + self.scale * (x_cond - x_null)
         if self.rescale:
             axes = tuple(range(1, x.ndim))
-            ratio = x_cond.std(axes, keepdim=True) / x.std(axes, keepdim=True)
+            ratio = x_cond.std(axes, keepdim=True) / x.std(axes, keepdim=True).clamp(
+                min=1e-8
+            )  # not of a blank x
             x = x * (self.rescale * ratio + 1 - self.rescale)
         return x
 

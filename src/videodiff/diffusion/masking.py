@@ -48,6 +48,7 @@ def masked_diffusion_loss(
     prediction: Prediction = "v",
     weighting: Weighting = "simple",
     norm: Literal["l2", "l1"] = "l2",
+    gamma: float = 5.0,
     clip: bool = False,
 ) -> Tensor:
     """``diffusion_loss`` with some units given: mean weighted error over the others, ``[B]`` fp32.
@@ -65,6 +66,7 @@ def masked_diffusion_loss(
         prediction: what the output means.
         weighting: of each noise level t.
         norm: squared or absolute error.
+        gamma: cut of the min_snr weighting.
         clip: compare clipped estimates of x, see ``diffusion_loss``.
 
     Raises:
@@ -87,7 +89,7 @@ def masked_diffusion_loss(
         if not bool(counted.any(1).all()):
             raise ValueError("every unit of a sample is given: there is nothing to learn")
         error = error * counted * (counted.shape[1] / counted.sum(1, keepdim=True))
-    return error.mean(1) * loss_weight(schedule.log_snr(t), prediction, weighting)
+    return error.mean(1) * loss_weight(schedule.log_snr(t), prediction, weighting, gamma)
 
 
 class GivenUnits(Denoiser):

@@ -13,6 +13,7 @@ through a discriminator whose weights are detached, the discriminator sees a det
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -30,6 +31,7 @@ from videodiff.models.autoencoder_losses import (
     one_frame_each,
 )
 from videodiff.models.base import OptimizerCallable, check_clip_shape
+from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.networks import Autoencoder
 from videodiff.seeding import key_to_seed, normals, uniforms
@@ -62,11 +64,13 @@ class AutoencoderModule(pl.LightningModule):
         frames: which frames of a clip LPIPS and the frame discriminator see: all, or one at random.
         optimizer: parameters -> optimizer.
         discriminator_lr: learning rate of the discriminators; none is the optimizer's.
+        discriminator_clip: norm to which the gradient of each discriminator is clipped, by itself, in place of the
+            trainer's ``gradient_clip_val``, which the autoencoder alone then has; none leaves both to the trainer's.
         lr_scheduler: optimizer -> learning-rate scheduler, stepped once per optimizer step; none keeps the rate.
         seed: of the posterior's noise and the frames chosen; the command line sets it from ``seed_everything``.
 
     Raises:
-        ValueError: for a negative weight or step, or an unknown choice.
+        ValueError: for a negative weight or step, a norm that is not above 0, or an unknown choice.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class AutoencoderModule(pl.LightningModule):
         frames: Literal["all", "random"] = "all",
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=3.6e-5, betas=(0.5, 0.9)),
         discriminator_lr: float | None = None,
+        discriminator_clip: float | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
     ) -> None:
@@ -103,6 +108,8 @@ class AutoencoderModule(pl.LightningModule):
             raise ValueError(
                 f"pixel_loss must be l1 or l2 and frames all or random, got {pixel_loss!r} and {frames!r}"
             )
+        if discriminator_clip is not None and not 0 < discriminator_clip < math.inf:
+            raise ValueError(f"discriminator_clip must be above 0 and finite, got {discriminator_clip}")
         self.autoencoder = autoencoder
         self.frame_discriminator, self.clip_discriminator = frame_discriminator, clip_discriminator
         self.pixel_loss, self.pixel_weight, self.kl_weight = pixel_loss, pixel_weight, kl_weight
@@ -115,7 +122,7 @@ class AutoencoderModule(pl.LightningModule):
             frames,
         )
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
-        self.discriminator_lr, self.seed = discriminator_lr, seed
+        self.discriminator_lr, self.discriminator_clip, self.seed = discriminator_lr, discriminator_clip, seed
         self.perceptual = self.make_perceptual() if perceptual_weight else None
 
     def make_perceptual(self) -> nn.Module:
@@ -299,11 +306,14 @@ class AutoencoderModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip each player by itself: a discriminator's large gradient must not shrink the autoencoder's."""
-        if not gradient_clip_val:
-            return
-        for group in optimizer.param_groups:
-            if gradient_clip_algorithm == "value":
-                nn.utils.clip_grad_value_(group["params"], gradient_clip_val)
-            else:
-                nn.utils.clip_grad_norm_(group["params"], gradient_clip_val)
+        """Clip each player by itself: a discriminator's large gradient must not shrink the autoencoder's.
+
+        Gradients are those of all processes here, so every process clips by the same norm.
+        """
+        own = self.discriminators if self.discriminator_clip is not None else []
+        if gradient_clip_val or own:
+            check_unscaled(self.trainer, optimizer)
+        for group in optimizer.param_groups[:1] if own else optimizer.param_groups:
+            clip(group["params"], gradient_clip_val, gradient_clip_algorithm)
+        for discriminator in own:
+            clip(discriminator.parameters(), self.discriminator_clip, "norm")

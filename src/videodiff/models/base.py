@@ -4,6 +4,7 @@ A family overrides ``prepare`` (batch -> latent and condition, for training) and
 few numbers beside it (:class:`videodiff.models.sampling.SamplingModule`).
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from videodiff.diffusion import Condition, NoiseSchedule, Prediction, Sampler, Weighting, diffusion_loss
+from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.models.sampling import SamplingModule
 from videodiff.networks import Autoencoder, PixelSpace
@@ -39,17 +41,26 @@ class DiffusionModule(SamplingModule):
         sampler: the loop over time that ``generate`` runs.
         autoencoder: video <-> latent; none means pixels. It is frozen: its own training is another run.
         prediction: what the network's output means: noise (eps), data (x) or velocity (v).
-        weighting: weight of each noise level in the loss.
+        weighting: weight of each noise level in the loss: simple, truncated_snr (Salimans & Ho 2022) or min_snr (Hang
+            et al. 2023).
+        min_snr_gamma: where min_snr cuts the signal-to-noise ratio, above 0; they take 5.
         loss_norm: l2 (mean squared error) or l1 (mean absolute error).
         clip_loss: compare estimates of x as the sampler's threshold will leave them, clipped to [-1, 1]; see
             ``diffusion_loss``. For prediction x of pixels, most of which are black.
         condition_drop: share of training samples whose class and vector are dropped, for classifier-free guidance.
         guidance_scale: classifier-free guidance at sampling; 1 is no guidance.
+        guidance_rescale: share of a guided estimate that is brought back to the standard deviation of the conditional
+            one, from 0, none, to 1; against the contrast that a large scale adds (Lin et al. 2024, who take 0.7).
         threshold: keep estimates of x in [-1, 1] while sampling: static clamp, dynamic (Imagen) or none.
+        threshold_quantile: of ``|x|`` in each sample, which a dynamic threshold divides by where it is above 1; in
+            (0, 1] (Saharia et al. 2022, who take 0.995).
         optimizer: parameters -> optimizer.
         lr_scheduler: optimizer -> learning-rate scheduler, stepped once per optimizer step; none keeps the rate.
         seed: of training noise, times and condition drops; the command line sets it from ``seed_everything``.
         compile: compile the network's repeated blocks in place before training (worth it on a GPU).
+
+    Raises:
+        ValueError: for a number out of its range, or one that the choice beside it leaves without effect.
     """
 
     def __init__(
@@ -60,11 +71,14 @@ class DiffusionModule(SamplingModule):
         autoencoder: Autoencoder | None = None,
         prediction: Prediction = "v",
         weighting: Weighting = "simple",
+        min_snr_gamma: float = 5.0,
         loss_norm: Literal["l2", "l1"] = "l2",
         clip_loss: bool = False,
         condition_drop: float = 0.1,
         guidance_scale: float = 1.0,
+        guidance_rescale: float = 0.0,
         threshold: Literal["static", "dynamic", "none"] = "static",
+        threshold_quantile: float = 0.995,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-4),
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
@@ -73,6 +87,20 @@ class DiffusionModule(SamplingModule):
         super().__init__()
         if not 0 <= condition_drop <= 1:
             raise ValueError(f"condition_drop must lie in [0, 1], got {condition_drop}")
+        if not 0 <= guidance_rescale <= 1:
+            raise ValueError(f"guidance_rescale must lie in [0, 1], got {guidance_rescale}")
+        if not 0 < threshold_quantile <= 1:
+            raise ValueError(f"threshold_quantile must lie in (0, 1], got {threshold_quantile}")
+        if threshold != "dynamic" and threshold_quantile != 0.995:
+            raise ValueError(
+                f"threshold_quantile {threshold_quantile} is of threshold dynamic and has no effect on {threshold}"
+            )
+        if not 0 < min_snr_gamma < math.inf:
+            raise ValueError(f"min_snr_gamma must be above 0 and finite, got {min_snr_gamma}")
+        if weighting != "min_snr" and min_snr_gamma != 5:
+            raise ValueError(
+                f"min_snr_gamma {min_snr_gamma} is of weighting min_snr and has no effect on {weighting}"
+            )
         if clip_loss and (prediction != "x" or threshold == "none"):
             raise ValueError(
                 "clip_loss trains what a threshold clips: it needs prediction x and a threshold, "
@@ -81,8 +109,9 @@ class DiffusionModule(SamplingModule):
         self.net, self.schedule, self.sampler = net, schedule, sampler
         self.autoencoder = (autoencoder or PixelSpace()).requires_grad_(False)
         self.prediction, self.weighting, self.loss_norm = prediction, weighting, loss_norm
-        self.clip_loss = clip_loss
+        self.min_snr_gamma, self.clip_loss = min_snr_gamma, clip_loss
         self.condition_drop, self.guidance_scale, self.threshold = condition_drop, guidance_scale, threshold
+        self.guidance_rescale, self.threshold_quantile = guidance_rescale, threshold_quantile
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.seed, self.compile_net = seed, compile
 
@@ -135,7 +164,7 @@ class DiffusionModule(SamplingModule):
         t, eps = self.draw(positions, name, tuple(latent.shape[1:]))
         return diffusion_loss(
             self.net, self.schedule, latent, eps, t, cond, self.prediction, self.weighting, self.loss_norm,
-            clip=self.clip_loss,
+            self.min_snr_gamma, self.clip_loss,
         )  # fmt: skip
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -179,15 +208,8 @@ class DiffusionModule(SamplingModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning would, also where it refuses: a fused optimizer under bf16-mixed.
-
-        It cannot tell that case from fp16, whose gradients are still scaled when it clips; bf16 has no scaler.
-        """
-        if not gradient_clip_val or getattr(self.trainer.precision_plugin, "scaler", None) is not None:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
+        """Clip as Lightning would, also where it refuses: a fused optimizer under bf16-mixed, without a loss scale."""
+        if gradient_clip_val:
+            check_unscaled(self.trainer, optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-        else:
-            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        clip(parameters, gradient_clip_val, gradient_clip_algorithm)

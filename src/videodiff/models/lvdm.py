@@ -206,7 +206,7 @@ class LVDM(DiffusionModule):
         t, eps = self.draw(positions, name, tuple(x.shape[1:]))
         return masked_diffusion_loss(
             self.net, self.schedule, x, eps, t, cond, known, self.prediction, self.weighting, self.loss_norm,
-            clip=self.clip_loss,
+            self.min_snr_gamma, self.clip_loss,
         )  # fmt: skip
 
     # --- sampling ---------------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ class LVDM(DiffusionModule):
     def denoiser(self, guidance_scale: float | None = None) -> Denoiser:
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
         inner = NetworkDenoiser(self.net, self.schedule, self.prediction)
-        return inner if scale == 1 else ClassifierFreeGuidance(inner, scale, names=GUIDED)
+        return inner if scale == 1 else self.guided(inner, scale, GUIDED)
 
     def condition_on(
         self, denoiser: Denoiser, cond: Condition, known: Tensor, mask: Tensor, low: Tensor | None, noise: Any
@@ -306,7 +306,7 @@ class LVDM(DiffusionModule):
         noised = self.schedule.add_noise(known, normal_like(known, noise), level)
         inner: Denoiser = GivenUnits(NetworkDenoiser(self.net, self.schedule, self.prediction), noised)
         if isinstance(denoiser, ClassifierFreeGuidance):
-            inner = ClassifierFreeGuidance(inner, denoiser.scale, names=GUIDED)
+            inner = self.guided(inner, denoiser.scale, GUIDED)
         channel = mask.float().view(1, 1, -1, *[1] * (known.ndim - 3)).expand(len(known), 1, *known.shape[2:])
         return inner, replace(cond, concat=channel, concat_time=level)
 

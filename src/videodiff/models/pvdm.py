@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videodiff.diffusion import Condition, Denoiser, MeasurementGuidance, Sampler, Threshold
+from videodiff.diffusion import Condition, Denoiser, MeasurementGuidance, Sampler
 from videodiff.diffusion.windows import Window
 from videodiff.models.base import DiffusionModule
 from videodiff.models.given import Given
@@ -280,9 +280,9 @@ class PVDM(DiffusionModule):
         z = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in noise])
         known, mask = latent[:, :, list(window.context)], torch.ones(len(window.context), dtype=torch.bool)
         denoiser, cond = self.condition_on(self.denoiser(guidance_scale), cond, known, mask, None, noise)
-        if self.threshold != "none":
-            denoiser = Threshold(denoiser, self.threshold)
-        latent[:, :, unit] = sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress)
+        latent[:, :, unit] = sampler.sample(
+            self.thresholded(denoiser), self.schedule, z, cond, noise, progress=progress
+        )
 
     def decode_clip(self, planes: Tensor) -> Tensor:
         """The clip ``[B, 3, T, H, W]`` in [-1, 1] of planes ``[B, C, N]``, fp32."""

@@ -39,7 +39,9 @@ class SamplingModule(pl.LightningModule):
         autoencoder: latent to video.
         prediction: what the network's output means.
         guidance_scale: classifier-free guidance; 1 is none.
+        guidance_rescale: share of a guided estimate brought back to the conditional one's standard deviation.
         threshold: static, dynamic or none.
+        threshold_quantile: of the dynamic threshold.
     """
 
     net: nn.Module
@@ -48,7 +50,9 @@ class SamplingModule(pl.LightningModule):
     autoencoder: Autoencoder
     prediction: Prediction
     guidance_scale: float
+    guidance_rescale: float
     threshold: str
+    threshold_quantile: float
 
     # --- what a family says of itself -------------------------------------------------------------------------
 
@@ -115,7 +119,25 @@ class SamplingModule(pl.LightningModule):
         """The network as a denoiser, with classifier-free guidance if the scale is not 1."""
         denoiser: Denoiser = NetworkDenoiser(self.net, self.schedule, self.prediction)
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        return denoiser if scale == 1 else ClassifierFreeGuidance(denoiser, scale)
+        return denoiser if scale == 1 else self.guided(denoiser, scale)
+
+    def guided(self, denoiser: Denoiser, scale: float, names: Sequence[str] | None = None) -> Denoiser:
+        """Classifier-free guidance with the model's rescaling, away from the condition without ``names``, or at all."""
+        return ClassifierFreeGuidance(denoiser, scale, rescale=self.guidance_rescale, names=names)
+
+    def thresholded(self, denoiser: Denoiser) -> Denoiser:
+        """The denoiser under the model's threshold, if it has one."""
+        if self.threshold == "none":
+            return denoiser
+        return Threshold(denoiser, self.threshold, self.threshold_quantile)
+
+    @property
+    def drawing_options(self) -> dict[str, Any]:
+        """What shapes a drawn video beside sampler and guidance scale, where it is not the usual; for records."""
+        found: dict[str, Any] = {"guidance_rescale": self.guidance_rescale} if self.guidance_rescale else {}
+        if self.threshold == "dynamic":
+            found |= {"threshold": self.threshold, "threshold_quantile": self.threshold_quantile}
+        return found
 
     def generate(
         self, num_videos: int, num_frames: int | None = None, seed: int = 0, **options: Any
@@ -258,8 +280,6 @@ class SamplingModule(pl.LightningModule):
         denoiser, cond = self.condition_on(
             self.denoiser(guidance_scale), cond, latent[:, :, units], mask, low, noise
         )
-        if self.threshold != "none":
-            denoiser = Threshold(denoiser, self.threshold)
-        x = sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress)
+        x = sampler.sample(self.thresholded(denoiser), self.schedule, z, cond, noise, progress=progress)
         place = {u: i for i, u in enumerate(units)}
         latent[:, :, list(window.new)] = x[:, :, [place[u] for u in window.new]]
