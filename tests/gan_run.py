@@ -66,7 +66,7 @@ def module(norm="group", fused=True, lr=2e-3, width=4, sgd=False, memory=256):
         autoencoder, PatchDiscriminator(width=4, num_halvings=1, norm=norm, padding=2),
         PatchDiscriminator(dims=3, width=4, num_halvings=1, norm=norm, padding=2),
         perceptual_weight=0.0, start_step=START, feature_matching_weight=1.0, discriminator_lr=1e-3, frames="random",
-        optimizer=optimizer,
+        discriminator_clip=0.1, optimizer=optimizer,
     )  # fmt: skip
 
 
