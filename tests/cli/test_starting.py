@@ -108,7 +108,7 @@ def test_other_videos_below_the_same_settings_are_named_by_their_roots(run, tmp_
 
 def test_init_from_begins_at_step_0_with_the_average_and_the_config_of_its_source(run, tmp_path, fit):
     source = last(run)
-    other = ["--data.dataset", "drifting_clouds"]
+    other = ["--data.num_train_clips", "100"]
     code, said = fit("--init_from", run, "--name", "new", *other, *STILL)
     path = run / "checkpoints" / "last.ckpt"
     assert (code, said[0]) == (
@@ -174,7 +174,14 @@ def test_what_is_no_beginning_is_refused_in_one_line_and_changes_nothing(words, 
 
 
 def test_ckpt_path_of_bare_weights_is_an_alias_with_a_warning(run, tmp_path, fit):
-    export_run(run, tmp_path / "export")
+    content = last(run)
+    config = yaml.safe_load(content["videodiff"]["config"])
+    config["trainer"] |= {"devices": 8, "num_nodes": 2, "strategy": "ddp", "accelerator": "gpu"}
+    content["videodiff"]["config"] = yaml.safe_dump(config)
+    save_checkpoint(content, tmp_path / "eight.ckpt")  # of a machine with eight GPUs
+    export_run("eight.ckpt", tmp_path / "export")
+    exported = yaml.safe_load((tmp_path / "export" / "config.yaml").read_text())["trainer"]
+    assert not {"devices", "num_nodes", "strategy", "accelerator"} & exported.keys()
     code, said = fit("--ckpt_path", "export", "--name", "tuned", *STILL)
     assert code == 0
     assert "warning" in said[0]
@@ -206,3 +213,42 @@ def test_two_processes_begin_alike_and_go_on_alike(run, tmp_path):
             assert job.wait(120) == [0, 0], job.text()[-3000:]
             assert head in job.text()
     assert last(tmp_path / "new")["global_step"] == 2
+
+
+def test_other_frames_size_and_classes_are_loaded_as_far_as_they_fit_and_told(run, tmp_path, fit):
+    shape = ["--model.net.num_frames", "8", "--data.num_frames", "8", "--model.net.resolution", "32"]
+    shape += ["--data.resolution", "32", "--model.net.attention_resolutions", "[16]"]
+    classes = ["--data.dataset", "drifting_clouds", "--model.net.num_classes", "12"]
+    code, said = fit("--init_from", run, "--out", "more", *shape, *classes, *STILL)
+    assert code == 0
+    assert "tensors loaded as they are" in said[1]
+    assert "positions kept by distance" in said[1]
+    assert "class rows by name: 0 kept, 4 new" in said[1]
+    found = json.loads((tmp_path / "more" / "origin.json").read_text())["weights"]
+    names = [*found["loaded"], *(entry["name"] for entry in found["resized"])]
+    assert sorted(names) == sorted(last(tmp_path / "more")["state_dict"])
+    code, lines = fit("--init_from", run, "--out", "wide", "--model.net.width", "64", *STILL)
+    assert (code, len(lines)) == (2, 1)
+    assert "is no beginning for VDM as configured" in lines[0]
+    assert not (tmp_path / "wide").exists()
+
+
+def test_a_latent_model_of_another_first_stage_is_no_beginning_unless_forced(tmp_path, fit):
+    def stage(name, seed):
+        words = ["--config", "lvdm_autoencoder_digits", "--config", "with/smoke", "--out", name]
+        assert fit(*words, "--seed", seed, "--trainer.max_steps", "1")[0] == 0
+        return ["--model.autoencoder.checkpoint", name]
+
+    a, b = stage("a", 1), stage("b", 2)
+    smoke = ["--config", "lvdm_digits", "--config", "with/smoke"]
+    assert fit(*smoke, *a, "--out", "run", "--trainer.max_steps", "1")[0] == 0
+    code, lines = fit("--init_from", "run", *b, "--name", "x")
+    assert (code, len(lines)) == (2, 1)
+    assert "trained on another first stage" in lines[0]
+    assert "--force" in lines[0]
+    code, lines = fit("--init_from", "run", *b, "--name", "x", "--force", *STILL)
+    assert code == 0
+    assert "trained on another first stage" in lines[2]
+    shutil.copytree("a", "moved")
+    moved = ["--model.autoencoder.checkpoint", "moved", "--trainer.max_steps", "2"]
+    assert fit("--ckpt_path", "run", *moved, "--name", "x")[0] == 0  # the same one, elsewhere

@@ -1,6 +1,6 @@
 """Checkpoint files and run folders: writing, verifying, finding and opening them."""
 
-from videodiff.checkpoints.config import load_config, trusted_config
+from videodiff.checkpoints.config import load_config, portable_config, trusted_config
 from videodiff.checkpoints.exported import sha256_of
 from videodiff.checkpoints.files import (
     AtomicCheckpointIO,
@@ -12,6 +12,7 @@ from videodiff.checkpoints.files import (
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import new_run_directory, newest_checkpoint, resolve_checkpoint
 from videodiff.checkpoints.lock import RunLock
+from videodiff.checkpoints.partial import fit_weights
 from videodiff.checkpoints.run import check_resumable, load_run, load_weights
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "FirstStage",
     "RunLock",
     "check_resumable",
+    "fit_weights",
     "load_checkpoint",
     "load_config",
     "load_run",
     "load_weights",
     "new_run_directory",
     "newest_checkpoint",
+    "portable_config",
     "resolve_checkpoint",
     "save_checkpoint",
     "sha256_of",

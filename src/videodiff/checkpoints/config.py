@@ -13,6 +13,8 @@ from videodiff.checkpoints.folders import NAMES
 from videodiff.migrations import migrated_config
 from videodiff.trust import check_tree
 
+# Arguments of the trainer that are of a machine, not of an experiment.
+MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "plugins")
 MAX_NODES, MAX_DEPTH = 50_000, 60  # of a stored config, its aliases written out
 
 
@@ -67,6 +69,12 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
         below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
         waiting += [(value, depth + 1) for value in below]
     return migrated_config(config, text, where)
+
+
+def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without what it says of the machine that trained it."""
+    trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key not in MACHINE}
+    return {**config, "trainer": trainer} if "trainer" in config else dict(config)
 
 
 def trusted_config(checkpoint: Mapping[str, Any], path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:

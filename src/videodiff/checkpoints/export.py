@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import save_file
 
 from videodiff.checkpoints.card import model_card
-from videodiff.checkpoints.config import trusted_config
+from videodiff.checkpoints.config import portable_config, trusted_config
 from videodiff.checkpoints.exported import CONFIG, RECORD, WEIGHTS, sha256_of
 from videodiff.checkpoints.files import load_checkpoint
 from videodiff.checkpoints.first_stage import state_sha256
@@ -80,7 +80,7 @@ def write_folder(
 ) -> None:
     """Everything of one run, its first stage included."""
     checkpoint = load_checkpoint(path)
-    config = trusted_config(checkpoint, path, trusted)
+    config = portable_config(trusted_config(checkpoint, path, trusted))
     stage = stage_of(config)
     folder.mkdir(parents=True)
     if stage is not None:

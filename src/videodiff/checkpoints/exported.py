@@ -66,7 +66,7 @@ def read_exported(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: for a damaged file, one without a config, or one of a newer format.
     """
-    migrated("export", read_record(path.parent), path.parent / RECORD)
+    record = migrated("export", read_record(path.parent), path.parent / RECORD)
     config = path.parent / CONFIG
     if not config.is_file():
         raise ValueError(f"{path} has no {CONFIG} beside it; its model is unknown")
@@ -75,4 +75,5 @@ def read_exported(path: Path) -> dict[str, Any]:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:160]}") from error
     text = config.read_text(encoding="utf-8")
-    return {"state_dict": weights, "videodiff": {"config": text, "weights_only": True}}
+    known = {"fingerprint": record.get("data"), "step": record.get("step")}
+    return {"state_dict": weights, "videodiff": {"config": text, "weights_only": True, **known}}

@@ -108,14 +108,20 @@ class FirstStage(Autoencoder):
         return destination
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        stored = state_dict.get(prefix + "sha256")
-        if stored is not None and not torch.equal(stored.cpu(), self.sha256.cpu()):
-            raise CheckpointError(
-                f"these weights were trained on another first stage (sha256 {hexadecimal(stored)[:16]}) than "
-                f"{self.checkpoint!r} holds ({hexadecimal(self.sha256)[:16]}); name the right run with "
-                "--model.autoencoder.checkpoint, or train the latent model anew"
-            )
+        reason = self.differs(state_dict.get(prefix + "sha256"))
+        if reason is not None:
+            raise CheckpointError(reason)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def differs(self, stored: Tensor | None) -> str | None:
+        """What to say if a latent model's weights hold another digest than this first stage's; None if not."""
+        if stored is None or torch.equal(stored.cpu(), self.sha256.cpu()):
+            return None
+        return (
+            f"these weights were trained on another first stage (sha256 {hexadecimal(stored)[:16]}) than "
+            f"{self.checkpoint!r} holds ({hexadecimal(self.sha256)[:16]}); name the right run with "
+            "--model.autoencoder.checkpoint, or train the latent model anew"
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         digest = self.sha256
@@ -123,6 +129,13 @@ class FirstStage(Autoencoder):
         if self.sha256.dtype != digest.dtype:
             self.sha256 = digest.to(self.sha256.device)
         return self
+
+
+def other_stages(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names of the digests among weights that are not the model's own first stages', and what to say of each."""
+    stages = {f"{name}.sha256": m for name, m in model.named_modules() if isinstance(m, FirstStage)}
+    found = {name: stage.differs(weights.get(name)) for name, stage in stages.items()}
+    return {name: reason for name, reason in found.items() if reason is not None}
 
 
 def forget_missing(stage: nn.Module, keys: Any) -> None:

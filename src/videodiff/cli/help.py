@@ -71,10 +71,12 @@ _LOOK_START = "  --ckpt_path RUN|FILE         run directory, RUN/best, RUN/last 
 _FIT_START = """  --ckpt_path RUN|FILE         go on with its run: same data, step and optimizer (a run directory,
                                RUN/best, RUN/last or a checkpoint file); `fit --out RUN` goes on in RUN itself
   --init_from RUN|FILE|FOLDER  begin a new run at step 0 with its weights alone (the average), also of an import or
-                               export; its config too, where no --config is given
+                               export; its config too, where no --config is given. What does not fit is
+                               resized where there is a rule, and told (docs/next_run.md)
 """
 
-_FIT = """  --force                      go on although model or data differ from the checkpoint's
+_FIT = """  --force                      go on although model or data differ from the checkpoint's; begin with weights
+                               of which less than half fits, or of another first stage
 
 training:
   --trainer.max_steps N        optimizer steps (100000)

@@ -22,8 +22,6 @@ ORIGIN = "origin.json"
 FIXED_PARTS = ("net", "autoencoder", "schedule", "prediction")
 # Where the first stage lies may change; that it is the same one, its hash in the weights says.
 PLACES = ("model.init_args.autoencoder.init_args.checkpoint", "model.init_args.autoencoder.init_args.config")
-# What a config says of the machine that it was trained on.
-MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "plugins")
 
 
 class Source:
@@ -58,7 +56,7 @@ class Source:
     @property
     def step(self) -> int | None:
         """The optimizer step that the weights are of, if it is known."""
-        step = self.content.get("global_step")
+        step = self.content.get("global_step", self.content.get("videodiff", {}).get("step"))
         return None if step is None else int(step)
 
     def head(self) -> str:
@@ -138,10 +136,11 @@ def config_of_source(source: Source, options: argparse.Namespace, folder: Path) 
             f"fit {option} {source.given} without --config makes a new run with the config of its source: name it "
             "with --name NAME or --out DIR"
         )
+    from videodiff.checkpoints import portable_config
+
     config = config_of(source, options.trust)
     if source.begins:
-        trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key not in MACHINE}
-        config = {**config, "trainer": trainer}
+        config = portable_config(config)
     file = folder / "config.yaml"
     file.write_text(numbered_config(yaml.safe_dump(config)), encoding="utf-8")
     return file
@@ -237,6 +236,35 @@ def write_origin(directory: Path, source: Source, **more: Any) -> None:
 
 
 # --- what must be the same -------------------------------------------------------------------------------------
+
+
+def begin(source: Source, cli: Any, force: bool) -> dict[str, Any]:
+    """Fill a new run's model with the weights of its source as far as they fit, and say how far.
+
+    Returns:
+        What became of every weight, for the record.
+
+    Raises:
+        CheckpointError: if too little fits, or they are of another first stage.
+    """
+    from videodiff.checkpoints import fit_weights
+
+    before = source.content.get("videodiff", {}).get("fingerprint")
+    now = getattr(cli.datamodule, "fingerprint", lambda: None)()
+    classes = tuple(known_classes(fingerprint or {}) for fingerprint in (before, now))
+    found = fit_weights(cli.model, source.content["state_dict"], source.path, classes, force)
+    for line in [source.head(), *found.lines()]:
+        say(line)
+    return found.to_dict()
+
+
+def known_classes(fingerprint: dict[str, Any]) -> list[str] | None:
+    """Names of the classes of data by their fingerprint, in label order; None where there are none, or not known."""
+    from videodiff.data.selection import GENERATED
+
+    built_in = GENERATED.get(fingerprint.get("dataset"))
+    names = fingerprint.get("classes") or (built_in.class_names if built_in is not None else None)
+    return [str(name) for name in names] if names else None
 
 
 def check_same_run(source: Source, before: dict[str, Any], cli: Any, force: bool) -> list[str]:

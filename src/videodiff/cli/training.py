@@ -15,6 +15,7 @@ from videodiff.cli.look import look
 from videodiff.cli.outputs import BOOKKEEPING, Leftovers, make_folder, numbered_folder
 from videodiff.cli.starting import (
     Source,
+    begin,
     check_same_run,
     config_of,
     config_of_source,
@@ -120,17 +121,21 @@ def train(
     cli = build("fit", directory, files, rest, options.trust, written)
     done, checkpoint = 0, None
     if start is not None:
-        lines = []
-        if not start.begins:
+        record: dict[str, Any] = {}
+        if start.begins:
+            record["weights"] = begin(start, cli, options.force)
+        else:
             done, checkpoint = int(start.step or 0), str(start.path)
             lines = check_same_run(start, before, cli, options.force)
-        load_weights(cli.model, start.content["state_dict"], start.path)  # refuses another model in one line
-        if 0 <= cli.trainer.max_steps <= done:
-            return nothing_left(directory, start, cli.trainer.max_steps)
-        for line in [start.head(), *lines]:
-            say(line)
+            load_weights(
+                cli.model, start.content["state_dict"], start.path
+            )  # refuses another model in one line
+            if 0 <= cli.trainer.max_steps <= done:
+                return nothing_left(directory, start, cli.trainer.max_steps)
+            for line in [start.head(), *lines]:
+                say(line)
         if rank() == 0 and not start.lies_in(directory):
-            write_origin(directory, start)
+            write_origin(directory, start, **record)
         start.forget()
     if rank() == 0:
         write_config(directory, numbered_config(cli.config_text()))

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
+from .resized import OwnSizes, Resized, by_distance, rows_kept
+
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     """A context in which autocast is off (the meta device, on which FLOPs are counted, knows no autocast)."""
@@ -33,7 +35,7 @@ def sinusoidal_embedding(time: Tensor, dim: int, is_open: bool = False) -> Tenso
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-class TimeEmbedding(nn.Module):
+class TimeEmbedding(OwnSizes, nn.Module):
     """The vector every residual block sees: time, class, vector and noise of the joined video, through an MLP.
 
     ``Linear``, the sum with what conditions the sample, then ``num_layers - 1`` times ``SiLU, Linear``. It runs in the
@@ -77,6 +79,20 @@ class TimeEmbedding(nn.Module):
             self.concat_time = (
                 nn.Linear(width, dim) if noise_levels is None else nn.Embedding(noise_levels, dim)
             )
+
+    def resized(self, name: str, value: Tensor) -> Resized | None:
+        """Classes keep their rows by number; a new one begins as no class."""
+        if (
+            name != "classes.weight"
+            or self.classes is None
+            or value.shape[1:] != self.classes.weight.shape[1:]
+        ):
+            return None
+        return Resized(rows_kept(value, self.classes.num_embeddings), "class rows kept by number")
+
+    def begun(self, name: str, like: Tensor) -> Tensor | None:
+        """A condition that was not there begins as if it were not there."""
+        return torch.zeros_like(like) if name.startswith(("classes.", "vector.", "concat_time.")) else None
 
     def forward(
         self, time: Tensor, label: Tensor | None, vector: Tensor | None, concat_time: Tensor | None
@@ -138,7 +154,7 @@ class BucketBias(nn.Module):
         ).movedim(-1, 0)
 
 
-class ShawPositions(nn.Module):
+class ShawPositions(OwnSizes, nn.Module):
     """One learned vector per distance for keys and one for values, shared by the heads (Shaw et al. 2018).
 
     Args:
@@ -151,6 +167,12 @@ class ShawPositions(nn.Module):
         self.max_distance = max_distance
         self.keys = nn.Parameter(0.02 * torch.randn(2 * max_distance + 1, head_dim))
         self.values = nn.Parameter(0.02 * torch.randn(2 * max_distance + 1, head_dim))
+
+    def resized(self, name: str, value: Tensor) -> Resized | None:
+        """Vectors keep their distances; those farther than any before share the vector of the farthest."""
+        if value.ndim != 2 or value.shape[1:] != self.keys.shape[1:] or len(value) % 2 == 0:
+            return None
+        return Resized(by_distance(value, self.max_distance), "positions kept by distance")
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
         """The vectors of every pair, two of ``[length, length, head_dim]``."""

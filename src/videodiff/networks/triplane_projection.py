@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import in_pieces
+from .resized import OwnSizes, Resized, interpolated
 from .timesformer import TimeAttention
 
 Readout = Literal["token", "first"]
@@ -30,7 +31,7 @@ class ProjectionBlock(nn.Module):
         return y + self.fall(F.gelu(self.rise(self.norm(y))))
 
 
-class PlaneProjection(nn.Module):
+class PlaneProjection(OwnSizes, nn.Module):
     """Pools one axis of a clip's features by a transformer with a learned token (Yu et al. 2023, section 3.1).
 
     Each line of ``length`` features along the axis gets the token behind it and a learned position added; where the
@@ -71,6 +72,18 @@ class PlaneProjection(nn.Module):
         self.token = nn.Parameter(torch.randn(dim))
         self.positions = nn.Parameter(torch.randn(length + 1, dim))
         self.blocks = nn.ModuleList(ProjectionBlock(dim, heads, head_dim, hidden) for _ in range(depth))
+
+    def resized(self, name: str, value: Tensor) -> Resized | None:
+        """Positions of another length are interpolated; the token keeps its own."""
+        if (
+            name != "positions"
+            or value.ndim != 2
+            or value.shape[1:] != self.positions.shape[1:]
+            or len(value) < 2
+        ):
+            return None
+        table = torch.cat([interpolated(value[:-1], len(self.positions) - 1), value[-1:]])
+        return Resized(table, "positions interpolated")
 
     def forward(self, x: Tensor) -> Tensor:
         """``[length, N, D]`` -> ``[N, D]``."""

@@ -17,6 +17,7 @@ from .attention import SpatialAttention, TemporalAttention, TemporalPosition, im
 from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, set_norm_groups, zero_init
 from .compilation import compile_modules
 from .embeddings import RotaryTables, TimeEmbedding, without_autocast
+from .resized import OwnSizes, Resized, more_inputs
 
 
 class Frames(NamedTuple):
@@ -49,7 +50,7 @@ class SpaceTimeBlock(nn.Module):
         return x
 
 
-class UNet3D(nn.Module):
+class UNet3D(OwnSizes, nn.Module):
     """A 2-D U-Net over frames in which temporal attention, and nothing else, connects them (Ho et al. 2022).
 
     Each level has ``num_blocks`` residual blocks on the way down and one more on the way up; at the listed resolutions
@@ -186,6 +187,13 @@ class UNet3D(nn.Module):
         self.conv_out = zero_init(nn.Conv2d(current, self.out_channels * patch_size**2, 3, padding=1))
         set_norm_groups(self, norm_groups)
         self.to(memory_format=torch.channels_last)
+
+    def resized(self, name: str, value: Tensor) -> Resized | None:
+        """Channels to condition on that were not there begin at zero."""
+        if name != "conv_in.weight":
+            return None
+        kernel = more_inputs(value, self.conv_in.weight, self.channels * self.patch_size**2)
+        return None if kernel is None else Resized(kernel, "inputs kept, joined ones begun at zero")
 
     def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
         """The network's prediction.

@@ -16,6 +16,7 @@ from .blocks import FrameNorm, ResBlock, from_tokens, set_norm_groups, tokens, z
 from .compilation import compile_modules
 from .embeddings import TimeEmbedding, sinusoidal_embedding, without_autocast
 from .planes import PlaneSizes, join_stacks, reverse_time, split_stacks
+from .resized import OwnSizes, Resized, more_inputs
 
 Shapes = list[tuple[int, int]]
 
@@ -53,7 +54,7 @@ class TriplaneBlock(nn.Module):
         return x
 
 
-class TriplaneUNet(nn.Module):
+class TriplaneUNet(OwnSizes, nn.Module):
     """A 2-D U-Net shared by the three planes of a clip, joined by attention after every block (Yu et al. 2023).
 
     The blocks are those of Dhariwal & Nichol 2021 (scale-shift norm, resampling by residual blocks, a fixed number of
@@ -156,6 +157,13 @@ class TriplaneUNet(nn.Module):
         self.conv_out = zero_init(nn.Conv2d(current, channels, 3, padding=1))
         set_norm_groups(self, norm_groups)
         self.to(memory_format=torch.channels_last)
+
+    def resized(self, name: str, value: Tensor) -> Resized | None:
+        """Channels to condition on that were not there begin at zero."""
+        if name != "conv_in.weight":
+            return None
+        kernel = more_inputs(value, self.conv_in.weight, self.channels)
+        return None if kernel is None else Resized(kernel, "inputs kept, joined ones begun at zero")
 
     @property
     def num_frames(self) -> int:
