@@ -5,6 +5,7 @@ bin=${1:-.venv}/bin
 export OMP_NUM_THREADS=1
 "$bin/python" benchmarks/sampler_overhead.py
 "$bin/python" benchmarks/data_loading.py
+"$bin/python" benchmarks/seek_proof.py
 "$bin/python" benchmarks/unet_triplane.py
 "$bin/python" benchmarks/long_video_memory.py
 "$bin/python" benchmarks/unet_latent.py
