@@ -82,6 +82,7 @@ class Place:
 
     def __init__(self, world: int, rank: int, accumulate: int = 1, step: int = 0) -> None:
         self.world_size, self.global_rank, self.accumulate_grad_batches = world, rank, accumulate
+        self.num_devices = world
         self.global_step = step
         self.strategy = type("Strategy", (), {"root_device": torch.device("cpu")})()
 

@@ -27,6 +27,7 @@ PACKAGES = (
 )
 COMPROMISED = ("2.6.2", "2.6.3")
 FREE_BYTES = 5 * 2**30
+SHARED_BYTES = 2**28  # more than two workers with batches of 8 clips of 16 x 256 x 256 need
 CODECS = ("libx264", "ffv1")
 
 # Run in a process of its own: a broken torch, torchvision or Lightning may end it.
@@ -66,7 +67,7 @@ def run(argv: list[str]) -> int:
     parser = LightParser("videodiff doctor", description="Check this installation, GPUs, codecs and disk.")
     parser.add_argument("--json", action="store_true", help="machine-readable, on stdout")
     args = parser.parse_args(argv)
-    findings = [*packages(), pinned_torch(), *probed(), *codecs(), *places(), *variables()]
+    findings = [*packages(), pinned_torch(), *probed(), *codecs(), *places(), *shared_memory(), *variables()]
     if args.json:
         print(
             json.dumps(
@@ -193,6 +194,26 @@ def places() -> list[Finding]:
                 Finding(f"write, {name}", False, f"{folder}: {error.strerror}: choose another folder")
             )
     return findings
+
+
+def shared_memory() -> list[Finding]:
+    """Room for the batches of loader workers; containers give 64 MiB."""
+    if not sys.platform.startswith("linux"):
+        return []
+    try:
+        found = shutil.disk_usage("/dev/shm")
+    except OSError as error:
+        text = f"/dev/shm: {(error.strerror or str(error)).lower()}"
+        free = 0
+    else:
+        free = found.free
+        text = f"{found.free / 2**20:.0f} MiB free of {found.total / 2**20:.0f} in /dev/shm"
+    if free < SHARED_BYTES:
+        cure = (
+            "start the container with --shm-size 1g, or read clips in one process with --data.num_workers 0"
+        )
+        return [Finding("shared memory", False, f"{text}, loader workers may need more: {cure}")]
+    return [Finding("shared memory", True, text)]
 
 
 def variables() -> list[Finding]:

@@ -72,8 +72,19 @@ def one_line(error: BaseException) -> str:
     return text if speaks and text else f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """What went wrong, where cleaning up after it went wrong too: Lightning lets only the second error through."""
+    while error.__context__ is not None:
+        names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        if "_call_and_handle_interrupt" not in names or not {"_interrupt", "_teardown"} & set(names):
+            break
+        error = error.__context__
+    return error
+
+
 def report(error: BaseException, verbose: bool = False) -> int:
     """Write the error to stderr, on the first local process only, and give the exit code."""
+    error = first_cause(error)
     if int(os.environ.get("LOCAL_RANK") or 0) == 0:
         if verbose or os.environ.get("VIDEODIFF_TRACEBACK") == "1":
             traceback.print_exception(type(error), error, error.__traceback__)

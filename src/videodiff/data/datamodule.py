@@ -15,6 +15,7 @@ from videodiff.data.latent_store import Latents
 from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
 from videodiff.data.pixels import to_float
 from videodiff.data.selection import GENERATED, Selection
+from videodiff.data.shared_memory import Piped, Route, choose_route, crowded, room, tell
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches
 
 WORKER_TIMEOUT = 120  # seconds that a loader worker may take for a batch
@@ -162,6 +163,7 @@ class VideoDataModule(pl.LightningDataModule):
         # Where the record of bad clips goes; the caller that knows the run sets it.
         self.record_folder: str | None = None
         self._datasets: dict[str, ClipDataset | LatentDataset] = {}
+        self._route: Route | None = None
 
     # -- what there is
 
@@ -269,6 +271,9 @@ class VideoDataModule(pl.LightningDataModule):
             check_first_stage(self.kept, self.trainer.lightning_module)
         for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",)):
             self.clips(split)
+        self._route = None
+        if (note := self.route.note) is not None and self._place()[1] == 0:
+            tell(note)
         if self.record_folder is not None and self._place()[1] == 0:
             write_skipped(self._datasets, self.record_folder)
 
@@ -277,7 +282,9 @@ class VideoDataModule(pl.LightningDataModule):
         text = str(exception)
         names = [name for dataset in self._datasets.values() for name in dataset.names_being_read()]
         if isinstance(exception, RuntimeError) and "DataLoader" in text and names:
-            exception.args = (f"{text.splitlines()[0].rstrip()} It was reading {' or '.join(names)}",)
+            exception.args = (
+                f"{text.splitlines()[0].rstrip()} It was reading {' or '.join(names)}{crowded()}",
+            )
 
     def train_dataloader(self) -> DataLoader:
         world, rank, accumulate = self._place()
@@ -309,6 +316,25 @@ class VideoDataModule(pl.LightningDataModule):
 
     # -- loaders
 
+    @property
+    def route(self) -> Route:
+        """How batches come from the workers; decided once for the loaders that are open together."""
+        if self._route is None:
+            processes = 1 if self.trainer is None else self.trainer.num_devices
+            sizes = [self.batch_bytes(split) for split in self._datasets]
+            self._route = choose_route(self.num_workers, sizes, processes, room())
+        return self._route
+
+    def batch_bytes(self, split: str) -> int:
+        """Bytes of one process's batch."""
+        world, _, accumulate = self._place()
+        size = max(1, self.batch_size // (world * accumulate))
+        size = size if split == "train" else self.eval_batch_size or size
+        if self.latents is not None:
+            return size * 4 * math.prod(self.kept.shape)
+        frames = self.num_frames + (self.images_per_video if split == "train" else 0)
+        return size * frames * 3 * self.resolution**2
+
     def _place(self) -> tuple[int, int, int]:
         """Processes, this process, micro-batches of a step."""
         if self.trainer is None:
@@ -333,12 +359,14 @@ class VideoDataModule(pl.LightningDataModule):
     ) -> DataLoader:
         """Torch gives each worker one thread; a worker that hangs ends the run after two minutes."""
         on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        collate = Collate(dataset.images_per_video) if self.latents is None else collate_latents
+        workers = self.route.num_workers
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            num_workers=self.num_workers,
-            collate_fn=Collate(dataset.images_per_video) if self.latents is None else collate_latents,
+            num_workers=workers,
+            collate_fn=Piped(collate) if self.route.by_pipe else collate,
             pin_memory=on_cuda,
-            timeout=WORKER_TIMEOUT if self.num_workers else 0,
-            persistent_workers=self.num_workers > 0,
+            timeout=WORKER_TIMEOUT if workers else 0,
+            persistent_workers=workers > 0,
         )

@@ -33,6 +33,7 @@ from videodiff.data.encode_plan import (
 )
 from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit, write_manifest
 from videodiff.data.pixels import to_float
+from videodiff.data.shared_memory import Piped, choose_route, room, tell
 from videodiff.data.stream import MIN_BAD_CLIPS, BadDataError, ClipDataset
 
 Report = Callable[[int, int, int], None]
@@ -166,10 +167,14 @@ class Writer:
 
     def _loader(self, name: str, shards: Sequence[Shard]) -> DataLoader:
         batches = [batch for shard in shards for batch in self._batches(shard)]
-        workers = self.data.num_workers if len(batches) > 1 else 0
+        clip = 3 * self.data.num_frames * self.data.resolution**2
+        wanted = self.data.num_workers if len(batches) > 1 else 0
+        route = choose_route(wanted, [self.how.batch_size * clip], free=room())
+        if route.note is not None:
+            tell(route.note)
         return DataLoader(
-            Clips(self.data.clips(name)), batch_sampler=batches, num_workers=workers, collate_fn=list,
-            timeout=120 if workers else 0,
+            Clips(self.data.clips(name)), batch_sampler=batches, num_workers=route.num_workers,
+            collate_fn=Piped(list) if route.by_pipe else list, timeout=120 if route.num_workers else 0,
         )  # fmt: skip
 
     def latents(self, name: str, samples: list[dict[str, Any]]) -> Tensor:

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from videodiff.data.clips import ClipSource
 from videodiff.data.pixels import random_square
+from videodiff.data.shared_memory import shared_int64
 from videodiff.seeding import generator, uniform
 
 MIN_BAD_CLIPS = 4  # below this many bad videos the share of bad ones says nothing
@@ -151,8 +152,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.bad_videos: set[int] = set()
         # By worker (slot 0: this process), in shared memory: incidents, so that the main process can count them, and
         # the video being read (-1: none), so that it can name the one that killed a worker.
-        self.bad_counts = torch.zeros(256, dtype=torch.int64).share_memory_()
-        self.being_read = torch.full((256,), -1, dtype=torch.int64).share_memory_()
+        self.bad_counts = shared_int64(256, 0)
+        self.being_read = shared_int64(256, -1)
         if self.images_per_video and len(source) < 2:
             raise ValueError("images_per_video needs at least 2 videos, got 1")
 
