@@ -11,11 +11,13 @@ import hashlib
 import torch
 from torch import Tensor
 
+from videodiff.names import name_bytes
+
 
 def key_to_seed(*key: int | str) -> int:
-    """A 63-bit seed that depends on every part of the key (BLAKE2b of their text)."""
+    """A 63-bit seed that depends on every part of the key (BLAKE2b of their text; of names, their bytes)."""
     text = "\x1f".join(f"{type(part).__name__[0]}{part}" for part in key)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+    return int.from_bytes(hashlib.blake2b(name_bytes(text), digest_size=8).digest(), "little") >> 1
 
 
 def uniform(*key: int | str) -> float:

@@ -12,16 +12,20 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+
+from videodiff.names import is_text
 
 ALLOWED = ("videodiff", "torch.optim", "torch.nn", "pytorch_lightning", "torchmetrics")
 """Packages whose classes a config may name."""
 
 HOMES = (*ALLOWED, "lightning_fabric")
 """Packages in which such a class may be defined: Lightning re-exports some from lightning_fabric."""
+
+NAME_ESCAPE = re.compile(r"\\u[dD][cC][89a-fA-F]")  # of a byte that is no text (PEP 383)
 
 DENIED = (
     "pytorch_lightning.callbacks.lambda_function",  # LambdaCallback calls whatever it is given
@@ -108,9 +112,51 @@ def check_tree(node: Any, trusted: Sequence[str] = ()) -> None:
 
 @contextmanager
 def guarded_jsonargparse(trusted: Sequence[str] = ()) -> Iterator[bool]:
-    """While inside, jsonargparse has the same allow-list: a second wall. Yields whether its version knows one."""
+    """While inside, jsonargparse has the same allow-list: a second wall. Yields whether its version knows one.
+
+    File names that are not text pass through it, too.
+    """
     import jsonargparse
 
+    with any_file_names(), same_allow_list(jsonargparse, trusted) as is_known:
+        yield is_known
+
+
+@contextmanager
+def any_file_names() -> Iterator[None]:
+    """While inside, jsonargparse reads and writes names that are not text, too."""
+    import jsonargparse
+    import yaml
+
+    load, exceptions = jsonargparse.get_loader("yaml"), (yaml.YAMLError,)
+    jsonargparse.set_loader("yaml", lambda text: load_with_names(text, load), exceptions)
+    try:
+        yield
+    finally:
+        jsonargparse.set_loader("yaml", load, exceptions)
+
+
+def load_with_names(text: str, load: Callable[[str], Any]) -> Any:
+    """The value of a YAML text in which names may hold bytes that are no text.
+
+    As a word of the command line such a name cannot be YAML, so it is taken as it is. In a file it stands as an escape,
+    which libyaml refuses and the loader in Python takes.
+    """
+    if not is_text(text):
+        return text
+    if not NAME_ESCAPE.search(text):
+        return load(text)
+    import yaml
+
+    libyaml = importlib.import_module("jsonargparse._loaders_dumpers").get_yaml_default_loader()
+    tables = ("yaml_implicit_resolvers", "yaml_constructors")
+    loader = type("Loader", (yaml.SafeLoader,), {table: getattr(libyaml, table) for table in tables})
+    return loader(text).get_single_data()
+
+
+@contextmanager
+def same_allow_list(jsonargparse: ModuleType, trusted: Sequence[str]) -> Iterator[bool]:
+    """While inside, jsonargparse imports from the allowed packages only. Yields whether its version knows how."""
     setting = getattr(jsonargparse, "set_parsing_settings", None)
     if setting is None or "import_path_allowlist" not in inspect.signature(setting).parameters:
         yield False

@@ -51,6 +51,31 @@ def test_all_256_levels_survive_the_way_to_float_and_back():
     assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
 
 
+@pytest.mark.parametrize(("height", "width"), [(66, 96), (47, 61), (722, 96)])
+def test_videos_to_look_at_say_their_colours_and_show_them_at_any_size(tmp_path, height, width):
+    colours = torch.tensor([(220, 30, 40), (30, 200, 60), (40, 60, 210), (128, 128, 128)], dtype=torch.uint8)
+    video = colours.repeat_interleave(-(-width // 4), 0)[:width].expand(3, height, width, 3)
+    write_mp4(tmp_path / "sheet.mp4", video)
+    with av.open(str(tmp_path / "sheet.mp4")) as container:
+        codec = container.streams.video[0].codec_context
+        tags = codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc
+        frame = next(container.decode(video=0))
+    assert [int(tag) for tag in tags] == [
+        1,
+        1,
+        1,
+        13,
+    ]  # BT.709 in limited range, sRGB's transfer (ITU-T H.273)
+    middle = [(2 * k + 1) * width // 8 for k in range(4)]
+    shown = read_video(tmp_path / "sheet.mp4")[:, height // 2, middle].int()
+    assert (shown - colours.int()).abs().max() <= 4
+    # By the definition of BT.709, not by the library that converted: luma of the first colour.
+    red, green, blue = (220, 30, 40)
+    luma = 16 + 219 / 255 * (0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    plane = np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)
+    assert plane[height // 2, middle[0]] == pytest.approx(luma, abs=2)
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (31, 47), (7, 9)])
 def test_ffv1_returns_rgb_bit_for_bit(tmp_path, height, width):
     video = noise(5, height, width, 3)

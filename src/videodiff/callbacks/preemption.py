@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data._utils import signal_handling
 
+from videodiff.names import shell_word
 from videodiff.stopping import exit_code, heeded
 
 
@@ -130,7 +131,7 @@ class StopOnSignal(Callback):
         if trainer.is_global_zero:
             print(
                 f"{signal.Signals(self.received).name}: saved step {trainer.global_step}; go on with: "
-                f"videodiff fit --out {trainer.default_root_dir}",
+                f"videodiff fit --out {shell_word(trainer.default_root_dir)}",
                 file=sys.stderr,
                 flush=True,
             )

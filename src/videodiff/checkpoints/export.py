@@ -109,7 +109,7 @@ def write_folder(
         text = json.dumps(dict(scheduler), indent=2) + "\n"
         (folder / "scheduler" / "scheduler_config.json").write_text(text, encoding="utf-8")
     card = model_card(record, config, weights, evaluations(run), command, scheduler, note)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
 
 
 def stage_of(config: Mapping[str, Any]) -> dict[str, Any] | None:

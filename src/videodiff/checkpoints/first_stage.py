@@ -15,6 +15,7 @@ from videodiff.checkpoints.files import CheckpointError, load_checkpoint
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.models import AutoencoderModule
+from videodiff.names import shell_word
 from videodiff.networks import Autoencoder
 from videodiff.trust import check_tree
 
@@ -65,10 +66,10 @@ class FirstStage(Autoencoder):
         name = (
             parts[1] if parts[:1] == ["runs"] and len(parts) == 2 else parts[0] if len(parts) == 1 else None
         )
-        place = f" --out {self.checkpoint}" if name is None else f" --name {name}"
+        place = f" --out {shell_word(self.checkpoint)}" if name is None else f" --name {shell_word(name)}"
         if name is not None and name == self.config:
             place = ""  # where fit puts it anyway
-        command = f"videodiff fit --config {self.config or 'CONFIG'}{place}"
+        command = f"videodiff fit --config {shell_word(self.config) if self.config else 'CONFIG'}{place}"
         return f"the first stage {self.checkpoint!r} is missing; make it with: {command} ({error})"
 
     # --- the autoencoder's interface ---------------------------------------------------------------------------

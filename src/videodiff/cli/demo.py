@@ -11,6 +11,7 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError
+from videodiff.names import shell_word
 
 OVERLAY = "with/demo"
 SECONDS_BESIDE = (
@@ -99,8 +100,8 @@ def run(argv: Sequence[str]) -> int:
         print(line)
     print(
         f"\nreport: {(report / 'index.html').resolve()}\n\nnext:\n"
-        f"  videodiff generate --ckpt_path {folders['pvdm_digits']} --frames 128 --num_samples 4\n"
-        f"  videodiff fit --out {folders['vdm_digits']} --trainer.max_steps 8000     # go on training\n"
+        f"  videodiff generate --ckpt_path {shell_word(folders['pvdm_digits'])} --frames 128 --num_samples 4\n"
+        f"  videodiff fit --out {shell_word(folders['vdm_digits'])} --trainer.max_steps 8000     # go on training\n"
         "  videodiff fit --config vdm_digits --data.root my_videos/       # your own videos"
     )
     return 0

@@ -65,6 +65,8 @@ def one_line(error: BaseException) -> str:
         return explain(text)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror.lower()}"
+    if _raised_by_us(error):  # on one line already, but for a name that holds the end of one
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     text = " ".join(next((line for line in text.splitlines() if line.strip()), "").split())
     speaks = isinstance(error, (UsageError, OSError)) or (
         text and isinstance(error, (ValueError, TypeError, RuntimeError))

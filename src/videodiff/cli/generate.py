@@ -14,6 +14,7 @@ from videodiff.cli.arguments import LightParser
 from videodiff.cli.condition import read_condition
 from videodiff.cli.errors import UsageError
 from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
+from videodiff.names import shell_word
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp", "langevin")
 EPILOG = """examples:
@@ -138,7 +139,9 @@ def run(argv: Sequence[str]) -> int:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             drawn = drawing.draw(model, args, mine, num_frames, given, samplers, out)
     except KeyboardInterrupt:
-        print(f"videodiff: what is finished lies in {out}; go on with --out {out}", file=sys.stderr)
+        print(
+            f"videodiff: what is finished lies in {out}; go on with --out {shell_word(out)}", file=sys.stderr
+        )
         raise
     except BaseException:
         leftovers.remove(out)

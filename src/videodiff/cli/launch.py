@@ -29,7 +29,7 @@ def build(
     check_trainer(written)
     with tempfile.TemporaryDirectory() as folder, trust.guarded_jsonargparse(trusted):
         plain = plain_files(files, Path(folder), trusted)
-        configs = [word for file in plain for word in ("--config", str(file))]
+        configs = [f"--config={file}" for file in plain]
         cli = RunCLI(verb, directory, configs + rest, written)
     cli.datamodule.record_folder = str(directory)
     return cli

@@ -13,6 +13,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from videodiff import callbacks
 from videodiff.checkpoints.files import AtomicCheckpointIO
+from videodiff.cli.launch import say
+from videodiff.names import is_text
+from videodiff.trust import any_file_names
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "defaults.yaml"
 
@@ -101,9 +104,7 @@ class RunCLI(LightningCLI):
             config["precision"] = default_precision(config.get("accelerator") or "auto")
         if config.get("logger") in (None, True):
             # One folder, no version_N below it: the run directory already is one run's.
-            config["logger"] = self.run_directory is not None and TensorBoardLogger(
-                self.run_directory, name="", version="", default_hp_metric=False
-            )
+            config["logger"] = self.run_directory is not None and tensorboard(self.run_directory)
         config.update(
             default_root_dir=str(self.run_directory or Path.cwd()),
             plugins=[*(config.get("plugins") or []), AtomicCheckpointIO()],
@@ -117,11 +118,20 @@ class RunCLI(LightningCLI):
 
     def config_text(self) -> str:
         """The whole effective configuration as YAML."""
-        text = self.parser.dump(self.config, skip_none=False)
+        with any_file_names():
+            text = self.parser.dump(self.config, skip_none=False)
         for key, value in self.config.trainer.items():
             if type(value) is int:  # dumped as a float again
                 text = re.sub(rf"^(  {re.escape(key)}: {value})\.0$", r"\1", text, flags=re.MULTILINE)
         return text
+
+
+def tensorboard(folder: Path) -> TensorBoardLogger | bool:
+    """TensorBoard's files in a folder; False where its name is not text, which TensorBoard cannot open."""
+    if not is_text(str(folder)):
+        say(f"no TensorBoard files in {folder}: its name is not UTF-8; metrics.jsonl has all there is")
+        return False
+    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
 
 
 def default_precision(accelerator: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.names import shell_word
 
 EPILOG = """forms:
   video    one mp4 per video with a key frame every 12 frames (default); --quality lossless keeps every bit
@@ -220,5 +221,7 @@ def table(report: Any, out: Path | None) -> str:
     rows += [f"  {note}" for note in report.notes]
     rows += [f"{line['path']}: {line['reason']}: {line['message']}" for line in record["bad"]]
     if report.form is not None:
-        rows.append(f"{out}: {report.form}, {report.num_bytes / 1e6:.1f} MB; train with --data.root {out}")
+        rows.append(
+            f"{out}: {report.form}, {report.num_bytes / 1e6:.1f} MB; train with --data.root {shell_word(out)}"
+        )
     return "\n".join(rows)

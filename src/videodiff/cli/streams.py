@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
@@ -84,6 +84,7 @@ def lasting() -> Iterator[tuple[LastingStream, LastingStream]]:
     null = open(os.devnull, "w") if None in before else None  # noqa: SIM115 - of a process without one of them
     ours = tuple(LastingStream(null if stream is None else stream) for stream in before)
     sys.stdout, sys.stderr = ours
+    refusal = set_errors(before, ["backslashreplace"] * 2)  # a name may hold bytes that are no text
     try:
         yield ours
     finally:
@@ -92,8 +93,18 @@ def lasting() -> Iterator[tuple[LastingStream, LastingStream]]:
             if stream.lost is not None:  # Python flushes once more at exit, and would fail then
                 stream.silence()
         sys.stdout, sys.stderr = before
+        set_errors(before, refusal)
         if null is not None:
             null.close()
+
+
+def set_errors(streams: Sequence[TextIO | None], handlers: Sequence[str | None]) -> list[str | None]:
+    """Tell each stream what to do about characters that it cannot encode; returns what they did before."""
+    before = [getattr(stream, "errors", None) for stream in streams]
+    for stream, handler in zip(streams, handlers, strict=True):
+        with suppress(AttributeError, OSError, ValueError):  # not a file's stream, or gone
+            stream.reconfigure(errors=handler)
+    return before
 
 
 def fill_standard_files() -> None:

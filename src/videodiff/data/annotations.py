@@ -12,6 +12,7 @@ from pathlib import Path
 
 from videodiff import placeholder
 from videodiff.data.entries import Entry, Listing
+from videodiff.names import is_text
 
 RANGE = re.compile(r"^(?P<path>.*?)(?:\s+|,)(?P<first>\d+)(?:\s+|,)(?P<last>\d+)$")
 
@@ -76,14 +77,26 @@ def beside(entry: Entry) -> str | None:
     for path in (os.path.splitext(entry.path)[0] + ".txt", entry.path + ".txt"):
         if os.path.isfile(path):
             placeholder.refuse(path)
-            return Path(path).read_text(encoding="utf-8-sig").strip()
+            text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape").strip()
+            return checked_caption(text, path)
     return None
+
+
+def checked_caption(text: str, where: str) -> str:
+    """The caption, which must be text: a path may be any bytes, words may not.
+
+    Raises:
+        ValueError: if it is not UTF-8.
+    """
+    if not is_text(text):
+        raise ValueError(f"{where}: this caption is not UTF-8: {text[:80]!r}; save the file in that encoding")
+    return text
 
 
 def read_captions(path: str) -> dict[str, str]:
     """Caption by path, from a CSV with a header or from JSON lines."""
     texts: dict[str, str] = {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         if path.endswith(".jsonl"):
             rows = [_json_line(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
         elif path.endswith(".csv"):
@@ -94,6 +107,7 @@ def read_captions(path: str) -> dict[str, str]:
         if not isinstance(row.get("path"), str) or not isinstance(row.get("caption"), str):
             raise ValueError(f"{path}: entry {number} lacks path or caption: {dict(row)}")
         name = Path(row["path"]).as_posix()
+        checked_caption(row["caption"], f"{path}, entry {number}")
         if texts.setdefault(name, row["caption"].strip()) != row["caption"].strip():
             raise ValueError(f"{path}: two captions for {name}")
     return texts
@@ -125,10 +139,10 @@ def take_clips(listing: Listing, root: str, clip_list: str) -> Listing:
     path = find_file(clip_list, root, "clip_list")
     known = {in_root(entry, root) for entries in listing.splits.values() for entry in entries}
     wanted: dict[str, list[tuple[int, int | None]]] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
+    for number, line in enumerate(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        if not line.strip() or line.startswith(b"#"):
             continue
-        name, first, last = parse_line(line.strip(), known)
+        name, first, last = parse_line(os.fsdecode(line), known)
         if name not in known:
             raise FileNotFoundError(f"{path}, line {number}: no such video in {root}: {name}")
         if last is not None and last <= first:
@@ -156,6 +170,7 @@ def _cut(entry: Entry, first: int, last: int | None) -> Entry:
 
 def parse_line(line: str, known: set[str]) -> tuple[str, int, int | None]:
     """Path, first frame and frame after the last of a line; a line that is a known path is just that."""
+    line = line if Path(line).as_posix() in known else line.strip()
     match = None if Path(line).as_posix() in known else RANGE.match(line)
     if match is None:
         return Path(line).as_posix(), 0, None

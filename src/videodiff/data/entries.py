@@ -99,7 +99,7 @@ class Listing:
 
 def natural_key(text: str) -> list[tuple[int, int | str]]:
     """Sort key under which ``frame2`` comes before ``frame10``."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", text) if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"([0-9]+)", text) if part]
 
 
 def posix(entry: Entry) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor
 from videodiff import placeholder
 from videodiff.data.prepared import sha256_of
 from videodiff.migrations import FORMATS, migrated
+from videodiff.names import shell_word
 
 MANIFEST, NUMBER = "latents.json", "videodiff_latents"
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
@@ -128,7 +129,7 @@ def read_latents(root: str | os.PathLike[str]) -> Latents:
     path = Path(root, MANIFEST)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{root} has no {MANIFEST}; make it with videodiff encode --config ... --out {root}"
+            f"{root} has no {MANIFEST}; make it with videodiff encode --config ... --out {shell_word(root)}"
         )
     placeholder.refuse(path)
     text = path.read_bytes()

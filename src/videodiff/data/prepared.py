@@ -17,6 +17,7 @@ from typing import Any
 
 from videodiff import placeholder
 from videodiff.migrations import migrated
+from videodiff.names import shell_word
 
 HEADER, NUMBER = "prepared.json", "videodiff_prepared"
 MANIFEST = "manifest.jsonl"
@@ -79,7 +80,9 @@ def read_prepared(root: str | os.PathLike[str]) -> Prepared:
     """
     root = os.path.abspath(root)
     if not is_prepared(root):
-        raise FileNotFoundError(f"{root} has no {HEADER}; make it with videodiff prepare ... --out {root}")
+        raise FileNotFoundError(
+            f"{root} has no {HEADER}; make it with videodiff prepare ... --out {shell_word(root)}"
+        )
     cure = "run videodiff prepare again"
     for name in (HEADER, MANIFEST):
         placeholder.refuse(os.path.join(root, name))

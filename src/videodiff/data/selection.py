@@ -90,7 +90,9 @@ class Selection:
                 if value is not None:
                     raise ValueError(f"data.{name} {value} needs data.root, and {self.dataset} is built in")
         if self.root is not None and "://" not in self.root:
-            self.root = os.path.abspath(os.path.expanduser(self.root))
+            self.root = os.path.abspath(
+                self.root if os.path.exists(self.root) else os.path.expanduser(self.root)
+            )
 
     # -- what the data are
 
@@ -258,11 +260,10 @@ class Selection:
 
 
 def stored_layout(root: str) -> str | None:
-    """Whether a root is tar shards or a prepared folder; None if it is neither."""
-    if "://" in root or any(mark in root for mark in "*{") or root.lower().endswith(".tar"):
-        return "shards"
+    """Whether a root is tar shards or a prepared folder; None if it is neither. A folder is no pattern of shards."""
     if not os.path.isdir(root):
-        return None
+        is_pattern = "://" in root or any(mark in root for mark in "*{")
+        return "shards" if is_pattern or root.lower().endswith(".tar") else None
     from videodiff.data.prepared import is_prepared
 
     if is_prepared(root):

@@ -113,7 +113,8 @@ def find_shards(paths: str | Sequence[str]) -> list[str]:
 def _expand(path: str) -> list[str]:
     if is_url(path):
         return expand_braces(path)
-    path = os.path.expanduser(path.removeprefix("file://"))
+    if not os.path.exists(path):
+        path = os.path.expanduser(path.removeprefix("file://"))
     if os.path.isdir(path):
         files = [str(file) for file in Path(path).rglob("*.tar") if not file.name.startswith(".")]
         if not files:

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 from torch import Tensor
 
 from videodiff.data.pixels import as_frames
+from videodiff.data.resize import ONE_THREAD
+
+BT709, SRGB = 1, 13  # codes of ITU-T H.273: matrix and primaries of the one, transfer of the other
 
 
 class VideoWriter:
@@ -22,7 +26,8 @@ class VideoWriter:
         path: target; written beside it and renamed.
         fps: frames per second.
         lossless: FFV1 in Matroska with checksums, which gives RGB back bit for bit; else H.264 4:2:0 in mp4 to look
-            at, with odd sides padded by their last row or column, never resized.
+            at, with odd sides padded by their last row or column, never resized. Its colours are BT.709 in limited
+            range and say so: a player that is told nothing guesses, by the number of lines.
         crf: quality of H.264, 0 (best) to 51.
 
     Raises:
@@ -52,7 +57,8 @@ class VideoWriter:
         if self._output is None:
             self._open(*frames.shape[1:3])
         for picture in frames:
-            self._output.mux(self._stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            self._output.mux(self._stream.encode(frame if self.lossless else to_bt709(frame)))
 
     def _open(self, height: int, width: int) -> None:
         if self.lossless:
@@ -63,11 +69,15 @@ class VideoWriter:
             options = {"crf": str(self.crf), "movflags": "faststart"}
         # bitexact: no random identifiers, so that the same frames give the same bytes
         self._output = av.open(
-            str(self.temporary), "w", format=container, container_options={"fflags": "+bitexact"}
-        )
+            os.path.abspath(self.temporary), "w", format=container, container_options={"fflags": "+bitexact"}
+        )  # absolute: FFmpeg takes what stands before a colon for a protocol
         rate = Fraction(self.fps).limit_denominator(1001)
         self._stream = self._output.add_stream(codec, rate=rate, options=options)
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, pixels
+        if not self.lossless:
+            codec = self._stream.codec_context
+            codec.colorspace, codec.color_range = BT709, ColorRange.MPEG
+            codec.color_primaries, codec.color_trc = BT709, SRGB
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
@@ -81,6 +91,16 @@ class VideoWriter:
                 os.replace(self.temporary, self.path)
         finally:
             self.temporary.unlink(missing_ok=True)
+
+
+def to_bt709(frame: av.VideoFrame) -> av.VideoFrame:
+    """An RGB frame as 4:2:0 of that matrix; left to itself, the encoder would take BT.601's."""
+    yuv = frame.reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG, **ONE_THREAD,
+    )  # fmt: skip
+    yuv.colorspace, yuv.color_range = BT709, ColorRange.MPEG
+    return yuv
 
 
 def write_mp4(

@@ -52,7 +52,7 @@ def write_page(comparison: Comparison, clips: Clips, path: Path, budget: int = B
         ValueError: for clips that are not uint8 ``[N, T, H, W, 3]`` or belong to no model.
     """
     path = Path(path)
-    data = build_page(comparison, clips, budget).encode("utf-8")
+    data = build_page(comparison, clips, budget).encode("utf-8", "backslashreplace")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

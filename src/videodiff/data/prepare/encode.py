@@ -50,7 +50,10 @@ class FrameWriter:
         codec, pixels = ("libx264rgb", "rgb24") if lossless else ("libx264", "yuv444p")
         options = {**ENCODER, "qp": "0"} if lossless else {**ENCODER, "crf": str(CRF)}
         self.container = av.open(
-            self.temporary, "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}
+            os.path.abspath(self.temporary),
+            "w",
+            format="mp4",
+            options={"fflags": "+bitexact", "movflags": "+faststart"},
         )
         rate = Fraction(self.fps).limit_denominator(1001)
         self.stream = self.container.add_stream(codec, rate=rate, options={**options, "flags": "+bitexact"})
