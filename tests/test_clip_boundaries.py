@@ -74,7 +74,8 @@ def test_a_folder_gets_means_intervals_and_a_verdict(tmp_path, capsys):
     assert figures["inside"] == [pytest.approx(2)] * 3
     mean, low, high = figures["ratio"]
     assert mean == pytest.approx(4.5)
-    assert 4 <= low <= mean <= high <= 5
+    half = 3.182 * (0.5 / 3) ** 0.5 / 2  # Student's t of four videos: 4, 4.5, 5 and 4.5
+    assert (low, high) == (pytest.approx(4.5 - half, abs=0.02), pytest.approx(4.5 + half, abs=0.02))
     assert figures["real"]["ratio"][0] == pytest.approx(1.5)
     assert boundaries.main([str(smooth), "--clip_frames", "4", "--at_most", "2"]) == 0
     assert "| 4 | 3.000 [" in capsys.readouterr().out
