@@ -7,12 +7,20 @@ import shutil
 import struct
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from full_disk import Full
-from videodiff.checkpoints import AtomicCheckpointIO, CheckpointError, files, load_checkpoint, save_checkpoint
+from videodiff.checkpoints import (
+    AtomicCheckpointIO,
+    CheckpointError,
+    files,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 
 
 def good():
@@ -215,3 +223,15 @@ def test_a_second_name_is_the_same_file_until_one_is_replaced(path, tmp_path):
     assert load_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3
     shutil.copyfile(path, tmp_path / ".tmp-x.part")
     assert files.clean_parts(tmp_path) == 1
+
+
+def test_weights_of_a_compiled_model_are_loaded_by_their_plain_names():
+    source, target = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    load_weights(
+        target, {f"_orig_mod.{name}": value for name, value in source.state_dict().items()}, Path("x.ckpt")
+    )
+    assert torch.equal(source.weight, target.weight)
+    with pytest.raises(
+        CheckpointError, match=r"x\.ckpt is not one of Linear as configured: weights 2 missing"
+    ):
+        load_weights(target, {"other.weight": source.weight.data}, Path("x.ckpt"))

@@ -9,6 +9,7 @@ from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint, non_finite
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.trust import check_tree, guarded_jsonargparse
+from videodiff.weights import without_wrappers
 
 
 def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
@@ -103,6 +104,8 @@ def load_weights(model: Any, weights: Mapping[str, Any], path: Path) -> None:
     """
     check_finite(weights, path)
     own = model.state_dict()
+    if weights.keys() != own.keys():  # saved by somebody who compiled or sharded the model
+        weights = without_wrappers(weights)
     missing = [key for key in own if key not in weights]
     unexpected = [key for key in weights if key not in own]
     shapes = [key for key in own if key in weights and own[key].shape != weights[key].shape]
