@@ -157,6 +157,24 @@ def test_real_videos_are_read_at_the_rate_of_the_protocol(folders, capsys):
     assert "has 2 frames at 4 fps, 4 needed" in err
 
 
+def test_a_record_stands_beside_another_only_if_measured_alike(folders, capsys, tmp_path):
+    first = tmp_path / "first.json"
+    assert evaluate(capsys, folders["real"], folders["other"], *RANDOM, "--out", first)[0] == 0
+    code, out, err = evaluate(capsys, folders["real"], folders["png"], *RANDOM, "--against", first)
+    assert code == 0, err
+    row = out.strip().splitlines()[-1].split()
+    assert (row[0], row[-1]) == ("rand_fd", "touch")
+    for real, words, says in (
+        ("real", ["--resolution", 16], "resolution 16 against as stored"),
+        ("real", ["--protocol", "random:4:fps=8"], "fps 8 against every frame"),
+        ("noisy", [], f"other videos ({folders['noisy']} against {folders['real']})"),
+        ("real", ["--num_clips", 9], "num_real 9 against 20; num_fake 9 against 18"),
+    ):
+        code, _, err = evaluate(capsys, folders[real], folders["other"], *RANDOM, *words, "--against", first)
+        assert (code, err.count("error:")) == (2, 1)
+        assert f"cannot stand beside {first}: {says}; measure both" in err
+
+
 def test_results_are_written_whole_under_the_protocols_name(folders, capsys, tmp_path):
     out = tmp_path / "scores"
     code, text, _ = evaluate(capsys, folders["real"], folders["other"], *RANDOM, "--out", out)

@@ -4,7 +4,10 @@ import shutil
 
 import pytest
 
+from compared_runs import relabel
 from videodiff.cli import main
+from videodiff.data import BouncingDigits, video_io
+from videodiff.evaluation.against import find_against
 from videodiff.evaluation.results import read_result
 
 SMALL = ["--data.num_test_clips", "3", "--model.sampler.num_steps", "2"]
@@ -109,3 +112,81 @@ def test_bad_wishes_are_one_line_and_exit_code_2(trained, capsys, words, says):
 def test_only_test_takes_a_protocol(trained, capsys):
     assert main(["validate", "--ckpt_path", str(trained), "--protocol", "random"]) == 2
     assert "--protocol" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two runs of one folder of videos; the second is another by what its config says of the data."""
+    folder = tmp_path_factory.mktemp("videos")
+    for split in ("train", "test"):
+        (folder / split).mkdir()
+        source = BouncingDigits(split, 4, 16, 24)
+        for i in range(4):
+            video_io.write_lossless(folder / split / f"{i}.mkv", source.read(i, 0, 16, 1), fps=16.0)
+    run = folder / "run"
+    words = ["--config", "vdm_digits", "--config", "with/smoke", "--trainer.max_steps", "1"]
+    assert (
+        main(["fit", *words, "--data.root", str(folder), "--data.layout", "videos", "--out", str(run)]) == 0
+    )
+    return folder
+
+
+MEASURED = ["--protocol", "random:4", "--num_clips", "2", "--model.sampler.num_steps", "1"]
+
+
+@pytest.fixture(scope="module")
+def record(videos):
+    """The record of the first of them."""
+    assert main(["test", "--ckpt_path", str(videos / "run"), *MEASURED, "--out", str(videos / "out")]) == 0
+    return next((videos / "out" / "eval").glob("*.json"))
+
+
+def test_two_runs_measured_alike_stand_beside_each_other(videos, record, tmp_path, capsys):
+    other = shutil.copytree(videos / "run", tmp_path / "other")
+    assert main(["test", "--ckpt_path", str(other), *MEASURED, "--against", str(record)]) == 0
+    row = capsys.readouterr().out.strip().splitlines()[-1].split()
+    assert row[0] == "rand_fd"
+    assert row[1] == row[2]  # the same weights and seed
+    found = find_against(str(other))  # a run stands for all that was measured of it
+    assert [result.metrics["rand_fd"] for result in found.results] == [read_result(record).metrics["rand_fd"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fps": 8.0}, "fps 8 against every frame"),
+        ({"frame_stride": 2}, "stride 2 against 1"),
+        ({"resize": "bilinear"}, "resize bilinear against antialias"),
+        ({"num_test_clips": 3}, "num_test_clips 3 against no limit"),
+        ({"root": "{tmp}/copy"}, "other videos ({tmp}/copy against {videos})"),
+    ],
+)
+def test_two_runs_that_differ_in_their_real_clips_are_refused_by_name(
+    videos, record, tmp_path, capsys, change, said
+):
+    shutil.copytree(videos / "train", tmp_path / "copy")
+    change = {k: v.format(tmp=tmp_path) if isinstance(v, str) else v for k, v in change.items()}
+    other = shutil.copytree(videos / "run", tmp_path / "other", ignore=shutil.ignore_patterns("test", "eval"))
+    relabel(other, **change)
+    capsys.readouterr()
+    assert main(["test", "--ckpt_path", str(other), *MEASURED, "--against", str(record)]) == 2
+    out, err = capsys.readouterr()
+    (error,) = [line for line in err.splitlines() if "error:" in line]
+    assert f"cannot stand beside {record}: {said.format(tmp=tmp_path, videos=videos)}; measure both" in error
+    assert "rand_fd" not in out  # told before anything was drawn
+    assert not (other / "test").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--against", "{run}"], "nothing was measured of it; run videodiff test"),
+        (["--against", "nothing.json"], "--against nothing.json: no such file"),
+        (["--against", "{run}", "--protocol", "none"], "--against needs something measured"),
+    ],
+)
+def test_what_a_test_cannot_stand_beside_is_one_line(videos, tmp_path, capsys, words, says):
+    run = shutil.copytree(videos / "run", tmp_path / "other", ignore=shutil.ignore_patterns("eval"))
+    words = [*MEASURED, *(word.format(run=run) for word in words)]
+    assert main(["test", "--ckpt_path", str(run), *words]) == 2
+    assert says in capsys.readouterr().err

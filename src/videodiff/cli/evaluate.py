@@ -70,6 +70,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=int, default=0, help="of clip windows and shuffling (default 0)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    add(
+        "--against",
+        metavar="FILE",
+        help="beside the numbers of another record; refused if they were not measured alike",
+    )
     add("--json", action="store_true", help="print the record on stdout")
     add(
         "--out",
@@ -98,6 +103,12 @@ def run(argv: Sequence[str]) -> int:
         progress=Lines(),
     )
     check_target(args.out, [compared.call(protocol) for protocol in protocols])
+    against = None
+    if args.against is not None:
+        from videodiff.evaluation.against import find_against
+
+        against = find_against(args.against)
+        against.check(*compared.measurement(protocols[0]))
     results = [compared.result(protocol) for protocol in protocols]
     record: dict[str, Any] = results[0].to_dict()
     for result in results:
@@ -114,6 +125,8 @@ def run(argv: Sequence[str]) -> int:
             print(result.table())
     if args.out is not None:
         save(results, record, args)
+    if against is not None:
+        print(f"\n{against.beside(results[0])}", file=sys.stderr if args.json else sys.stdout)
     return 0
 
 
@@ -131,6 +144,8 @@ def check(args: argparse.Namespace) -> list[Any]:
         raise UsageError(
             f"--protocol takes one protocol, or two to explain their difference, got {len(protocols)}"
         )
+    if args.against is not None and len(protocols) > 1:
+        raise UsageError("--against takes one protocol, not two whose difference is explained")
     if any(p.network == "evaluator" for p in protocols):
         raise UsageError(
             "--protocol evaluator measures the built-in data: use videodiff test; folders take --protocol random"

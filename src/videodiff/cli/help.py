@@ -95,6 +95,8 @@ generated clips against real ones (written to RUN/eval, named by what it was mad
                                P:128, P:switch=value or none (built-in data: evaluator; else styleganv)
   --num_clips N                clips of each side (as the protocol wants); fewer do not bear its name
   --inception                  also the inception score of C3D, for UCF-101
+  --against RUN|FILE           beside the numbers of another run's test, or of its record; refused if they were not
+                               measured alike
 """
 
 _SHARED = """

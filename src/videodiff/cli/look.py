@@ -58,7 +58,10 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
             raise
     if judge is not None and rank() == 0:
         protocols.tell(judge.result)
-    return report(verb, out, checkpoint, content.get("global_step"), result)
+    code = report(verb, out, checkpoint, content.get("global_step"), result)
+    if rank() == 0:
+        protocols.tell_beside(judge)
+    return code
 
 
 def results_directory(verb: str, out: Path | None, run_directory: Path) -> Path:

@@ -19,6 +19,8 @@ def check(options: argparse.Namespace) -> None:
 
     if options.num_clips is not None and options.num_clips < 2:
         raise UsageError(f"--num_clips must be at least 2, got {options.num_clips}")
+    if options.against is not None and options.protocol == NONE:
+        raise UsageError("--against needs something measured, and --protocol none measures nothing")
     if options.protocol is None:
         return
     if "," in options.protocol:
@@ -41,6 +43,11 @@ def attach(
     from videodiff.checkpoints.first_stage import state_sha256
     from videodiff.evaluation.callback import VideoEvaluation
 
+    against = None
+    if options.against is not None:
+        from videodiff.evaluation.against import find_against
+
+        against = find_against(options.against)
     seed = cli.config.seed_everything
     judge = VideoEvaluation(
         options.protocol,
@@ -56,6 +63,7 @@ def attach(
             "weights": state_sha256(content["state_dict"]).hex(),
             "config": drawing_config(yaml.safe_load(cli.config_text())["model"]),
         },
+        against=against,
     )
     cli.trainer.callbacks.append(judge)
     return judge
@@ -75,3 +83,16 @@ def tell(result: Any) -> None:
     for warning in result.warnings:
         print(f"videodiff: warning: {warning}", file=sys.stderr, flush=True)
     print(result.table())
+
+
+def tell_beside(judge: Any) -> None:
+    """The numbers beside those of ``--against``.
+
+    Raises:
+        ValueError: if they turn out not to be of one measurement, or nothing was measured.
+    """
+    if judge is None or judge.against is None:
+        return
+    if judge.result is None:
+        raise ValueError(f"--against {judge.against.spec}: nothing was measured here to stand beside it")
+    print(f"\n{judge.against.beside(judge.result)}")

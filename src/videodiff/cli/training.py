@@ -53,6 +53,7 @@ def own_options(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("--protocol")
         parser.add_argument("--num_clips", type=int)
         parser.add_argument("--inception", action="store_true")
+        parser.add_argument("--against")
     return parser
 
 

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from videodiff.data.clips import ClipSource
+from videodiff.evaluation.against import Against
 from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors
 from videodiff.evaluation.names import record_name
 from videodiff.evaluation.of_run import (
@@ -53,6 +54,7 @@ class VideoEvaluation(pl.Callback):
             digest), config.
         cache: folder of cached references; None is the user's.
         make_detectors: builds what looks at the clips.
+        against: stored results that this one is to stand beside; refused before the test begins if it could not.
 
     Attributes:
         result: what was found, on rank 0 after the test; None where nothing could be measured.
@@ -69,16 +71,27 @@ class VideoEvaluation(pl.Callback):
         model_record: dict[str, Any] | None = None,
         cache: Path | None = None,
         make_detectors: Callable[[Protocol], Sequence[Detector]] | None = None,
+        against: Against | None = None,
     ) -> None:
         if num_clips is not None and num_clips < 2:
             raise ValueError(f"--num_clips must be at least 2, got {num_clips}")
         self.asked = None if protocol is None else get_protocol(protocol)
         self.num_clips, self.folders, self.batch_size, self.seed = num_clips, folders, batch_size, seed
         self.c3d, self.model_record, self.cache = c3d, model_record or {}, cache
-        self.make_detectors = make_detectors
+        self.make_detectors, self.against = make_detectors, against
         self.result: Result | None = None
         self.notes: list[str] = []
+        self.chosen: tuple[Protocol, list[Detector], dict[str, str | None]] | None = None
         self.last_line = 0.0
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data = trainer.datamodule
+        if self.against is None or unfit(data, pl_module, self.asked) is not None:
+            return
+        with torch.inference_mode(False), torch.no_grad():  # the detectors are kept for the end of the test
+            protocol, detectors, checksums = self.choose(trainer, data, pl_module)
+        record = protocol.record(checksums[detectors[0].name])
+        self.against.check(record, told_of(data, protocol.split))
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Guided sampling needs gradients, which inference mode, Lightning's default here, forbids for good.
@@ -130,14 +143,17 @@ class VideoEvaluation(pl.Callback):
     def choose(
         self, trainer: pl.Trainer, data: Any, model: Any
     ) -> tuple[Protocol, list[Detector], dict[str, str | None]]:
-        """The protocol and its detectors, weights found; without a wish, what this machine can measure."""
+        """The protocol and its detectors, weights found; without a wish, what this machine can measure. Chosen once."""
+        if self.chosen is not None:
+            return self.chosen
         protocol = self.asked or default_protocol(data, model.video_shape[1])
         found = choose(protocol, data, self.num_clips, self.builder(data), self.asked is None)
         for note in found.notes:
             if " is not measured: " in note:
                 say(trainer, note)
         self.notes += found.notes
-        return found.protocol, found.detectors, found.checksums
+        self.chosen = found.protocol, found.detectors, found.checksums
+        return self.chosen
 
     def builder(self, data: Any) -> Callable[[Protocol], Sequence[Detector]]:
         """What makes the detectors of a protocol."""

@@ -265,6 +265,16 @@ class FolderComparison:
             return self.real.identity()
         return {**read_file(self.real)[0]["key"]["data"], "reference": str(self.real)}
 
+    def measurement(self, protocol: Protocol) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Record of the protocol and identity of the real clips, as a result will hold them; nothing is looked at.
+
+        Raises:
+            FileNotFoundError: if the main network's weights are nowhere.
+            ValueError: if the clips of the protocol are too short for a network.
+        """
+        detectors, checksums = self.detectors(protocol)
+        return protocol.record(checksums[detectors[0].name]), self.identity()
+
     def result(self, protocol: Protocol) -> Result:
         """Numbers under one protocol.
 

@@ -17,6 +17,7 @@ from videodiff.evaluation.results import Result
 
 # Entries of a data fingerprint that shape the training stream and no clip that is measured.
 TRAINING_ONLY = ("seed", "images_per_video", "random_crop", "latents", "num_train_clips")
+PLACES = ("root", "clip_list")  # where the videos of a listing lie
 LONGEST_WORD = 40
 
 
@@ -52,7 +53,7 @@ def made_with(result: Result) -> dict[str, Any]:
         "counts": [result.num_real, result.num_fake],
         "seed": result.seed,
         "detector": result.detector,
-        "data": {k: v for k, v in result.data.items() if k not in TRAINING_ONLY},
+        "data": {k: v for k, v in result.data.items() if k not in (*TRAINING_ONLY, *PLACES)},
         "model": model,
         "metrics": sorted(result.metrics),
     }

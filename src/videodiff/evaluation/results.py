@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -165,22 +166,38 @@ def comparable(a: Result, b: Result) -> tuple[bool, str]:
         ``(True, "")``, or False with every difference in one line: a switch of the protocol, the network's
         checksum, counts, whatever decides the real clips, or the size of frames.
     """
-    reasons = []
-    one, other = read_switches(a.protocol, a.data), read_switches(b.protocol, b.data)
-    for key in sorted({*one, *other} - {"name", "base", "hash"}):
-        if one.get(key) != other.get(key):
-            reasons.append(f"{key} {told(key, one.get(key), other.get(key))}")
+    reasons = measured_otherwise(a.protocol, a.data, b.protocol, b.data)
     for key in ("num_real", "num_fake"):
-        if getattr(a, key) != getattr(b, key):
+        if getattr(a, key) != getattr(b, key) and not any(reason.startswith(f"{key} ") for reason in reasons):
             reasons.append(f"{key} {getattr(a, key)} against {getattr(b, key)}")
-    data = differences(a.data, b.data, one.get("split"), besides=("fps", "frame_stride"))
+    is_said = any(reason.startswith("resolution ") for reason in reasons)
     for side, clips in {"real": "real", "fake": "generated"}.items():
         sizes = [told_sizes(result.resolution.get(side)) for result in (a, b)]
-        is_said = side == "real" and any(reason.startswith("resolution ") for reason in data)
-        if sizes[0] != sizes[1] and not is_said:
+        if sizes[0] != sizes[1] and not (is_said and side == "real"):
             reasons.append(f"resolution of {clips} clips {sizes[0]} against {sizes[1]}")
-    reasons += data
     return not reasons, "; ".join(reasons)
+
+
+def measured_otherwise(
+    protocol: Mapping[str, Any],
+    data: Mapping[str, Any],
+    of_protocol: Mapping[str, Any],
+    of_data: Mapping[str, Any],
+) -> list[str]:
+    """In what two measurements differ as far as it is known before they are made; empty if in nothing.
+
+    Args:
+        protocol: record of one's protocol, the network's checksum included.
+        data: what identifies its real clips.
+        of_protocol: that of the other.
+        of_data: and its real clips.
+    """
+    one, other = read_switches(protocol, data), read_switches(of_protocol, of_data)
+    keys = sorted({*one, *other} - {"name", "base", "hash"})
+    reasons = [
+        f"{key} {told(key, one.get(key), other.get(key))}" for key in keys if one.get(key) != other.get(key)
+    ]
+    return reasons + differences(data, of_data, one.get("split"), besides=("fps", "frame_stride"))
 
 
 def told_sizes(sizes: list[list[int]] | None) -> str:

@@ -1,0 +1,111 @@
+"""A new result beside a stored one: refused before anything is drawn if the two were not measured alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videodiff.checkpoints import resolve_checkpoint
+from videodiff.evaluation.results import Result, comparable, measured_otherwise, read_result
+
+
+@dataclass
+class Against:
+    """The stored results that a new one may stand beside.
+
+    Args:
+        spec: as the user named them: a run, or the file of a result.
+        results: all that are there, the newest first.
+    """
+
+    spec: str
+    results: list[Result]
+
+    def check(self, protocol: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """Refuse a measurement that none of the results is of, before it is made.
+
+        Args:
+            protocol: the record of the new result's protocol.
+            data: what identifies its real clips.
+
+        Raises:
+            ValueError: in one line with every difference from the nearest of the results.
+        """
+        reasons = min(
+            (measured_otherwise(protocol, data, result.protocol, result.data) for result in self.results),
+            key=len,
+        )
+        if reasons:
+            raise ValueError(self._refusal("; ".join(reasons)))
+
+    def beside(self, result: Result) -> str:
+        """Both results' metrics as lines of a terminal, and whether their intervals lie apart.
+
+        Raises:
+            ValueError: if none of the stored results may stand in one column with this one.
+        """
+        answers = [comparable(result, other) for other in self.results]
+        fits = [other for other, (yes, _) in zip(self.results, answers, strict=True) if yes]
+        if not fits:
+            raise ValueError(
+                self._refusal(min((reason for _, reason in answers), key=lambda r: r.count(";")))
+            )
+        return beside(result, fits[0], self.spec)
+
+    def _refusal(self, reasons: str) -> str:
+        return (
+            f"this cannot stand beside {self.spec}: {reasons}; measure both in one way (--protocol, --num_clips, "
+            "--data options), or let videodiff compare judge both on one reference"
+        )
+
+
+def find_against(spec: str) -> Against:
+    """The results that a user means: a file, or those of a run.
+
+    Raises:
+        FileNotFoundError: if there is no such run or file, or nothing was measured of the run.
+        ValueError: if a file holds no result.
+    """
+    if spec.endswith(".json"):
+        if not Path(spec).is_file():
+            raise FileNotFoundError(f"--against {spec}: no such file")
+        return Against(spec, [read_result(spec)])
+    checkpoint = resolve_checkpoint(spec)
+    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    files = sorted(
+        (run / "eval").glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name), reverse=True
+    )
+    if not files:
+        raise FileNotFoundError(
+            f"--against {spec}: nothing was measured of it; run videodiff test --ckpt_path {spec} first"
+        )
+    return Against(spec, [read_result(file) for file in files])
+
+
+def beside(result: Result, other: Result, name: str) -> str:
+    """The metrics that two comparable results share, with their intervals."""
+    rows = [("metric", "this", name, "intervals")]
+    for metric, mine in result.metrics.items():
+        if metric in other.metrics:
+            theirs = other.metrics[metric]
+            rows.append((metric, figure(mine), figure(theirs), verdict(mine, theirs)))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def figure(entry: Mapping[str, Any]) -> str:
+    """``3.14 [2.9, 3.4]``."""
+    interval = entry.get("interval")
+    return f"{entry['value']:.6g}" + ("" if interval is None else " [{:.6g}, {:.6g}]".format(*interval))
+
+
+def verdict(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    """Whether two intervals lie apart; a dash where one has none."""
+    one, other = a.get("interval"), b.get("interval")
+    if one is None or other is None:
+        return "-"
+    return "apart" if one[1] < other[0] or other[1] < one[0] else "touch"
