@@ -130,7 +130,7 @@ def test_another_stride_than_the_protocols_is_another_protocol(tmp_path):
 def test_another_rate_than_the_protocols_is_another_protocol(tmp_path):
     root = folder_of(tmp_path, frames=16)  # stored at 8 frames per second
     sets = {fps: data(dataset="folder", root=root, num_test_clips=None, fps=fps) for fps in (None, 4.0)}
-    options = {**with_fakes(), "cache": tmp_path / "cache"}
+    options = {**with_fakes(), "num_clips": 4}
     plain, slow = (run(tmp_path, datamodule=sets[fps], **options)[0].result for fps in (None, 4.0))
     assert (slow.protocol["name"], slow.protocol["base"], slow.protocol["fps"]) == ("custom", "random", 4.0)
     assert (plain.protocol["name"], plain.protocol["fps"]) == ("random", None)
