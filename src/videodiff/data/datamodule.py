@@ -85,6 +85,7 @@ class VideoDataModule(pl.LightningDataModule):
             "auto",
             "videos",
             "frames",
+            "images",
             "ucf101",
             "sky",
             "taichi",

@@ -6,17 +6,20 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from videodiff.data.image_read import IMAGE_SUFFIXES
+from videodiff.data.image_read import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, is_animated
 from videodiff.data.suffix import OTHER_SUFFIXES, by_suffix, could_be_video, suffixes_read
 from videodiff.data.video_probe import VIDEO_SUFFIXES
 from videodiff.seeding import uniform
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+LOOKED_AT = 500  # pictures whose headers are read where a listing is made
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Entry:
         relative: its path below the folder of its split; what names it in hashes and messages.
         size: bytes of a file or record, number of frames of a folder.
         frames: sorted file names of a folder of frames.
-        kind: how it is read.
+        kind: how it is read: a file that is a video (an animated picture, too), a folder of frames, a still, ...
         label: name of its class.
         group: videos of one group stay on one side when validation is held out.
         caption: text that goes with it.
@@ -42,7 +45,7 @@ class Entry:
     relative: str
     size: int
     frames: tuple[str, ...] = ()
-    kind: Literal["video", "frames", "array", "record"] = "video"
+    kind: Literal["video", "frames", "image", "array", "record"] = "video"
     label: str | None = None
     group: str | None = None
     caption: str | None = None
@@ -117,8 +120,15 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: natural_key(posix(entry)))
 
 
-def scan(root: str | os.PathLike[str]) -> Tree:
+def scan(root: str | os.PathLike[str], look_at_all: bool = False) -> Tree:
     """Walk through a folder once. Hidden files and folders are passed over; links are followed, once.
+
+    Animated pictures are videos. Whether a folder holds some is told from at most `LOOKED_AT` files spread over all
+    pictures; where one of them is animated, every file is looked at.
+
+    Args:
+        root: the folder.
+        look_at_all: open every picture that could be animated.
 
     Raises:
         FileNotFoundError: if `root` is no folder.
@@ -160,8 +170,37 @@ def scan(root: str | os.PathLike[str]) -> Tree:
             relative = os.path.relpath(folder, root)
             folders.append(Entry(folder, relative, len(images), tuple(images), "frames"))
     sorted_others = {suffix: sorted(paths, key=natural_key) for suffix, paths in others.items()}
-    files = grouped_by_name(in_order(videos))
-    return Tree(root, files, in_order(folders), sorted_others, sorted(empty), dict(passed))
+    animated, folders = without_animated(root, in_order(folders), look_at_all)
+    files = grouped_by_name(in_order([*videos, *animated]))
+    return Tree(root, files, folders, sorted_others, sorted(empty), dict(passed))
+
+
+def without_animated(root: str, folders: list[Entry], look_at_all: bool) -> tuple[list[Entry], list[Entry]]:
+    """The animated pictures of folders of images, each a video, and the folders with what is left in them."""
+    could_be = [
+        os.path.join(entry.path, name)
+        for entry in folders
+        for name in entry.frames
+        if os.path.splitext(name)[1].lower() in ANIMATED_SUFFIXES
+    ]
+    some = could_be if look_at_all else spread(could_be, LOOKED_AT)
+    if not any(map(is_animated, some)):
+        return [], folders
+    animated = {path for path in could_be if is_animated(path)}
+    videos = [Entry(path, os.path.relpath(path, root), os.path.getsize(path)) for path in sorted(animated)]
+    stills = []
+    for entry in folders:
+        left = tuple(name for name in entry.frames if os.path.join(entry.path, name) not in animated)
+        if left:
+            stills.append(replace(entry, frames=left, size=len(left)))
+    return videos, stills
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` items, evenly spread from the first to the last."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(k * (len(items) - 1) / (count - 1))] for k in range(count)]
 
 
 def grouped_by_name(videos: list[Entry]) -> list[Entry]:
@@ -223,7 +262,7 @@ def class_folders(entries: list[Entry]) -> dict[str, str] | None:
     """
     parents = {entry.relative: Path(entry.relative).parent for entry in entries}
     folders = set(parents.values())
-    if entries[0].kind != "video" or len({len(p.parts) for p in folders}) != 1:
+    if entries[0].kind not in ("video", "image") or len({len(p.parts) for p in folders}) != 1:
         return None
     if len({p.name for p in folders}) != len(folders) or len(folders) < 2 or len(entries) < 2 * len(folders):
         return None

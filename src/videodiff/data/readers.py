@@ -1,4 +1,4 @@
-"""How each kind of entry is counted and read: video file, folder of frames, sequence of an array, record of a file."""
+"""How each kind of entry is counted and read: video file, frames, picture, sequence of an array, record of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from videodiff.data.entries import Entry
-from videodiff.data.image_read import read_image
+from videodiff.data.image_read import STACK_SUFFIXES, probe_stack, read_image, read_stack
 from videodiff.data.resize import resize
 from videodiff.data.tfrecord import read_example
 from videodiff.data.video_probe import BadVideoError, VideoInfo, probe
@@ -30,12 +30,16 @@ def index_entry(entry: Entry) -> VideoInfo | BadVideoError | None:
         stat = os.stat(entry.path)
         key = (entry.path, stat.st_size, stat.st_mtime_ns)
         if key not in _PROBED:
-            _PROBED[key] = probe(entry.path)
+            _PROBED[key] = probe_stack(entry.path) if _is_stack(entry) else probe(entry.path)
         return _PROBED[key]
     except BadVideoError as error:
         return error
     except OSError as error:
         return BadVideoError(f"{entry.path}: cannot be opened ({error.strerror or error})")
+
+
+def _is_stack(entry: Entry) -> bool:
+    return os.path.splitext(entry.path)[1].lower() in STACK_SUFFIXES
 
 
 def count_frames(entry: Entry, info: VideoInfo | None) -> int:
@@ -60,7 +64,9 @@ def read_entry(
     """
     numbers = [entry.first + number for number in numbers]
     if info is not None:
-        return read_frames(info, numbers, resolution, rule)
+        return (read_stack if _is_stack(entry) else read_frames)(info, numbers, resolution, rule)
+    if entry.kind == "image":
+        return read_image(entry.path, resolution, rule)[None].expand(len(numbers), -1, -1, -1)
     if entry.kind == "frames":
         read = [os.path.join(entry.path, entry.frames[n]) for n in numbers]
         return torch.stack([read_image(path, resolution, rule) for path in read])

@@ -13,6 +13,7 @@ import torch
 
 from videodiff.data.clips import ClipSource, Entry, FolderSource, listing_hash
 from videodiff.data.entries import scan
+from videodiff.data.frame_folder import uneven, without_masks
 from videodiff.data.passed_over import encoded_twice, encodings_note, passed_over
 from videodiff.data.views import AtRate
 from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
@@ -48,7 +49,7 @@ class Folder:
 
     def __post_init__(self) -> None:
         self.record, listed = read_samples_record(self.root)
-        tree = scan(self.root)
+        tree, masks = without_masks(scan(self.root))
         entries = tree.videos or tree.folders
         if not entries:
             raise FileNotFoundError(tree.nothing())
@@ -61,7 +62,8 @@ class Folder:
                 )
         else:
             layout = "videos" if tree.videos else "frames"
-            self.notes = passed_over(tree, entries, layout)
+            self.notes = [*masks, *passed_over(tree, entries, layout)]
+            self.notes += uneven([entry for entry in entries if entry.kind == "frames"])
             self.notes += encodings_note(tree.videos, "one file of each is taken")
             entries = one_of_each(entries)
         self.entries: list[Entry] = entries
@@ -120,6 +122,8 @@ def read_samples_record(root: Path) -> tuple[dict[str, Any], set[str] | None]:
 
 def storage_format(entry: Entry) -> tuple[str, bool]:
     """How a video is stored, and whether that keeps every pixel."""
+    if Path(entry.path).suffix.lower() in (".tif", ".tiff"):
+        return "tiff", True
     if entry.frames:
         suffix = Path(entry.frames[0]).suffix.lower()
         return suffix.lstrip("."), suffix in LOSSLESS_IMAGES

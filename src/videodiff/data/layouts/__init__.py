@@ -11,13 +11,15 @@ from collections.abc import Callable
 from types import ModuleType
 
 from videodiff.data.entries import Listing, Tree, scan
-from videodiff.data.layouts import array, bair, frames, kinetics, sky, taichi, ucf101, videos
+from videodiff.data.frame_folder import uneven, without_masks
+from videodiff.data.layouts import array, bair, frames, images, kinetics, sky, taichi, ucf101, videos
 from videodiff.data.layouts.options import Options
 from videodiff.data.passed_over import encodings_note, in_two_splits, passed_over
 
 LAYOUTS: dict[str, ModuleType] = {
     "videos": videos,
     "frames": frames,
+    "images": images,
     "ucf101": ucf101,
     "sky": sky,
     "taichi": taichi,
@@ -26,7 +28,7 @@ LAYOUTS: dict[str, ModuleType] = {
     "array": array,
 }
 # A public data set is told apart by its own marks; any folder of videos or frames is one of these two.
-GENERAL = ("videos", "frames")
+GENERAL = ("videos", "frames", "images")
 
 __all__ = ["GENERAL", "LAYOUTS", "Options", "detect", "list_videos"]
 
@@ -54,6 +56,7 @@ def list_videos(
     root: str | os.PathLike[str],
     layout: str = "auto",
     options: Options | Callable[[str], Options] | None = None,
+    look_at_all: bool = False,
 ) -> Listing:
     """List a data set.
 
@@ -61,6 +64,7 @@ def list_videos(
         root: its folder, or the file of an array.
         layout: name of a layout, or auto to detect it.
         options: what a layout may be asked for, or a function that tells it from the layout's name.
+        look_at_all: read the header of every picture, not of a sample, to tell animated and uneven ones.
 
     Raises:
         FileNotFoundError: if `root`, or something the layout needs, is missing.
@@ -68,6 +72,7 @@ def list_videos(
     """
     if layout != "auto" and layout not in LAYOUTS:
         raise ValueError(f"data.layout must be one of auto, {', '.join(LAYOUTS)}, got {layout!r}")
+    notes: list[str] = []
     if os.path.isfile(root):
         folder, name = os.path.split(os.path.abspath(root))
         if not name.lower().endswith(".npy"):
@@ -76,7 +81,8 @@ def list_videos(
             )
         tree = Tree(folder, [], [], {".npy": [name]}, [])
     else:
-        tree = scan(root)
+        tree, masks = without_masks(scan(root, look_at_all))
+        notes += masks
     name = detect(tree) if layout == "auto" else layout
     listing: Listing = LAYOUTS[name].listing(
         tree, options(name) if callable(options) else options or Options()
@@ -84,7 +90,8 @@ def list_videos(
     if not listing.splits["train"]:
         raise FileNotFoundError(f"no training videos of layout {name} below {tree.root}")
     used = {id(entry): entry for entries in listing.splits.values() for entry in entries}.values()
-    listing.notes += passed_over(tree, used, name)
+    listing.notes += [*notes, *passed_over(tree, used, name)]
+    listing.notes += uneven([e for e in used if e.kind == "frames"], look_at_all)
     listing.notes += encodings_note(
         (e for e in used if e.kind == "video"), "they stay on one side of a split"
     )

@@ -133,7 +133,7 @@ def source_hash(entry: Entry) -> tuple[int, str]:
         if not os.path.isfile(entry.path):
             raise FileNotFoundError(f"{os.path.basename(entry.path)}: no such file")
         size = os.path.getsize(entry.path)
-        return size, sha256_of(entry.path) if entry.kind == "video" else ""
+        return size, sha256_of(entry.path) if entry.kind in ("video", "image") else ""
     digest, size = hashlib.sha256(), 0
     for name in entry.frames:
         digest.update(name.encode(errors="surrogateescape") + b"\0")
@@ -196,8 +196,9 @@ def open_entry(entry: Entry) -> Opened:
             "fps": round(info.fps, 6) or None, "even": isinstance(info.pts, range), "width": info.width,
             "height": info.height, "rotation": _rotation(info),
         }  # fmt: skip
-    elif entry.kind == "frames" and facts["frames"]:
-        first = read_image(os.path.join(entry.path, entry.frames[entry.first]))
+    elif entry.kind in ("frames", "image") and facts["frames"]:
+        still = entry.path if entry.kind == "image" else os.path.join(entry.path, entry.frames[entry.first])
+        first = read_image(still)
         facts |= {"width": first.shape[1], "height": first.shape[0]}
     return Opened(entry, info, facts)
 

@@ -85,7 +85,7 @@ class Report:
 def list_jobs(root: str, settings: Settings) -> tuple[Listing, list[tuple[str, Entry]]]:
     """The listing of a set, and ``(split, entry)`` of every video once, also where splits share videos."""
     options = Options(val_fraction=settings.val_fraction, classes=settings.classes)
-    listing = list_videos(root, settings.layout, options)
+    listing = list_videos(root, settings.layout, options, look_at_all=True)
     jobs: dict[tuple[Any, ...], tuple[str, Entry]] = {}
     for split in ("train", "val", "test"):
         for entry in listing.splits[split]:
