@@ -275,7 +275,7 @@ def test_short_and_broken_videos_are_left_out_and_told(folders, capsys, tmp_path
         (["{real}", "{empty}"], "no videos"),
         (["{real}", "{single}", *RANDOM], "at least 2 generated clips are needed, got 1"),
         (["{real}", "{other}", "--protocol", "random"], "too short"),
-        (["{real}", "{other}", "--protocol", "random:3"], "at least 4 frames"),
+        (["{real}", "{other}", "--protocol", "styleganv:1"], "i3d needs clips of at least 9 frames"),
         (["{real}", "{other}", "--protocol", "styleganv:4"], "i3d needs clips of at least 9 frames"),
         (["{real}", "{other}", "--protocol", "styleganv:9"], "i3d_pretrained_400"),
         (["{real}", "{other}", "--protocol", "fvd"], "no protocol 'fvd'"),

@@ -222,13 +222,31 @@ def wait_for_clips(out: Path, count: int, seconds: float = 3600.0) -> None:
 
 
 def finish(out: Path, record: dict[str, Any], count: int, fps: float) -> None:
-    """The sheet of the first clips, then the record, which says that the directory is complete."""
+    """The sheet of the first clips, then the record, which says that the directory is complete.
+
+    Clips of one frame are written as pictures, too.
+    """
+    if record["frames"] == 1:
+        write_pictures([clip_path(out, i) for i in range(count)])
     write_sheet(out / "sheet.mp4", [clip_path(out, i) for i in range(min(count, SHEET_CLIPS))], fps)
     record["clips"] = [clip_path(out, i).name for i in range(count)]
     beside = out / f".{RECORD}.part"
     beside.write_text(json.dumps(record, indent=2) + "\n")
     beside.replace(out / RECORD)
     (out / PLAN).unlink(missing_ok=True)
+
+
+def write_pictures(clips: Sequence[Path]) -> None:
+    """The first frame of each clip as a PNG beside it; what is there stays."""
+    from PIL import Image
+
+    from videodiff.data import video_io
+
+    for clip in clips:
+        picture, beside = clip.with_suffix(".png"), clip.with_name(f".{clip.stem}.part.png")
+        if not picture.is_file():
+            Image.fromarray(video_io.read_video(clip, max_frames=1)[0].numpy()).save(beside)
+            beside.replace(picture)
 
 
 def write_sheet(path: Path, clips: Sequence[Path], fps: float) -> None:

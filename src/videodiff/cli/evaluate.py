@@ -48,6 +48,12 @@ def parser() -> argparse.ArgumentParser:
         help="how to measure (default styleganv); see below",
     )
     add("--frames", type=int, metavar="N", help="frames per clip (default 16)")
+    add(
+        "--layout",
+        choices=("auto", "images"),
+        default="auto",
+        help="images: every picture is a clip of one frame, for --frames 1 (default auto: a folder of them is a video)",
+    )
     add("--num_clips", type=int, metavar="N", help="clips of each side, fewer than the protocol wants")
     add(
         "--resolution",
@@ -92,8 +98,8 @@ def run(argv: Sequence[str]) -> int:
     from videodiff.evaluation.folders import Folder, FolderComparison
 
     compared = FolderComparison(
-        args.real if args.real.is_file() else Folder(args.real, args.resolution),
-        Folder(args.fake, args.resolution),
+        args.real if args.real.is_file() else Folder(args.real, args.resolution, args.layout),
+        Folder(args.fake, args.resolution, args.layout),
         args.seed,
         args.num_clips,
         pick_device(args.device),

@@ -14,6 +14,7 @@ import torch
 from videodiff.data.clips import ClipSource, Entry, FolderSource, listing_hash
 from videodiff.data.entries import scan
 from videodiff.data.frame_folder import uneven, without_masks
+from videodiff.data.layouts.images import stills
 from videodiff.data.passed_over import encoded_twice, encodings_note, passed_over
 from videodiff.data.views import AtRate
 from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
@@ -41,16 +42,19 @@ class Folder:
     Args:
         root: the folder.
         resolution: side of a square that frames are cropped and resized to, as for training; None keeps all pixels.
+        layout: ``images`` takes every picture as a clip of one frame, where `generate` has not listed its clips.
     """
 
     root: Path
     resolution: int | None = None
+    layout: str = "auto"
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.record, listed = read_samples_record(self.root)
         tree, masks = without_masks(scan(self.root))
-        entries = tree.videos or tree.folders
+        pictures = self.layout == "images" and listed is None
+        entries = stills(tree) if pictures else tree.videos or tree.folders
         if not entries:
             raise FileNotFoundError(tree.nothing())
         self.notes: list[str] = []
@@ -61,10 +65,11 @@ class Folder:
                     f"{self.root}: samples.json lists {len(listed)} clips, {len(entries)} are there"
                 )
         else:
-            layout = "videos" if tree.videos else "frames"
+            layout = "images" if pictures else "videos" if tree.videos else "frames"
             self.notes = [*masks, *passed_over(tree, entries, layout)]
             self.notes += uneven([entry for entry in entries if entry.kind == "frames"])
-            self.notes += encodings_note(tree.videos, "one file of each is taken")
+            videos = [entry for entry in entries if entry.kind == "video"]
+            self.notes += encodings_note(videos, "one file of each is taken")
             entries = one_of_each(entries)
         self.entries: list[Entry] = entries
         self.sources: dict[tuple[int, float | None], ClipSource] = {}
@@ -124,8 +129,8 @@ def storage_format(entry: Entry) -> tuple[str, bool]:
     """How a video is stored, and whether that keeps every pixel."""
     if Path(entry.path).suffix.lower() in (".tif", ".tiff"):
         return "tiff", True
-    if entry.frames:
-        suffix = Path(entry.frames[0]).suffix.lower()
+    if entry.frames or entry.kind == "image":
+        suffix = Path(entry.frames[0] if entry.frames else entry.path).suffix.lower()
         return suffix.lstrip("."), suffix in LOSSLESS_IMAGES
     try:
         with av.open(entry.path) as container:

@@ -15,6 +15,7 @@ from videodiff.evaluation.detectors import BUILT_IN, Detector, prepare_all
 from videodiff.evaluation.protocol import Protocol, get_protocol
 from videodiff.evaluation.sampling import ClipPlan
 
+EVALUATOR_FRAMES = 4  # the shortest clip of the evaluator
 FALLBACK = "random"  # what is measured where there are no weights
 
 
@@ -31,7 +32,12 @@ class Chosen(NamedTuple):
 
 
 def default_protocol(data: Any, frames: int) -> Protocol:
-    """``evaluator`` at `frames` for the built-in sets, ``styleganv`` for all others."""
+    """``evaluator`` at `frames` for the built-in sets, ``styleganv`` for all others; ``random`` for single frames.
+
+    The networks of the first two look at motion, and need 4 and 9 frames.
+    """
+    if frames == 1 or (data.dataset in BUILT_IN and frames < EVALUATOR_FRAMES):
+        return get_protocol(FALLBACK, frames=frames)
     if data.dataset in BUILT_IN:
         return get_protocol("evaluator", frames=frames)
     return get_protocol("styleganv")

@@ -87,6 +87,11 @@ class LVDM(DiffusionModule):
     def check_options(self) -> None:
         """Raise ValueError for options that do not fit each other or the network."""
         shares, frames = self.prediction_share + self.interpolation_share, self.net.num_frames
+        if frames < 2:
+            raise ValueError(
+                f"LVDM takes clips of 2 latent frames or more (--model.net.num_frames 2), got {frames}; single frames "
+                "are learnt by VDM"
+            )
         if min(self.prediction_share, self.interpolation_share) < 0 or shares > 1:
             raise ValueError(
                 "prediction_share and interpolation_share must be at least 0 and at most 1 together, "

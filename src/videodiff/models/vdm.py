@@ -5,6 +5,7 @@ Everything else is sampling: prediction, interpolation, extension and super-reso
 network with reconstruction guidance (section 3.1, eq. 7 and 8; ``diffusion/guidance.py``).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from videodiff.diffusion import (
     LowResolution,
     ReconstructionGuidance,
     Replacement,
+    Window,
 )
 from videodiff.models.base import DiffusionModule
 from videodiff.models.given import Given
@@ -43,7 +45,9 @@ class VDM(DiffusionModule):
         super().__init__(*args, **kwargs)
         frames = self.net.num_frames
         self.conditioning, self.reconstruction_weight = conditioning, reconstruction_weight
-        self.overlap_frames = max(frames // 2, 1) if overlap_frames is None else overlap_frames
+        self.overlap_frames = frames // 2 if overlap_frames is None else overlap_frames
+        if frames == 1 and self.overlap_frames != 0:
+            raise ValueError(f"overlap_frames must be 0 with num_frames 1, got {overlap_frames}")
         if frames > 1 and not 0 < self.overlap_frames < frames:
             raise ValueError(
                 f"overlap_frames must lie between 1 and {frames - 1} (num_frames - 1), got {overlap_frames}"
@@ -56,6 +60,18 @@ class VDM(DiffusionModule):
     @property
     def overlap(self) -> int:
         return self.overlap_frames
+
+    def plan(self, num_units: int, known: Sequence[int]) -> list[Window]:
+        """As every model's; a model of single frames draws no longer video, whose frames would have nothing in common.
+
+        Raises:
+            ValueError: if it is asked for one.
+        """
+        if self.net.num_frames == 1 < num_units:
+            raise ValueError(
+                f"this model draws single frames (num_frames 1); ask for 1 (--frames 1), got {num_units}"
+            )
+        return super().plan(num_units, known)
 
     def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Condition]:
         """Pixels ``[B, 3, F + I, H, W]``: F frames of a clip, then I single images of other videos (section 3)."""

@@ -17,9 +17,9 @@ def fits(tree: Tree) -> bool:
     return False
 
 
-def listing(tree: Tree, options: Options) -> Listing:
-    """Every picture by itself."""
-    stills = [
+def stills(tree: Tree) -> list[Entry]:
+    """Every picture of the folders of images, by itself."""
+    return [
         Entry(
             os.path.join(folder.path, name), os.path.normpath(os.path.join(folder.relative, name)), 1, kind="image",
             count=1,
@@ -27,6 +27,10 @@ def listing(tree: Tree, options: Options) -> Listing:
         for folder in tree.folders
         for name in folder.frames
     ]  # fmt: skip
-    if not stills:
-        raise FileNotFoundError(f"layout images: no pictures below {tree.root}")
-    return general("images", tree.root, stills, options)
+
+
+def listing(tree: Tree, options: Options) -> Listing:
+    """All pictures; their parent folders are classes as those of videos are."""
+    if not tree.folders:
+        raise FileNotFoundError(f"layout images: {tree.nothing()}")
+    return general("images", tree.root, stills(tree), options)

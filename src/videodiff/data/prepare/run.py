@@ -178,8 +178,7 @@ def prepare(
         if len(lines) < len(found):
             _work_off(work, journal, found, listing.class_names, settings, workers, progress)
         report = _finish(folder, lines, listing, settings, digest)
-        report.formats = count_formats(found)
-        return report
+        return replace(report, formats=count_formats(found))
 
 
 def _finished(folder: Path, settings: Settings, listing: str) -> Report | None:

@@ -60,8 +60,9 @@ class RandomNet(nn.Module):
 class RandomFeatures(FeatureExtractor):
     """A fixed random 3-D convolutional network, for "rand-FD" (:func:`videodiff.metrics.builtin.random_distance`).
 
-    Clips of 4 frames or more and of 8 x 8 pixels or more; frames with a side above 64 are brought to 64 x 64, bilinear
-    with antialiasing. A distance on these features says that clips differ, not how they look: it is never an FVD.
+    Clips of 8 x 8 pixels or more, of one frame too (whose motion is 0); frames with a side above 64 are brought to
+    64 x 64, bilinear with antialiasing. A distance on these features says that clips differ, not how they look: it is
+    never an FVD.
 
     Args:
         seed: of the network; a result names it.
@@ -71,7 +72,7 @@ class RandomFeatures(FeatureExtractor):
     """
 
     dim = 3 * sum(CHANNELS)
-    min_frames = 4
+    min_frames = 1
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
