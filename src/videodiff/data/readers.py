@@ -85,7 +85,7 @@ def read_entry_in_order(
     Raises:
         BadVideoError: if one cannot be read.
     """
-    if info is not None:
+    if info is not None and not _is_stack(entry):
         yield from read_in_order(info, [entry.first + number for number in numbers], resolution, rule)
         return
     for start in range(0, len(numbers), BLOCK):
