@@ -35,7 +35,9 @@ def test_the_first_layer_is_the_convolution_it_says():
     assert layer.weight.std().item() == pytest.approx((2 / 81) ** 0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 9), (4, 8, 8), (5, 17, 31), (16, 32, 32), (4, 80, 72), (33, 16, 16)])
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 8), (3, 9, 9), (4, 8, 8), (5, 17, 31), (16, 32, 32), (4, 80, 72), (33, 16, 16)]
+)
 def test_any_length_and_size_is_taken(shape):
     clips = baselines.noise_clips(2, *shape)
     features = RandomFeatures()(clips)
