@@ -103,11 +103,17 @@ def test_two_processes_see_the_batches_of_one():
         assert torch.equal(part["label"], whole["label"][rank::2])
 
 
-def test_a_process_without_a_validation_clip_is_refused():
-    module = digits(num_val_clips=1)
+def test_a_process_without_a_validation_clip_sees_another_one_as_a_stand_in():
+    for rank, stands_in in ((0, False), (1, True), (2, True)):
+        module = digits(num_val_clips=1)
+        module.trainer = Place(world=3, rank=rank)
+        (batch,) = module.val_dataloader()
+        assert (batch["sample"].tolist(), batch.get("stand_in", False)) == ([0], stands_in)
+
+
+def test_a_batch_that_processes_cannot_share_out_evenly_is_refused():
+    module = digits()
     module.trainer = Place(world=2, rank=0)
-    with pytest.raises(ValueError, match="val has 1 clips for 2 processes"):
-        module.val_dataloader()
     module.batch_size = 3
     with pytest.raises(ValueError, match="use 2 or 4"):
         module.train_dataloader()

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from videodiff.data.latents import LatentDataset, check_first_stage, collate_lat
 from videodiff.data.pixels import to_float
 from videodiff.data.selection import GENERATED, Selection
 from videodiff.data.shared_memory import Piped, Route, choose_route, crowded, room, tell
-from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches
+from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches, StandIn
 
 WORKER_TIMEOUT = 120  # seconds that a loader worker may take for a batch
 Split = Literal["train", "val", "test"]
@@ -28,7 +29,8 @@ class VideoDataModule(pl.LightningDataModule):
     Batches are ``{"video": [B, 3, T + I, R, R], "sample": int64 [B], "num_images": I}`` and, where there are classes
     and captions, ``"label"``: int64 [B] and ``"caption"``: B texts. Videos travel as uint8 and become fp32 in [-1, 1]
     on the device. `sample` is the position in the endless training stream, or the number of the validation or test
-    clip.
+    clip. A process for which there is no validation or test clip sees one of another, with ``"stand_in": True``: it
+    keeps the others company and counts in no mean.
 
     Training has no epochs for Lightning (the loader has no length): give `max_steps`, and `val_check_interval` with
     `check_val_every_n_epoch` null. Set `use_distributed_sampler` to false. There is no state to save: a checkpoint
@@ -346,21 +348,24 @@ class VideoDataModule(pl.LightningDataModule):
         return 0 if self.trainer is None else self.trainer.global_step
 
     def _evaluation_loader(self, split: Split) -> DataLoader:
+        """Every clip once over all processes; one without a clip of its own sees another's, marked as a stand-in."""
         world, rank, accumulate = self._place()
         dataset = self.clips(split)
-        if len(dataset) < world:
-            raise ValueError(
-                f"{split} has {len(dataset)} clips for {world} processes; each needs at least one"
-            )
+        if rank >= len(dataset):
+            stand_in = ShardBatches(len(dataset), 1, len(dataset), rank % len(dataset))
+            return self._loader(dataset, stand_in, StandIn)
         batch_size = self.eval_batch_size or max(1, self.batch_size // (world * accumulate))
         return self._loader(dataset, ShardBatches(len(dataset), batch_size, world, rank))
 
     def _loader(
-        self, dataset: ClipDataset | LatentDataset, batches: GlobalBatches | ShardBatches
+        self,
+        dataset: ClipDataset | LatentDataset,
+        batches: GlobalBatches | ShardBatches,
+        marked: Callable[[Any], Any] = lambda collate: collate,
     ) -> DataLoader:
         """Torch gives each worker one thread; a worker that hangs ends the run after two minutes."""
         on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        collate = Collate(dataset.images_per_video) if self.latents is None else collate_latents
+        collate = marked(Collate(dataset.images_per_video) if self.latents is None else collate_latents)
         workers = self.route.num_workers
         return DataLoader(
             dataset,

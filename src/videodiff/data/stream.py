@@ -274,6 +274,22 @@ def _slot() -> int:
     return 0 if worker is None else 1 + worker.id % 255
 
 
+class StandIn:
+    """Mark batches as those of a process that has no clip of its own: ``"stand_in": True``, not to be counted.
+
+    A process without a batch would leave the loop that the others reduce their means in.
+
+    Args:
+        collate: makes the batches.
+    """
+
+    def __init__(self, collate: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**self.collate(samples), "stand_in": True}
+
+
 class Collate:
     """Stack samples to ``{"video": uint8 [B, 3, T + I, R, R], "sample": [B], "label": [B], "num_images": I}``.
 

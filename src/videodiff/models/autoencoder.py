@@ -30,7 +30,7 @@ from videodiff.models.autoencoder_losses import (
     hinge,
     one_frame_each,
 )
-from videodiff.models.base import OptimizerCallable, check_clip_shape
+from videodiff.models.base import OptimizerCallable, check_clip_shape, num_counted
 from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.networks import Autoencoder
@@ -271,7 +271,7 @@ class AutoencoderModule(pl.LightningModule):
         scores |= {"latent_mean": latent.mean(), "latent_std": latent.std()}
         self.log_dict(
             {f"{name}/{key}": value for key, value in scores.items()},
-            batch_size=len(video), on_epoch=True, on_step=False, sync_dist=True,
+            batch_size=num_counted(batch), on_epoch=True, on_step=False, sync_dist=True,
         )  # fmt: skip
 
     @torch.no_grad()

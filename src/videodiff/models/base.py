@@ -32,6 +32,14 @@ def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> No
         )
 
 
+def num_counted(batch: dict[str, Any]) -> float:
+    """Clips of a validation or test batch that count: none where it is a stand-in for a process without clips.
+
+    A float, since Lightning averages the counts of the processes too, and cuts an integer: 3 clips on 2 would be 1.
+    """
+    return 0.0 if batch.get("stand_in") else float(len(batch["sample"]))
+
+
 class DiffusionModule(SamplingModule):
     """A denoising network, its noise schedule and its sampler, trained and sampled as one.
 
@@ -192,7 +200,7 @@ class DiffusionModule(SamplingModule):
         self.log(
             f"{name}/loss",
             loss,
-            batch_size=len(batch["sample"]),
+            batch_size=num_counted(batch),
             on_epoch=True,
             on_step=False,
             sync_dist=True,
