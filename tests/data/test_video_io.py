@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from base64 import b64encode
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from browser import CHROMIUM, Browser
 from videodiff.data import video_io, video_probe, video_write
 from videodiff.data.video_io import (
     BadVideoError,
@@ -60,20 +62,41 @@ def test_videos_to_look_at_say_their_colours_and_show_them_at_any_size(tmp_path,
         codec = container.streams.video[0].codec_context
         tags = codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc
         frame = next(container.decode(video=0))
-    assert [int(tag) for tag in tags] == [
-        1,
-        1,
-        1,
-        13,
-    ]  # BT.709 in limited range, sRGB's transfer (ITU-T H.273)
+    matrix_601, limited, primaries_709, transfer_srgb = 6, 1, 1, 13  # codes of ITU-T H.273
+    assert [int(tag) for tag in tags] == [matrix_601, limited, primaries_709, transfer_srgb]
     middle = [(2 * k + 1) * width // 8 for k in range(4)]
     shown = read_video(tmp_path / "sheet.mp4")[:, height // 2, middle].int()
     assert (shown - colours.int()).abs().max() <= 4
-    # By the definition of BT.709, not by the library that converted: luma of the first colour.
+    # By the definition of BT.601, not by the library that converted: luma of the first colour.
     red, green, blue = (220, 30, 40)
-    luma = 16 + 219 / 255 * (0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    luma = 16 + 219 / 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
     plane = np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)
     assert plane[height // 2, middle[0]] == pytest.approx(luma, abs=2)
+
+
+SHOWN = """<pre id=o></pre><script>
+const v = document.createElement('video'); v.muted = true; v.src = 'sheet.mp4';
+v.onseeked = () => {
+  const c = document.createElement('canvas'); c.width = v.videoWidth; c.height = v.videoHeight;
+  const x = c.getContext('2d'); x.drawImage(v, 0, 0);
+  const shown = [12, 36, 60, 84].map(p => Array.from(x.getImageData(p, 361, 1, 1).data).slice(0, 3));
+  if (shown[3][0] > 0) document.getElementById('o').textContent = JSON.stringify(shown); else v.currentTime += 0.1;
+};
+v.onloadeddata = () => { v.currentTime = 0.1 }; v.load()
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser on this machine")
+def test_a_browser_shows_the_colours_of_a_sheet_of_many_lines(tmp_path):
+    colours = torch.tensor([(220, 30, 40), (30, 200, 60), (40, 60, 210), (128, 128, 128)], dtype=torch.uint8)
+    write_mp4(tmp_path / "sheet.mp4", colours.repeat_interleave(24, 0).expand(16, 722, 96, 3))
+    data = b64encode((tmp_path / "sheet.mp4").read_bytes()).decode()
+    page = SHOWN.replace("sheet.mp4", f"data:video/mp4;base64,{data}")
+    (tmp_path / "page.html").write_text(page)
+    with Browser(tmp_path / "profile") as browser:
+        browser.call("Page.navigate", url=(tmp_path / "page.html").as_uri())
+        found = browser.wait_for("(e => e && e.textContent || null)(document.getElementById('o'))")
+    assert (torch.tensor(json.loads(found)) - colours.int()).abs().max() <= 4
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (31, 47), (7, 9)])

@@ -16,7 +16,9 @@ from torch import Tensor
 from videodiff.data.pixels import as_frames
 from videodiff.data.resize import ONE_THREAD
 
-BT709, SRGB = 1, 13  # codes of ITU-T H.273: matrix and primaries of the one, transfer of the other
+# Codes of ITU-T H.273. The matrix is BT.601's, not that of the primaries: what browsers convert with in software cuts
+# BT.709's largest coefficient (2.11) to 2, which is up to 8 levels of blue, and BT.601's (2.02) hardly.
+MATRIX_601, PRIMARIES_709, TRANSFER_SRGB = 6, 1, 13
 
 
 class VideoWriter:
@@ -26,8 +28,8 @@ class VideoWriter:
         path: target; written beside it and renamed.
         fps: frames per second.
         lossless: FFV1 in Matroska with checksums, which gives RGB back bit for bit; else H.264 4:2:0 in mp4 to look
-            at, with odd sides padded by their last row or column, never resized. Its colours are BT.709 in limited
-            range and say so: a player that is told nothing guesses, by the number of lines.
+            at, with odd sides padded by their last row or column, never resized. Its colours are of
+            BT.601's matrix in limited range and say so: a player that is told nothing guesses, by the number of lines.
         crf: quality of H.264, 0 (best) to 51.
 
     Raises:
@@ -58,7 +60,7 @@ class VideoWriter:
             self._open(*frames.shape[1:3])
         for picture in frames:
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            self._output.mux(self._stream.encode(frame if self.lossless else to_bt709(frame)))
+            self._output.mux(self._stream.encode(frame if self.lossless else to_limited(frame)))
 
     def _open(self, height: int, width: int) -> None:
         if self.lossless:
@@ -76,8 +78,8 @@ class VideoWriter:
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, pixels
         if not self.lossless:
             codec = self._stream.codec_context
-            codec.colorspace, codec.color_range = BT709, ColorRange.MPEG
-            codec.color_primaries, codec.color_trc = BT709, SRGB
+            codec.colorspace, codec.color_range = MATRIX_601, ColorRange.MPEG
+            codec.color_primaries, codec.color_trc = PRIMARIES_709, TRANSFER_SRGB
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
@@ -93,13 +95,13 @@ class VideoWriter:
             self.temporary.unlink(missing_ok=True)
 
 
-def to_bt709(frame: av.VideoFrame) -> av.VideoFrame:
-    """An RGB frame as 4:2:0 of that matrix; left to itself, the encoder would take BT.601's."""
+def to_limited(frame: av.VideoFrame) -> av.VideoFrame:
+    """An RGB frame as 4:2:0 of BT.601's matrix in limited range."""
     yuv = frame.reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU709, src_color_range=ColorRange.JPEG,
+        format="yuv420p", dst_colorspace=Colorspace.ITU601, src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG, **ONE_THREAD,
     )  # fmt: skip
-    yuv.colorspace, yuv.color_range = BT709, ColorRange.MPEG
+    yuv.colorspace, yuv.color_range = MATRIX_601, ColorRange.MPEG
     return yuv
 
 
