@@ -114,6 +114,18 @@ def test_a_set_is_prepared_trained_on_gone_on_with_and_drawn_from_under_the_odde
     assert json.loads(record.read_text())["checkpoint"].startswith(ODD)
 
 
+def test_a_root_that_looks_like_a_mapping_is_a_name_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    videos("{x}")
+    words = ["--data.root", "{x}", "--trainer.max_steps", "1", "--out", "run"]
+    assert main(["fit", *SMOKE, *words]) == 0
+    assert load_config("run")["data"]["init_args"]["root"] == "{x}"
+    assert main(["export", "run", "--out", LATIN]) == 0
+    assert (
+        main(["generate", "--ckpt_path", LATIN, "--num_samples", "1", "--steps", "2", "--out", "clips"]) == 0
+    )
+
+
 def test_lists_name_files_by_their_bytes_and_captions_must_be_text(tmp_path):
     videos(tmp_path / LATIN)
     listing = list_videos(tmp_path)

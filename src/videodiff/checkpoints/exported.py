@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from videodiff import placeholder
 from videodiff.migrations import migrated
+from videodiff.names import is_text
 
 WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.yaml", "videodiff.json"
 MAX_TEXT = 1 << 20
@@ -71,7 +72,8 @@ def read_exported(path: Path) -> dict[str, Any]:
     if not config.is_file():
         raise ValueError(f"{path} has no {CONFIG} beside it; its model is unknown")
     try:
-        weights = load_file(path)
+        # By its bytes where its name is not text, which safetensors cannot open.
+        weights = load_file(path) if is_text(str(path)) else load(path.read_bytes())
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:160]}") from error
     text = config.read_text(encoding="utf-8")

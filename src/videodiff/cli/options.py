@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from videodiff import trust
 from videodiff.cli.check import CLASS_KEYS, groups, root_hints
@@ -68,6 +68,11 @@ def split_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
+def is_text_alone(hint: Any) -> bool:
+    """Whether a type takes text or nothing: a name that begins like a mapping is a name there."""
+    return {str} <= set(get_args(hint) or (hint,)) <= {str, type(None)}
+
+
 class _Placing:
     """Puts the value of one option where it belongs, stepping through ``init_args`` unasked."""
 
@@ -109,7 +114,7 @@ class _Placing:
 
     def replace(self, node: Any, hint: Any, value: str) -> Any:
         element = element_hint(hint)
-        new = self.parsed(value)
+        new = value if is_text_alone(hint) else self.parsed(value)
         if (
             isinstance(new, str)
             and element is not None
