@@ -28,6 +28,7 @@ from video_corpus import (
 from videodiff.data import FolderSource, VideoDataModule, video_read
 from videodiff.data.entries import find_videos
 from videodiff.data.prepare import Settings, check, prepare
+from videodiff.data.prepared_source import prepared_source
 from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_clip, read_frames
 from videodiff.data.video_proof import COUNT, FrameSums, checksum, share
 
@@ -220,6 +221,42 @@ def test_a_file_is_decoded_from_its_beginning_only_until_it_is_known(tmp_path, m
     for start in range(info.num_frames - 1):
         read_clip(info, start, 2)
     assert met == []
+
+
+@pytest.mark.parametrize("form", ["video", "shards"])
+def test_seeking_in_prepared_files_is_compared_where_they_are_written_and_not_by_readers(
+    tmp_path, monkeypatch, form
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "raw").mkdir()
+    h264_closed(tmp_path / "raw/a.mkv")
+    out = str(tmp_path / "out")
+    report = prepare(str(tmp_path / "raw"), out, Settings(size=32, form=form, val_fraction=0))
+    at = report.lines[0]["out"]
+    assert at["seeks"] is True
+    written = Path(out, at["file"]).read_bytes()[at.get("offset", 0) :][: at["bytes"]]
+    (tmp_path / "a.mp4").write_bytes(written)
+    frames, source = linear(tmp_path / "a.mp4"), prepared_source(out, "train", 4, 32)
+    monkeypatch.setattr(FrameSums, "record", None)  # no reader makes a checksum
+    for start in range(len(frames) - 3):
+        assert torch.equal(source.read(0, start, 4, 1), torch.stack(frames[start : start + 4])), start
+
+
+def test_a_prepared_file_of_other_bytes_has_to_show_it_again(tmp_path):
+    (tmp_path / "raw").mkdir()
+    h264_closed(tmp_path / "raw/a.mkv")
+    out = str(tmp_path / "out")
+    prepare(str(tmp_path / "raw"), out, Settings(size=32, form="video", val_fraction=0))
+    with open(find_videos(out)[0].path, "ab") as file:
+        file.write(bytes(8))
+    assert not prepared_source(out, "train", 4, 32).infos[0].shown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_files_that_seeking_gives_back_whole_are_taken_for_such(tmp_path, kind):
+    suffix, make, way = KINDS[kind]
+    make(tmp_path / f"a{suffix}")
+    assert way == WAYS[0] or not video_read.shows_seeks(str(tmp_path / f"a{suffix}"))
 
 
 @pytest.mark.parametrize("kind", ["H.264, open GOP", "raw, palette in the header", "MPEG-4, packed B-frames",

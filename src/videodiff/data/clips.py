@@ -145,7 +145,7 @@ class FolderSource(ClipSource):
             else:
                 self.entries.append(entry)
                 self.infos.append(info)
-        share(info.sums for info in self.infos if info is not None)
+        share(info.sums for info in self.infos if info is not None and not info.shown)
         if not self.entries:
             raise ValueError(self._nothing_left(root, len(entries), longest, needed))
         if class_names is not None:

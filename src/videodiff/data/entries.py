@@ -39,6 +39,7 @@ class Entry:
         last: number after the last frame that belongs to it; None means all.
         item: number of a sequence in an array, or offset of a record in a file.
         count: frames of a sequence or record, where the listing tells.
+        shown: whether seeking in this video file was compared with its linear decode when it was written.
     """
 
     path: str
@@ -53,6 +54,7 @@ class Entry:
     last: int | None = None
     item: int = 0
     count: int | None = None
+    shown: bool = False
 
 
 @dataclass(frozen=True)

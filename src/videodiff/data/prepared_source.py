@@ -66,6 +66,7 @@ def entries(prepared: Prepared, split: str, limit: int | None = None) -> list[En
             line["out"]["bytes"],
             label=line["label"],
             caption=line["caption"],
+            shown=line["out"].get("seeks", False),
         )
         for line in lines
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ def index_entry(entry: Entry) -> VideoInfo | BadVideoError | None:
         stat = os.stat(entry.path)
         key = (entry.path, stat.st_size, stat.st_mtime_ns)
         if key not in _PROBED:
-            _PROBED[key] = probe_stack(entry.path) if _is_stack(entry) else probe(entry.path)
+            info = probe_stack(entry.path) if _is_stack(entry) else probe(entry.path)
+            _PROBED[key] = replace(info, shown=entry.shown and entry.size == stat.st_size)
         return _PROBED[key]
     except BadVideoError as error:
         return error

@@ -49,6 +49,7 @@ class Sample:
         frames: number of frames; None until the video was looked at.
         fault: why the video cannot be read; None if it can, or was not looked at.
         lacking: what is cut off from the video; None if nothing is, or it was not looked at.
+        seeks: whether its writer has compared seeking in it with its linear decode.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Sample:
     frames: int | None = None
     fault: str | None = None
     lacking: str | None = None
+    seeks: bool = False
 
 
 @dataclass
@@ -259,9 +261,8 @@ def _take_json(sample: Sample, text: str) -> None:
     elif label is not None and sample.cls is None:
         sample.cls = int(label)
     if values.get(PREPARED_KEY) and isinstance(values.get("frames"), int):
-        sample.frames = values[
-            "frames"
-        ]  # counted when it was encoded; of other shards the frames are counted here
+        # Found when it was encoded; of other shards the frames are counted here.
+        sample.frames, sample.seeks = values["frames"], values.get("seeks") is True
     caption = next((values[k] for k in CAPTION_KEYS if isinstance(values.get(k), str)), None)
     sample.caption = sample.caption or caption
 

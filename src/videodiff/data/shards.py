@@ -174,7 +174,7 @@ class ShardSource(ClipSource):
         place = self.places[index]
         if place not in self._infos:
             with _as_file(self._bytes(index), self.name(index)) as path:
-                self._infos[place] = probe(path)
+                self._infos[place] = replace(probe(path), shown=self._sample(index).seeks)
         return self._infos[place]
 
     def _bytes(self, index: int) -> bytes:

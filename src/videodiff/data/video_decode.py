@@ -90,6 +90,7 @@ def after_seek(
     origin: int,
     convert: Callable[[av.VideoFrame], T],
     primed: bool = False,
+    shown: bool = False,
 ) -> tuple[list[T], list[int]] | None:
     """The wanted frames and their checksums, decoded from a key frame at or before `origin`.
 
@@ -99,6 +100,7 @@ def after_seek(
         origin: time stamp to seek to.
         convert: what to make of a frame.
         primed: decode the first frame of the file before, so that the decoder keeps what is told only there.
+        shown: read as `shows_seeks` did: every frame is decoded. No checksums are made.
 
     Returns:
         None if a frame does not come out where its packet said, or is damaged, or the file cannot be sought in.
@@ -112,7 +114,7 @@ def after_seek(
             next(frames_of(info.path, container, stream, info.has_keys), None)
         if primed or origin > info.pts[0]:
             container.seek(origin, stream=stream, backward=True, any_frame=False)
-        skips, now = context.name in SKIPPING, "DEFAULT"
+        skips, now = context.name in SKIPPING and not shown, "DEFAULT"
         for packet in packets_of(info.path, container, stream):
             # Frames that are neither wanted nor referred to need not be decoded.
             then = "NONREF" if skips and packet.pts is not None and packet.pts not in needed else "DEFAULT"
@@ -125,7 +127,8 @@ def after_seek(
                     if frame.is_corrupt:  # perhaps for want of what came before
                         return None
                     found.append(convert(frame))
-                    sums.append(checksum(frame))
+                    if not shown:
+                        sums.append(checksum(frame))
                     if len(found) == len(wanted):
                         return found, sums
     return None

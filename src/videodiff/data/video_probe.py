@@ -69,6 +69,8 @@ class VideoInfo:
         has_keys: whether any packet is called a key frame.
         identity: bytes and time of the last change of the file; None where it is not to be compared.
         pixel_aspect: width of a pixel over its height.
+        shown: whether seeking in the file was compared with its linear decode when it was written, so that no reader
+            has to show it again.
         sums: what was shown about seeking in the file.
     """
 
@@ -86,6 +88,7 @@ class VideoInfo:
     has_keys: bool = False
     identity: tuple[int, int] | None = None
     pixel_aspect: float = 1.0
+    shown: bool = False
     sums: FrameSums = field(default_factory=lambda: FrameSums(0), compare=False)
 
     def lacking(self) -> str | None:
@@ -269,7 +272,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
             path, num_frames, pts, float(stream.average_rate or 0), context.width, context.height,
             float(stream.time_base or 0), max(0, declared - sum(p.hidden for p in packets)), lead, tail,
             np.asarray(sorted(key for key in keys if key is not None), np.int64), bool(keys),
-            (stat.st_size, stat.st_mtime_ns), aspect, FrameSums(num_frames),
+            (stat.st_size, stat.st_mtime_ns), aspect, sums=FrameSums(num_frames),
         )  # fmt: skip
 
 

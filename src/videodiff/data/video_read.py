@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -31,7 +32,7 @@ from videodiff.data.video_probe import (
     reading,
     regular_file,
 )
-from videodiff.data.video_proof import COUNT, LINEAR, PRIMED
+from videodiff.data.video_proof import COUNT, LINEAR, PRIMED, SEEK
 
 # A decode from the beginning may pass this many pixels (about 2 s of one core) to reach a window. In longer files a
 # window is read from two key frames that must agree.
@@ -137,8 +138,26 @@ def read_frames(
 Convert = Callable[[av.VideoFrame], Any]
 
 
+def shows_seeks(path: str) -> bool:
+    """Whether every group of frames of a file decodes after a seek to its key frame as it does from the beginning."""
+    info = probe(path)
+    for _ in in_order(info):
+        pass
+    if info.pts is None or info.sums.order == COUNT or info.sums.decoded != info.num_frames:
+        return False
+    firsts = [info.first_frame(key) for key in info.keys.tolist()]
+    groups = [range(*ends) for ends in pairwise([*firsts, info.num_frames])]
+    right = firsts[:1] == [0] and all(
+        _compared(info, group, nothing, num_origins=1) is not None for group in groups
+    )
+    return right and info.sums.way == SEEK
+
+
 def _proved(info: VideoInfo, numbers: Sequence[int], convert: Convert) -> list[Any] | None:
     """Frames read by seeking that are proved right; None if nothing proves them."""
+    if info.shown:
+        found = after_seek(info, numbers, info.origins(numbers[0])[-1], convert, shown=True)
+        return None if found is None else found[0]
     if info.pts is None or info.sums.order == COUNT or info.sums.way == LINEAR:
         return None
     if info.sums.know(numbers):

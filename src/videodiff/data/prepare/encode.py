@@ -11,6 +11,7 @@ import numpy as np
 
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import sha256_of
+from videodiff.data.video_read import shows_seeks
 
 KEY_FRAME_DISTANCE = 12  # frames; a random window decodes 5.5 it does not need, on average
 CRF = 8  # about 45 dB at 64 pixels, in 1.4 times the bytes of crf 12, which gives 42
@@ -29,7 +30,8 @@ class FrameWriter:
         fps: frame rate of the mp4.
 
     Attributes:
-        facts: after a clean end, `frames`, `bytes` and `sha256` of the file.
+        facts: after a clean end, `frames`, `bytes` and `sha256` of the file; of an mp4, whether it `seeks`: gave its
+            groups of frames after a seek as from its beginning.
     """
 
     def __init__(self, path: str, settings: Settings, fps: float) -> None:
@@ -81,6 +83,8 @@ class FrameWriter:
             if kind is None:
                 size = os.path.getsize(self.temporary)
                 self.facts = {"frames": self.num_frames, "bytes": size, "sha256": sha256_of(self.temporary)}
+                if self.settings.form != "packed":
+                    self.facts["seeks"] = shows_seeks(self.temporary)
                 os.replace(self.temporary, self.path)
         finally:
             if os.path.exists(self.temporary):

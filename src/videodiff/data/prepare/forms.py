@@ -150,7 +150,8 @@ class ShardForm(Form):
             texts["cls"] = str(self.class_names.index(line["label"]))
         facts = {
             PREPARED_KEY: 1, "frames": line["out"]["frames"], "fps": self.settings.fps or line["fps"],
-            "label": line["label"], "source": line["path"], "source_sha256": line["sha256"],
+            "seeks": line["out"]["seeks"], "label": line["label"],
+            "source": line["path"], "source_sha256": line["sha256"],
         }  # fmt: skip
         texts["json"] = json.dumps(facts)
         if line["caption"]:
