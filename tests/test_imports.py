@@ -33,7 +33,13 @@ ARROWS = {
     "checkpoints": ("networks", "models"),
     "comparison": ("metrics", "data", "checkpoints", "evaluation", "diffusion"),
     "estimate": ("models", "networks", "diffusion", "metrics.features", "checkpoints"),
-    "report": ("comparison.record", "comparison.best", "comparison.verdict", "data.video_io"),
+    "report": (
+        "comparison.record",
+        "comparison.best",
+        "comparison.verdict",
+        "data.real_clips",
+        "data.video_io",
+    ),
     "cli": ("",),
 }
 # Files of cli import nothing heavy at their top, but for those that cli/__init__.py itself imports late.

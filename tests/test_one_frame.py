@@ -1,14 +1,19 @@
 """Models of single frames: trained on a folder of images, drawn, measured and compared; what needs motion says so."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from compared_runs import relabel
 from tiny_features import TinyFeatures
 from videodiff.cli import main
+from videodiff.comparison import Settings, compare_runs
+from videodiff.comparison.formats import terminal
+from videodiff.comparison.verdict import verdict
 from videodiff.data.video_io import read_image, read_video
 from videodiff.evaluation.detectors import build_detectors
 from videodiff.evaluation.of_run import find_detectors
@@ -61,6 +66,17 @@ def test_single_frames_are_measured_by_the_random_network(run, capsys):
     said = capsys.readouterr()
     assert "images (named)" in said.err  # the data stand at the head of test, too
     assert "rand" in (said.out + said.err)
+
+
+@pytest.mark.parametrize("data", [{}, {"dataset": "bouncing_digits", "root": None, "layout": None}])
+def test_frozen_frames_are_no_baseline_of_single_frames_which_they_would_be(run, tmp_path, monkeypatch, data):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(run, tmp_path / "copy")
+    relabel(tmp_path / "copy", **data)
+    found, _ = compare_runs([str(tmp_path / "copy")], Settings(num_clips=4, steps=(1,), shown=1))
+    assert found.protocol["name"] == "random"
+    assert [base["name"] for base in found.baselines] == ["noise"]
+    assert "rozen" not in verdict(found) + terminal(found)
 
 
 @pytest.mark.parametrize(("network", "least"), [("styleganv", 9), ("evaluator", 4)])

@@ -90,6 +90,7 @@ def test_other_options_and_later_weights_leave_earlier_records_alone(trained, ca
         *["| step 2; the weights are of step 3"] * len(calls),
     ]
     assert sum("steps 3" in row[2] for row in rows) == 1
+    assert sum("threshold none" in row[2] for row in rows) == 1
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_other_options_and_later_weights_leave_earlier_records_alone(trained, ca
     [
         (["--protocol", "fvd"], "no protocol 'fvd'; there are styleganv"),
         (["--protocol", "styleganv,pvdm"], "test takes one"),
-        (["--protocol", "random:3"], "at least 4 frames, the protocol random_3f shows it 3"),
+        (["--protocol", "evaluator:3"], "at least 4 frames, the protocol evaluator_3f shows it 3"),
         (["--protocol", "styleganv"], "i3d_pretrained_400.pt"),
         (["--num_clips", "1"], "--num_clips must be at least 2, got 1"),
     ],
@@ -144,9 +145,12 @@ def record(videos):
 def test_two_runs_measured_alike_stand_beside_each_other(videos, record, tmp_path, capsys):
     other = shutil.copytree(videos / "run", tmp_path / "other")
     assert main(["test", "--ckpt_path", str(other), *MEASURED, "--against", str(record)]) == 0
-    row = capsys.readouterr().out.strip().splitlines()[-1].split()
+    *_, which, _, row = capsys.readouterr().out.strip().splitlines()
+    assert which == f"{record}: step 1, sampler DDIMSampler, steps 1, guidance 1.0, ema True, seed 0"
+    row = row.split()
     assert row[0] == "rand_fd"
     assert row[1] == row[2]  # the same weights and seed
+    (other / "eval" / "notes.json").write_text("{}")
     found = find_against(str(other))  # a run stands for all that was measured of it
     assert [result.metrics["rand_fd"] for result in found.results] == [read_result(record).metrics["rand_fd"]]
 
@@ -181,12 +185,15 @@ def test_two_runs_that_differ_in_their_real_clips_are_refused_by_name(
     ("words", "says"),
     [
         (["--against", "{run}"], "nothing was measured of it; run videodiff test"),
+        (["--against", "{record}", "--num_clips", "3"], "num_fake 3 against 2; measure both"),
         (["--against", "nothing.json"], "--against nothing.json: no such file"),
         (["--against", "{run}", "--protocol", "none"], "--against needs something measured"),
     ],
 )
-def test_what_a_test_cannot_stand_beside_is_one_line(videos, tmp_path, capsys, words, says):
+def test_what_a_test_cannot_stand_beside_is_one_line(videos, record, tmp_path, capsys, words, says):
     run = shutil.copytree(videos / "run", tmp_path / "other", ignore=shutil.ignore_patterns("eval"))
-    words = [*MEASURED, *(word.format(run=run) for word in words)]
+    words = [*MEASURED, *(word.format(run=run, record=record) for word in words)]
     assert main(["test", "--ckpt_path", str(run), *words]) == 2
-    assert says in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert says in err
+    assert "rand_fd" not in out  # told before anything was drawn

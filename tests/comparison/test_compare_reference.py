@@ -136,6 +136,7 @@ def test_one_reference_judges_all_and_each_rule_stands_beside_the_numbers(at_wor
     assert not any("frame sizes differ" in warning for model in found.models for warning in model.warnings)
     row = next(line for line in terminal(found).splitlines() if line.startswith("resize "))
     assert row.split() == ["resize", "antialias", "bilinear", "lanczos"]
+    assert ">every frame</td>" in (out / "index.html").read_text()
     rows = [line for line in csv.DictReader((out / "results.csv").open()) if line["kind"] == "model"]
     assert [(line["data_resolution"], line["data_resize"], line["data_fps"]) for line in rows] == [
         ("16", "antialias", ""),

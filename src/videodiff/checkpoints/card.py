@@ -152,8 +152,15 @@ def whose(result: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 
 
 def drawn_by(result: Mapping[str, Any]) -> list[str]:
-    """Sampler, steps, guidance and average of a result; empty between two folders."""
-    options = {k: v for k, v in (result.get("model") or {}).items() if k in ("eta", "gamma", "delta") and v}
+    """Sampler, steps, guidance and average of a result, and what else shaped its clips; empty between two folders."""
+    model = result.get("model") or {}
+    config = (model.get("config") or {}).get("init_args") or {}
+    options = {k: model[k] for k in ("eta", "gamma", "delta") if model.get(k)}
+    options |= {"guidance_rescale": config["guidance_rescale"]} if config.get("guidance_rescale") else {}
+    if (threshold := config.get("threshold", "static")) != "static":
+        options["threshold"] = threshold
+    if threshold == "dynamic" and "threshold_quantile" in config:
+        options["threshold_quantile"] = config["threshold_quantile"]
     known = {k: result[k] for k in ("sampler", "steps", "guidance", "ema") if result.get(k) is not None}
     return [f"{k} {v}" for k, v in {**known, **options}.items()]
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,8 @@ def write_folder(
         (folder / "scheduler").mkdir()
         text = json.dumps(dict(scheduler), indent=2) + "\n"
         (folder / "scheduler" / "scheduler_config.json").write_text(text, encoding="utf-8")
-    card = model_card(record, config, weights, evaluations(run), command, scheduler, note)
+    results = evaluations(sorted((run / "eval").glob("*.json")))
+    card = model_card(record, config, weights, results, command, scheduler, note)
     (folder / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
 
 
@@ -120,10 +121,10 @@ def stage_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def evaluations(run: Path) -> list[dict[str, Any]]:
-    """The results in the run's folder ``eval``; files that hold none are passed over."""
+def evaluations(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """The results in files of a run's folder ``eval``; what holds none is passed over."""
     found = []
-    for file in sorted((run / "eval").glob("*.json")):
+    for file in files:
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:

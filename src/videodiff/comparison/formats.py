@@ -151,5 +151,5 @@ def terminal(comparison: Comparison) -> str:
             for line in zip(*columns, strict=True)
         ]
         found.append("\n".join([table.title, *lines]))
-    found.append("* best, its interval apart from all others' and from those of noise and frozen frames")
+    found.append("* best, its interval apart from all others' and from those of clips made without a model")
     return "\n\n".join(found)

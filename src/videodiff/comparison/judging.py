@@ -134,9 +134,12 @@ class Judge:
         """Noise and frozen frames, at the count of the models' clips.
 
         The frames are of other real clips on the built-in data; elsewhere there are no others, and those of the clips
-        of the real side itself are harder to beat.
+        of the real side itself are harder to beat. Where the network sees one frame there are none: a frozen clip of
+        one frame is a real picture.
         """
-        sides = {"noise": self.noise(self.count), "frozen frames": self.frozen(self.count)}
+        sides = {"noise": self.noise(self.count)}
+        if self.protocol.seen_frames > 1:
+            sides["frozen frames"] = self.frozen(self.count)
         return [
             {"name": name, "metrics": self.judge(self.look(batches, name, self.count))[0]}
             for name, batches in sides.items()

@@ -95,7 +95,7 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
         )
     load_weights(model, checkpoint["state_dict"], path)
     data = build_data(config["data"], f"checkpoint {path}: its data", trusted)
-    if reason := unfit(data, model, None):
+    if reason := unfit(data, model):
         raise ValueError(reason)
     step = checkpoint.get("global_step")
     run = Run(spec, path, config, step, bool(checkpoint.get("ema")), model.eval(), data)

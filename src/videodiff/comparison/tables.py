@@ -12,8 +12,8 @@ from videodiff.comparison.record import Comparison, Draw, Metrics, ModelRecord
 from videodiff.data.real_clips import shown
 
 MARKED = (
-    "Best is marked only where its interval lies apart from all others' and from those of noise and frozen frames; a "
-    "model that noise or frozen frames beat on the protocol's distance is best in nothing."
+    "Best is marked only where its interval lies apart from all others' and from those of clips made without a model; "
+    "a model that such clips beat on the protocol's distance is best in nothing."
 )
 
 
@@ -128,7 +128,7 @@ def title_of(name: str) -> str:
 
 
 def without_model(comparison: Comparison) -> list[Metrics]:
-    """Metrics of noise and frozen frames, which the best must beat."""
+    """Metrics of clips made without a model, which the best must beat."""
     return [base["metrics"] for base in comparison.baselines]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from videodiff.comparison.best import distance_of, has_interval, is_better
+from videodiff.comparison.best import distance_of, is_better
 from videodiff.comparison.record import Comparison
 from videodiff.comparison.tables import number
 
@@ -63,7 +63,7 @@ def against(models: dict[str, dict[str, Any]], rivals: dict[str, dict[str, Any]]
         parts += [f"is worse than {listed(worse)}"] if worse else []
         clause = " and ".join(parts)
         clause = f"beats {listed(won)} but {clause}" if won else clause
-        if not has_interval(entry):
+        if None in beats.values():
             clause += " (no interval to tell by: too few clips)"
         others.append(f"{valued(name, entry)} {clause}")
     first = (
@@ -78,6 +78,8 @@ def ahead(models: dict[str, dict[str, Any]]) -> list[str]:
         return []
     (best, ours), (second, theirs) = sorted(models.items(), key=lambda item: item[1]["value"])[:2]
     gap = theirs["value"] - ours["value"]
+    if gap == 0:
+        return [f"nobody is ahead, {best} and {second} are level"]
     share = f" ({100 * gap / theirs['value']:.0f} %)" if theirs["value"] > 0 else ""
     apart = is_better(ours, theirs, "lower")
     sure = {True: "their intervals do not overlap", False: "but their intervals overlap",

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.checkpoints import resolve_checkpoint
+from videodiff.checkpoints.card import drawn_by
+from videodiff.checkpoints.export import evaluations
 from videodiff.evaluation.results import Result, comparable, measured_otherwise, read_result
 
 
@@ -23,21 +25,28 @@ class Against:
     spec: str
     results: list[Result]
 
-    def check(self, protocol: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    def check(
+        self, protocol: Mapping[str, Any], data: Mapping[str, Any], num_fake: int | None = None
+    ) -> None:
         """Refuse a measurement that none of the results is of, before it is made.
 
         Args:
             protocol: the record of the new result's protocol.
             data: what identifies its real clips.
+            num_fake: generated clips that it will have; None where that is not known yet.
 
         Raises:
             ValueError: in one line with every difference from the nearest of the results.
         """
-        reasons = min(
-            (measured_otherwise(protocol, data, result.protocol, result.data) for result in self.results),
-            key=len,
-        )
-        if reasons:
+        found = []
+        for result in self.results:
+            reasons = measured_otherwise(protocol, data, result.protocol, result.data)
+            if num_fake not in (None, result.num_fake) and not any(
+                r.startswith("num_fake ") for r in reasons
+            ):
+                reasons.append(f"num_fake {num_fake} against {result.num_fake}")
+            found.append(reasons)
+        if reasons := min(found, key=len):
             raise ValueError(self._refusal("; ".join(reasons)))
 
     def beside(self, result: Result) -> str:
@@ -52,7 +61,12 @@ class Against:
             raise ValueError(
                 self._refusal(min((reason for _, reason in answers), key=lambda r: r.count(";")))
             )
-        return beside(result, fits[0], self.spec)
+        mine = {*made_by(result)}
+        other = min(
+            fits, key=lambda found: len(mine ^ {*made_by(found)})
+        )  # the newest of those drawn most alike
+        which = "" if len(fits) == 1 else f"; the most alike, then the newest, of {len(fits)}"
+        return f"{self.spec}: {', '.join(made_by(other))}{which}\n{beside(result, other, self.spec)}"
 
     def _refusal(self, reasons: str) -> str:
         return (
@@ -77,11 +91,20 @@ def find_against(spec: str) -> Against:
     files = sorted(
         (run / "eval").glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name), reverse=True
     )
-    if not files:
+    results = [Result.from_dict(record) for record in evaluations(files)]
+    if not results:
         raise FileNotFoundError(
             f"--against {spec}: nothing was measured of it; run videodiff test --ckpt_path {spec} first"
         )
-    return Against(spec, [read_result(file) for file in files])
+    return Against(spec, results)
+
+
+def made_by(result: Result) -> list[str]:
+    """Which weights a result is of and how they drew, as words; the folder of clips that were there already."""
+    model = result.model
+    words = [f"step {model['step']}"] if model.get("step") is not None else []
+    words += [*drawn_by(result.to_dict()), *([str(model["generated"])] if model.get("generated") else [])]
+    return [*words, f"seed {result.seed}"]
 
 
 def beside(result: Result, other: Result, name: str) -> str:

@@ -86,17 +86,17 @@ class VideoEvaluation(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = trainer.datamodule
-        if self.against is None or unfit(data, pl_module, self.asked) is not None:
+        if self.against is None or unfit(data, pl_module) is not None:
             return
         with torch.inference_mode(False), torch.no_grad():  # the detectors are kept for the end of the test
             protocol, detectors, checksums = self.choose(trainer, data, pl_module)
         record = protocol.record(checksums[detectors[0].name])
-        self.against.check(record, told_of(data, protocol.split))
+        self.against.check(record, told_of(data, protocol.split), self.planned(data, protocol)[2])
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Guided sampling needs gradients, which inference mode, Lightning's default here, forbids for good.
         with torch.inference_mode(False), torch.no_grad():
-            reason = unfit(trainer.datamodule, pl_module, self.asked)
+            reason = unfit(trainer.datamodule, pl_module)
             if reason is None:
                 self.measure(trainer, pl_module)
             elif self.asked is None:
@@ -109,20 +109,17 @@ class VideoEvaluation(pl.Callback):
         self.last_line = time.monotonic()
         data = trainer.datamodule
         protocol, detectors, checksums = self.choose(trainer, data, model)
-        source = real_source(data, protocol)
-        plan = self.cut(plan_clips(source, protocol, "real", self.seed))
+        source, plan, wanted = self.planned(data, protocol)
         facts = facts_of(data, protocol.split)
         real = self.real_side(trainer, source, plan, detectors, reference_key(
             protocol, facts, checksums, len(plan), self.seed
         ))  # fmt: skip
         floor = None
-        built_in = data.dataset in BUILT_IN
-        if built_in:
+        if data.dataset in BUILT_IN:
             others = other_draws(source, len(plan))
             floor = self.real_side(trainer, others, plan, detectors, reference_key(
                 protocol, {**facts, "floor": len(plan)}, checksums, len(plan), self.seed
             ))  # fmt: skip
-        wanted = len(plan) if built_in else min(self.num_clips or protocol.num_fake, protocol.num_fake)
         fake = self.fake_side(trainer, model, protocol, detectors, wanted, labels_of(model, source, plan))
         if not trainer.is_global_zero:
             return
@@ -160,9 +157,14 @@ class VideoEvaluation(pl.Callback):
         device = data.trainer.strategy.root_device
         return self.make_detectors or (lambda p: build_detectors(p, device, data.dataset, self.c3d))
 
-    def cut(self, plan: ClipPlan) -> ClipPlan:
-        """The plan with no more clips than asked for."""
-        return plan if self.num_clips is None else plan.first(self.num_clips)
+    def planned(self, data: Any, protocol: Protocol) -> tuple[ClipSource, ClipPlan, int]:
+        """The real videos, which clips of them, and how many clips the model draws: no more than asked for."""
+        source = real_source(data, protocol)
+        plan = plan_clips(source, protocol, "real", self.seed)
+        plan = plan if self.num_clips is None else plan.first(self.num_clips)
+        if data.dataset in BUILT_IN:
+            return source, plan, len(plan)
+        return source, plan, min(self.num_clips or protocol.num_fake, protocol.num_fake)
 
     # -- the two sides
 

@@ -129,14 +129,12 @@ def pace(switch: str, value: float | None) -> str:
     return "every frame" if value is None else f"{value:g} fps"
 
 
-def unfit(data: Any, model: Any, protocol: Protocol | None) -> str | None:
+def unfit(data: Any, model: Any) -> str | None:
     """Why clips of these data or this model cannot be evaluated; None if they can."""
     if not hasattr(data, "selection"):
         return f"{type(data).__name__} is not a VideoDataModule, whose clips a protocol can choose"
     if not (hasattr(model, "generate") and hasattr(model, "video_shape")):
         return f"{type(model).__name__} does not generate videos"
-    if protocol is None and data.dataset in BUILT_IN and model.video_shape[1] < 4:
-        return f"the evaluator needs clips of at least 4 frames, the model draws {model.video_shape[1]}"
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
 from videodiff.comparison.verdict import verdict
+from videodiff.data.real_clips import shown as told
 from videodiff.report.markup import Html, element, join
 from videodiff.report.metric_info import headline, metric_info
 from videodiff.report.number import NONE, duration, memory, plain, short
@@ -85,8 +86,8 @@ def origins_section(comparison: Comparison) -> Html | None:
     heads = ["model", "root", "resolution", "resize", "fps", "frame stride"]
 
     def cells(data: Mapping[str, Any]) -> list[Html | str]:
-        values = [data.get("root") or data.get("dataset"), *(data.get(name) for name in ORIGIN)]
-        return ["every" if value is None else str(value) for value in values]
+        place = str(data.get("root") or data.get("dataset"))
+        return [place, *(told(name, data.get(name)) for name in ORIGIN)]
 
     rows = [[model_head(model.name, i), *cells(model.data)] for i, model in enumerate(comparison.models)]
     rows.append(["the reference", *cells(reference)])
