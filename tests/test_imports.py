@@ -12,7 +12,16 @@ PACKAGE = Path(videodiff.__file__).parent
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file.relative_to(PACKAGE).parts)
 
 # Room or file -> what of ours it may import. Everybody may import the ground.
-GROUND = ("migrations", "names", "seeding", "trust", "weights", "stopping", "placeholder")
+GROUND = (
+    "migrations",
+    "names",
+    "seeding",
+    "trust",
+    "weights",
+    "stopping",
+    "placeholder",
+    "jsonargparse_errors",
+)
 ARROWS = {
     "__init__": (),
     "__main__": ("cli",),
@@ -23,6 +32,7 @@ ARROWS = {
     "weights": ("placeholder",),
     "stopping": (),
     "placeholder": (),
+    "jsonargparse_errors": (),
     "diffusion": (),
     "data": (),
     "metrics": (),

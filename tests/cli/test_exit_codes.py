@@ -6,7 +6,7 @@ import pytest
 
 from videodiff import cli
 from videodiff.cli import errors, main
-from videodiff.cli.jsonargparse_errors import explain
+from videodiff.jsonargparse_errors import explain
 
 
 def run_raising(error, monkeypatch, words=("models",)):

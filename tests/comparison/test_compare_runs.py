@@ -273,6 +273,10 @@ def test_frames_are_the_models_unless_a_protocol_says():
         (["--protocol", "fdv"], "no protocol 'fdv'"),
         (["--step", "4"], "did you mean '--steps'"),
         (["--device", "tpu"], "--device must be"),
+        (
+            ["--data.fps", "8"],
+            "error: the reference cannot be built: data.fps 8.0 needs data.root, and bouncing_digits is built in\n",
+        ),
     ],
 )
 def test_wrong_options_are_told_in_one_line(at_home, tmp_path, words, said, capsys):

@@ -8,6 +8,7 @@ from typing import Any
 from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint, non_finite
 from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.jsonargparse_errors import explain
 from videodiff.trust import check_tree, guarded_jsonargparse
 from videodiff.weights import without_wrappers
 
@@ -79,8 +80,7 @@ def build_model(section: Mapping[str, Any], path: Path, trusted: Sequence[str]) 
         try:
             return parser.instantiate_classes(parser.parse_object({"model": dict(section)})).model
         except Exception as err:  # jsonargparse wraps what a constructor raises in types of its own
-            reason = " ".join(str(err).split())[:300]
-            raise CheckpointError(f"checkpoint {path}: its model cannot be built: {reason}") from err
+            raise CheckpointError(f"checkpoint {path}: its model cannot be built: {explain(err)}") from err
 
 
 def check_finite(weights: Mapping[str, Any], path: Path) -> None:

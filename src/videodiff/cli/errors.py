@@ -56,7 +56,7 @@ def exit_code(error: BaseException) -> int:
 
 def one_line(error: BaseException) -> str:
     """The message of an error on one line, with its type where the message alone would not be understood."""
-    from videodiff.cli.jsonargparse_errors import explain
+    from videodiff.jsonargparse_errors import explain
 
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "interrupted"

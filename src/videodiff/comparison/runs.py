@@ -18,6 +18,7 @@ from videodiff.comparison.reference import UnequalRunsError, check_classes, opti
 from videodiff.comparison.training import last_step, run_folder
 from videodiff.data.real_clips import differences
 from videodiff.evaluation.of_run import told_of, unfit
+from videodiff.jsonargparse_errors import explain
 from videodiff.trust import full_path, guarded_jsonargparse
 
 
@@ -124,8 +125,7 @@ def build_data(config: Mapping[str, Any], what: str, trusted: Sequence[str]) -> 
         try:
             return parser.instantiate_classes(parser.parse_object({"data": section})).data
         except Exception as error:  # jsonargparse wraps what a constructor raises in types of its own
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"{what} cannot be built: {reason}") from error
+            raise ValueError(f"{what} cannot be built: {explain(error)}") from error
 
 
 def build_reference(runs: Sequence[Run], given: Mapping[str, Any], split: str, trusted: Sequence[str]) -> Any:
