@@ -13,6 +13,8 @@ import socket
 import time
 import traceback
 
+from videodiff import stopping
+
 PRELOAD = ["torch", "pytorch_lightning", "videodiff.callbacks", "videodiff.checkpoints", "tiny_run", "pytest"]
 
 
@@ -41,6 +43,8 @@ def child(target, kwargs, rank, world, environ, log, group):
     os.dup2(file, 2)
     os.environ.update(environ)
     torch.set_num_threads(1)
+    for number in stopping.SIGNALS:  # tests that were themselves started under nohup must not ignore it
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     multiprocessing.set_start_method(
         "fork", force=True
     )  # the run's own loader workers, as in a run of its own
