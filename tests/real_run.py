@@ -10,6 +10,19 @@ data: {init_args: {batch_size: 4}}
 checkpoint: {every_n_steps: 1, keep: -1}
 """
 
+# vdm_digits as small as it still is itself, on few clips: for tests in which a run is only started.
+SMALLEST = [
+    "--config",
+    "vdm_digits",
+    "--config",
+    "with/smoke",
+    "--model.net.width",
+    "16",
+    "--model.net.head_dim",
+    "8",
+]
+SMALLEST += ["--model.net.embedding_dim", "16", "--data.num_train_clips", "8", "--data.num_val_clips", "2"]
+
 
 def words(folder, steps, *more):
     """Arguments of a small traced fit in ``folder/run``."""

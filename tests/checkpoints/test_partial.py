@@ -142,6 +142,38 @@ def test_the_weights_of_one_part_are_found_without_its_name():
     assert len(fit_weights(Model(now), before.state_dict(), PATH).loaded) == len(now.state_dict())
 
 
+@pytest.mark.parametrize(
+    "outside",
+    ["", "module.", "_orig_mod.", "net.", "model.net.", "ema_model.module.", "state_dict.module.model.net."],
+)
+def test_wrappers_around_a_network_and_inside_it_are_seen_through(outside):
+    before, now = filled(UNet3D(num_frames=2, **SMALL)), UNet3D(num_frames=2, **SMALL)
+    names = {name: outside + name.replace(".", "._orig_mod.", 1) for name in before.state_dict()}
+    weights = {names[name]: value for name, value in before.state_dict().items()}
+    found = fit_weights(Model(now), weights, PATH)
+    assert len(found.loaded) == len(now.state_dict())
+    assert (found.new, found.unused) == ([], [])
+    assert all(torch.equal(value, before.state_dict()[name]) for name, value in now.state_dict().items())
+
+
+def test_of_a_network_and_its_average_the_average_is_taken_and_told():
+    raw, average = (filled(UNet3D(num_frames=2, **SMALL), seed) for seed in (0, 1))
+    now = UNet3D(num_frames=2, **SMALL)
+    weights = {f"model.{name}": value for name, value in raw.state_dict().items()}
+    weights |= {f"ema.{name}": value for name, value in average.state_dict().items()}
+    found = fit_weights(Model(now), weights, PATH)
+    assert all(torch.equal(value, average.state_dict()[name]) for name, value in now.state_dict().items())
+    assert "those below ema. in the file" in found.lines()[-1]
+    assert len(found.unused) == len(raw.state_dict())
+
+
+def test_a_weight_that_is_no_number_is_no_beginning():
+    before, now = filled(UNet3D(num_frames=2, **SMALL)), UNet3D(num_frames=2, **SMALL)
+    next(before.parameters()).data.view(-1)[0] = torch.nan
+    with pytest.raises(CheckpointError, match=r"x.ckpt: NaN or infinity in 1 of"):
+        begun(before, now)
+
+
 def test_what_hardly_fits_is_refused_with_the_reason_and_loads_nothing():
     before, now = filled(UNet3D(num_frames=2, **SMALL)), UNet3D(num_frames=2, **{**SMALL, "width": 16})
     kept = {name: value.clone() for name, value in now.state_dict().items()}

@@ -5,17 +5,10 @@ import json
 import pytest
 
 from fault_harness import Job
-from real_run import command
+from real_run import SMALLEST, command
 from videodiff.cli import main
 
-SMOKE = [
-    "--config",
-    "vdm_digits",
-    "--config",
-    "with/smoke",
-    "--trainer.max_steps",
-    "2",
-]
+SMOKE = [*SMALLEST, "--trainer.max_steps", "2", "--trainer.limit_val_batches", "1.0"]
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
 
@@ -31,7 +24,7 @@ def val_losses(run):
 
 @pytest.mark.parametrize("clips", [1, 3])
 def test_few_validation_clips_on_two_processes_have_the_mean_that_they_have_on_one(clips, tmp_path):
-    words = ["fit", *SMOKE, "--data.num_val_clips", str(clips), "--trainer.limit_val_batches", "1.0"]
+    words = ["fit", *SMOKE, "--data.num_val_clips", str(clips)]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     job([*words, "--out", str(tmp_path / "two")], tmp_path)
     (alone,), (together,) = val_losses(tmp_path / "one"), val_losses(tmp_path / "two")
@@ -40,7 +33,8 @@ def test_few_validation_clips_on_two_processes_have_the_mean_that_they_have_on_o
 
 def test_one_clip_is_predicted_once_by_two_processes(tmp_path):
     run = str(tmp_path / "run")
-    assert main(["fit", *SMOKE, "--trainer.limit_val_batches", "0", "--out", run]) == 0
+    words = ["--trainer.limit_val_batches", "0", "--trainer.max_steps", "1"]
+    assert main(["fit", *SMOKE, *words, "--out", run]) == 0
     words = ["predict", "--ckpt_path", run, "--data.num_test_clips", "1", "--model.sampler.num_steps", "1"]
     job([*words, "--out", str(tmp_path / "out")], tmp_path)
     assert main([*words, "--out", str(tmp_path / "alone")]) == 0

@@ -3,19 +3,22 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import tiny_run as tiny
 from fault_harness import Job
-from real_run import command
+from real_run import SMALLEST, command
 from videodiff.checkpoints import load_checkpoint, save_checkpoint
 from videodiff.checkpoints.export import export_run
 from videodiff.cli import main
 
-SMOKE = ["--config", "vdm_digits", "--config", "with/smoke", "--ema.decay", "0.5"]
+SMOKE = [*SMALLEST, "--ema.decay", "0.5"]
+FEW = ["--data.num_train_clips", "8", "--data.num_val_clips", "2"]
 STILL = ["--model.optimizer.lr", "1e-30", "--trainer.max_steps", "1"]  # a step that changes no weight
 
 
@@ -142,7 +145,6 @@ def test_the_command_that_began_a_run_given_again_goes_on_with_it(run, tmp_path,
     code, said = fit(*words, "--trainer.max_steps", "2")
     assert code == 0
     assert said[0].endswith("going on with the run of new/checkpoints/last.ckpt at step 1")
-    assert "is finished" in fit(*words, "--trainer.max_steps", "2")[1][-1]
     shutil.copytree(run, "moved")
     assert "is finished" in fit("--init_from", "moved", "--out", "new", "--trainer.max_steps", "2")[1][-1]
     shutil.rmtree("new/checkpoints")  # killed before the first checkpoint
@@ -203,6 +205,61 @@ def test_a_checkpoint_without_training_state_names_the_way_to_use_its_weights(ru
     assert fit("--init_from", "x.ckpt", "--name", "x", *STILL)[0] == 0
 
 
+def bare(kind, weights):
+    """A file of weights without a config, as other tools leave it."""
+    path = f"x.{'safetensors' if kind == 'safetensors' else 'pt'}"
+    if kind == "safetensors":
+        save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    elif kind == "wrapped":
+        names = {f"model.{name.replace('net.', 'net._orig_mod.')}": value for name, value in weights.items()}
+        torch.save({"state_dict": names, "hyper_parameters": {"lr": 1.0}, "epoch": 3}, path)
+    else:
+        if kind == "no number":
+            weights = {**weights, "net.conv_in.bias": weights["net.conv_in.bias"] * torch.nan}
+        torch.save(weights, path, _use_new_zipfile_serialization=kind != "legacy")
+    if kind in PLACEHOLDERS:
+        Path(path).write_text(PLACEHOLDERS[kind])
+    return path
+
+
+PLACEHOLDERS = {
+    "pointer": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    "page": "<!DOCTYPE html><html></html>",
+}
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "wrapped"])
+def test_weights_without_a_config_begin_a_run_whose_config_is_given(kind, run, tmp_path, fit):
+    path = bare(kind, last(run)["state_dict"])
+    code, said = fit(*SMOKE, "--init_from", path, "--out", "new", *STILL)
+    assert (code, said[0]) == (0, f"videodiff: a new run at step 0, with the weights of {path} alone")
+    assert "tensors loaded as they are" in said[1]
+    begun, origin = last(tmp_path / "new"), json.loads((tmp_path / "new" / "origin.json").read_text())
+    torch.testing.assert_close(begun["state_dict"], last(run)["state_dict"])
+    assert not origin["weights"]["new"]
+    assert (origin["how"], origin["checkpoint"]) == ("init_from", str(tmp_path / path))
+    assert origin["sha256"] == hashlib.sha256((tmp_path / path).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "said"),
+    [
+        ("legacy", [], "--config NAME|FILE"),
+        ("safetensors", [], "--config NAME|FILE"),
+        ("no number", SMOKE, "NaN or infinity in 1 of"),
+        ("pointer", SMOKE, "is a git-lfs pointer"),
+        ("page", SMOKE, "is an HTML page"),
+    ],
+)
+def test_bare_weights_without_a_config_or_without_numbers_are_refused(kind, words, said, run, tmp_path, fit):
+    path = bare(kind, last(run)["state_dict"])
+    code, lines = fit(*words, "--init_from", path, "--name", "new")
+    assert (code, len(lines)) == (2, 1)
+    assert path in lines[0]
+    assert said in lines[0]
+    assert not (tmp_path / "runs").exists()
+
+
 def test_two_processes_begin_alike_and_go_on_alike(run, tmp_path):
     words = ["fit", "--init_from", str(run), "--out", str(tmp_path / "new"), "--trainer.strategy", "ddp"]
     words += ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.limit_val_batches", "0"]
@@ -234,13 +291,14 @@ def test_other_frames_size_and_classes_are_loaded_as_far_as_they_fit_and_told(ru
 
 
 def test_a_latent_model_of_another_first_stage_is_no_beginning_unless_forced(tmp_path, fit):
-    def stage(name, seed):
-        words = ["--config", "lvdm_autoencoder_digits", "--config", "with/smoke", "--out", name]
-        assert fit(*words, "--seed", seed, "--trainer.max_steps", "1")[0] == 0
-        return ["--model.autoencoder.checkpoint", name]
-
-    a, b = stage("a", 1), stage("b", 2)
-    smoke = ["--config", "lvdm_digits", "--config", "with/smoke"]
+    smoke = ["--config", "lvdm_autoencoder_digits", "--config", "with/smoke", *FEW]
+    assert fit(*smoke, "--out", "a", "--trainer.max_steps", "1")[0] == 0
+    shutil.copytree("a", "b")
+    content = last(tmp_path / "b")
+    content["state_dict"] = {name: value * 2 for name, value in content["state_dict"].items()}
+    save_checkpoint(content, tmp_path / "b" / "checkpoints" / "last.ckpt")
+    a, b = (["--model.autoencoder.checkpoint", name] for name in "ab")
+    smoke = ["--config", "lvdm_digits", "--config", "with/smoke", *FEW]
     assert fit(*smoke, *a, "--out", "run", "--trainer.max_steps", "1")[0] == 0
     code, lines = fit("--init_from", "run", *b, "--name", "x")
     assert (code, len(lines)) == (2, 1)

@@ -228,6 +228,14 @@ def check_archive(path: Path, size: int) -> None:
             raise CheckpointError(f"checkpoint {path} is damaged: wrong checksum (use another one)")
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a file ends as :func:`save_checkpoint` leaves it: one of ours, undamaged or not."""
+    size = len(SEAL) + 8
+    with path.open("rb") as file:
+        file.seek(-min(size, path.stat().st_size), os.SEEK_END)
+        return file.read(len(SEAL)) == SEAL
+
+
 def crc_before(file: BinaryIO, count: int) -> int:
     """CRC-32 of the first ``count`` bytes and two zeros, the comment's length when the sum was taken."""
     file.seek(0)

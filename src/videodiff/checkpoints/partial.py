@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videodiff.checkpoints.bare_weights import placed
 from videodiff.checkpoints.files import CheckpointError
+from videodiff.checkpoints.run import check_finite
 from videodiff.networks.resized import begun_weight, resized_weight
 
 LEAST = (
@@ -77,7 +79,8 @@ def fit_weights(
 
     Args:
         model: what is to be filled.
-        weights: by name, those of the model or of one of its parts (``net``, ``autoencoder``).
+        weights: by name, those of the model or of one of its parts (``net``, ``autoencoder``), wrappers around them or
+            not.
         path: where they are from, for errors.
         classes: names of the classes of the source's data and of the model's, in label order; where both are known,
             a class keeps its row by name, else by number.
@@ -85,10 +88,13 @@ def fit_weights(
 
     Raises:
         CheckpointError: in one line, if less than half of the model's trained numbers would be filled and less than
-            half of the source's used, or if the weights were trained on another first stage; both unless ``force``.
+            half of the source's used, or if the weights were trained on another first stage, both unless ``force``; if
+            one of them is no number.
     """
     own, found = model.state_dict(), Fitted()
-    weights = placed(model, weights, own)
+    weights, outer = placed(model, weights, path)
+    if outer:
+        found.notes.append(f"those below {outer} in the file")
     modules = dict(model.named_modules())
     state: dict[str, Tensor] = {}
     for name, like in own.items():
@@ -115,17 +121,9 @@ def fit_weights(
             state[name] = brought
     found.unused = [name for name in weights if name not in own]
     check_share(model, weights, state, found, path, force)
+    check_finite(state, path)
     load(model, state, found, path, force)
     return found
-
-
-def placed(
-    model: nn.Module, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
-) -> Mapping[str, Tensor]:
-    """The weights under the names that the model has for them: its own, or those of one of its parts."""
-    prefixes = ["", *(f"{name}." for name, _ in model.named_children())]
-    best = max(prefixes, key=lambda prefix: sum(prefix + name in own for name in weights))
-    return {best + name: value for name, value in weights.items()}
 
 
 def by_class_names(

@@ -41,7 +41,7 @@ class Source:
     def content(self) -> dict[str, Any]:
         """What the file holds, kept until ``forget``."""
         if self._content is None:
-            self._content = read(self.path)
+            self._content = read(self.path, self.begins)
         return self._content
 
     def forget(self) -> None:
@@ -71,11 +71,11 @@ class Source:
         return directory.resolve() in self.path.resolve().parents
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What a checkpoint file holds."""
-    from videodiff.checkpoints import load_checkpoint
+def read(path: Path, begins: bool) -> dict[str, Any]:
+    """What a checkpoint file holds; a new run may begin with weights that lie in it without a config."""
+    from videodiff.checkpoints import load_beginning, load_checkpoint
 
-    return load_checkpoint(path)
+    return load_beginning(path) if begins else load_checkpoint(path)
 
 
 def config_of(source: Source, trusted: list[str]) -> dict[str, Any]:
