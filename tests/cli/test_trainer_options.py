@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 
 import videodiff
 from videodiff.cli import main
-from videodiff.cli.config import shipped_configs
+from videodiff.cli.config import read_configs, shipped_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.trainer_options import STRATEGIES, TRAINER, check_trainer
 from videodiff.data import VideoDataModule
@@ -82,6 +83,27 @@ def test_an_option_without_effect_here_is_refused_with_what_to_give_instead(key,
     assert said.startswith(f"trainer.{key} ")
     assert words in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("fast_dev_run", True),
+        ("overfit_batches", 2),
+        ("max_epochs", 3),
+        ("limit_train_batches", 0.5),
+        ("reload_dataloaders_every_n_epochs", 1),
+        ("barebones", True),
+        ("enable_checkpointing", False),
+        ("strategy", "fsdp"),
+        ("default_root_dir", "x"),
+    ],
+)
+def test_a_config_of_an_old_run_goes_on_with_the_words_that_its_refusal_names(key, value, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"trainer": {key: value}}))
+    words = re.search(rf"\((--trainer\.{key}) (\S+) is as without it\)$", refusal(key, value))
+    check_trainer(read_configs(["vdm_digits", file], "fit", list(words.groups())))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ they are refused with what to give instead.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,7 +163,17 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     for name, value in (config.get("trainer") or {}).items():
         rule, value = TRAINER.get(str(name).rstrip("+")), plain(value)
         if rule is not None and not rule.holds(value):
-            raise UsageError(f"trainer.{name} {shown(value)}: {way_out(rule.instead, value, config)}")
+            raise UsageError(
+                f"trainer.{name} {shown(value)}: {way_out(rule.instead, value, config)}{unset(str(name), rule)}"
+            )
+
+
+def unset(name: str, rule: Rule) -> str:
+    """How to go on with a config that an option stands in and no other file takes out: Lightning's own default."""
+    import pytorch_lightning as pl
+
+    default = inspect.signature(pl.Trainer.__init__).parameters[name.rstrip("+")].default
+    return f" (--trainer.{name.rstrip('+')} {shown(default)} is as without it)" if rule.holds(default) else ""
 
 
 def plain(value: Any) -> Any:
