@@ -70,7 +70,8 @@ def split_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def is_text_alone(hint: Any) -> bool:
     """Whether a type takes text or nothing: a name that begins like a mapping is a name there."""
-    return {str} <= set(get_args(hint) or (hint,)) <= {str, type(None)}
+    kinds = get_args(hint) or (hint,)  # of a callable, whose arguments are a list, they do not go into a set
+    return str in kinds and all(kind in (str, type(None)) for kind in kinds)
 
 
 class _Placing:
