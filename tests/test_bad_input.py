@@ -180,7 +180,7 @@ def wrong_checkpoint(kind, run, path):
         ("absent", ["no run or checkpoint", "there are no runs"]),
         ("truncated", ["damaged", "use another one"]),
         ("one bit", ["damaged", "use another one"]),
-        ("empty", ["0 bytes"]),
+        ("empty", ["is empty"]),
         ("text", ["damaged or no checkpoint", "use another one"]),
         ("another width", ["not one of VDM as configured", "of another shape"]),
         ("another model", ["not one of VDM as configured", "missing", "unexpected"]),
