@@ -78,8 +78,20 @@ def test_head_leaves_no_traceback_and_a_closed_log_takes_no_file():
     assert subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" >&- 2>&-']).returncode > 2
 
 
-@pytest.mark.parametrize("number", [n for n in stopping.SIGNALS if n != signal.SIGINT], ids=lambda n: n.name)
-def test_a_signal_ends_a_command_as_ctrl_c_does(number, monkeypatch, capsys):
+KILLING = [n for n in stopping.SIGNALS if n != signal.SIGINT]
+
+
+@pytest.fixture
+def fresh_signals():
+    """Signals as a new process has them: this one may run under nohup, or hold handlers of other tests."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in KILLING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@pytest.mark.parametrize("number", KILLING, ids=lambda n: n.name)
+def test_a_signal_ends_a_command_as_ctrl_c_does(number, fresh_signals, monkeypatch, capsys):
     cleaned = []
 
     def work(words):
