@@ -228,12 +228,13 @@ PLACEHOLDERS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "wrapped"])
-def test_weights_without_a_config_begin_a_run_whose_config_is_given(kind, run, tmp_path, fit):
+@pytest.mark.parametrize(("kind", "option"), [("safetensors", "--init_from"), ("wrapped", "--ckpt_path")])
+def test_weights_without_a_config_begin_a_run_whose_config_is_given(kind, option, run, tmp_path, fit):
     path = bare(kind, last(run)["state_dict"])
-    code, said = fit(*SMOKE, "--init_from", path, "--out", "new", *STILL)
-    assert (code, said[0]) == (0, f"videodiff: a new run at step 0, with the weights of {path} alone")
-    assert "tensors loaded as they are" in said[1]
+    code, said = fit(*SMOKE, option, path, "--out", "new", *STILL)
+    assert ("warning" in said[0] and f"--init_from {path}" in said[0]) == (option == "--ckpt_path")
+    head = said.index(f"videodiff: a new run at step 0, with the weights of {path} alone")
+    assert (code, "tensors loaded as they are" in said[head + 1]) == (0, True)
     begun, origin = last(tmp_path / "new"), json.loads((tmp_path / "new" / "origin.json").read_text())
     torch.testing.assert_close(begun["state_dict"], last(run)["state_dict"])
     assert not origin["weights"]["new"]

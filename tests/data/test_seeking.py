@@ -22,6 +22,7 @@ from video_corpus import (
     h264,
     h264_open,
     hevc_open,
+    later,
     mpeg2,
     palette_avi,
 )
@@ -101,6 +102,25 @@ def test_a_cut_stream_begins_with_its_first_whole_frame(tmp_path, name):
     (line,) = check(str(tmp_path), Settings(size=16, layout="videos")).lines
     assert (line["status"], line["frames"]) == ("ok", len(frames))
     assert f"the first {info.lead} refer to frames that were cut off" in line["message"]
+
+
+def test_frames_that_a_cut_left_without_stamps_are_left_out(tmp_path):
+    """Cut by packets into Matroska near its time 0, where what is shown before the key frame gets no stamp."""
+
+    def near_0(packets: list[av.Packet]) -> list[av.Packet]:
+        kept = from_second_key(0, packets)
+        return later(0.03 - float(kept[0].pts * kept[0].time_base), kept)
+
+    source, path = tmp_path / "a.mp4", tmp_path / "b.mkv"
+    hevc_open(source)
+    copy(source, path, near_0, mux_options={"avoid_negative_ts": "disabled"})
+    with av.open(str(path)) as file:
+        assert None in [packet.pts for packet in file.demux(video=0) if packet.size]
+    frames, info = linear(path), probe(path)
+    assert (info.num_frames, info.lead) == (len(frames), 3)
+    for start in range(len(frames) - 3):
+        assert torch.equal(read_clip(info, start, 2, 3)[0], frames[start]), start
+    assert "the first 3 refer to frames that were cut off" in str(info.lacking())
 
 
 @pytest.mark.parametrize(
@@ -201,9 +221,10 @@ def test_prepare_reads_in_one_pass_whatever_a_seek_would_give(tmp_path, monkeypa
 # --- what the proof keeps
 
 
-def test_a_file_is_decoded_from_its_beginning_only_until_it_is_known(tmp_path, monkeypatch):
-    h264_closed(tmp_path / "a.mkv")
-    info, met = probe(tmp_path / "a.mkv"), []
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """Numbers of the frames that decoding from the beginning comes by, in order."""
+    met: list[int] = []
     in_order = video_read.in_order
 
     def counted(info: VideoInfo):
@@ -212,15 +233,21 @@ def test_a_file_is_decoded_from_its_beginning_only_until_it_is_known(tmp_path, m
             yield number, frame
 
     monkeypatch.setattr(video_read, "in_order", counted)
+    return met
+
+
+def test_a_file_is_decoded_from_its_beginning_only_until_it_is_known(tmp_path, decoded):
+    h264_closed(tmp_path / "a.mkv")
+    info = probe(tmp_path / "a.mkv")
     read_clip(info, 3, 2)
-    assert met == list(range(5))
-    met.clear()
+    assert decoded == list(range(5))
+    decoded.clear()
     read_clip(info, 20, 2)
-    assert met == list(range(info.num_frames))  # the second time to its end
-    met.clear()
+    assert decoded == list(range(info.num_frames))  # the second time to its end
+    decoded.clear()
     for start in range(info.num_frames - 1):
         read_clip(info, start, 2)
-    assert met == []
+    assert decoded == []
 
 
 @pytest.mark.parametrize("form", ["video", "shards"])
@@ -261,24 +288,16 @@ def test_only_files_that_seeking_gives_back_whole_are_taken_for_such(tmp_path, k
 
 @pytest.mark.parametrize("kind", ["H.264, open GOP", "raw, palette in the header", "MPEG-4, packed B-frames",
                                   "QuickTime Animation, all called key"])  # fmt: skip
-def test_windows_of_a_long_file_come_from_two_key_frames_that_agree(tmp_path, monkeypatch, kind):
+def test_windows_of_a_long_file_come_from_two_key_frames_that_agree(tmp_path, monkeypatch, decoded, kind):
     suffix, make, way = KINDS[kind]
     make(tmp_path / f"a{suffix}")
-    frames, info, met = linear(tmp_path / f"a{suffix}"), probe(tmp_path / f"a{suffix}"), []
+    frames, info = linear(tmp_path / f"a{suffix}"), probe(tmp_path / f"a{suffix}")
     monkeypatch.setattr(video_read, "LINEAR_PIXELS", 4 * 48 * 64)
-    in_order = video_read.in_order
-
-    def counted(info: VideoInfo):
-        for number, frame in in_order(info):
-            met.append(number)
-            yield number, frame
-
-    monkeypatch.setattr(video_read, "in_order", counted)
     for start in (24, 25, 13, 20, 0, 5):
         assert torch.equal(read_frames(info, [start]), frames[start][None]), start
     assert way_of(info) == way
     if way in WAYS[:2]:
-        assert max(met) < 24  # the second key frame and what follows, and the windows near the beginning
+        assert max(decoded) < 24  # the second key frame and what follows, and the windows near the beginning
 
 
 def test_pixels_that_a_seek_would_spoil_are_seen_in_the_checksum(tmp_path):

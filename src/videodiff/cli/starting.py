@@ -95,7 +95,7 @@ def config_of(source: Source, trusted: list[str]) -> dict[str, Any]:
 def given_source(options: argparse.Namespace) -> Source | None:
     """What ``--ckpt_path`` or ``--init_from`` names; found before the new run's folder is one that a name may mean.
 
-    Bare weights, imported or exported, cannot be gone on from: ``--ckpt_path`` of them is ``--init_from``.
+    Weights alone, imported, exported or bare, cannot be gone on from: ``--ckpt_path`` of them is ``--init_from``.
 
     Raises:
         UsageError: if both are given.
@@ -113,9 +113,9 @@ def given_source(options: argparse.Namespace) -> Source | None:
         return Source(options.init_from, resolve_checkpoint(options.init_from), begins=True)
     if options.ckpt_path is None:
         return None
-    source = Source(options.ckpt_path, resolve_checkpoint(options.ckpt_path), begins=False)
-    if source.is_weights_only:
-        source.begins = True
+    source = Source(options.ckpt_path, resolve_checkpoint(options.ckpt_path), begins=True)
+    source.begins = source.is_weights_only
+    if source.begins:
         say(
             f"warning: --ckpt_path {source.given} holds weights alone, so it is taken as --init_from {source.given}"
         )

@@ -257,15 +257,18 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
             kept.pop()
         if not kept:
             raise BadVideoError(f"{path}: no frames")
+        unstamped = _unstamped_lead(path, kept)
+        del kept[1 : 1 + unstamped]
         pts = _stamps([p.stamp for p in kept])
         if pts is not None:
             pts = pts[: _behind_a_gap(pts, stamps)]
-        tail = num_packets - (len(kept) if pts is None else len(pts))
+        tail = num_packets - unstamped - (len(kept) if pts is None else len(pts))
         keys = [p.stamp for p in packets if p.is_key]
         lead = 0
         if pts is not None and keys and keys[0] is not None and keys[0] > pts[0]:
             lead = _undecodable_lead(path, pts, keys[0])
             pts = pts[lead:]
+        lead += unstamped
         context = stream.codec_context
         num_frames = num_packets - tail - lead
         return VideoInfo(
@@ -291,6 +294,26 @@ class _Packet:
     def __init__(self, packet: av.Packet) -> None:
         self.stamp = packet.dts if packet.pts is None else packet.pts
         self.is_key, self.is_cut, self.hidden = packet.is_keyframe, packet.is_corrupt, packet.is_discard
+
+
+def _unstamped_lead(path: str, packets: list[_Packet]) -> int:
+    """How many frames that follow the first key frame in the file refer to what was cut off and lost their stamps.
+
+    They would be shown before that key frame, and Matroska holds no stamps below 0. Decoders leave them out.
+    """
+    last = next((at for at, packet in enumerate(packets) if at and packet.stamp is not None), 1)
+    if last == 1 or packets[0].stamp is None or not packets[0].is_key or not packets[last:]:
+        return 0
+    begin = sorted(
+        packet.stamp
+        for packet in packets[:1] + packets[last : last + 2 * REORDERED]
+        if packet.stamp is not None
+    )
+    with open_stream(path) as (container, stream):
+        for frame, stamp in zip(frames_of(path, container, stream, from_key=True), begin[:2], strict=False):
+            if frame.pts != stamp:
+                return 0
+    return last - 1
 
 
 def _undecodable_lead(path: str, pts: range | np.ndarray, first_key: int) -> int:
