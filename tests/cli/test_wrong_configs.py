@@ -106,7 +106,7 @@ OPTIONS = {
     "unknown deep option": (["--model.net.init_args.widht", "3"], ["--model.net.init_args.widht", "'width'"]),
     "unknown deep option, short": (["--model.net.widht=3"], ["--model.net.widht", "'width'"]),
     "unknown data option": (["--data.rooot", "x"], ["--data.rooot", "'root'"]),
-    "unknown group": (["--modle.net.width", "3"], ["--modle.net.width", "'--model'"]),
+    "unknown group": (["--modle.net.width", "3"], ["--modle.net.width", "'--model.net.width'"]),
     "unknown callback option": (["--ema.decya", "0.9"], ["--ema.decya", "'decay'"]),
     "no value": (["--trainer.max_steps"], ["--trainer.max_steps", "needs a value"]),
     "no value before another": (

@@ -153,6 +153,12 @@ class Checker:
                 if message.startswith(f"{dotted} must "):
                     return UsageError(option + message.removeprefix(dotted))
                 return UsageError(f"{option}: {message.removeprefix(f'{dotted}: ')}")
+        # The files were checked before: what does not fit here came with an option that goes on below it.
+        below = next(
+            (option for label, option in self.labels.items() if path and label[: len(path)] == path), None
+        )
+        if below is not None:
+            return UsageError(f"{below}: {message}")
         return UsageError(f"{self.where}: {message}")
 
     def root(self, config: Mapping[str, Any], verb: str) -> None:

@@ -140,6 +140,7 @@ def actions_of(command: str) -> list[argparse.Action]:
         raise _SeenError(self)
 
     methods = ("parse_args", "parse_known_args", "parse_intermixed_args")
+    before = {name: vars(LightParser)[name] for name in methods if name in vars(LightParser)}
     try:
         for name in methods:
             setattr(LightParser, name, stop)
@@ -151,6 +152,8 @@ def actions_of(command: str) -> list[argparse.Action]:
     finally:
         for name in methods:
             delattr(LightParser, name)  # argparse's own again
+        for name, method in before.items():
+            setattr(LightParser, name, method)
     return []
 
 

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``encode``."""
     p = LightParser(
         "videodiff encode",
+        "encode",
         usage="videodiff encode --config FILE|NAME --out DIR [options] [--data.root DIR ...]",
         description="Write the first stage's latents of every video, for training with --data.latents DIR.",
         epilog=EPILOG,

@@ -28,10 +28,10 @@ class UsageError(ValueError):
     """The command line or a config asks for something that does not exist or is not allowed."""
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that ``name`` is most likely a misspelling of, or None."""
+def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.55) -> str | None:
+    """The candidate that ``name`` is most likely a misspelling of, or None; ``cutoff`` is how alike, from 0 to 1."""
     by_folded = {candidate.lower(): candidate for candidate in candidates}
-    near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.55)
+    near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=cutoff)
     return by_folded[near[0]] if near else None
 
 

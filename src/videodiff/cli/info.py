@@ -11,6 +11,7 @@ from videodiff.cli.arguments import LightParser
 from videodiff.cli.config import read_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.info_table import table
+from videodiff.cli.options import check_name, split_options
 
 BYTES_TRAINED = 4 + 4 + 8 + 4
 """fp32 weight, gradient, two Adam moments and the EMA average of one trained parameter."""
@@ -50,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: list[str]) -> int:
     """Print the figures of a config; returns the exit code."""
     words, options = _split(argv)
+    for option, _ in split_options(options):
+        check_name(option, "fit", (), "info")
     args = parser().parse_intermixed_args(words)  # configs may stand on both sides of an option
     names = [*args.configs, *args.config]
     if not names:

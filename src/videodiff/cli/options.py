@@ -9,12 +9,14 @@ from typing import Any, get_args
 from videodiff import trust
 from videodiff.cli.check import CLASS_KEYS, groups, root_hints
 from videodiff.cli.config import merge, parse_yaml
-from videodiff.cli.errors import UsageError, did_you_mean
-from videodiff.cli.signatures import accepts, class_hint, element_hint, may_import, parameters
+from videodiff.cli.errors import UsageError, did_you_mean, nearest
+from videodiff.cli.signatures import Parameters, accepts, class_hint, element_hint, may_import, parameters
 
 TAKES_VALUE = ("--config", "-c", "--trust", "--ckpt_path", "--out", "--name", "--print_completion")
 FLAGS = ("--force", "--verbose", "-v", "--print_config")
 """Options that other code reads; they change no key of the config."""
+ALIASES = ("--seed", "--help", "--verbose")
+"""Options that are read before a command's own."""
 
 Path = tuple[str, ...]
 
@@ -32,10 +34,7 @@ def apply_options(
     hints, known = root_hints(verb), groups()
     for option, value in split_options(argv):
         parts = tuple(option[2:].rstrip("+").split("."))
-        if parts[0] not in hints:
-            ours = [o[2:] for o in TAKES_VALUE if o[:2] == "--"] + ["init_from"] * (verb == "fit")
-            shown = did_you_mean(parts[0], [*hints, *ours], "--{}")
-            raise UsageError(f"{verb} has no option {option!r}{shown}; see videodiff {verb} --help")
+        check_name(option, verb, [option for option in TAKES_VALUE if option[:2] == "--"], verb)
         labels[tuple(part for part in parts if part not in ("init_args", "class_path", "dict_kwargs"))] = (
             option
         )
@@ -48,6 +47,43 @@ def apply_options(
         else:
             result[parts[0]] = placing.place(result.get(parts[0]), hints[parts[0]], parts[1:], value)
     return result, labels
+
+
+def check_name(option: str, verb: str, others: Sequence[str], command: str) -> None:
+    """Refuse an option that changes no key of a verb's config, as far as that is known without the config.
+
+    Args:
+        option: as it is written, without its value.
+        verb: whose config it would change.
+        others: options that other code reads.
+        command: what to call the command.
+
+    Raises:
+        UsageError: with the nearest right option.
+    """
+    if option in (*TAKES_VALUE, *FLAGS):
+        return
+    hints, known = root_hints(verb), groups()
+    first, _, below = option[2:].rstrip("+").partition(".")
+    if first not in hints:
+        near = nearest(f"--{first}", [*(f"--{key}" for key in hints), *others, *FLAGS, *ALIASES])
+        places = [] if below else places_of(first, known)
+        meant = places or ([f"{near}.{below}" if below else near] if near else [])
+        hint = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+        raise UsageError(f"{command} has no option {option!r}{hint}; see videodiff {command} --help")
+    key = below.partition(".")[0]
+    if first in known and key and key not in known[first].hints and not known[first].is_open:
+        hint = did_you_mean(key, known[first].names)
+        raise UsageError(f"{option}: {first} has no option {key!r}{hint}")
+
+
+def places_of(key: str, known: Mapping[str, Parameters]) -> list[str]:
+    """Dotted options that end in a key that was given without its part: ``batch_size`` is ``--data.batch_size``."""
+    from videodiff.data import VideoDataModule
+    from videodiff.models.base import DiffusionModule
+
+    parts = {"data": parameters(VideoDataModule), "model": parameters(DiffusionModule), **known}
+    return [f"--{part}.{key}" for part, given in parts.items() if key in given.hints]
 
 
 def split_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:

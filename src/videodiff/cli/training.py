@@ -40,7 +40,7 @@ def run(verb: str, argv: list[str]) -> int:
 
 def own_options(verb: str) -> argparse.ArgumentParser:
     """The options that are ours and not the LightningCLI's."""
-    parser = LightParser(f"videodiff {verb}", add_help=False)
+    parser = LightParser(f"videodiff {verb}", verb, add_help=False)
     parser.add_argument("-c", "--config", action="append", default=[])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--name")
