@@ -2,20 +2,26 @@
 
 import importlib.util
 import json
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from videodiff.cli import main
 from videodiff.cli.config import read_configs
-from videodiff.cli.info import on_meta, with_full_paths
-from videodiff.estimate.batches import make_batch
+from videodiff.cli.info import Progress, on_meta, with_full_paths
+from videodiff.estimate.batches import make_batch, without_draws
 from videodiff.estimate.cards import GIB, find_card
+from videodiff.estimate.ledger import Ledger
 from videodiff.estimate.measured import real_model
-from videodiff.estimate.shadow import Shadow
+from videodiff.estimate.shadow import Shadow, autocast, hold_perceptual
 from videodiff.estimate.training import step_of
 from videodiff.models import AutoencoderModule
 
@@ -46,6 +52,105 @@ def test_memory_is_within_15_percent_of_what_the_allocator_gives(name):
     memory = script.estimated(config, "fp32")
     for clips in (1, 2, 4):
         assert memory.at(clips) == pytest.approx(script.measured(config, clips, "fp32"), rel=0.15)
+
+
+class FakeLedger(TorchDispatchMode):
+    """The same count by torch's own ``FakeTensorMode``: every operator of a step, none remembered."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.peak = 0
+        self.held = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1
+        out = func(*args, **(kwargs or {}))
+        self.take(tree_leaves(out))
+        return out
+
+    def take(self, tensors):
+        for tensor in tensors:
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()
+                if key not in self.held:
+                    self.held[key] = weakref.ref(storage, lambda _, key=key, size=size: self.drop(key, size))
+                    self.live += size
+                    self.peak = max(self.peak, self.live)
+
+    def drop(self, key, size):
+        del self.held[key]
+        self.live -= size
+
+
+def peak_by_fake_tensors(config, clips, precision):
+    """Largest live bytes of loss and backward beyond weights and batch, gradients starting as none."""
+    model, mode = on_meta(config["model"], ()), FakeTensorMode(allow_non_fake_inputs=True)
+    hold_perceptual(model, "meta")
+    without_draws(model)
+    model.train()
+    if hasattr(model, "_device"):
+        model._device = torch.device("cpu")
+    with mode:
+        for part in Shadow.parts(SimpleNamespace(model=model)):
+            for store in (part._parameters, part._buffers):
+                for name, value in store.items():
+                    if value is not None:
+                        fake = torch.empty_strided(
+                            value.shape, value.stride(), dtype=value.dtype, device="cpu"
+                        )
+                        is_weight = isinstance(value, torch.nn.Parameter)
+                        store[name] = torch.nn.Parameter(fake, value.requires_grad) if is_weight else fake
+        batch, ledger = make_batch(model, config["data"]["init_args"], clips, "cpu"), FakeLedger()
+        ledger.take([*model.parameters(), *model.buffers(), batch["video"]])
+        before = ledger.live
+        return peak_of_step(model, batch, precision, ledger) - before
+
+
+def peak_of_step(model, batch, precision, ledger):
+    with ledger:
+        with autocast(precision, "cpu"):
+            is_autoencoder = isinstance(model, AutoencoderModule)
+            loss = model.losses(batch)[0] if is_autoencoder else model.losses(batch, "train").mean()
+        loss.backward()
+    return ledger.peak
+
+
+def peak_by_shapes(config, clips, precision):
+    shadow, ledger = Shadow(on_meta(config["model"], ())), Ledger()
+    without_draws(shadow.model)
+    shadow.model.train()
+    with Ledger():
+        batch = make_batch(shadow.model, config["data"]["init_args"], clips, "cpu")
+    ledger.take([*shadow.model.parameters(), *shadow.model.buffers(), batch["video"]])
+    before = ledger.live
+    return peak_of_step(shadow.model, batch, precision, ledger) - before
+
+
+@pytest.mark.parametrize(
+    ("name", "clips", "precision"),
+    [
+        ("lvdm_autoencoder_digits", 2, "bf16-mixed"),
+        *(pytest.param(name, 1, "fp32", marks=pytest.mark.slow) for name in SMALL),
+        *(
+            pytest.param(name, 2, "bf16-mixed", marks=pytest.mark.slow)
+            for name in SMALL
+            if name != "lvdm_autoencoder_digits"
+        ),
+    ],
+)
+def test_memory_is_that_of_torchs_fake_tensors(name, clips, precision):
+    config = small(name)
+    expected = peak_by_fake_tensors(config, clips, precision)
+    assert peak_by_shapes(config, clips, precision) == pytest.approx(expected, rel=0.01)
+
+
+def test_progress_is_told_once_it_takes_long(capsys):
+    Progress(seconds=60)("a forward pass")
+    assert capsys.readouterr().err == ""
+    Progress(seconds=0)("a forward pass")
+    assert capsys.readouterr().err == "videodiff info: counting a forward pass\n"
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
@@ -71,51 +73,70 @@ def run(argv: list[str]) -> int:
 
         find_card(args.card)
     config = read_configs(names, "fit", options, args.trust)
-    figures = {"config": " + ".join(names), **measure(config, args.trust)}
+    if not config.get("model"):
+        raise UsageError("the config has no model; give one with class_path, e.g. videodiff.models.VDM")
+    from videodiff.estimate.cards import local_card
+    from videodiff.estimate.shadow import Shadow
+
+    progress = Progress()
+    shadow = Shadow(on_meta(config["model"], args.trust), "cuda" if local_card() else "cpu")
+    progress("a forward pass")
+    figures = {"config": " + ".join(names), **measure(shadow)}
     if not args.quick:
-        figures |= estimate(config, args)
+        figures |= estimate(shadow, config, args, progress)
     print(json.dumps(figures, indent=2) if args.json else table(figures))
     return 0
 
 
-def measure(config: dict[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:
+def measure(shadow: Any) -> dict[str, Any]:
     """Parameters, GFLOP of one forward pass of one clip, bytes of training state, shapes."""
-    import torch
+    from videodiff.estimate.sampling import forward_flop
 
-    if not config.get("model"):
-        raise UsageError("the config has no model; give one with class_path, e.g. videodiff.models.VDM")
-    model = on_meta(config["model"], trusted)
+    model = shadow.model
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     counts = {name: counts.get(name, 0) for name in ("net", "autoencoder")} | {
         k: n for k, n in counts.items() if n
     }
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    video, latent = _shapes(model)
+    video = tuple(int(n) for n in model.video_shape)
+    latent = tuple(int(n) for n in model.autoencoder.latent_shape(video))
     return {
         "model": type(model).__name__,
         "parameters": counts,
         "trained_parameters": trained,
-        "forward_gflop_per_clip": round(_forward_flop(model, video, latent, torch) / 1e9, 3),
+        "forward_gflop_per_clip": round(forward_flop(shadow, video, latent) / 1e9, 3),
         "training_state_bytes": trained * BYTES_TRAINED + frozen * 4,
         "clip_shape": list(video),
         "latent_shape": list(latent),
     }
 
 
-def estimate(config: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def estimate(
+    shadow: Any, config: dict[str, Any], args: argparse.Namespace, progress: Callable[[str], None]
+) -> dict[str, Any]:
     """FLOP and memory of training and sampling, the largest batch on a card, hours; see ``videodiff.estimate``."""
     from videodiff.estimate import cards, figures
 
-    here = cards.local_card()
     try:
-        cost, memory = figures.cost(on_meta(config["model"], args.trust), config, "cuda" if here else "cpu")
+        cost, memory = figures.cost(shadow, config, progress)
     except (TypeError, NotImplementedError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         return {"training": None, "sampling": None, "card": None, "time": None, "not_counted": reason}
-    card = cards.find_card(args.card) if args.card else here
-    time = hours(config, args, cost["training"], card)
-    return {**cost, "card": card and figures.on_card(memory, card), "time": time}
+    card = cards.find_card(args.card) if args.card else cards.local_card()
+    hours_to_train = hours(config, args, cost["training"], card)
+    return {**cost, "card": card and figures.on_card(memory, card), "time": hours_to_train}
+
+
+class Progress:
+    """One line on stderr for each part that begins more than two seconds after the start."""
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        self.seconds, self.began = seconds, time.monotonic()
+
+    def __call__(self, part: str) -> None:
+        if time.monotonic() - self.began > self.seconds:
+            print(f"videodiff info: counting {part}", file=sys.stderr, flush=True)
 
 
 def hours(
@@ -172,51 +193,6 @@ def with_full_paths(node: Any, trusted: Sequence[str]) -> Any:
         path = node.get("class_path")
         return {**node, "class_path": full_path(path)} if isinstance(path, str) and "." not in path else node
     return [with_full_paths(value, trusted) for value in node] if isinstance(node, list) else node
-
-
-def _shapes(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes ``(3, T, H, W)`` of a clip and ``(C, *S)`` of what the network sees."""
-    video = tuple(int(n) for n in model.video_shape)
-    latent = tuple(int(n) for n in model.autoencoder.latent_shape(video))
-    return video, latent
-
-
-def _forward_flop(model: Any, video: tuple[int, ...], latent: tuple[int, ...], torch: Any) -> int:
-    """Floating-point operations of one forward pass of the denoiser or trained autoencoder, two per multiply-add.
-
-    The weights become fake CPU tensors (a shape without memory): autocast regions do not know the meta device.
-    Attention takes its explicit form, whose two products every version of the counter sees.
-    """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from videodiff.diffusion import Condition
-
-    def zeros(*shape: int, **kwargs: Any) -> Any:
-        return torch.zeros(1, *shape, device="cpu", **kwargs)
-
-    net = getattr(model, "net", None) or model.autoencoder
-    with FakeTensorMode(), torch.no_grad():
-        state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-        state = {
-            name: torch.empty(value.shape, dtype=value.dtype, device="cpu") for name, value in state.items()
-        }
-        if net is model.autoencoder:
-            inputs: Any = (zeros(*video),)
-        else:
-            inputs = _inputs(net, latent, zeros, Condition, torch)
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            torch.func.functional_call(net, state, inputs)
-    return int(counter.get_total_flops())
-
-
-def _inputs(net: Any, latent: tuple[int, ...], zeros: Any, condition: Any, torch: Any) -> tuple[Any, ...]:
-    """Latent, time and whatever conditions the denoiser was built for, of one sample."""
-    label = zeros(dtype=torch.long) if getattr(net, "num_classes", None) is not None else None
-    vector = zeros(net.vector_dim) if getattr(net, "vector_dim", None) else None
-    concat = zeros(net.concat_channels, *latent[1:]) if getattr(net, "concat_channels", 0) else None
-    return zeros(*latent), zeros(), condition(label=label, vector=vector, concat=concat)
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

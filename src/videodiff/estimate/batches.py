@@ -1,7 +1,7 @@
 """A batch as the data would give it, and the steps of a family's preparation that depend on numbers in it.
 
-On fake tensors no number can be read, so the draws that choose rows of a batch (which clip pairs are learnt, which
-latent frames are given) are replaced by their largest case. All else is the model's own code.
+On tensors without numbers none can be read, so the draws that choose rows of a batch (which clip pairs are learnt,
+which latent frames are given) are replaced by their largest case. All else is the model's own code.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _prepare_lvdm(model: LVDM, batch: dict[str, Any]) -> tuple[Tensor, Condition
 
 
 class _Positions:
-    """Places in the training stream, which fake tensors could not tell."""
+    """Places in the training stream, which tensors without numbers could not tell."""
 
     def __init__(self, size: int) -> None:
         self.size = size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from videodiff.models import PVDM, AutoencoderModule, DiffusionModule
@@ -21,14 +21,14 @@ DEFAULT_CARD = "h100"
 
 
 def cost(
-    model: Any, config: Mapping[str, Any], device: str = "cpu"
+    shadow: Shadow, config: Mapping[str, Any], progress: Callable[[str], None] = lambda part: None
 ) -> tuple[dict[str, Any], dict[str, Memory]]:
     """FLOP of training and sampling, and memory by batch size.
 
     Args:
-        model: on the meta device; of no use afterwards.
+        shadow: the model.
         config: of the whole run, merged.
-        device: whose operators are counted, ``cpu`` or a ``cuda`` that is there.
+        progress: called with the name of each part before it is counted.
 
     Returns:
         ``training`` and ``sampling`` (none for an autoencoder) as plain data, and the memory of each precision.
@@ -36,6 +36,7 @@ def cost(
     Raises:
         TypeError: for a model that is no DiffusionModule or AutoencoderModule.
     """
+    model = shadow.model
     if not isinstance(model, (DiffusionModule, AutoencoderModule)):
         raise TypeError(
             f"costs are counted of a DiffusionModule or an AutoencoderModule, not of {type(model).__name__}"
@@ -43,10 +44,10 @@ def cost(
     data = (config.get("data") or {}).get("init_args") or {}
     trainer = config.get("trainer") or {}
     calls = network_calls(model) if isinstance(model, DiffusionModule) else 0
-    shadow = Shadow(model, device)
+    progress("one sample")
     drawing = drawing_of(shadow, calls) if calls else None
     accumulates = int(trainer.get("accumulate_grad_batches") or 1) > 1
-    memory = {p: memory_of(shadow, data, p, accumulates) for p in PRECISIONS}
+    memory = {p: memory_of(shadow, data, p, accumulates, progress=progress) for p in PRECISIONS}
     batch = int(data.get("batch_size") or 1)
     flop, stage = flop_per_clip(model, memory["fp32"].one)
     training = {
@@ -56,7 +57,7 @@ def cost(
         "flop_per_step": batch * (flop + stage),
         "accumulate_grad_batches": int(trainer.get("accumulate_grad_batches") or 1),
         "memory_bytes": {p: {str(n): m.at(n) for n in BATCHES} for p, m in memory.items()},
-        "counted_on": device,
+        "counted_on": shadow.device,
     }
     sampling = drawing and {
         "network_calls": drawing.calls,

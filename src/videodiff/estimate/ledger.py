@@ -1,6 +1,6 @@
-"""Counting what a piece of torch code allocates and computes, operation by operation.
+"""Counting what a piece of torch code allocates and computes, operation by operation, on tensors without numbers.
 
-Under ``FakeTensorMode`` the same count needs no memory: shapes, strides and storages are those of the real run.
+Shapes, strides and storages are those of the real run.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from .shapes import ShapeMode, ShapeTensor
 
 
 def _attention_flop(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
@@ -69,10 +68,10 @@ def convolution_workspace(packet: Any, args: Any, out: Any) -> int:
     small = len(x) == 1 and x.shape[:4].numel() <= 20_480 and groups == 1 and max(weight.shape[-2:]) <= 3
     if not small or (x.ndim == 4 and is_last):
         return 0
-    return 4 * weight[0].numel() * y.shape[2:].numel()
+    return 4 * weight.shape[1:].numel() * y.shape[2:].numel()
 
 
-class Ledger(TorchDispatchMode):
+class Ledger(ShapeMode):
     """Within a ``with``: live bytes of all storages that appear, their peak, and FLOP.
 
     A storage is counted once, whatever views look at it, from the operation that makes it until nothing holds it.
@@ -90,7 +89,7 @@ class Ledger(TorchDispatchMode):
         super().__init__()
         self.live = self.peak = self.peak_with_workspace = self.flop = 0
         self.formulas = flop_formulas()
-        self._held: dict[int, tuple[int, Any]] = {}
+        self._held: dict[int, Any] = {}
 
     def restart_peak(self) -> int:
         """Forget the peak so far, which is returned."""
@@ -106,35 +105,30 @@ class Ledger(TorchDispatchMode):
     def _count(self, tensor: Tensor) -> None:
         if tensor.layout != torch.strided:
             return
-        storage = tensor.untyped_storage()
+        storage = (tensor.meta if isinstance(tensor, ShapeTensor) else tensor).untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        before, _ = self._held.get(key, (0, None))
-        if before == size:
-            return
         held, book = self._held, self
+        if key in held:
+            return
 
-        def release(_: Any, key: int = key) -> None:
-            book.live -= held.pop(key, (0, None))[0]
+        def release(_: Any, key: int = key, size: int = size) -> None:
+            del held[key]
+            book.live -= size
 
-        self._held[key] = (size, weakref.ref(storage, release))
-        self.live += size - before
+        held[key] = weakref.ref(storage, release)
+        self.live += size
         self.peak = max(self.peak, self.live)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
-            return args[0].fake_device  # half of all calls
-        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
-            return 1  # checks of the kind "is every sample in order?" read yes
-        out = func(*args, **kwargs)
+    def fresh(self, tensor: Tensor) -> None:
+        self._count(tensor)
+
+    def answer(self, func: Any, args: Any, kwargs: Any) -> Any:
+        before, out = self.live, super().answer(func, args, kwargs)
         packet = func._overloadpacket
-        if packet in CONVOLUTIONS:
-            with_workspace = self.live + convolution_workspace(packet, args, out)
-            self.peak_with_workspace = max(self.peak_with_workspace, with_workspace)
         formula = self.formulas.get(packet)
         if formula is not None:
+            if packet in CONVOLUTIONS:
+                with_workspace = before + convolution_workspace(packet, args, out)
+                self.peak_with_workspace = max(self.peak_with_workspace, with_workspace)
             self.flop += int(formula(*args, **kwargs, out_val=out))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self._count(leaf)
         return out

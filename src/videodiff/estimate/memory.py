@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +53,20 @@ def memory_of(
     precision: Precision,
     accumulates: bool = False,
     kept_latents: bool = False,
+    progress: Callable[[str], None] = lambda part: None,
 ) -> Memory:
-    """Count steps of one and of two clips; arguments as for :func:`~videodiff.estimate.training.step_of`."""
+    """Count steps of one and of two clips.
+
+    Arguments as for :func:`~videodiff.estimate.training.step_of`; ``progress`` is told of each step before it.
+    """
     model = shadow.model
     trained = num_bytes([p for p in model.parameters() if p.requires_grad])
     averaged = trained if hasattr(model, "net") else 0  # the EMA callback knows no other
     cost = optimizer_cost(model)
     fixed = num_bytes(shadow.tensors()) + round(cost.state * trained) + averaged
     scratch = trained if cost.whole_scratch and shadow.device != "cpu" else 0
-    one, two = (step_of(shadow, data, n, precision, accumulates, kept_latents) for n in (1, 2))
-    return Memory(fixed, one.gradient_bytes + scratch, one, two)
+    steps = []
+    for clips in (1, 2):
+        progress(f"a training step of batch size {clips} in {precision}")
+        steps.append(step_of(shadow, data, clips, precision, accumulates, kept_latents))
+    return Memory(fixed, steps[0].gradient_bytes + scratch, *steps)

@@ -49,7 +49,7 @@ def drawing_of(shadow: Shadow, calls: int) -> Drawing:
     model, ledger = shadow.model, Ledger()
     model.eval()
     frames = model.video_shape[1]
-    with shadow.mode, ledger, torch.no_grad():
+    with ledger, torch.no_grad():
         latent = torch.empty(1, *model.latent_shape(model.latent_units(frames)), device=shadow.device)
         planes = tuple(model.autoencoder.latent_shape(model.video_shape))
         z, cond = torch.empty(1, *planes, device=shadow.device), condition(model, planes, shadow.device)
@@ -59,6 +59,25 @@ def drawing_of(shadow: Shadow, calls: int) -> Drawing:
             pass
     guided = 1 if model.guidance_scale == 1 else 2
     return Drawing(calls, guided * call, ledger.flop - call)
+
+
+def forward_flop(shadow: Shadow, video: tuple[int, ...], latent: tuple[int, ...]) -> int:
+    """Floating-point operations of one forward pass of the denoiser or trained autoencoder, two per multiply-add.
+
+    Args:
+        shadow: the model.
+        video: shape ``(3, T, H, W)`` of a clip.
+        latent: shape ``(C, *S)`` of what the denoiser sees.
+    """
+    model, ledger = shadow.model, Ledger()
+    model.eval()
+    with ledger, torch.no_grad():
+        if getattr(model, "net", None) is None:
+            model.autoencoder(torch.zeros(1, *video, device=shadow.device))
+        else:
+            z, time = (torch.zeros(1, *axes, device=shadow.device) for axes in (latent, ()))
+            model.net(z, time, condition(model, latent, shadow.device))
+    return ledger.flop
 
 
 def condition(model: Any, latent: tuple[int, ...], device: str) -> Condition:

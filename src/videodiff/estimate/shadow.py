@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from videodiff.metrics.features.lpips import LPIPS, LPIPSNetwork
+
+from .shapes import shape_of
 
 Precision = Literal["fp32", "bf16-mixed"]
 
 
 class Shadow:
-    """A model of fake tensors, and the only mode in which they work.
+    """A model of tensors without numbers, for a :class:`~videodiff.estimate.ledger.Ledger` to run.
 
     Args:
         model: built on the meta device; its parameters and buffers are replaced, and it is of no use elsewhere after.
@@ -24,12 +25,11 @@ class Shadow:
     """
 
     def __init__(self, model: nn.Module, device: str = "cpu") -> None:
-        self.mode, self.model, self.device = FakeTensorMode(allow_non_fake_inputs=True), model, device
+        self.model, self.device = model, device
         hold_perceptual(model, "meta")
-        with self.mode:
-            copies: dict[int, Tensor] = {}
-            for part in self.parts():
-                self._replace(part, copies)
+        copies: dict[int, Tensor] = {}
+        for part in self.parts():
+            self._replace(part, copies)
         if hasattr(model, "_device"):
             model._device = torch.device(device)
 
@@ -46,11 +46,7 @@ class Shadow:
                 if value is None:
                     continue
                 if id(value) not in copies:
-                    copy = torch.empty_strided(
-                        value.shape, value.stride(), dtype=value.dtype, device=self.device
-                    )
-                    trained = isinstance(value, nn.Parameter)
-                    copies[id(value)] = nn.Parameter(copy, value.requires_grad) if trained else copy
+                    copies[id(value)] = shape_of(value, self.device)
                 store[name] = copies[id(value)]
 
     def tensors(self) -> list[Tensor]:

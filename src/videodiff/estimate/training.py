@@ -1,4 +1,4 @@
-"""One training step on fake tensors: its FLOP and what lives at its worst moment.
+"""One training step on tensors without numbers: its FLOP and what lives at its worst moment.
 
 The order is Lightning's: forward, then the gradients of the last step are dropped, backward, optimizer step. So the
 old gradients are alive during the forward pass.
@@ -68,7 +68,7 @@ def step_of(
     model, ledger = shadow.model, Ledger()
     without_draws(model)
     model.train()
-    with shadow.mode, ledger:
+    with ledger:
         ledger.take(shadow.tensors())
         batch = make_batch(model, data, clips, shadow.device)
         # On a CPU the loader's next batch lies in the same memory.
