@@ -60,5 +60,5 @@ def _indent(raw: str) -> tuple[int, str]:
 def _reworded(key: str, line: str) -> str:
     for pattern, words in REWORDED:
         line = pattern.sub(words, line)
-    line = " ".join(line.split())[:300]
+    line = " ".join(line.split())
     return f"{key}: {line}" if key else line

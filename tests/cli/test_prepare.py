@@ -142,7 +142,7 @@ def test_bad_words_are_one_line_and_leave_nothing(call, videos, tmp_path):
 
 def test_workers_below_zero_are_refused(capsys, videos):
     assert main(["prepare", str(videos), "--out", "set", "--workers", "-1"]) == 2
-    assert "--workers must be 0 or above" in capsys.readouterr().err
+    assert "--workers must be at least 0, got -1" in capsys.readouterr().err
 
 
 def test_a_set_of_only_bad_files_fails_its_check(call, tmp_path):

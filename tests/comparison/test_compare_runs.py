@@ -269,7 +269,7 @@ def test_frames_are_the_models_unless_a_protocol_says():
         (["--steps", "4,4"], "--steps names one twice"),
         (["--sampler", "euler"], "--sampler must be of ddim"),
         (["--num_clips", "1"], "--num_clips must be at least 2"),
-        (["--guidance", "-1"], "--guidance must not be negative"),
+        (["--guidance", "-1"], "--guidance must be at least 0"),
         (["--protocol", "fdv"], "no protocol 'fdv'"),
         (["--step", "4"], "did you mean '--steps'"),
         (["--device", "tpu"], "--device must be"),

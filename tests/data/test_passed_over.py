@@ -10,7 +10,9 @@ from PIL import Image
 
 from videodiff.cli import main
 from videodiff.data import VideoDataModule
+from videodiff.data.entries import scan
 from videodiff.data.layouts import list_videos
+from videodiff.data.selection import stored_layout
 from videodiff.data.video_io import probe, read_frames, write_lossless
 from videodiff.evaluation.folders import Folder
 
@@ -76,9 +78,10 @@ def test_files_of_other_suffixes_are_counted_and_named(tmp_path):
         tmp_path, "a.mp4", "b.mp4", "x.rmvb", "deep/y.RMVB", "z.swf", "clip", "notes.txt", "LICENSE", "a.json"
     )
     (tmp_path / "gone.mkv").symlink_to(tmp_path / "nowhere.mkv")
-    (note,) = list_videos(tmp_path).notes
-    assert note.startswith("5 files passed over: 2 .rmvb, ")
-    assert "1 .mkv (a link to nothing, or no regular file), 1 .swf" in note
+    lost, note = list_videos(tmp_path).notes
+    assert lost.startswith("1 link leads to nothing and cannot be read: gone.mkv ")
+    assert note.startswith("4 files passed over: 2 .rmvb, ")
+    assert "1 .swf" in note
     assert "1 without a suffix, " in note
     assert " (read are " in note
     assert " mp4 " in note
@@ -151,3 +154,49 @@ def test_prepare_check_names_what_it_passes_over(tmp_path, capsys):
     (tmp_path / "v/a.mkv").unlink()
     assert main(["prepare", str(tmp_path / "v"), "--check", "--workers", "0"]) == 2
     assert "passed over: 1 .rmvb" in capsys.readouterr().err
+
+
+def farm(folder, good=2):
+    """A folder with files, and links to nothing, to themselves and to the folder they lie in."""
+    touch(folder, *(f"v{k}.mp4" for k in range(good)))
+    for k in range(good, 2 * good):
+        (folder / f"v{k}.mp4").symlink_to(f"/no/such/disk/v{k}.mp4")
+    (folder / "deep").mkdir()
+    (folder / "deep/more").symlink_to("/no/such/disk/more")
+    (folder / "round.mp4").symlink_to("round.mp4")
+    (folder / "train").symlink_to("train")
+    (folder / "self").symlink_to(".")
+
+
+def test_links_that_lead_nowhere_are_counted_and_named(tmp_path):
+    farm(tmp_path)
+    found = list_videos(tmp_path)
+    assert sorted(Path(e.path).name for entries in found.splits.values() for e in entries) == [
+        "v0.mp4",
+        "v1.mp4",
+    ]
+    assert found.notes == [
+        "5 links lead to nothing and cannot be read: deep/more, round.mp4, train, ... (is the disk they point to "
+        "mounted?)"
+    ]
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/a.mp4").symlink_to("/no/such/disk/a.mp4")
+    with pytest.raises(
+        FileNotFoundError, match=r"no videos .*; 1 link leads to nothing and cannot be read: a\.mp4"
+    ):
+        list_videos(tmp_path / "none")
+
+
+def test_a_frame_that_is_a_link_to_nothing_is_left_out(tmp_path):
+    touch(tmp_path, "clip/000.png", "clip/001.png")
+    (tmp_path / "clip/002.png").symlink_to("/no/such/disk/002.png")
+    tree = scan(tmp_path)
+    assert tree.folders[0].frames == ("000.png", "001.png")
+    assert tree.dangling == ["clip/002.png"]
+
+
+def test_a_link_that_leads_in_a_circle_is_no_hindrance_where_the_layout_is_told(tmp_path):
+    farm(tmp_path)
+    assert stored_layout(str(tmp_path)) is None
+    touch(tmp_path / "val", "s0.tar")
+    assert stored_layout(str(tmp_path)) == "shards"

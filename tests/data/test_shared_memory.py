@@ -8,6 +8,7 @@ from multiprocessing.reduction import ForkingPickler
 import pytest
 import torch
 
+from videodiff import memory
 from videodiff.cli import doctor, errors
 from videodiff.data import VideoDataModule, datamodule, shared_memory
 from videodiff.data.shared_memory import Packed, choose_route, shared_int64
@@ -99,15 +100,22 @@ def test_counts_are_shared_with_forked_workers(free, monkeypatch):
     assert counts.tolist() == [-1, -1, 5, -1]
 
 
-def test_doctor_looks_at_shared_memory(monkeypatch):
-    usage = type("Usage", (), {"free": 60 * MIB, "total": 64 * MIB})
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+def test_doctor_compares_shared_memory_with_what_shipped_configs_need(monkeypatch):
+    free = 60 * MIB
+    monkeypatch.setattr(memory, "room", lambda: (free, 64 * MIB))
     (found,) = doctor.shared_memory()
     assert not found.ok
-    assert "60 MiB free of 64 in /dev/shm" in found.text
-    assert "--shm-size" in found.text
-    usage.free = 2**32
+    needs = doctor.shared_needs()
+    assert needs["vdm_digits"] == 0  # clips are made in the process itself
+    # Two loaders of 8 workers, 18 batches of 64 clips each, and a page for every lock.
+    assert needs["vdm_sky"] == 2 * 18 * 64 * 16 * 3 * 64**2 + 2 * 32 * 4096
+    larger = [need for need in needs.values() if need > free]
+    assert f"60 MiB free of 64 in /dev/shm; {len(larger)} of the shipped configs need more, " in found.text
+    assert f"({memory.shown(max(larger))})" in found.text
+    assert f"--shm-size {memory.size_to_ask(max(larger))}" in found.text
+    free = 2**40
     assert doctor.shared_memory()[0].ok
+    assert "need more" not in doctor.shared_memory()[0].text
 
 
 def test_an_error_of_the_clean_up_does_not_hide_the_cause(capsys):

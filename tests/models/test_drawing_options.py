@@ -187,4 +187,4 @@ def test_generate_takes_a_rescale_in_place_of_the_models_and_writes_it_down(tmp_
         "guidance_rescale": 0.7, "threshold": "dynamic", "threshold_quantile": 0.995,
     }  # fmt: skip
     assert main([*words, "--guidance_rescale", "7"]) == 2
-    assert "--guidance_rescale must lie in [0, 1], got 7.0" in capsys.readouterr().err
+    assert "--guidance_rescale must be at most 1, got 7.0" in capsys.readouterr().err

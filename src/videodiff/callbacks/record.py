@@ -15,6 +15,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from videodiff.reading import read_json
+
 PACKAGES = (
     "videodiff",
     "torch",
@@ -37,7 +39,7 @@ class RunRecord(Callback):
     steps whose numbers differ from what the file holds.
 
     Args:
-        every_n_steps: steps between training lines; none takes the trainer's ``log_every_n_steps``.
+        every_n_steps: steps between training lines; none takes the trainer's ``log_every_n_steps`` (0: no such lines).
 
     Raises:
         ValueError: if ``every_n_steps`` is below 1.
@@ -45,7 +47,7 @@ class RunRecord(Callback):
 
     def __init__(self, every_n_steps: int | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
+            raise ValueError(f"record.every_n_steps must be at least 1, got {every_n_steps}")
         self.every_n_steps = every_n_steps
         self.path = Path()
         self.known: dict[tuple[int, str], dict[str, Any]] = {}
@@ -73,7 +75,8 @@ class RunRecord(Callback):
         if not trainer.is_global_zero or step == self.step:
             return
         self.step = step
-        if step % (self.every_n_steps or trainer.log_every_n_steps) == 0:
+        interval = self.every_n_steps or trainer.log_every_n_steps
+        if interval and step % interval == 0:
             self.pending = {"lr": float(trainer.optimizers[0].param_groups[0]["lr"])}
             if isinstance(batch, dict) and "sample" in batch:
                 self.pending["sample"] = int(batch["sample"][0])
@@ -158,10 +161,25 @@ def repair(path: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All lines of a ``metrics.jsonl``, oldest first; an absent file has none."""
+    """All lines of a ``metrics.jsonl``, oldest first; an absent file has none.
+
+    Raises:
+        ValueError: for a line that is none, with the file and its number.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    found = []
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+            found.append({**line, "step": int(line["step"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{path}, line {number}: no line of a run's record; remove it and give the same command again"
+            ) from error
+    return found
 
 
 def origin(folder: str | Path) -> dict[str, Any] | None:
@@ -169,7 +187,7 @@ def origin(folder: str | Path) -> dict[str, Any] | None:
     file = Path(folder) / "origin.json"
     if not file.is_file():
         return None
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = read_json(file)
     return {key: found.get(key) for key in ("how", "checkpoint", "sha256", "step")}
 
 

@@ -21,7 +21,7 @@ class Throughput(Callback):
     network compiled before the first step is not counted.
 
     Args:
-        every_n_steps: steps between lines; none takes the trainer's ``log_every_n_steps``.
+        every_n_steps: steps between lines; none takes the trainer's ``log_every_n_steps`` (0: no lines).
 
     Raises:
         ValueError: if ``every_n_steps`` is below 1.
@@ -29,7 +29,7 @@ class Throughput(Callback):
 
     def __init__(self, every_n_steps: int | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
+            raise ValueError(f"throughput.every_n_steps must be at least 1, got {every_n_steps}")
         self.every_n_steps = every_n_steps
         self.flops_per_batch: int | None = None
         self.hooks: list[Any] = []
@@ -73,7 +73,8 @@ class Throughput(Callback):
             return
         self.steps += trainer.global_step - self.step
         self.step = trainer.global_step
-        if self.step % (self.every_n_steps or trainer.log_every_n_steps):
+        interval = self.every_n_steps or trainer.log_every_n_steps
+        if not interval or self.step % interval:
             return
         self.seconds += time.perf_counter() - self.began
         for name, value in self.figures(trainer, pl_module).items():

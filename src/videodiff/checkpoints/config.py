@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 
-from videodiff import placeholder
+from videodiff import placeholder, reasons
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint
 from videodiff.checkpoints.folders import NAMES
 from videodiff.migrations import migrated_config
+from videodiff.reading import read_text
 from videodiff.trust import check_tree
 
 # Arguments of the trainer that are of a machine, not of an experiment.
@@ -30,7 +31,7 @@ def load_config(spec: str | os.PathLike) -> dict[str, Any]:
         file = path / "config.yaml"
         if not file.is_file():
             raise FileNotFoundError(f"run {path} has no config.yaml")
-        return parse_config(file.read_text(encoding="utf-8"), str(file))
+        return parse_config(read_text(file), str(file))
     return stored_config(load_checkpoint(path), path)
 
 
@@ -54,7 +55,7 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as err:
-        raise ValueError(f"{where}: its config is not YAML: {' '.join(str(err).split())[:160]}") from err
+        raise ValueError(f"{where}: its config is not YAML: {reasons.reason(err)}") from err
     except RecursionError as err:
         raise ValueError(f"{where}: its config is nested too deeply") from err
     if not isinstance(config, dict):

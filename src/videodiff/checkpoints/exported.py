@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 
-from videodiff import placeholder
+from videodiff import placeholder, reasons
 from videodiff.migrations import migrated
 from videodiff.names import is_text
 
@@ -75,7 +75,7 @@ def read_exported(path: Path) -> dict[str, Any]:
         # By its bytes where its name is not text, which safetensors cannot open.
         weights = load_file(path) if is_text(str(path)) else load(path.read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:160]}") from error
+        raise ValueError(f"{path} is damaged: {reasons.reason(error)}") from error
     text = config.read_text(encoding="utf-8")
     known = {"fingerprint": record.get("data"), "step": record.get("step")}
     return {"state_dict": weights, "videodiff": {"config": text, "weights_only": True, **known}}

@@ -20,7 +20,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
-from videodiff import placeholder
+from videodiff import placeholder, reasons
 from videodiff.checkpoints.exported import read_exported, verify_exported
 from videodiff.migrations import migrated
 
@@ -144,7 +144,7 @@ def write_error(err: OSError | RuntimeError, obj: Any, path: Path, free: int | N
             f"cannot save checkpoint {path}: disk full{limit}, {need} bytes needed and {free} free, "
             f"{max(need - free, 0)} missing (free some space; the previous checkpoint is intact)"
         )
-    reason = os.strerror(code) if code else " ".join(str(err).split())[:200]
+    reason = os.strerror(code) if code else reasons.reason(err)
     return OSError(f"cannot save checkpoint {path}: {reason} (the previous checkpoint is intact)")
 
 
@@ -202,9 +202,8 @@ def verify_checkpoint(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> No
     except CheckpointError:
         raise
     except Exception as err:  # zipfile raises a dozen types on damaged files
-        reason = " ".join(str(err).split())[:160] or type(err).__name__
         raise CheckpointError(
-            f"checkpoint {path} is damaged or no checkpoint: {reason} (use another one)"
+            f"checkpoint {path} is damaged or no checkpoint: {reasons.reason(err)} (use another one)"
         ) from err
 
 
@@ -271,12 +270,10 @@ def load_checkpoint(
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except Exception as err:  # a hostile or foreign pickle fails in as many ways as there are opcodes
-        reason = str(err).split("WeightsUnpickler error:")[-1]
-        reason = " ".join(reason.split())[:160]
         if is_exported:
             raise CheckpointError(f"checkpoint {' '.join(str(err).split())}") from err
         raise CheckpointError(
-            f"checkpoint {path} holds more than tensors and plain values, refused: {reason}"
+            f"checkpoint {path} holds more than tensors and plain values, refused: {reasons.reason(err)}"
         ) from err
     check_schema(checkpoint, Path(path))
     try:

@@ -17,6 +17,7 @@ from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.models import AutoencoderModule
 from videodiff.names import shell_word
 from videodiff.networks import Autoencoder
+from videodiff.reading import read_text
 from videodiff.trust import check_tree
 
 SHIPPED = Path(__file__).resolve().parent.parent / "configs"
@@ -169,7 +170,7 @@ def untrained(config: str) -> Autoencoder:
     path = Path(config) if Path(config).is_file() else SHIPPED / f"{config}.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"no config {config!r} of a first stage (a YAML file or a shipped name)")
-    tree = parse_config(path.read_text(encoding="utf-8"), str(path))
+    tree = parse_config(read_text(path), str(path))
     check_tree(tree)
     return autoencoder_module(tree, path).autoencoder
 

@@ -26,32 +26,37 @@ class RunLock:
         Raises:
             ValueError: if a living process, or one on another host, holds it.
         """
-        with self.path.open("a+", encoding="utf-8") as file:
+        with self.path.open("a+", encoding="utf-8", errors="replace") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # for these few lines only, so that two takers see each other
             file.seek(0)
             text = file.read()
             holder = parse_holder(text)
-            if text.strip() and holder != self.mine:
+            if holder and holder != self.mine:
                 self.judge(holder)
+            elif text.strip() and not holder:
+                print(f"{self.path}: names no process, taken over", file=sys.stderr, flush=True)
             file.truncate(0)
             file.write(json.dumps(self.mine) + "\n")
 
     def judge(self, holder: dict[str, Any]) -> None:
         """Refuse a living holder, report a dead one."""
-        who = f"process {holder.get('pid')} on {holder.get('host')}"
-        if holder.get("host") not in (None, self.mine["host"]):
+        who = f"process {holder['pid']} on {holder['host']}"
+        if holder["host"] != self.mine["host"]:
             raise ValueError(
                 f"run {self.path.parent} is being written by {who} (if it is gone, remove {self.path}; "
                 "or start a new run)"
             )
-        started = process_start(int(holder.get("pid") or 0))
+        started = process_start(holder["pid"])
         if started is not None and started == holder.get("started"):
             raise ValueError(f"run {self.path.parent} is being written by {who} (stop it or start a new run)")
         print(f"{self.path.parent}: took over the lock of {who}, which is gone", file=sys.stderr, flush=True)
 
     def release(self) -> None:
         """Give the lock back if it is still ours."""
-        if self.path.exists() and parse_holder(self.path.read_text(encoding="utf-8")) == self.mine:
+        if (
+            self.path.exists()
+            and parse_holder(self.path.read_text(encoding="utf-8", errors="replace")) == self.mine
+        ):
             self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> "RunLock":
@@ -63,12 +68,12 @@ class RunLock:
 
 
 def parse_holder(text: str) -> dict[str, Any]:
-    """What a lock file says; a cut one says nothing."""
+    """What a lock file says; one that is cut, or holds anything else, says nothing."""
     try:
         holder = json.loads(text)
-    except ValueError:
+        return holder if isinstance(holder["pid"], int) and isinstance(holder["host"], str) else {}
+    except (ValueError, TypeError, KeyError):
         return {}
-    return holder if isinstance(holder, dict) else {}
 
 
 def process_start(pid: int) -> int | None:

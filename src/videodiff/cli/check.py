@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from videodiff import trust
-from videodiff.cli.errors import UsageError, did_you_mean
+from videodiff.cli.errors import UsageError, did_you_mean, shortened
+from videodiff.cli.ranges import RANGES
 from videodiff.cli.signatures import (
     Parameters,
     accepts,
@@ -43,24 +44,6 @@ VERB_KEYS = {
     "predict": {"return_predictions": bool | None},
 }
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
-
-AT_LEAST_1 = (
-    "batch_size num_frames resolution num_steps frame_stride accumulate_grad_batches num_nodes "
-    "num_train_steps update_every_n_steps"
-)
-RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "lr": (lambda x: x > 0, "above 0"),
-    "weight_decay": (lambda x: x >= 0, "0 or above"),
-    "num_workers": (lambda x: x >= 0, "0 or above"),
-    "guidance_rescale": (lambda x: 0 <= x <= 1, "from 0 to 1"),
-    "threshold_quantile": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
-    "min_snr_gamma": (lambda x: x > 0, "above 0"),
-    "gradient_clip_val": (lambda x: x >= 0, "0 or above"),
-    "max_steps": (lambda x: x >= 1 or x == -1, "1 or above, or -1 for no limit"),
-    "devices": (lambda x: x >= 1 or x == -1, "1 or above, or -1 for all"),
-    **dict.fromkeys(AT_LEAST_1.split(), (lambda x: x >= 1, "1 or above")),
-}
-"""Numbers with a range that holds wherever the name occurs."""
 
 
 def check_config(config: Mapping[str, Any], where: str, verb: str, trusted: Sequence[str] = ()) -> None:
@@ -306,9 +289,9 @@ class Checker:
                 raise self.fail(path, f"{'.'.join(path)} must be a number {rule[1]}, got {_shown(value)}")
             return
         if not math.isfinite(number):
-            raise self.fail(path, f"{'.'.join(path)} must be a finite number, got {value}")
+            raise self.fail(path, f"{'.'.join(path)} must be a finite number, got {shortened(value)}")
         if rule is not None and not rule[0](number):
-            raise self.fail(path, f"{'.'.join(path)} must be {rule[1]}, got {value}")
+            raise self.fail(path, f"{'.'.join(path)} must be {rule[1]}, got {shortened(value)}")
 
     def plain(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
         """Check a plain value against its annotation, as far as that says anything."""
@@ -356,7 +339,4 @@ def _few(title: str, names: Sequence[str], lead: str = "; ") -> str:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return "a mapping" if isinstance(value, Mapping) else shortened(repr(value))

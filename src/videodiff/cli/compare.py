@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, real, whole
 
 ROOT = Path("report")  # a folder for each comparison in it
 
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="P",
         help="how to measure, e.g. styleganv or random (built-in data: evaluator; else styleganv)",
     )
-    add("--num_clips", type=int, metavar="N", help="clips of each side (default: as the protocol wants)")
+    add("--num_clips", type=whole(2), metavar="N", help="clips of each side (default: as the protocol wants)")
     add("--steps", type=whole_numbers, default=(50,), metavar="N[,N...]", help="sampler steps (default 50)")
     add(
         "--sampler",
@@ -71,21 +71,28 @@ def parser() -> argparse.ArgumentParser:
         metavar="S[,S...]",
         help="ddim, dpmpp, ancestral (default ddim); the first with the first steps makes the table",
     )
-    add("--frames", type=int, metavar="F", help="frames per video (default: the clip that the models draw)")
+    add(
+        "--frames",
+        type=whole(),
+        metavar="F",
+        help="frames per video (default: the clip that the models draw)",
+    )
     add(
         "--long_frames",
-        type=int,
+        type=whole(0),
         default=0,
         metavar="F",
         help="also draw videos so long and measure their drift (default 0: none)",
     )
-    add("--long_videos", type=int, default=8, metavar="N", help="how many of those (default 8)")
-    add("--shown", type=int, default=16, metavar="N", help="clips of each model on the page (default 16)")
+    add("--long_videos", type=whole(), default=8, metavar="N", help="how many of those (default 8)")
+    add(
+        "--shown", type=whole(0), default=16, metavar="N", help="clips of each model on the page (default 16)"
+    )
     add("--seed", type=int, default=0, help="of noise, real clips and windows (default 0)")
-    add("--guidance", type=float, metavar="W", help="guidance scale of all models (default: each its own)")
+    add("--guidance", type=real(0), metavar="W", help="guidance scale of all models (default: each its own)")
     add(
         "--batch_size",
-        type=int,
+        type=whole(1, 100_000),
         default=16,
         help="videos drawn at once; does not change what they are (default 16)",
     )

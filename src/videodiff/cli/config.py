@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from videodiff import placeholder
+from videodiff import placeholder, reasons
 from videodiff.cli.check import check_config, check_options
 from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.migrations import migrated_config
@@ -107,13 +107,13 @@ def parse_yaml(text: str, where: str) -> Any:
         line = f":{mark.line + 1}" if mark else ""
         raise UsageError(f"{where}{line}: {_yaml_reason(error)}") from error
     except yaml.YAMLError as error:
-        raise UsageError(f"{where}: not YAML ({' '.join(str(error).split())[:120]})") from error
+        raise UsageError(f"{where}: not YAML ({reasons.reason(error)})") from error
     except RecursionError as error:
         raise UsageError(f"{where}: nested too deeply") from error
     except (ValueError, OverflowError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{where}: {' '.join(str(error).split())[:120]}") from error
+        raise UsageError(f"{where}: {reasons.reason(error)}") from error
 
 
 def read_configs(
@@ -145,9 +145,13 @@ def plain_config(file: Path, before: Mapping[str, Any]) -> dict[str, Any]:
     names; parts of several such classes are merged in their order.
 
     Raises:
-        UsageError: if there is a ``for`` and none of its classes is in use.
+        UsageError: if it is empty, or there is a ``for`` and none of its classes is in use.
     """
     config = load_yaml(file)
+    if not config:
+        own = (file.parent / "checkpoints").is_dir()
+        cure = "remove it, the run's checkpoints hold a copy" if own else "write it, or leave it out"
+        raise UsageError(f"{file} holds no config, it is empty or all comments; {cure}")
     parts = config.pop("for", None)
     if parts is None:
         return config

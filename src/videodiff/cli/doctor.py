@@ -200,20 +200,44 @@ def shared_memory() -> list[Finding]:
     """Room for the batches of loader workers; containers give 64 MiB."""
     if not sys.platform.startswith("linux"):
         return []
-    try:
-        found = shutil.disk_usage("/dev/shm")
-    except OSError as error:
-        text = f"/dev/shm: {(error.strerror or str(error)).lower()}"
-        free = 0
-    else:
-        free = found.free
-        text = f"{found.free / 2**20:.0f} MiB free of {found.total / 2**20:.0f} in /dev/shm"
-    if free < SHARED_BYTES:
-        cure = (
-            "start the container with --shm-size 1g, or read clips in one process with --data.num_workers 0"
+    from videodiff import memory
+
+    free, total = memory.room() or (0, 0)
+    text = f"{free / 2**20:.0f} MiB free of {total / 2**20:.0f} in {memory.FOLDER}"
+    needs = {name: need for name, need in shared_needs().items() if need > free}
+    if needs:
+        most = max(needs, key=lambda name: needs[name])
+        text += (
+            f"; {len(needs)} of the shipped configs need more, {most} the most ({memory.shown(needs[most])}): their "
+            "batches go through pipes, which is slower"
         )
-        return [Finding("shared memory", False, f"{text}, loader workers may need more: {cure}")]
+    if free < SHARED_BYTES:
+        size = memory.size_to_ask(max([SHARED_BYTES, *needs.values()]))
+        cure = f"start the container with --shm-size {size}, or read clips in one process with --data.num_workers 0"
+        return [Finding("shared memory", False, f"{text}: {cure}")]
     return [Finding("shared memory", True, text)]
+
+
+def shared_needs() -> dict[str, int]:
+    """Bytes of shared memory that each shipped config needs for one process on one machine."""
+    import yaml
+
+    from videodiff.cli.config import shipped_configs
+    from videodiff.memory import shared_need
+
+    needs = {}
+    for name, file in shipped_configs().items():
+        if "/" in name:  # an overlay
+            continue
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data, parts = config["data"].get("init_args", {}), config["trainer"].get("accumulate_grad_batches", 1)
+        side, frames = data.get("resolution", 64), data.get("num_frames", 16)
+        clip = 3 * side * side
+        batch, images = data.get("batch_size", 8) // parts, data.get("images_per_video", 0)
+        train, val = batch * (frames + images) * clip, (data.get("eval_batch_size") or batch) * frames * clip
+        workers = data.get("num_workers", 2)
+        needs[name] = sum(shared_need(workers, (train, val))) if workers else 0
+    return needs
 
 
 def variables() -> list[Finding]:

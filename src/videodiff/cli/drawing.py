@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.errors import UsageError
+from videodiff.reading import read_json
 
 PLAN, RECORD = "samples.part.json", "samples.json"
 SHEET_CLIPS, SHEET_FRAMES = 64, 32  # clips on the sheet; frames of them held in memory at once
@@ -78,7 +79,7 @@ def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> Non
     if (out / RECORD).is_file():
         raise UsageError(refusal)
     if (out / PLAN).is_file():
-        before = json.loads((out / PLAN).read_text())
+        before = read_json(out / PLAN)
         if before != json.loads(json.dumps(plan)):
             other = next(key for key in plan if plan[key] != before.get(key))
             raise UsageError(f"{refusal} (it was begun with another {other}: {before.get(other)})")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, whole
 from videodiff.cli.config import find_config, read_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.outputs import Leftovers, make_folder
@@ -51,15 +51,15 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="folder to write")
     add(
         "--windows_per_video",
-        type=int,
+        type=whole(),
         help="windows of each training video (default 8; 1 for the built-in sets, whose videos are as long as a clip)",
     )
     add("--dtype", default="fp16", help="fp16 or fp32 (default fp16)")
     add("--splits", default="train,val,test", help="which (default train,val,test)")
-    add("--batch_size", type=int, default=8, help="clips encoded at once (default 8)")
+    add("--batch_size", type=whole(1, 100_000), default=8, help="clips encoded at once (default 8)")
     add(
         "--shard_clips",
-        type=int,
+        type=whole(),
         default=256,
         help="clips per file; what an interruption may lose (default 256)",
     )

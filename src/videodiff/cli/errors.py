@@ -6,7 +6,8 @@ import difflib
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from videodiff import stopping
 
@@ -41,6 +42,12 @@ def did_you_mean(name: str, candidates: Iterable[str], shown: str = "{}") -> str
     return f"; did you mean {shown.format(near)!r}?" if near else ""
 
 
+def shortened(value: Any) -> str:
+    """A value as text of at most 60 characters."""
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def exit_code(error: BaseException) -> int:
     """2 for what the user can put right in the command, a config or on disk; 130 or 143 for a signal; else 1."""
     if isinstance(error, stopping.Stopped):
@@ -56,10 +63,16 @@ def exit_code(error: BaseException) -> int:
 
 def one_line(error: BaseException) -> str:
     """The message of an error on one line, with its type where the message alone would not be understood."""
+    from videodiff import reasons
     from videodiff.jsonargparse_errors import explain
 
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "interrupted"
+    used_up = (
+        reasons.used_up(cause) for cause in causes(error)
+    )  # jsonargparse wraps what a constructor raises
+    if (found := next(filter(None, used_up), None)) is not None:
+        return found
     text = str(error)
     if type(error).__name__ in {"ArgumentError", "ParserError"} or text.startswith(JSONARGPARSE):
         return explain(text)
@@ -72,6 +85,14 @@ def one_line(error: BaseException) -> str:
         text and isinstance(error, (ValueError, TypeError, RuntimeError))
     )
     return text if speaks and text else f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it was raised from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, whole
 from videodiff.cli.errors import UsageError
 
 EPILOG = """protocols:
@@ -47,17 +47,17 @@ def parser() -> argparse.ArgumentParser:
         metavar="P[,Q]",
         help="how to measure (default styleganv); see below",
     )
-    add("--frames", type=int, metavar="N", help="frames per clip (default 16)")
+    add("--frames", type=whole(), metavar="N", help="frames per clip (default 16)")
     add(
         "--layout",
         choices=("auto", "images"),
         default="auto",
         help="images: every picture is a clip of one frame, for --frames 1 (default auto: a folder of them is a video)",
     )
-    add("--num_clips", type=int, metavar="N", help="clips of each side, fewer than the protocol wants")
+    add("--num_clips", type=whole(2), metavar="N", help="clips of each side, fewer than the protocol wants")
     add(
         "--resolution",
-        type=int,
+        type=whole(1, 32_768),
         metavar="N",
         help="crop and resize both sides first, as for training (default: not)",
     )
@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add("--inception", action="store_true", help="also the inception score of C3D, for UCF-101")
     add(
         "--batch_size",
-        type=int,
+        type=whole(1, 100_000),
         default=16,
         help="clips read together; does not change the numbers (default 16)",
     )
@@ -137,13 +137,9 @@ def run(argv: Sequence[str]) -> int:
 
 
 def check(args: argparse.Namespace) -> list[Any]:
-    """Ranges, folders and protocols, before anything heavy is loaded."""
+    """Folders and protocols, before anything heavy is loaded."""
     from videodiff.evaluation.protocol import get_protocol
 
-    for name in ("frames", "num_clips", "resolution", "batch_size"):
-        value, least = getattr(args, name), 2 if name == "num_clips" else 1
-        if value is not None and value < least:
-            raise UsageError(f"--{name} must be at least {least}, got {value}")
     switches = {} if args.frames is None else {"frames": args.frames}
     protocols = [get_protocol(text, **switches) for text in args.protocol.split(",")]
     if len(protocols) > 2:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videodiff import reasons
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError
 
@@ -94,8 +95,7 @@ def push(api: Any, folder: Path, name: str, private: bool) -> str:
         api.create_repo(repo_id=name, exist_ok=True, private=private)
         address = api.upload_folder(repo_id=name, folder_path=str(folder), commit_message="videodiff export")
     except Exception as error:  # the client raises whatever its transport raises
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RuntimeError(
-            f"cannot push to {name}: {reason} (the folder {folder} is complete; log in and try again)"
+            f"cannot push to {name}: {reasons.reason(error)} (the folder {folder} is complete; log in and try again)"
         ) from error
     return str(address)

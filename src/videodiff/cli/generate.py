@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli import drawing
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, real, whole
 from videodiff.cli.condition import read_condition
 from videodiff.cli.errors import UsageError
 from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
@@ -40,10 +40,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add = p.add_argument
     add("--ckpt_path", required=True, help="run directory, RUN/best, RUN/last or a checkpoint file")
-    add("--num_samples", type=int, default=16, help="how many videos (default 16)")
+    add("--num_samples", type=whole(), default=16, help="how many videos (default 16)")
     add(
         "--frames",
-        type=int,
+        type=whole(),
         help="frames per video; more than a clip runs window after window (default: one clip)",
     )
     add(
@@ -53,16 +53,16 @@ def parser() -> argparse.ArgumentParser:
         help="sampler steps; N/M: N for the first window of a long video, M for the others (default: the model's)",
     )
     add("--sampler", choices=SAMPLERS, help="sampler (default: the model's)")
-    add("--gamma", type=float, help="ancestral noise interpolation, 0 to 1 (default 0)")
-    add("--eta", type=float, help="DDIM noise, 0 is deterministic (default 0)")
-    add("--guidance", type=float, help="classifier-free guidance scale; 1 is none (default: the model's)")
+    add("--gamma", type=real(0, 1), help="ancestral noise interpolation, 0 to 1 (default 0)")
+    add("--eta", type=real(0), help="DDIM noise, 0 is deterministic (default 0)")
+    add("--guidance", type=real(0), help="classifier-free guidance scale; 1 is none (default: the model's)")
     add(
         "--guidance_rescale",
-        type=float,
+        type=real(0, 1),
         metavar="SHARE",
         help="share of a guided estimate brought back to the conditional one's contrast, 0 to 1 (default: the model's)",
     )
-    add("--class_id", type=int, help="class to draw (default: none)")
+    add("--class_id", type=whole(0), help="class to draw (default: none)")
     add(
         "--condition",
         type=Path,
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     add("--condition_as", choices=("frames", "low_resolution"), default="frames")
     add(
         "--reconstruction_weight",
-        type=float,
+        type=real(0),
         help="weight of reconstruction guidance; VDM: of given frames, PVDM: of frames that clips share, from 0, none, "
         "to 1, all the way (default: the model's)",
     )
@@ -89,9 +89,9 @@ def parser() -> argparse.ArgumentParser:
         default=0,
         help="the same seed gives the same clips for any batch size (default 0)",
     )
-    add("--batch_size", type=int, default=8, help="videos drawn at once (default 8)")
+    add("--batch_size", type=whole(1, 100_000), default=8, help="videos drawn at once (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
-    add("--fps", type=int, default=8, help="of the written files (default 8)")
+    add("--fps", type=whole(1, 10_000), default=8, help="of the written files (default 8)")
     add("--out", type=Path, help="directory to write (default: <run>/generate/<n>)")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
     add("--json", action="store_true", help="print the record on stdout")
@@ -101,10 +101,8 @@ def parser() -> argparse.ArgumentParser:
 def steps(text: str) -> tuple[int, int | None]:
     """``100`` -> (100, None) and ``100/20`` -> (100, 20)."""
     first, slash, later = text.partition("/")
-    counts = int(first), int(later) if slash else None
-    if min(count for count in counts if count is not None) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return counts
+    count = whole(1, 1_000_000)
+    return count(first), count(later) if slash else None
 
 
 def run(argv: Sequence[str]) -> int:
@@ -179,13 +177,7 @@ def configure(model: Any, args: argparse.Namespace, device: Any) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Ranges of the options, before anything is loaded."""
-    for name in ("num_samples", "frames", "batch_size", "fps"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} must be at least 1, got {value}")
-    if args.guidance_rescale is not None and not 0 <= args.guidance_rescale <= 1:
-        raise UsageError(f"--guidance_rescale must lie in [0, 1], got {args.guidance_rescale}")
+    """What goes with what, before anything is loaded."""
     if args.condition is not None and not args.condition.exists():
         raise UsageError(f"--condition {args.condition}: no such file or folder")
     if args.condition is None and args.condition_frames is not None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, whole
 from videodiff.cli.outputs import Leftovers, make_folder
 
 KINDS = (
@@ -50,10 +50,10 @@ def parser() -> argparse.ArgumentParser:
     add("--raw", action="store_true", help="take the raw weights, not their moving average")
     add(
         "--resolution",
-        type=int,
+        type=whole(1, 32_768),
         help="side of the videos (LVDM, lucidrains: it does not show in the weights)",
     )
-    add("--frames", type=int, help="frames of a clip (the same)")
+    add("--frames", type=whole(), help="frames of a clip (the same)")
     add(
         "--scheduler",
         type=Path,

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from videodiff.cli.arguments import LightParser
+from videodiff import reasons
+from videodiff.cli.arguments import LightParser, real, whole
 from videodiff.cli.config import read_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.info_table import table
@@ -41,8 +42,12 @@ def parser() -> argparse.ArgumentParser:
         "--card",
         help="largest batch on it: a size such as 24GiB, or a100, h100, rtx4090, ... (default: the GPU here)",
     )
-    add("--steps", type=int, help="optimizer steps to give the hours for (default: the config's max_steps)")
-    add("--tflops", type=float, help="TFLOP/s that are achieved (default: 40%% of the card's bf16 peak)")
+    add(
+        "--steps",
+        type=whole(1, 2**53),
+        help="optimizer steps to give the hours for (default: the config's max_steps)",
+    )
+    add("--tflops", type=real(0), help="TFLOP/s that are achieved (default: 40%% of the card's bf16 peak)")
     add("--measure", action="store_true", help="run real steps of one clip here for the hours")
     add("--quick", action="store_true", help="parameters, shapes and one forward pass only: a second or two")
     add("--json", action="store_true", help="machine-readable, on stdout")
@@ -121,8 +126,8 @@ def estimate(
     try:
         cost, memory = figures.cost(shadow, config, progress)
     except (TypeError, NotImplementedError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        return {"training": None, "sampling": None, "card": None, "time": None, "not_counted": reason}
+        nothing = dict.fromkeys(("training", "sampling", "card", "time"))
+        return {**nothing, "not_counted": reasons.reason(error)}
     card = cards.find_card(args.card) if args.card else cards.local_card()
     hours_to_train = hours(config, args, cost["training"], card)
     return {**cost, "card": card and figures.on_card(memory, card), "time": hours_to_train}

@@ -24,9 +24,10 @@ def build(
     """The trainer, model and data of checked configs; single options come last, so that they win."""
     from videodiff import trust
     from videodiff.cli.lightning import RunCLI
-    from videodiff.cli.trainer_options import check_trainer
+    from videodiff.cli.trainer_options import check_machine, check_trainer
 
     check_trainer(written)
+    check_machine(written)
     with tempfile.TemporaryDirectory() as folder, trust.guarded_jsonargparse(trusted):
         plain = plain_files(files, Path(folder), trusted)
         configs = [f"--config={file}" for file in plain]

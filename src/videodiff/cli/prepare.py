@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, real, whole
 from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.cli.outputs import Leftovers, make_folder
 from videodiff.names import shell_word
@@ -41,11 +41,11 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add("source", metavar="NAME|DIR", help="a public data set by name, or any folder of videos or frames")
     add("--out", type=Path, help="folder to write")
-    add("--size", type=int, default=64, help="side of the square frames in pixels (default 64)")
-    add("--frames", type=int, default=1, help="leave out videos with fewer frames (default 1)")
+    add("--size", type=whole(1, 32_768), default=64, help="side of the square frames in pixels (default 64)")
+    add("--frames", type=whole(), default=1, help="leave out videos with fewer frames (default 1)")
     add(
         "--fps",
-        type=float,
+        type=real(most=10_000),
         help="bring every video to this rate by its nearest frames (default: every frame)",
     )
     add("--form", default="video", help="video, packed or shards (default video)")
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         default=Path("data/downloads"),
         help="where public sets are kept (data/downloads)",
     )
-    add("--workers", type=int, help="processes (default: one per core, at most 16)")
+    add("--workers", type=whole(0, 1024), help="processes (default: one per core, at most 16)")
     add("--check", action="store_true", help="only read every video and report; write nothing")
     add("--json", action="store_true", help="print the report on stdout as JSON")
     return p
@@ -79,8 +79,6 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError("prepare needs --out DIR (or --check, to look only)")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(cores, 16) if args.workers is None else args.workers
-    if workers < 0:
-        raise UsageError(f"--workers must be 0 or above, got {workers}")
     from videodiff.data.prepare import Settings
 
     settings = {

@@ -6,6 +6,7 @@ import collections.abc
 import enum
 import functools
 import inspect
+import math
 import os
 import types
 import typing
@@ -157,11 +158,17 @@ def choices(hint: Any) -> tuple[Any, ...]:
 
 
 def as_number(value: Any) -> float | None:
-    """The number that a value is or spells (PyYAML reads ``1e-4`` as text); None if it is none."""
+    """The number that a value is or spells (PyYAML reads ``1e-4`` as text); None if it is none.
+
+    A whole number beyond all floats is infinite.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
     try:
         return float(value) if isinstance(value, str) and value == value.strip() else None
     except ValueError:
@@ -187,7 +194,7 @@ def _accepts_one(part: Any, value: Any) -> bool | None:
         if isinstance(value, str):
             return value.strip().lstrip("+-").replace("_", "").isdecimal()
         number = as_number(value)
-        return number is not None and number == number // 1
+        return number is not None and number.is_integer()
     if part is str or (_is_class(part) and issubclass(part, os.PathLike)):
         return not isinstance(value, (dict, list))
     element = element_hint(part)

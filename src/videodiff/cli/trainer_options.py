@@ -8,11 +8,13 @@ they are refused with what to give instead.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from videodiff.cli.errors import UsageError
+from videodiff.cli.errors import UsageError, shortened
 from videodiff.cli.signatures import as_number
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
@@ -46,7 +48,33 @@ def is_interval(value: Any) -> bool:
     """Whether a value is a number of batches (1.0 is a share of an epoch) or a time."""
     if isinstance(value, float):
         return value > 1 and value.is_integer()
-    return is_count(value) or (isinstance(value, str) and ":" in value) or isinstance(value, Mapping)
+    return is_count(value) or is_time(value)
+
+
+def is_time(value: Any) -> bool:
+    """Whether a value is a time above 0: DD:HH:MM:SS, or days, hours, minutes and seconds by name."""
+    if isinstance(value, str):
+        return re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value) is not None and any(map(int, value.split(":")))
+    if not isinstance(value, Mapping) or not set(value) <= {"weeks", "days", "hours", "minutes", "seconds"}:
+        return False
+    amounts = [plain(amount) for amount in value.values()]
+    return all(type(a) in (int, float) and a >= 0 for a in amounts) and sum(amounts) > 0
+
+
+def is_share_or_count(value: Any) -> bool:
+    """Whether a value is a number of batches, or a share of all."""
+    return value is None or (type(value) is int and value >= 0) or (type(value) is float and 0 <= value <= 1)
+
+
+def is_devices(value: Any) -> bool:
+    """Whether a value is a number of devices (-1 for all), auto, or a list of some, each once."""
+    if isinstance(value, str):
+        value = value.strip("[] ").split(",") if "," in value or "[" in value else value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        numbers = [plain(number.strip() if isinstance(number, str) else number) for number in value]
+        whole = all(type(number) is int and number >= 0 for number in numbers)
+        return whole and 0 < len(numbers) == len(set(numbers))
+    return value == "auto" or is_count(value) or value == -1
 
 
 def is_strategy(value: Any) -> bool:
@@ -62,13 +90,19 @@ def is_strategy(value: Any) -> bool:
     )
 
 
+TIME = "a time above 0 is wanted: DD:HH:MM:SS, as in 00:12:00:00 for twelve hours"
+SHARE = "a whole number of batches from 0 on, or a share from 0.0 to 1.0, is wanted"
 NO_EPOCHS = "training reads one endless stream and has no epochs; bound it with trainer.max_steps or max_time"
+LAUNCHED = {"MASTER_ADDR", "WORLD_SIZE", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE"}
+"""One of these is set where a launcher has started several processes."""
 WORKS = None
 
 TRAINER: dict[str, Rule | None] = {
     # where and how it runs
     "accelerator": WORKS,
-    "devices": WORKS,
+    "devices": Rule(
+        is_devices, "a number of devices from 1 on, -1 for all, auto, or a list of GPUs is wanted"
+    ),
     "num_nodes": WORKS,
     "precision": WORKS,
     "plugins": WORKS,
@@ -86,7 +120,7 @@ TRAINER: dict[str, Rule | None] = {
     # how long
     "max_steps": WORKS,
     "min_steps": WORKS,
-    "max_time": WORKS,
+    "max_time": Rule(lambda value: value is None or is_time(value), TIME),
     "accumulate_grad_batches": WORKS,
     "max_epochs": Rule(only(None, -1), NO_EPOCHS),
     "min_epochs": Rule(only(None, 0), f"{NO_EPOCHS} (from below: trainer.min_steps)"),
@@ -107,9 +141,9 @@ TRAINER: dict[str, Rule | None] = {
         "trainer.limit_val_batches {steps}, or --config with/smoke",
     ),
     # validation and the other loops
-    "limit_val_batches": WORKS,
-    "limit_test_batches": WORKS,
-    "limit_predict_batches": WORKS,
+    "limit_val_batches": Rule(is_share_or_count, SHARE),
+    "limit_test_batches": Rule(is_share_or_count, SHARE),
+    "limit_predict_batches": Rule(is_share_or_count, SHARE),
     "num_sanity_val_steps": WORKS,
     "val_check_interval": Rule(
         is_interval,
@@ -124,8 +158,8 @@ TRAINER: dict[str, Rule | None] = {
     # what is written
     "logger": WORKS,
     "log_every_n_steps": Rule(
-        lambda value: value is None or is_count(value),
-        "1 or above is wanted (trainer.logger false for no TensorBoard file)",
+        lambda value: value is None or (type(value) is int and value >= 0),
+        "a number of steps, or 0 for never, is wanted",
     ),
     "callbacks": WORKS,
     "profiler": Rule(
@@ -168,6 +202,40 @@ def check_trainer(config: Mapping[str, Any]) -> None:
             )
 
 
+def check_machine(config: Mapping[str, Any]) -> None:
+    """Refuse devices that this machine does not have, and nodes that nobody has started.
+
+    Raises:
+        UsageError: in one line.
+    """
+    import torch
+
+    trainer = config.get("trainer") or {}
+    accelerator, devices = plain(trainer.get("accelerator")), plain(trainer.get("devices"))
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    missing = {"gpu": not (has_cuda or has_mps), "cuda": not has_cuda, "mps": not has_mps}
+    if isinstance(accelerator, str) and missing.get(accelerator):
+        raise UsageError(
+            f"trainer.accelerator {accelerator}: torch finds no such device (videodiff doctor); give cpu or auto"
+        )
+    on_cpu = accelerator == "cpu" or (accelerator in (None, "auto") and not (has_cuda or has_mps))
+    if on_cpu and (isinstance(devices, (list, tuple)) or (isinstance(devices, str) and devices != "auto")):
+        raise UsageError(
+            f"trainer.devices {devices}: a list chooses GPUs; on a CPU give the number of processes"
+        )
+    cores = os.cpu_count() or 1
+    if on_cpu and is_count(devices) and devices > max(16, 4 * cores):
+        raise UsageError(
+            f"trainer.devices {devices}: too many processes for the {cores} cores of this machine"
+        )
+    nodes = plain(trainer.get("num_nodes"))
+    if is_count(nodes) and nodes > 1 and not LAUNCHED & set(os.environ):
+        raise UsageError(
+            f"trainer.num_nodes {nodes}: the other nodes would be waited for in vain; start the command on each with "
+            f"torchrun --nnodes {nodes} or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK"
+        )
+
+
 def unset(name: str, rule: Rule) -> str:
     """How to go on with a config that an option stands in and no other file takes out: Lightning's own default."""
     import pytorch_lightning as pl
@@ -191,7 +259,7 @@ def shown(value: Any) -> str:
     """A value as it is named in an error."""
     if isinstance(value, Mapping):
         return str(value.get("class_path", "..."))
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else shortened(value)
 
 
 def way_out(text: str, value: Any, config: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from videodiff.reading import read_json
+
 RECORD, PAGE = "results.json", "index.html"
 FILES = (RECORD, "results.csv", "results.md", "results.tex", PAGE)
 
@@ -45,7 +47,7 @@ def check_same(out: Path, facts: Mapping[str, Any]) -> None:
     """
     if not (out / RECORD).is_file():
         return
-    old = made_with(json.loads((out / RECORD).read_text(encoding="utf-8")))
+    old = made_with(read_json(out / RECORD))
     for key, value in made_with(facts).items():
         if old.get(key) != value:
             raise FileExistsError(

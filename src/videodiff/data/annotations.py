@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from videodiff import placeholder
 from videodiff.data.entries import Entry, Listing
 from videodiff.names import is_text
+from videodiff.reading import csv_records
 
 RANGE = re.compile(r"^(?P<path>.*?)(?:\s+|,)(?P<first>\d+)(?:\s+|,)(?P<last>\d+)$")
 
@@ -96,16 +96,16 @@ def checked_caption(text: str, where: str) -> str:
 def read_captions(path: str) -> dict[str, str]:
     """Caption by path, from a CSV with a header or from JSON lines."""
     texts: dict[str, str] = {}
-    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        if path.endswith(".jsonl"):
+    if path.endswith(".jsonl"):
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             rows = [_json_line(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
-        elif path.endswith(".csv"):
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-        else:
-            raise ValueError(f"data.captions must be txt, a .csv or a .jsonl file, got {path}")
+    elif path.endswith(".csv"):
+        rows = csv_records(path, "utf-8-sig", "surrogateescape")
+    else:
+        raise ValueError(f"data.captions must be txt, a .csv or a .jsonl file, got {path}")
     for number, row in enumerate(rows, 1):
         if not isinstance(row.get("path"), str) or not isinstance(row.get("caption"), str):
-            raise ValueError(f"{path}: entry {number} lacks path or caption: {dict(row)}")
+            raise ValueError(f"{path}: entry {number} lacks path or caption: {row}")
         name = Path(row["path"]).as_posix()
         checked_caption(row["caption"], f"{path}, entry {number}")
         if texts.setdefault(name, row["caption"].strip()) != row["caption"].strip():

@@ -18,6 +18,7 @@ from videodiff.data.pixels import to_float
 from videodiff.data.selection import GENERATED, Selection
 from videodiff.data.shared_memory import Piped, Route, choose_route, crowded, room, tell
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches, StandIn
+from videodiff.memory import check_fits
 
 WORKER_TIMEOUT = 120  # seconds that a loader worker may take for a batch
 Split = Literal["train", "val", "test"]
@@ -275,6 +276,8 @@ class VideoDataModule(pl.LightningDataModule):
         for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",)):
             self.clips(split)
         self._route = None
+        for split in self._datasets:
+            check_fits(self.batch_bytes(split), f"a {split} batch of data.batch_size {self.batch_size}")
         if (note := self.route.note) is not None and self._place()[1] == 0:
             tell(note)
         if self.record_folder is not None and self._place()[1] == 0:

@@ -68,6 +68,7 @@ class Tree:
         others: relative paths of other known files by suffix.
         empty: relative paths of folders that hold nothing.
         passed: number of files that could be videos or pictures and are not read, by suffix.
+        dangling: relative paths of links that lead nowhere, or in a circle.
     """
 
     root: str
@@ -76,13 +77,23 @@ class Tree:
     others: dict[str, list[str]]
     empty: list[str]
     passed: dict[str, int] = field(default_factory=dict)
+    dangling: list[str] = field(default_factory=list)
 
     def nothing(self) -> str:
         """What to say where there is neither a video nor a picture."""
-        line = f"no videos and no folders of images below {self.root}"
+        line = "; ".join([f"no videos and no folders of images below {self.root}", *self.lost_links()])
         if not self.passed:
             return line
         return f"{line}; passed over: {by_suffix(self.passed)} (read are {suffixes_read()})"
+
+    def lost_links(self) -> list[str]:
+        """One line on links whose target is not there, with the first names; none if there are none."""
+        count = len(self.dangling)
+        if not count:
+            return []
+        names = ", ".join(self.dangling[:3]) + (", ..." if count > 3 else "")
+        links = "1 link leads" if count == 1 else f"{count} links lead"
+        return [f"{links} to nothing and cannot be read: {names} (is the disk they point to mounted?)"]
 
 
 @dataclass
@@ -145,6 +156,7 @@ def scan(root: str | os.PathLike[str], look_at_all: bool = False) -> Tree:
     others: dict[str, list[str]] = {}
     empty: list[str] = []
     passed: Counter[str] = Counter()
+    dangling: list[str] = []
     seen: set[str] = set()
     for folder, children, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -152,15 +164,17 @@ def scan(root: str | os.PathLike[str], look_at_all: bool = False) -> Tree:
         if real in seen:
             continue
         seen.add(real)
-        files = [f for f in files if not f.startswith(".")]
-        if not children and not files and folder != root:
+        lost = dangling_links(folder)
+        files = [f for f in files if not f.startswith(".") and f not in lost]
+        dangling += [os.path.relpath(os.path.join(folder, f), root) for f in lost]
+        if not children and not files and not lost and folder != root:
             empty.append(os.path.relpath(folder, root))
         for file in files:
             path, suffix = os.path.join(folder, file), os.path.splitext(file)[1].lower()
             if suffix in VIDEO_SUFFIXES and os.path.isfile(path):
                 videos.append(Entry(path, os.path.relpath(path, root), os.path.getsize(path)))
             elif suffix in VIDEO_SUFFIXES:
-                passed[f"{suffix} (a link to nothing, or no regular file)"] += 1
+                passed[f"{suffix} (no regular file)"] += 1
             elif suffix in OTHER_SUFFIXES:
                 others.setdefault(suffix, []).append(os.path.relpath(path, root))
             elif could_be_video(file):
@@ -174,7 +188,22 @@ def scan(root: str | os.PathLike[str], look_at_all: bool = False) -> Tree:
     sorted_others = {suffix: sorted(paths, key=natural_key) for suffix, paths in others.items()}
     animated, folders = without_animated(root, in_order(folders), look_at_all)
     files = grouped_by_name(in_order([*videos, *animated]))
-    return Tree(root, files, folders, sorted_others, sorted(empty), dict(passed))
+    return Tree(
+        root, files, folders, sorted_others, sorted(empty), dict(passed), sorted(dangling, key=natural_key)
+    )
+
+
+def dangling_links(folder: str) -> set[str]:
+    """Names of the links in a folder that lead nowhere, or in a circle, and would be videos, pictures or folders."""
+    with os.scandir(folder) as found:  # the directory itself tells links apart, no file is asked
+        links = [entry.name for entry in found if entry.is_symlink() and not entry.name.startswith(".")]
+    known = {*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *OTHER_SUFFIXES, ""}
+    return {
+        name
+        for name in links
+        if (os.path.splitext(name)[1].lower() in known or could_be_video(name))
+        and not os.path.exists(os.path.join(folder, name))
+    }
 
 
 def without_animated(root: str, folders: list[Entry], look_at_all: bool) -> tuple[list[Entry], list[Entry]]:

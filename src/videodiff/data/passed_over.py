@@ -22,7 +22,7 @@ def passed_over(tree: Tree, used: Iterable[Entry], layout: str) -> list[str]:
         used: every entry of every split.
         layout: how it was listed.
     """
-    lines = []
+    lines = tree.lost_links()
     counts = Counter(tree.passed)
     counts.update({s: len(tree.others.get(s, ())) for s, whose in DATA_OF.items() if layout != whose})
     counts += Counter()  # drops the zeros

@@ -18,6 +18,7 @@ from typing import Any
 from videodiff import placeholder
 from videodiff.migrations import migrated
 from videodiff.names import shell_word
+from videodiff.reading import read_text
 
 HEADER, NUMBER = "prepared.json", "videodiff_prepared"
 MANIFEST = "manifest.jsonl"
@@ -87,7 +88,7 @@ def read_prepared(root: str | os.PathLike[str]) -> Prepared:
     for name in (HEADER, MANIFEST):
         placeholder.refuse(os.path.join(root, name))
     try:
-        header = json.loads(Path(root, HEADER).read_text(encoding="utf-8"))
+        header = json.loads(read_text(Path(root, HEADER)))
         number = header.pop(NUMBER)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{root}/{HEADER} is damaged ({type(error).__name__}: {error}); {cure}") from error

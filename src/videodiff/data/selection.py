@@ -273,11 +273,13 @@ def stored_layout(root: str) -> str | None:
 
 def holds_shards(root: str) -> bool:
     """Whether tar files lie in a folder or its folders of splits, and no folder of anything else beside them."""
-    entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
-    inside = [
-        e.path for e in entries if e.is_dir() and e.name in ("train", "val", "valid", "validation", "test")
+    names = [name for name in os.listdir(root) if not name.startswith(".")]
+    splits = ("train", "val", "valid", "validation", "test")
+    # Not the methods of scandir's entries: those raise on a link that leads in a circle.
+    inside = [path for name in names if name in splits and os.path.isdir(path := os.path.join(root, name))]
+    files = [
+        name for name in names if name.lower().endswith(".tar") and os.path.isfile(os.path.join(root, name))
     ]
-    files = [entry.name for entry in entries if entry.is_file()]
     for folder in inside:
         files += os.listdir(folder)
     return any(name.lower().endswith(".tar") for name in files)

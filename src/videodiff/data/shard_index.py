@@ -16,6 +16,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from glob import glob, has_magic
 from pathlib import Path
@@ -311,4 +312,5 @@ def to_cache(index: ShardIndex) -> None:
         temporary.write_text(json.dumps(values), encoding="utf-8")
         os.replace(temporary, target)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may be no folder
+            temporary.unlink(missing_ok=True)

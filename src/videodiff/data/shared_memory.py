@@ -7,7 +7,6 @@ the start; so the need is counted before the first step. Workers, pipes or none:
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-FOLDER = "/dev/shm"
-PREFETCH = 2  # batches that a worker of torch's loader has ready
-PAGE = 4096
+from videodiff.memory import FOLDER, PAGE, room, shared_need, shown, size_to_ask
 
 
 @dataclass(frozen=True)
@@ -37,17 +34,6 @@ class Route:
     note: str | None = None
 
 
-def room(folder: str = FOLDER) -> tuple[int, int] | None:
-    """Free and total bytes of shared memory; None on a system that does not keep it in a folder."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return 0, 0
-    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-
-
 def choose_route(
     num_workers: int, batch_bytes: list[int], processes: int = 1, free: tuple[int, int] | None = None
 ) -> Route:
@@ -61,10 +47,7 @@ def choose_route(
     """
     if num_workers == 0 or free is None:
         return Route(num_workers)
-    # A loader's queues and its event hold semaphores, each a page: 3 a queue, one queue a worker and one for all.
-    locks = processes * len(batch_bytes) * (3 * num_workers + 8) * PAGE
-    # Every worker has its batches ready, one is being trained on, and one is on its way.
-    batches = processes * (PREFETCH * num_workers + 2) * sum(batch_bytes)
+    locks, batches = shared_need(num_workers, batch_bytes, processes)
     has = f"{FOLDER} has {shown(free[0])} free of {shown(free[1])}"
     cure = f"start the container with --shm-size {size_to_ask(free[1] - free[0] + locks + batches)}"
     if locks > free[0]:
@@ -94,22 +77,6 @@ def crowded() -> str:
     if found is None or found[0] > found[1] / 20:
         return ""
     return f" ({FOLDER} has {shown(found[0])} free of {shown(found[1])})"
-
-
-def shown(count: int) -> str:
-    """Bytes as KiB, MiB or GiB."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count / 1024:.3g} KiB"
-
-
-def size_to_ask(need: int) -> str:
-    """A round size above the need, as container runtimes take it: ``64m``, ``1g``."""
-    size = 64
-    while size * 2**20 < need:
-        size *= 2
-    return f"{size}m" if size < 1024 else f"{size // 1024}g"
 
 
 class Piped:

@@ -298,7 +298,7 @@ class AutoencoderModule(pl.LightningModule):
         if judges:
             rate = {} if self.discriminator_lr is None else {"lr": self.discriminator_lr}
             groups.append({"params": judges, **rate})
-        return with_rate(self, self.make_optimizer(groups), self.make_lr_scheduler)
+        return with_rate(self, self.make_optimizer, groups, self.make_lr_scheduler)
 
     def configure_gradient_clipping(
         self,

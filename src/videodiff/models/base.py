@@ -208,7 +208,7 @@ class DiffusionModule(SamplingModule):
 
     def configure_optimizers(self) -> Any:
         params = [p for p in self.net.parameters() if p.requires_grad]
-        return with_rate(self, self.make_optimizer(params), self.make_lr_scheduler)
+        return with_rate(self, self.make_optimizer, params, self.make_lr_scheduler)
 
     def configure_gradient_clipping(
         self,

@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from videodiff import placeholder
+from videodiff import placeholder, reasons
 
 if TYPE_CHECKING:
     from .place import WeightFile
@@ -105,9 +105,9 @@ def fetch(file: WeightFile, url: str, target: Path, check: Callable[[Path], None
     except HTTPError as err:
         return f"HTTP {err.code}"
     except URLError as err:
-        return " ".join(str(err.reason).split())[:160]
+        return " ".join(str(err.reason).split())
     except (HTTPException, TimeoutError, ConnectionError, ValueError) as err:
-        return " ".join(str(err).split())[:200] or type(err).__name__
+        return reasons.reason(err)
     finally:
         part.unlink(missing_ok=True)
     return None

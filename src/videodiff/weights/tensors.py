@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from videodiff import placeholder
+from videodiff import placeholder, reasons
 
 from .archive import is_torchscript, read_torchscript
 from .wrappers import without_shared_prefix, without_wrappers
@@ -41,9 +41,9 @@ def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
     try:
         content = read(path)
     except Exception as err:  # damaged and hostile files fail in as many ways as there are parsers
-        words = str(err).split("WeightsUnpickler error:")[-1].split("Check the documentation")[0].split()
-        reason = " ".join(words)[:200] or type(err).__name__
-        raise ValueError(f"weights {path} are damaged or hold more than tensors, refused: {reason}") from err
+        raise ValueError(
+            f"weights {path} are damaged or hold more than tensors, refused: {reasons.reason(err)}"
+        ) from err
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"weights {path} hold no named tensors")

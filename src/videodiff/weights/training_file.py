@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from videodiff import placeholder
+from videodiff import placeholder, reasons
 
 from .archive import MAX_PICKLE_BYTES, is_torchscript, rebuild, tensor_calls, transcribe
 from .tensors import load_tensors
@@ -59,9 +59,8 @@ def load_training_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], list
             if entry is not None and not is_torchscript(archive):
                 return read_archive(archive, entry)
     except Exception as err:  # damaged and hostile files fail in as many ways as there are parsers
-        reason = " ".join(str(err).split())[:200] or type(err).__name__
         raise ValueError(
-            f"checkpoint {path} is damaged or holds more than a checkpoint, refused: {reason}"
+            f"checkpoint {path} is damaged or holds more than a checkpoint, refused: {reasons.reason(err)}"
         ) from err
     return load_tensors(path), []
 

@@ -6,13 +6,13 @@ Labels keep their spaces, brackets and apostrophes.
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import replace
 from pathlib import Path
 
 from videodiff.data.entries import Entry, Listing, Tree, complete
 from videodiff.data.layouts.options import Options
+from videodiff.reading import csv_records, csv_rows
 
 COLUMNS = {"label", "youtube_id", "time_start", "time_end"}
 SPLITS = {
@@ -30,8 +30,7 @@ def tables(tree: Tree) -> list[str]:
     found = []
     for name in tree.others.get(".csv", []):
         path = os.path.join(tree.root, name)
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-            header = next(csv.reader(file), [])
+        header = next(csv_rows(path, "utf-8-sig", "replace"), [])
         if {column.strip() for column in header} >= COLUMNS:
             found.append(path)
     return found
@@ -44,17 +43,16 @@ def rows(path: str) -> list[tuple[str, str, str]]:
         ValueError: if a line cannot be understood, with its number.
     """
     parsed = []
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file, skipinitialspace=True):
-            if not (row.get("youtube_id") or "").strip():
-                continue
-            try:
-                start, end = int(float(row["time_start"])), int(float(row["time_end"]))
-                split = SPLITS[(row.get("split") or Path(path).stem).strip().lower()]
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}: cannot understand {dict(row)} ({error!r})") from error
-            name = f"{row['youtube_id'].strip()}_{start:06d}_{end:06d}"
-            parsed.append((name, split, (row["label"] or "").strip()))
+    for row in csv_records(path, "utf-8-sig"):
+        if not row.get("youtube_id", "").strip():
+            continue
+        try:
+            start, end = int(float(row["time_start"])), int(float(row["time_end"]))
+            split = SPLITS[(row.get("split") or Path(path).stem).strip().lower()]
+        except (KeyError, ValueError, OverflowError) as error:
+            raise ValueError(f"{path}: cannot understand {row} ({error!r})") from error
+        name = f"{row['youtube_id'].strip()}_{start:06d}_{end:06d}"
+        parsed.append((name, split, row.get("label", "").strip()))
     return parsed
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from videodiff import placeholder
 from videodiff.data.entries import Entry, Listing, Tree, complete
 from videodiff.data.layouts.options import Options
+from videodiff.reading import read_text
 
 LISTS = "ucfTrainTestlist"
 NAME = re.compile(r"^v_.+_(?P<group>g\d+)_c\d+$", re.IGNORECASE)
@@ -48,7 +49,7 @@ def read_list(path: str) -> list[tuple[str, str]]:
     """(folder, name without suffix) in lower case of every line of a list, its class number left out."""
     placeholder.refuse(path)
     lines = []
-    for line in Path(path).read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(path, "utf-8-sig").splitlines():
         name = re.sub(r"\s+\d+\s*$", "", line.strip()).replace("\\", "/")
         if name:
             folder, _, file = name.rpartition("/")
@@ -114,7 +115,7 @@ def class_order(known: dict[tuple[str, str], Entry], folder: str | None) -> list
     if folder is None or not os.path.isfile(path):
         return names
     placeholder.refuse(path)
-    lines = [line.split() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.split() for line in read_text(path, "utf-8-sig").splitlines() if line.strip()]
     by_lower = {name.lower(): name for name in names}
     ordered = {words[-1].lower(): words[-1] for words in lines}
     if not by_lower.keys() <= ordered.keys():

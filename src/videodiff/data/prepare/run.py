@@ -31,6 +31,7 @@ from videodiff.data.prepare.settings import Settings, listing_sha256
 from videodiff.data.prepare.workers import Lost, ordered_map
 from videodiff.data.prepared import HEADER, MANIFEST, NUMBER, read_manifest, read_prepared, sha256_of
 from videodiff.migrations import FORMATS
+from videodiff.reading import read_json
 
 Progress = Callable[[int, int, int], None]  # videos done, videos in all, videos left out
 
@@ -189,7 +190,7 @@ def _finished(folder: Path, settings: Settings, listing: str) -> Report | None:
     """
     if (folder / HEADER).exists():
         prepared = read_prepared(folder)
-        refuse_other(folder, json.loads((folder / HEADER).read_text(encoding="utf-8")), settings, listing)
+        refuse_other(folder, read_json(folder / HEADER), settings, listing)
         shutil.rmtree(folder / WORK, ignore_errors=True)
         return Report(read_manifest(folder), form=prepared.form, num_bytes=_data_bytes(folder))
     if folder.exists() and not (folder / WORK).exists() and any(folder.iterdir()):
@@ -274,7 +275,7 @@ def _finish(
         kept = [line for line in lines if line["status"] == "ok"]
         files = FORM_CLASSES[settings.form](data, settings, listing.class_names, kept).finish()
         write_atomically(sizes, json.dumps(files))
-    files = json.loads(sizes.read_text(encoding="utf-8"))
+    files = read_json(sizes)
     copy_tree_up(data, folder)
     write_atomically(folder / MANIFEST, b"".join(map(as_line, lines)).decode())
     header = {

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from videodiff import reasons
 from videodiff.weights import WeightFile, file_sha256, find_weights, load_tensors
 
 from .base import FeatureExtractor
@@ -119,8 +120,9 @@ def load_c3d(path: Path, mean_path: Path) -> C3DNetwork:
         state = canonical(load_tensors(path))
         network.load_state_dict({**state, "shift": shift(load_tensors(mean_path))}, assign=True)
     except (ValueError, RuntimeError) as err:
-        reason = " ".join(str(err).split())[:200]
-        raise ValueError(f"weights {path} with mean {mean_path} are not those of C3D: {reason}") from err
+        raise ValueError(
+            f"weights {path} with mean {mean_path} are not those of C3D: {reasons.reason(err)}"
+        ) from err
     return network
 
 

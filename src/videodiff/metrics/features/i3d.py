@@ -7,6 +7,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from videodiff import reasons
 from videodiff.weights import WeightFile, file_sha256, find_weights, load_tensors
 
 from .base import FeatureExtractor
@@ -85,7 +86,7 @@ def load_i3d(path: str | Path, eps: float) -> I3DNetwork:
     try:
         return I3DNetwork.from_tensors(tensors, eps)
     except (KeyError, ValueError, RuntimeError) as err:
-        raise ValueError(f"weights {path} are not those of I3D: {' '.join(str(err).split())[:200]}") from err
+        raise ValueError(f"weights {path} are not those of I3D: {reasons.reason(err)}") from err
 
 
 @torch.inference_mode()

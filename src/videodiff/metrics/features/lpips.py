@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from videodiff import reasons
 from videodiff.weights import WeightFile, file_sha256, find_weights, load_tensors
 
 from .frozen import FrozenNetwork, exact_fp32
@@ -165,8 +166,7 @@ def load_lpips(net: str, path: Path) -> LPIPSNetwork:
     try:
         network.load_state_dict(state, assign=True)
     except RuntimeError as err:
-        reason = " ".join(str(err).split())[:200]
-        raise ValueError(f"weights {path} are not those of LPIPS {net}: {reason}") from err
+        raise ValueError(f"weights {path} are not those of LPIPS {net}: {reasons.reason(err)}") from err
     return network.to(memory_format=torch.channels_last)
 
 
