@@ -21,8 +21,10 @@ from videodiff.checkpoints import (
     newest_checkpoint,
     resolve_checkpoint,
     save_checkpoint,
+    set_aside,
 )
 from videodiff.checkpoints.export import export_run
+from videodiff.checkpoints.glance import TRAINING
 from videodiff.checkpoints.lock import process_start
 
 MODEL = {
@@ -46,10 +48,11 @@ MODEL = {
 }
 
 
-def put(run, name, age=0.0, step=1):
+def put(run, name, age=0.0, step=1, **parts):
     path = run / "checkpoints" / f"{name}.ckpt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint({"state_dict": {"net.w": torch.ones(3)}, "global_step": step}, path)
+    weights = {"net.w": torch.ones(3), "net.v": torch.zeros(2)}
+    save_checkpoint({"epoch": 0, **parts, "state_dict": weights, "global_step": step}, path)
     os.utime(path, (time.time() - age,) * 2)
     return path
 
@@ -99,8 +102,8 @@ def test_what_is_not_there_is_answered_with_what_is(tmp_path, monkeypatch):
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_by_name(tmp_path, capsys):
-    put(tmp_path, "best", age=50)
-    last = put(tmp_path, "last")
+    put(tmp_path, "best", step=2)
+    last = put(tmp_path, "last", step=3)
     last.write_bytes(last.read_bytes()[:-30])
     assert newest_checkpoint(tmp_path).name == "best.ckpt"
     assert "passed over" in capsys.readouterr().err
@@ -108,6 +111,45 @@ def test_a_damaged_newest_checkpoint_is_passed_over_by_name(tmp_path, capsys):
     with pytest.raises(CheckpointError, match="none of the 2"):
         newest_checkpoint(tmp_path)
     assert newest_checkpoint(tmp_path / "empty") is None
+
+
+FIT = {key: {"values": [1, (2, None)], "kind": key} for key in TRAINING}
+ODD = {**FIT, "callbacks": {1, 2}}  # a set is not written down without being loaded
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"last": (7, FIT), "best": (4, FIT)}, "last"),
+        ({"best": (7, FIT), "last": (4, FIT)}, "best"),
+        ({"last": (9, FIT), "best": (10, FIT)}, "best"),
+        ({"last": (7, FIT), "step_00000007": (7, FIT), "best": (7, FIT)}, "last"),
+        ({"last": (7, ODD), "best": (4, FIT)}, "last"),
+        ({"last": (7, FIT), "step_00000008": (8, FIT), "step_00000006": (6, FIT)}, "step_00000008"),
+        ({"last": (7, FIT), "step_00000090": (6, FIT), "step_00000005": (9, {})}, "last"),
+        ({"last": (7, FIT), "weights": (900, {}), "zero": (None, {})}, "last"),
+        ({"weights": (900, {}), "zero": (None, {})}, "weights"),
+    ],
+)
+def test_the_highest_step_is_picked_whatever_the_times_of_files(files, found, tmp_path, monkeypatch):
+    for age, (name, (step, parts)) in enumerate(files.items()):  # each touched before the one in front of it
+        put(tmp_path, name, -100.0 * age, step, **{"loops": {"global_step": 10**6}, **parts} if parts else {})
+    if ODD not in [parts for _, parts in files.values()]:
+        monkeypatch.setattr(torch, "load", None)  # tells the step without a tensor
+    assert resolve_checkpoint(tmp_path).stem == found
+
+
+def test_a_run_that_goes_back_leaves_what_lies_beyond_in_a_folder_of_its_own(tmp_path):
+    start = put(tmp_path, "step_00000004", step=4, **FIT)
+    for step, name in ((3, "best"), (6, "last"), (6, "step_00000006")):
+        put(tmp_path, name, step=step, **FIT)
+    (tmp_path / "checkpoints" / "torn.ckpt").write_bytes(b"PK")
+    folder = set_aside(tmp_path, start)
+    assert {p.name for p in folder.iterdir()} == {"last.ckpt", "step_00000006.ckpt"}
+    assert newest_checkpoint(tmp_path) == start
+    assert set_aside(tmp_path, start) is None
+    put(tmp_path, "last", step=5, **FIT)
+    assert set_aside(tmp_path, start).name == "beyond_step_4_2"
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_replaced(tmp_path, capsys):

@@ -9,9 +9,11 @@ import pytest
 import real_run
 import tiny_run as tiny
 from fault_harness import Job, wait_for
+from videodiff.checkpoints import newest_checkpoint
 from videodiff.cli import main
 
 STEPS = 7
+MAX_STEPS = ["--trainer.max_steps"]
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +88,22 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_the_end_is_the_same(whol
         data[len(data) // 2] ^= 1
         (folder / name).unlink()  # names of one file would all change
         (folder / name).write_bytes(data)
+    (folder / "step_00000002.ckpt").touch()  # the newest file is not the furthest one
     assert main(["fit", "--out", str(tmp_path / "run")]) == 0
-    assert "last.ckpt" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "passed over: checkpoint" in said
+    assert f"going on with the run of {folder}/step_{STEPS - 1:08d}.ckpt at step {STEPS - 1}" in said
     assert tiny.same(last(tmp_path), last(whole))
+
+
+def test_a_run_sent_back_on_purpose_goes_on_from_there_the_next_time_too(whole, tmp_path, capfd):
+    shutil.copytree(whole / "run", tmp_path / "run")
+    run, folder = str(tmp_path / "run"), tmp_path / "run" / "checkpoints"
+    assert main(["fit", "--out", run, "--ckpt_path", f"{folder}/step_00000003.ckpt", *MAX_STEPS, "5"]) == 0
+    assert f"checkpoints beyond step 3 now lie in {folder}/beyond_step_3" in capfd.readouterr().err
+    assert newest_checkpoint(run).name == "last.ckpt"
+    assert last(tmp_path)[0] == 5
+    assert (folder / "beyond_step_3" / f"step_{STEPS:08d}.ckpt").is_file()
 
 
 def test_a_finished_run_says_so(whole, capfd):

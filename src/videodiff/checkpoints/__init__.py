@@ -11,7 +11,12 @@ from videodiff.checkpoints.files import (
     verify_checkpoint,
 )
 from videodiff.checkpoints.first_stage import FirstStage
-from videodiff.checkpoints.folders import new_run_directory, newest_checkpoint, resolve_checkpoint
+from videodiff.checkpoints.folders import (
+    new_run_directory,
+    newest_checkpoint,
+    resolve_checkpoint,
+    set_aside,
+)
 from videodiff.checkpoints.lock import RunLock
 from videodiff.checkpoints.partial import fit_weights
 from videodiff.checkpoints.run import check_resumable, load_run, load_weights
@@ -33,6 +38,7 @@ __all__ = [
     "portable_config",
     "resolve_checkpoint",
     "save_checkpoint",
+    "set_aside",
     "sha256_of",
     "trusted_config",
     "verify_checkpoint",

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from videodiff.checkpoints.exported import WEIGHTS
 from videodiff.checkpoints.files import CheckpointError, verify_checkpoint
+from videodiff.checkpoints.glance import progress, progress_by_name
 
 NAMES = ("best", "last")
+UNKNOWN = (True, sys.maxsize)  # of a file not yet looked at
 
 
 def new_run_directory(name: str, root: str | os.PathLike = "runs") -> Path:
@@ -73,7 +75,7 @@ def runs_of(folder: Path) -> list[Path]:
 
 
 def newest_of(folder: Path) -> Path:
-    """The newest whole checkpoint of a run folder or of a name's newest run that has one."""
+    """The checkpoint to use of a run folder, or of a name's newest run that has one."""
     for run in runs_of(folder):
         found = newest_checkpoint(run)
         if found is not None:
@@ -95,27 +97,69 @@ def named(folder: Path, name: str) -> Path:
 
 
 def files_of(run: Path) -> list[Path]:
-    """The checkpoints of a run, newest first; ``last`` before others of its time. An exported run has one file."""
+    """The checkpoints of a run, by name. An exported run has one file."""
     if (run / WEIGHTS).is_file():
         return [run / WEIGHTS]
-    files = [p for p in (run / "checkpoints").glob("*.ckpt") if p.is_file() and not p.name.startswith(".")]
-    return sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.stem == "last", p.name), reverse=True)
+    return sorted(
+        p for p in (run / "checkpoints").glob("*.ckpt") if p.is_file() and not p.name.startswith(".")
+    )
 
 
 def newest_checkpoint(run: str | os.PathLike) -> Path | None:
-    """The newest checkpoint of a run that verifies, or None if it has none; those passed over are named on stderr.
+    """The checkpoint of a run that is furthest in training and verifies, or None if the run has none.
+
+    Times of files say nothing: copying or touching one changes them. One that training can go on from comes before
+    weights alone, then the highest optimizer step, then ``last``, ``best``, others. Damaged ones are named on stderr.
 
     Raises:
         CheckpointError: if there are checkpoints and every one is damaged.
     """
     files = files_of(Path(run))
-    for path in files:
+    known = {path: progress_by_name(path) or UNKNOWN for path in files}
+    looked: set[Path] = set()
+    while known:
+        path = max(known, key=lambda p: (known[p], p.stem == "last", p.stem == "best", p.name))
         try:
+            if path not in looked:
+                looked.add(path)
+                known[path], before = progress(path), known[path]
+                if known[path] != before:
+                    continue
             verify_checkpoint(path)
         except CheckpointError as err:
+            if len(files) == 1:
+                raise
             print(f"passed over: {err}", file=sys.stderr, flush=True)
+            del known[path]
             continue
         return path
     if files:
         raise CheckpointError(f"none of the {len(files)} checkpoints in {run} is whole (start a new run)")
     return None
+
+
+def set_aside(run: Path, start: Path) -> Path | None:
+    """Move the checkpoints that lie beyond ``start`` in training into a folder of their own, from which none is picked.
+
+    For a run that goes back on purpose: it would else go on from what it has left behind.
+
+    Returns:
+        The folder, ``checkpoints/beyond_step_<n>``; None where nothing lies beyond.
+    """
+    step = progress(start)[1]
+    beyond = []
+    for path in files_of(run):
+        try:
+            if (progress_by_name(path) or progress(path))[1] > step and not path.samefile(start):
+                beyond.append(path)
+        except CheckpointError:  # damaged: no command picks it
+            continue
+    if not beyond:
+        return None
+    name, number = f"beyond_step_{step}", 1
+    while (folder := run / "checkpoints" / (name if number == 1 else f"{name}_{number}")).exists():
+        number += 1
+    folder.mkdir()
+    for path in beyond:
+        path.rename(folder / path.name)
+    return folder

@@ -8,6 +8,7 @@ from typing import Any
 from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint, non_finite
 from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.glance import TRAINING
 from videodiff.jsonargparse_errors import explain
 from videodiff.trust import check_tree, guarded_jsonargparse
 from videodiff.weights import without_wrappers
@@ -19,7 +20,7 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
     Raises:
         CheckpointError: naming the first thing that is missing.
     """
-    for key in ("global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks"):
+    for key in TRAINING:
         if key not in checkpoint:
             raise CheckpointError(
                 f"checkpoint {path} holds no {key}: training cannot go on from it (give one that fit has written, or "

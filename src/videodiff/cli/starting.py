@@ -149,8 +149,8 @@ def config_of_source(source: Source, options: argparse.Namespace, folder: Path) 
 def starting_point(directory: Path, existing: bool, source: Source | None) -> Source | None:
     """What the run in ``directory`` starts from; None for random weights at step 0.
 
-    A run that is there goes on from its newest checkpoint that verifies, also when the command that began it is given
-    once more. Before its first checkpoint it starts from where it started.
+    A run that is there goes on from its checkpoint of the highest step that verifies, also when the command that began
+    it is given once more. Before its first checkpoint it starts from where it started.
 
     Raises:
         UsageError: for a source that the run there is not from, or a folder that holds weights alone.

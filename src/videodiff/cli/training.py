@@ -58,7 +58,7 @@ def own_options(verb: str) -> argparse.ArgumentParser:
 
 
 def fit(options: argparse.Namespace, rest: list[str]) -> int:
-    """Train; goes on from the newest checkpoint that verifies when the run directory already holds a run."""
+    """Train; goes on from the checkpoint of the highest step that verifies when the run directory holds a run."""
     files = [find_config(name) for name in options.config]
     source = given_source(options)
     if source is None or files or (options.out is not None and (options.out / "config.yaml").is_file()):
@@ -112,7 +112,7 @@ def train(
     source: Source | None,
 ) -> int:
     """The part of ``fit`` that every rank does."""
-    from videodiff.checkpoints import check_resumable, load_weights, resolve_checkpoint
+    from videodiff.checkpoints import check_resumable, load_weights, resolve_checkpoint, set_aside
 
     start = starting_point(directory, existing, source)
     before: dict[str, Any] = {}
@@ -137,6 +137,8 @@ def train(
                 say(line)
         if rank() == 0 and not start.lies_in(directory):
             write_origin(directory, start, **record)
+        elif rank() == 0 and start is source and (folder := set_aside(directory, start.path)) is not None:
+            say(f"checkpoints beyond step {done} now lie in {folder}, where no command looks by itself")
         start.forget()
     if rank() == 0:
         write_config(directory, numbered_config(cli.config_text()))

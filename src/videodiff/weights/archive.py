@@ -94,7 +94,9 @@ def transcribe(data: bytes) -> Any:
 
 def since_mark(stack: list[Any]) -> list[Any]:
     """Pop what lies above the last mark, and the mark."""
-    index = max(i for i, item in enumerate(stack) if item is MARK)
+    index = next((i for i in range(len(stack) - 1, -1, -1) if stack[i] is MARK), None)
+    if index is None:
+        raise ValueError("a pickle that closes what it never opened")
     items = stack[index + 1 :]
     del stack[index:]
     return items

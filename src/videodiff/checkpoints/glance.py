@@ -1,0 +1,49 @@
+"""How far a checkpoint is, told by its pickle alone: no tensor is read, nothing in it is imported or run."""
+
+import re
+import zipfile
+from pathlib import Path
+
+from videodiff.checkpoints.exported import WEIGHTS
+from videodiff.checkpoints.files import load_checkpoint
+from videodiff.weights.archive import MAX_PICKLE_BYTES, transcribe
+
+# What training goes on from, besides the weights.
+TRAINING = ("global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
+STEP_FILE = re.compile(r"step_(\d{8,})\.ckpt")
+
+Progress = tuple[bool, int]  # whether training can go on from it; its optimizer step, -1 where none is told
+
+
+def progress(path: Path) -> Progress:
+    """How far a checkpoint is; of two, training goes on from the one whose answer is greater.
+
+    The file is not verified: what a damaged one says only decides when it is looked at.
+
+    Raises:
+        CheckpointError: for a file that does not say and cannot be loaded either.
+    """
+    if path.name == WEIGHTS:
+        return False, -1
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entry = next(e for e in archive.infolist() if e.filename.endswith("data.pkl"))
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > MAX_PICKLE_BYTES:
+                raise ValueError("not as torch writes it")
+            return progress_of(transcribe(archive.read(entry)))
+    except (
+        Exception
+    ):  # damaged, of another program, or with a value that is not written down: then loaded whole
+        return progress_of(load_checkpoint(path))
+
+
+def progress_of(checkpoint: dict) -> Progress:
+    """The same of what a checkpoint holds."""
+    step = checkpoint.get("global_step")
+    return all(key in checkpoint for key in TRAINING), step if isinstance(step, int) else -1
+
+
+def progress_by_name(path: Path) -> Progress | None:
+    """The same as the name of a step's own file promises; None for other names."""
+    found = STEP_FILE.fullmatch(path.name)
+    return (True, int(found[1])) if found else None
