@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -12,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from videodiff.callbacks import EMA, NonFiniteGuard, RunCheckpoint, RunRecord, StopOnSignal, Trace, Watchdog
 from videodiff.checkpoints import AtomicCheckpointIO, load_checkpoint
+from videodiff.data import patient_loader
+from videodiff.data.patient_loader import PatientLoader
 from videodiff.seeding import generator, key_to_seed
 
 SAMPLES = 24
@@ -174,15 +177,51 @@ def lines(path):
 
 
 class Hang(pl.Callback):
-    """Step 4 never begins."""
+    """Step 4 never begins; a file says when."""
 
     def on_train_batch_start(self, trainer, *args):
         if trainer.global_step == 3:
+            Path(trainer.default_root_dir, "hangs").touch()
             threading.Event().wait()
 
 
 def hang(folder):
-    fit(folder, 10, callbacks=[Watchdog(min_seconds=3.0, factor=1), Hang()])
+    fit(folder, 10, callbacks=[Watchdog(min_seconds=2.0, factor=1), Hang()])
+
+
+class Slow(Dataset):
+    """Two items; the second takes a worker one second, and a file says when."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if index == 1:
+            (self.folder / "waits").touch()
+            for _ in range(10):  # one long sleep would be over on waking
+                time.sleep(0.1)
+        return index
+
+
+def reduce_slowly(folder):
+    """Rank 1 comes a second later, in a group whose collectives have two."""
+    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=2))
+    dog = Watchdog()
+    dog.on_train_start(None, None)
+    Path(folder, "waits").touch()
+    for _ in range(10 * torch.distributed.get_rank()):
+        time.sleep(0.1)
+    torch.distributed.all_reduce(torch.ones(1))
+    dog.halt()
+
+
+def load_slowly(folder):
+    loader = PatientLoader(Slow(folder), num_workers=1, timeout=2, prefetch_factor=1)
+    patient_loader.PIECE = 0.2
+    assert [int(batch) for batch in loader] == [0, 1]
 
 
 class InfiniteOnOneRank(pl.Callback):

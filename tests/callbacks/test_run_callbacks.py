@@ -2,6 +2,8 @@
 
 import json
 import math
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 import gan_run
 import tiny_run as tiny
-from fault_harness import Job
+from fault_harness import Job, wait_for
 from videodiff import callbacks
 from videodiff.callbacks import EMA, Progress, RunCheckpoint, RunRecord, SampleLogger, Throughput, Watchdog
 from videodiff.callbacks.record import read_metrics, repair, to_number
@@ -261,11 +263,41 @@ def check_gif(folder):
     assert image.size == (event.width, event.height)
 
 
-def test_the_watchdog_ends_a_hanging_run_and_shows_where(tmp_path):
+def suspend(job, seconds):
+    """Stop all processes of a job for a time; when they were woken."""
+    job.signal(signal.SIGSTOP, "group")
+    time.sleep(seconds)
+    job.signal(signal.SIGCONT, "group")
+    return time.monotonic()
+
+
+def test_a_suspended_run_is_not_stuck_and_one_that_hangs_after_waking_is_ended_and_shows_where(tmp_path):
     with Job(tiny.hang, {"folder": str(tmp_path)}, tmp_path) as job:
+        wait_for((tmp_path / "hangs").exists, 60)
+        woken = suspend(job, 2.5)  # longer than the limit
         assert job.wait(30) == [1]
+        assert time.monotonic() - woken > 1.0  # what was left of the limit, not the next look at the clock
     assert "watchdog: no step ended for" in job.text()
     assert "on_train_batch_start" in job.text()
+
+
+@pytest.mark.parametrize(("target", "world"), [(tiny.load_slowly, 1), (tiny.reduce_slowly, 2)])
+def test_neither_loader_nor_ranks_count_a_suspension_as_waiting(target, world, tmp_path):
+    with Job(target, {"folder": str(tmp_path)}, tmp_path, world=world) as job:
+        wait_for((tmp_path / "waits").exists, 60)
+        time.sleep(0.2)  # both ends are at it
+        suspend(job, 2.5)  # longer than the time limit of either
+        assert job.wait(30) == [0] * world, job.text()
+
+
+def test_a_step_that_was_suspended_is_no_slow_step(monkeypatch):
+    dog, now = Watchdog(min_seconds=600, factor=20), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    dog.beat()
+    now[0] += 36_000.0  # ten hours, of which the watcher has seen two ticks
+    dog.waited = 2 * dog.tick
+    dog.on_train_batch_end()
+    assert dog.limit == 600
 
 
 def test_the_watchdog_lets_a_run_that_moves_end(tmp_path):
@@ -283,8 +315,6 @@ def test_progress_tells_the_run_and_its_steps_on_plain_lines(tmp_path, capsys):
 
 
 def test_signal_handlers_are_given_back_after_a_run(tmp_path):
-    import signal
-
     from torch.utils.data._utils import signal_handling
 
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]

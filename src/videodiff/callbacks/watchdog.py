@@ -7,10 +7,14 @@ import sys
 import threading
 import time
 from collections import deque
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
+
+COLLECTIVE = timedelta(days=30)  # that ranks may wait for each other; the watchdog ends them long before
 
 
 class Watchdog(Callback):
@@ -18,6 +22,11 @@ class Watchdog(Callback):
 
     A stuck loader worker, a cut network link or a dead rank leave a job waiting for ever. The limit is the larger of
     ``min_seconds`` and ``factor`` times the median step. Validation batches count as steps.
+
+    Time is counted in the watcher's own short waits. While a process is suspended (SIGSTOP, Ctrl-Z, a cgroup freezer, a
+    closed laptop) the watcher does not run either, so that hours of it are one wait; a step that hangs after waking is
+    ended once the rest of the limit has passed. Collectives between ranks are given no time limit of their own, which
+    would pass while all of them are suspended.
 
     Args:
         min_seconds: shortest limit.
@@ -34,27 +43,32 @@ class Watchdog(Callback):
             )
         self.min_seconds, self.factor = min_seconds, factor
         self.durations: deque[float] = deque(maxlen=101)
-        self.last_beat = 0.0
+        self.last_beat, self.beats = 0.0, 0
+        self.tick = min(min_seconds / 4, 5.0)
+        self.waited = 0.0  # since the last beat, in ticks; written by the watcher alone
         self.limit = min_seconds
         self.stop: threading.Event | None = None
 
     def beat(self) -> None:
         """Something moved."""
-        self.last_beat = time.monotonic()
+        self.last_beat, self.beats = time.monotonic(), self.beats + 1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        lift_collective_limit()
         self.beat()
+        self.waited = 0.0
         self.stop = threading.Event()
         threading.Thread(target=self.watch, args=(self.stop,), name="videodiff-watchdog", daemon=True).start()
 
     def watch(self, stop: threading.Event) -> None:
-        """Look at the clock until told to stop; never returns once the limit has passed."""
-        while not stop.wait(min(self.min_seconds / 4, 5.0)):
-            waited = time.monotonic() - self.last_beat
-            if waited > self.limit:
+        """Count its waits until told to stop; never returns once the limit has passed."""
+        seen = self.beats
+        while not stop.wait(self.tick):
+            seen, self.waited = self.beats, 0.0 if self.beats != seen else self.waited + self.tick
+            if self.waited > self.limit:
                 try:
                     print(
-                        f"watchdog: no step ended for {waited:.0f} s (limit {self.limit:.0f} s)",
+                        f"watchdog: no step ended for {self.waited:.0f} s (limit {self.limit:.0f} s)",
                         file=sys.stderr,
                         flush=True,
                     )
@@ -63,7 +77,9 @@ class Watchdog(Callback):
                     os._exit(1)
 
     def on_train_batch_end(self, *args: Any) -> None:
-        self.durations.append(time.monotonic() - self.last_beat)
+        # A suspension within the step is on the clock, not in the ticks, of which one may be under way.
+        took = min(time.monotonic() - self.last_beat, self.waited + 2 * self.tick)
+        self.durations.append(took)
         self.limit = max(self.min_seconds, self.factor * statistics.median(self.durations))
         self.beat()
 
@@ -89,3 +105,13 @@ class Watchdog(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         self.halt()
+
+
+def lift_collective_limit() -> None:
+    """Let ranks wait for each other as long as it takes; torch's own limit goes on while they are suspended."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        set_timeout = (
+            getattr(distributed, "set_timeout", None) or distributed.distributed_c10d._set_pg_timeout
+        )
+        set_timeout(COLLECTIVE, distributed.group.WORLD)

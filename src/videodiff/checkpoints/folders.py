@@ -120,7 +120,7 @@ def newest_checkpoint(run: str | os.PathLike) -> Path | None:
     while known:
         path = max(known, key=lambda p: (known[p], p.stem == "last", p.stem == "best", p.name))
         try:
-            if path not in looked:
+            if path not in looked and len(files) > 1:
                 looked.add(path)
                 known[path], before = progress(path), known[path]
                 if known[path] != before:

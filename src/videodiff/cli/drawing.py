@@ -212,14 +212,18 @@ class Bar:
 
 
 def wait_for_clips(out: Path, count: int, seconds: float = 3600.0) -> None:
-    """Wait for the clips of the other processes; they appear whole (written beside, then renamed)."""
-    limit = time.monotonic() + seconds
+    """Wait for the clips of the other processes; they appear whole (written beside, then renamed).
+
+    Counted in short waits, of which a suspension of all processes is one.
+    """
+    left = seconds
     while missing := [i for i in range(count) if not clip_path(out, i).is_file()]:
-        if time.monotonic() > limit:
+        if left <= 0:
             raise RuntimeError(
                 f"{len(missing)} clips are missing in {out}, first {clip_path(out, missing[0]).name}"
             )
         time.sleep(0.2)
+        left -= 0.2
 
 
 def finish(out: Path, record: dict[str, Any], count: int, fps: float) -> None:

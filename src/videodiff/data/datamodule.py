@@ -14,6 +14,7 @@ from videodiff.data.accounts import left_out, report, summary, write_skipped
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_store import Latents
 from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
+from videodiff.data.patient_loader import PatientLoader
 from videodiff.data.pixels import to_float
 from videodiff.data.selection import GENERATED, Selection
 from videodiff.data.shared_memory import Piped, Route, choose_route, crowded, room, tell
@@ -370,7 +371,7 @@ class VideoDataModule(pl.LightningDataModule):
         on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         collate = marked(Collate(dataset.images_per_video) if self.latents is None else collate_latents)
         workers = self.route.num_workers
-        return DataLoader(
+        return PatientLoader(
             dataset,
             batch_sampler=batches,
             num_workers=workers,

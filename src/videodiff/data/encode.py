@@ -16,7 +16,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from videodiff.data.datamodule import VideoDataModule
 from videodiff.data.encode_plan import (
@@ -32,6 +32,7 @@ from videodiff.data.encode_plan import (
     split_of,
 )
 from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit, write_manifest
+from videodiff.data.patient_loader import PatientLoader
 from videodiff.data.pixels import to_float
 from videodiff.data.shared_memory import Piped, choose_route, room, tell
 from videodiff.data.stream import MIN_BAD_CLIPS, BadDataError, ClipDataset
@@ -165,14 +166,14 @@ class Writer:
         for first in range(shard.first, shard.last, size):
             yield list(range(first, min(first + size, shard.last)))
 
-    def _loader(self, name: str, shards: Sequence[Shard]) -> DataLoader:
+    def _loader(self, name: str, shards: Sequence[Shard]) -> PatientLoader:
         batches = [batch for shard in shards for batch in self._batches(shard)]
         clip = 3 * self.data.num_frames * self.data.resolution**2
         wanted = self.data.num_workers if len(batches) > 1 else 0
         route = choose_route(wanted, [self.how.batch_size * clip], free=room())
         if route.note is not None:
             tell(route.note)
-        return DataLoader(
+        return PatientLoader(
             Clips(self.data.clips(name)), batch_sampler=batches, num_workers=route.num_workers,
             collate_fn=Piped(list) if route.by_pipe else list, timeout=120 if route.num_workers else 0,
         )  # fmt: skip

@@ -11,12 +11,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
 
 START_S = 120.0  # a process may take this long to start
 SILENCE_S = 300.0  # a piece whose process shows no sign of life for this long is given up
+LISTEN_S = 1.0  # one wait for signs of life
 Beat = Callable[[], None]
 
 
@@ -32,7 +33,7 @@ class _Worker:
     process: Any
     pipe: connection.Connection
     job: int | None = None
-    heard: float = field(default_factory=time.monotonic)
+    silent: float = 0.0  # seconds that were waited for it in vain; a suspended parent has not waited
     has_started: bool = False
 
 
@@ -102,14 +103,19 @@ class _Crew:
             yield answer
 
     def _give(self, worker: _Worker, number: int, job: Any) -> None:
-        worker.job, worker.heard = number, time.monotonic()
+        worker.job, worker.silent = number, 0.0
         with suppress(OSError):  # it died while idle; listening finds that out
             worker.pipe.send(job)
 
     def _listen(self) -> dict[int, Any]:
         busy = {worker.pipe: worker for worker in self.workers if worker.job is not None}
         answers = {}
-        for pipe in connection.wait(list(busy), timeout=1.0):
+        began = time.monotonic()
+        ready = connection.wait(list(busy), timeout=LISTEN_S)
+        waited = min(time.monotonic() - began, LISTEN_S)
+        for worker in busy.values():
+            worker.silent += waited
+        for pipe in ready:
             worker = busy[pipe]  # type: ignore[index]
             try:
                 message = worker.pipe.recv()
@@ -118,13 +124,13 @@ class _Crew:
                 answers[worker.job] = Lost(f"its process died ({_ending(worker.process.exitcode)})")
                 self._replace(worker)
                 continue
-            worker.heard, worker.has_started = time.monotonic(), True
+            worker.silent, worker.has_started = 0.0, True
             if message is not None:  # None is a sign of life
                 answers[worker.job] = message[0]
                 worker.job = None
         for worker in list(self.workers):
             patience = self.silence_s if worker.has_started else max(self.silence_s, START_S)
-            if worker.job is not None and time.monotonic() - worker.heard > patience:
+            if worker.job is not None and worker.silent > patience:
                 worker.process.kill()
                 answers[worker.job] = Lost(f"no progress for {self.silence_s:g} s")
                 self._replace(worker)
