@@ -1,5 +1,6 @@
 """The parts of a comparison: sample i, costs, training records, nearest clips, reconstruction, tables."""
 
+import hashlib
 import json
 import math
 import random
@@ -20,6 +21,7 @@ from videodiff.comparison.formats import comma_separated, latex, markdown, termi
 from videodiff.comparison.nearest import nearest
 from videodiff.comparison.published import NAMES, all_rows, published_rows
 from videodiff.comparison.reconstruction import entry_of, reconstruct
+from videodiff.comparison.runs import Run, checkpoint_record
 from videodiff.comparison.settings import SAMPLERS, make_sampler
 from videodiff.comparison.tables import number
 from videodiff.comparison.training import POINTS, read_lines, training_of
@@ -397,3 +399,18 @@ def test_numbers_have_four_digits_and_no_needless_exponent():
     }
     assert {value: number(value) for value in shown} == shown
     assert number(None) == number(math.nan) == "-"
+
+
+def test_a_checkpoint_is_read_once_for_its_hash(tmp_path):
+    file = tmp_path / "last.ckpt"
+    file.write_bytes(b"weights")
+    run = Run("a", file, {}, 3, True, None, None)
+    before = run.sha256
+    file.unlink()
+    expected = {
+        "file": file.as_posix(),
+        "sha256": hashlib.sha256(b"weights").hexdigest(),
+        "step": 3,
+        "ema": True,
+    }
+    assert checkpoint_record(run) == {**expected, "sha256": before} == expected

@@ -82,7 +82,7 @@ def compare_runs(
         "device": device.type,
         "num_clips": judge.count,
         "frames": judge.protocol.frames,
-        "weights": [checkpoint_record(run)["sha256"] for run in opened],
+        "weights": [run.sha256 for run in opened],
     }
     protocol = judge.protocol.record(judge.checksums[judge.detectors[0].name])
     if claim is not None:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ class Run:
     data: Any
     name: str = ""
     warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the checkpoint file, read once: some seconds per GB."""
+        return sha256_of(self.path)
 
     @property
     def frames(self) -> int:
@@ -206,4 +212,4 @@ def check_frames(runs: Sequence[Run], frames: int | None) -> None:
 
 def checkpoint_record(run: Run) -> dict[str, Any]:
     """What identifies the weights."""
-    return {"file": run.path.as_posix(), "sha256": sha256_of(run.path), "step": run.step, "ema": run.ema}
+    return {"file": run.path.as_posix(), "sha256": run.sha256, "step": run.step, "ema": run.ema}
