@@ -19,6 +19,7 @@ import av
 import numpy as np
 import torch
 
+from videodiff.data import BouncingDigits, DriftingClouds
 from videodiff.data.clips import ClipSource, FolderSource
 from videodiff.data.entries import find_videos
 from videodiff.data.pixels import resize_crop
@@ -195,6 +196,23 @@ def compare(root: Path, work: Path, size: int, rounds: int, num_windows: int) ->
         )
 
 
+def built_in(side: int, rounds: int, windows: int) -> None:
+    """What drawing a clip of a built-in set costs, where there is nothing to read."""
+    print("\nbuilt-in:\n\n| set | CPU ms per clip | against bouncing digits |\n|---|---|---|")
+    sources = {"bouncing digits": BouncingDigits, "drifting clouds": DriftingClouds}
+    drawn: dict[str, list[float]] = {name: [] for name in sources}
+    for _ in range(rounds):
+        for name, source in sources.items():
+            clips = source("train", windows, FRAMES, side)
+            start = time.process_time()
+            for index in range(windows):
+                clips.read(index, 0, FRAMES, 1)
+            drawn[name].append((time.process_time() - start) / windows * 1000)
+    for name, times in drawn.items():
+        ratio = statistics.median(b / a for a, b in zip(drawn["bouncing digits"], times, strict=True))
+        print(f"| {name} | {statistics.median(times):.2f} | {ratio:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=64)
@@ -211,6 +229,7 @@ def main() -> None:
         for number, root in enumerate(roots):
             print(f"\n{root.name}: ", end="")
             compare(root, Path(folder, str(number)), args.size, args.rounds, args.windows)
+    built_in(args.size, args.rounds, args.windows)
 
 
 if __name__ == "__main__":

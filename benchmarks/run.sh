@@ -12,6 +12,7 @@ export OMP_NUM_THREADS=1
 "$bin/python" benchmarks/models_cost.py
 "$bin/python" benchmarks/latent_cache.py
 "$bin/python" benchmarks/i3d.py
+"$bin/python" benchmarks/notebooks.py
 if "$bin/python" -c 'import video_diffusion_pytorch' 2>/dev/null; then
     "$bin/python" benchmarks/unet_against_peer.py
 else

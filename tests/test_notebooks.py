@@ -4,7 +4,6 @@ import ast
 import importlib.util
 import json
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from videodiff.report.inline import Shown
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
-SECONDS = 150  # of CPU, for one notebook; slow processors need over 60
 
 
 def load_script(name):
@@ -125,12 +123,9 @@ def quiet(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_what_it_says_is_true(path, quiet, capsys):
-    began = time.process_time()
     names, shown = run(path)
-    spent = time.process_time() - began
     assert any(isinstance(value, Shown) and "data:image/gif" in value for value in shown)
     globals()[f"claims_{path.stem[:2]}"](names)
-    assert spent < SECONDS, f"{spent:.0f} s of CPU"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

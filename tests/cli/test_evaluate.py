@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -316,10 +315,8 @@ def test_a_usage_error_needs_no_torch():
         "assert main(['evaluate', '--help']) == 0\n"
         "assert not {'torch', 'numpy', 'av', 'pytorch_lightning'} & {m.split('.')[0] for m in sys.modules}\n"
     )
-    started = time.process_time()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.skipif(

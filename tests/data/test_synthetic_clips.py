@@ -1,7 +1,6 @@
 """The built-in sets against their stated ground truth."""
 
 import pickle
-import time
 from pathlib import Path
 
 import numpy as np
@@ -144,19 +143,6 @@ def test_the_cache_is_bounded_and_hands_out_copies():
         cache.get(index, key, lambda index=index: draw(index)).fill_(99)
     assert calls == [2, 3, 3]
     assert (cache.get(2, key, lambda: draw(2)) == 2).all()
-
-
-def test_drawing_is_fast_enough_for_a_loader():
-    for source, limit in (
-        (BouncingDigits("train", 8, 16, 32), 0.02),
-        (DriftingClouds("train", 8, 16, 32), 0.1),
-    ):
-        start = time.process_time()
-        for index in range(8):
-            source.read(index, 0, 16, 1)
-        assert (
-            time.process_time() - start
-        ) / 8 < limit  # seconds of CPU per clip, ten times what was measured
 
 
 def test_sizes_below_the_sets_limits_are_refused():
