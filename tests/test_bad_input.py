@@ -20,7 +20,7 @@ from videodiff.checkpoints import files, load_checkpoint, save_checkpoint
 from videodiff.cli import main
 from videodiff.data import video_io
 
-SMOKE = ["--config", "vdm_digits", "--config", "with/smoke"]
+SMOKE = real_run.SMALLEST
 LOADS = {
     "fit": ["fit", *SMOKE, "--trainer.max_steps", "3"],
     "validate": ["validate"],
@@ -29,6 +29,8 @@ LOADS = {
     "generate": ["generate", "--num_samples", "1", "--steps", "1"],
 }
 LOOKS = {verb: words for verb, words in LOADS.items() if verb != "fit"}
+# `validate` and `predict` open runs and data through the code of `test`: they meet every input in the soak alone.
+VERBS = [("fit", "test", "generate"), pytest.param(("validate", "predict"), marks=pytest.mark.slow)]
 CANARY = "checkpoint_canary"
 
 
@@ -98,17 +100,19 @@ def folder_of(kind, folder):
         ("garbage", ["can be read", ".mp4"]),
     ],
 )
-@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
-def test_a_folder_without_usable_videos(kind, said, verb, run, tmp_path, refused):
+@pytest.mark.parametrize("verbs", VERBS, ids="-".join)
+def test_a_folder_without_usable_videos(kind, said, verbs, run, tmp_path, refused):
     before = hashes(run)
     data = folder_of(kind, tmp_path / "data")
-    start = LOADS["fit"] if verb == "fit" else [*LOOKS[verb], "--ckpt_path", run]
-    refused([*start, "--data.root", data, "--out", tmp_path / "new" / "out"], data, *said)
-    assert not (tmp_path / "new").exists()
-    refused([*start, "--data.root", data], data)  # the folder that the command would choose
-    assert not (tmp_path / "runs").exists()
-    assert hashes(run) == before
-    assert not (run / verb).exists()
+    for verb in [verb for verb in verbs if verb != "generate"]:  # which needs none
+        start = LOADS["fit"] if verb == "fit" else [*LOOKS[verb], "--ckpt_path", run]
+        refused([*start, "--data.root", data, "--out", tmp_path / "new" / "out"], data, *said)
+        assert not (tmp_path / "new").exists()
+        if kind == "empty":
+            refused([*start, "--data.root", data], data)  # the folder that the command would choose
+            assert not (tmp_path / "runs").exists()
+        assert hashes(run) == before
+        assert not (run / verb).exists()
 
 
 @pytest.mark.parametrize(
@@ -188,11 +192,12 @@ def wrong_checkpoint(kind, run, path):
         ("bare weights", ["no state_dict", "not a training checkpoint"]),
     ],
 )  # fmt: skip
-def test_a_checkpoint_that_cannot_be_used(kind, said, run, tmp_path, refused):
+@pytest.mark.parametrize("verbs", VERBS, ids="-".join)
+def test_a_checkpoint_that_cannot_be_used(kind, said, verbs, run, tmp_path, refused):
     path = wrong_checkpoint(kind, run, tmp_path / "x.ckpt")
     there = set(tmp_path.iterdir())
-    for words in LOADS.values():
-        refused([*words, "--ckpt_path", path], path, *said)
+    for verb in verbs:
+        refused([*LOADS[verb], "--ckpt_path", path], path, *said)
         assert set(tmp_path.iterdir()) == there
     refused([*LOADS["fit"], "--ckpt_path", path, "--out", tmp_path / "new" / "out"], path)
     assert set(tmp_path.iterdir()) == there
@@ -273,7 +278,8 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", [*CONTENTS, *CONFIGS, "bare pickle", "optimizer as text"])
-def test_a_hostile_checkpoint_runs_nothing_under_any_verb(name, run, tmp_path, monkeypatch, refused):
+@pytest.mark.parametrize("verbs", VERBS, ids="-".join)
+def test_a_hostile_checkpoint_runs_nothing_under_any_verb(name, verbs, run, tmp_path, monkeypatch, refused):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     (tmp_path / f"{CANARY}.py").write_text("class Model:\n    pass\ndef build(*args):\n    return Model()\n")
@@ -288,8 +294,8 @@ def test_a_hostile_checkpoint_runs_nothing_under_any_verb(name, run, tmp_path, m
         text = change(yaml.safe_load(content["videodiff"]["config"]))
         save_checkpoint({**content, "videodiff": {**content["videodiff"], "config": text}}, path)
     there = {*tmp_path.iterdir()}
-    for verb, words in LOADS.items():
-        refused([*words, "--ckpt_path", path], path)
+    for verb in verbs:
+        refused([*LOADS[verb], "--ckpt_path", path], path)
         assert CANARY not in sys.modules, verb
         assert {*tmp_path.iterdir()} == there, verb  # neither "executed" nor a folder
 

@@ -261,15 +261,18 @@ def test_bare_weights_without_a_config_or_without_numbers_are_refused(kind, word
     assert not (tmp_path / "runs").exists()
 
 
-def test_two_processes_begin_alike_and_go_on_alike(run, tmp_path):
-    words = ["fit", "--init_from", str(run), "--out", str(tmp_path / "new"), "--trainer.strategy", "ddp"]
-    words += ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.limit_val_batches", "0"]
-    for steps, head in (("1", "a new run at step 0"), ("2", "new/checkpoints/last.ckpt at step 1")):
-        argv = [*words, "--trainer.max_steps", steps]
-        (tmp_path / steps).mkdir()
-        with Job(command, {"argv": argv}, tmp_path / steps, world=2) as job:
-            assert job.wait(120) == [0, 0], job.text()[-3000:]
-            assert head in job.text()
+def test_two_processes_begin_alike_and_one_goes_on(run, tmp_path, fit):
+    words = ["--init_from", str(run), "--out", str(tmp_path / "new"), "--trainer.limit_val_batches", "0"]
+    two = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.accelerator", "cpu"]
+    with Job(command, {"argv": ["fit", *words, *two, "--trainer.max_steps", "1"]}, tmp_path, world=2) as job:
+        assert job.wait(120) == [0, 0], job.text()[-3000:]
+        assert "a new run at step 0" in job.text()
+    one = ["--trainer.strategy", "auto", "--trainer.devices", "1"]
+    code, said = fit(
+        *words, *one, "--trainer.max_steps", "2"
+    )  # how many go on is tested with runs of their own
+    assert code == 0
+    assert said[0].endswith("new/checkpoints/last.ckpt at step 1")
     assert last(tmp_path / "new")["global_step"] == 2
 
 

@@ -213,11 +213,11 @@ def test_every_convolution_reads_channels_last_memory():
 
 
 def test_compiled_blocks_keep_names_and_outputs():
-    net = tiny()
+    net = tiny(channel_multipliers=(1,))  # every kind of block; each is traced anew
     names, expected = list(net.state_dict()), net(*inputs(net))
     net.compile_blocks(backend="eager")
     assert list(net.state_dict()) == names
-    assert sum(isinstance(m, ResBlock) and m._compiled_call_impl is not None for m in net.modules()) > 5
+    assert sum(isinstance(m, ResBlock) and m._compiled_call_impl is not None for m in net.modules()) > 3
     torch.testing.assert_close(net(*inputs(net)), expected)
 
 

@@ -73,6 +73,9 @@ class RunCLI(LightningCLI):
         for key, callback in {**FIT_CALLBACKS, **COMMON_CALLBACKS}.items():
             parser.add_lightning_class_args(callback, key)
 
+    def _add_instantiators(self) -> None:
+        """Not Lightning's: they dump the whole config a second time for ``save_hyperparameters``, which no run uses."""
+
     def before_instantiate_classes(self) -> None:
         seed = self.config.seed_everything
         seed = 0 if isinstance(seed, bool) else seed
@@ -118,8 +121,8 @@ class RunCLI(LightningCLI):
 
     def config_text(self) -> str:
         """The whole effective configuration as YAML."""
-        with any_file_names():
-            text = self.parser.dump(self.config, skip_none=False)
+        with any_file_names():  # not validated a second time: parsing has checked every value
+            text = self.parser.dump(self.config, skip_none=False, skip_validation=True)
         for key, value in self.config.trainer.items():
             if type(value) is int:  # dumped as a float again
                 text = re.sub(rf"^(  {re.escape(key)}: {value})\.0$", r"\1", text, flags=re.MULTILINE)
