@@ -347,14 +347,12 @@ def act(job, beat):
 
 
 def test_pieces_that_crash_or_hang_are_answers_and_the_others_are_done():
-    jobs = [("ok", 1), ("die", 11), ("ok", 2), ("hang", 60), ("die", 9), ("beat", 3), ("ok", 4)]
-    began = time.monotonic()
+    jobs = [("ok", 1), ("die", 11), ("ok", 2), ("hang", 600), ("die", 9), ("beat", 3), ("ok", 4)]
     answers = list(ordered_map(act, jobs, 2, silence_s=1.5))
     assert [a for a in answers if not isinstance(a, Lost)] == [1, 2, 3, 4]
     assert [a.reason for a in answers if isinstance(a, Lost)] == [
         "its process died (signal SIGSEGV)", "no progress for 1.5 s", "its process died (signal SIGKILL)",
     ]  # fmt: skip
-    assert time.monotonic() - began < 50
 
 
 @pytest.mark.parametrize("workers", [0, 1])

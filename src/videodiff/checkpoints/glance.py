@@ -31,9 +31,7 @@ def progress(path: Path) -> Progress:
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > MAX_PICKLE_BYTES:
                 raise ValueError("not as torch writes it")
             return progress_of(transcribe(archive.read(entry)))
-    except (
-        Exception
-    ):  # damaged, of another program, or with a value that is not written down: then loaded whole
+    except Exception:  # damaged, of another program, or with a value that is not written down
         return progress_of(load_checkpoint(path))
 
 
