@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from real_run import SMALLEST
 from videodiff.checkpoints import load_config
 from videodiff.cli import main
 from videodiff.cli.errors import one_line
@@ -44,7 +45,7 @@ NAMES = [
 ]
 # Of everything at once: what no encoding, pattern, shell or line takes for plain.
 ODD = os.fsdecode(b"-caf\xe9 {a,b}\n[1]* 'x'")
-SMOKE = ["--config", "vdm_digits", "--config", "with/smoke", "--data.dataset=folder", "--data.layout=auto"]
+SMOKE = [*SMALLEST, "--data.dataset=folder", "--data.layout=auto"]
 
 
 def videos(folder, count=3):

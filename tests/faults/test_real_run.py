@@ -14,6 +14,7 @@ from videodiff.cli import main
 
 STEPS = 7
 MAX_STEPS = ["--trainer.max_steps"]
+SLOW = pytest.mark.slow  # what a neighbour that is not slow has seen in part
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,11 @@ def last(folder):
     return tiny.weights(folder / "run" / "checkpoints" / "last.ckpt")
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_stop_and_go_on_is_bit_identical_with_any_number_of_workers(whole, step, workers, tmp_path):
+@pytest.mark.parametrize(
+    ("workers", "step"),
+    [(0, 1), (2, 3), (0, 5), *(pytest.param(*p, marks=SLOW) for p in ((2, 1), (0, 3), (2, 5)))],
+)
+def test_stop_and_go_on_is_bit_identical_with_any_number_of_workers(whole, workers, step, tmp_path):
     assert main(real_run.words(tmp_path, step, "--data.num_workers", str(workers))) == 0
     run = tmp_path / "run"
     # No config is named: a run goes on from its own, and only the length is new.
@@ -46,7 +49,9 @@ def test_accumulation_sees_the_same_samples(whole, tmp_path):
     assert ids == sorted(i for step in range(1, 5) for i in theirs[step][0])
 
 
-@pytest.mark.parametrize("worlds", [(2,), (4,), (1, 2, 4)], ids=str)
+@pytest.mark.parametrize(
+    "worlds", [(1, 2, 4), pytest.param((2,), marks=SLOW), pytest.param((4,), marks=SLOW)], ids=str
+)
 def test_any_number_of_processes_sees_the_same_samples_and_losses(whole, worlds, tmp_path):
     lengths = [STEPS * (k + 1) // len(worlds) for k in range(len(worlds))]
     for world, steps in zip(worlds, lengths, strict=True):

@@ -18,6 +18,11 @@ OTHERS = [signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU]
 CODES = {number: 130 if number == signal.SIGINT else 143 for number in NAMES + OTHERS}
 
 
+def attempts(*quick):
+    """Five, at a random moment of a run each; the others than ``quick`` are left to the soak."""
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in range(5)]
+
+
 def started(folder, count=3, rank=0):
     path = Path(folder) / f"trace_rank{rank}.jsonl"
     return lambda: path.exists() and path.read_text().count("\n") >= count
@@ -51,7 +56,7 @@ def stop_run(folder, number, world=1, who="main", **options):
 
 
 @pytest.mark.parametrize("number", NAMES, ids=lambda n: n.name)
-@pytest.mark.parametrize("attempt", range(5))
+@pytest.mark.parametrize("attempt", attempts(0, 2, 4))
 def test_a_signal_stops_one_process_with_a_checkpoint(number, attempt, tmp_path):
     stop_run(
         tmp_path, number, data={"workers": 2 if attempt < 2 else 0}, who="group" if attempt < 3 else "main"
@@ -60,7 +65,7 @@ def test_a_signal_stops_one_process_with_a_checkpoint(number, attempt, tmp_path)
 
 @pytest.mark.parametrize("who", ["main", "child", "group"])
 @pytest.mark.parametrize("number", NAMES, ids=lambda n: n.name)
-@pytest.mark.parametrize("attempt", range(5))
+@pytest.mark.parametrize("attempt", attempts(0))
 def test_a_signal_to_any_rank_stops_both_at_the_same_step(number, who, attempt, tmp_path):
     stop_run(tmp_path, number, world=2, who=who)
     steps = [tiny.lines(tmp_path / f"trace_rank{rank}.jsonl")[-1]["step"] for rank in (0, 1)]
