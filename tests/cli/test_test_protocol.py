@@ -159,9 +159,9 @@ def test_two_runs_measured_alike_stand_beside_each_other(videos, record, tmp_pat
     ("change", "said"),
     [
         ({"fps": 8.0}, "fps 8 against every frame"),
-        ({"frame_stride": 2}, "stride 2 against 1"),
-        ({"resize": "bilinear"}, "resize bilinear against antialias"),
-        ({"num_test_clips": 3}, "num_test_clips 3 against no limit"),
+        pytest.param({"frame_stride": 2}, "stride 2 against 1", marks=pytest.mark.slow),
+        pytest.param({"resize": "bilinear"}, "resize bilinear against antialias", marks=pytest.mark.slow),
+        pytest.param({"num_test_clips": 3}, "num_test_clips 3 against no limit", marks=pytest.mark.slow),
         ({"root": "{tmp}/copy"}, "other videos ({tmp}/copy against {videos})"),
     ],
 )

@@ -45,7 +45,9 @@ def test_sample_i_does_not_depend_on_the_batch(at_home, name):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize(("name", "frames"), [("vdm_digits", 4), ("pvdm_digits", 8)])
+@pytest.mark.parametrize(
+    ("name", "frames"), [("vdm_digits", 4), pytest.param("pvdm_digits", 8, marks=pytest.mark.slow)]
+)  # the samplers are the same objects for both
 def test_flop_of_many_steps_lie_on_the_line_of_few(at_home, name, frames, sampler):
     long = draws(load_run(name), sampler, steps=5, frames=frames)
     assert flop_per_video(long) == counted(lambda: long.clips([0]))

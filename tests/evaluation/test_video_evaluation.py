@@ -203,7 +203,7 @@ def test_scalars_reach_the_logger_under_the_protocols_name(tmp_path):
     assert f"test/{judge.result.name}/rand_fd" in text
 
 
-@pytest.mark.parametrize("batch_size", [1, 16])
+@pytest.mark.parametrize("batch_size", [1, pytest.param(16, marks=pytest.mark.slow)])
 def test_two_processes_measure_what_one_does(tmp_path, batch_size):
     one = run(tmp_path / "one", Draws(grain=0.1, classes=10), data(num_test_clips=11), **with_fakes())[
         0

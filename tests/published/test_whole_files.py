@@ -91,12 +91,19 @@ def test_every_key_is_accounted_for_once(tmp_path, monkeypatch):
     assert "embedding.concat_time.weight[0]" in report.missing
 
 
+@pytest.fixture(scope="module")
+def published():
+    """PVDM's U-Net under its published names, and its weights under ours."""
+    state = pub.pvdm_unet()
+    return state, convert("pvdm-unet", state).network.state_dict()
+
+
 @needs_assets
 @pytest.mark.parametrize(
     "prefix", ["module.", "module.diffusion_model.", "state_dict.model.diffusion_model.", "model.module."]
 )
-def test_wrappers_are_seen_through(prefix):
-    state = pub.pvdm_unet()
+def test_wrappers_are_seen_through(prefix, published):
+    state, _ = published
     found = convert("pvdm-unet", {prefix + name: value for name, value in state.items()})
     assert found.report.prefix == prefix
     assert found.init_args["plane_size"] == 8
@@ -120,11 +127,10 @@ def compiled(name):
         ("unet._checkpoint_wrapped_module.", str, "unet."),
     ],
 )
-def test_compiled_sharded_and_launched_networks_are_seen_through(outside, inside, prefix):
-    state = pub.pvdm_unet()
+def test_compiled_sharded_and_launched_networks_are_seen_through(outside, inside, prefix, published):
+    state, plain = published
     found = convert("pvdm-unet", {outside + inside(name): value for name, value in state.items()})
     assert found.report.prefix == prefix
-    plain = convert("pvdm-unet", state).network.state_dict()
     assert all(torch.equal(value, plain[name]) for name, value in found.network.state_dict().items())
 
 
