@@ -19,6 +19,7 @@ from videodiff.cli.config import read_configs
 from videodiff.cli.info import Progress, on_meta, with_full_paths
 from videodiff.estimate.batches import make_batch, without_draws
 from videodiff.estimate.cards import GIB, find_card
+from videodiff.estimate.functions import remembered
 from videodiff.estimate.ledger import Ledger
 from videodiff.estimate.measured import real_model
 from videodiff.estimate.shadow import Shadow, autocast, hold_perceptual
@@ -125,7 +126,8 @@ def peak_by_shapes(config, clips, precision):
         batch = make_batch(shadow.model, config["data"]["init_args"], clips, "cpu")
     ledger.take([*shadow.model.parameters(), *shadow.model.buffers(), batch["video"]])
     before = ledger.live
-    return peak_of_step(shadow.model, batch, precision, ledger) - before
+    with remembered(ledger):
+        return peak_of_step(shadow.model, batch, precision, ledger) - before
 
 
 @pytest.mark.parametrize(

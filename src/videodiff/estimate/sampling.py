@@ -11,6 +11,7 @@ from torch import Tensor
 from videodiff.diffusion import Condition
 from videodiff.diffusion.denoiser import call_network
 
+from .functions import remembered
 from .ledger import Ledger
 from .shadow import Shadow
 
@@ -49,7 +50,7 @@ def drawing_of(shadow: Shadow, calls: int) -> Drawing:
     model, ledger = shadow.model, Ledger()
     model.eval()
     frames = model.video_shape[1]
-    with ledger, torch.no_grad():
+    with ledger, remembered(ledger), torch.no_grad():
         latent = torch.empty(1, *model.latent_shape(model.latent_units(frames)), device=shadow.device)
         planes = tuple(model.autoencoder.latent_shape(model.video_shape))
         z, cond = torch.empty(1, *planes, device=shadow.device), condition(model, planes, shadow.device)
@@ -71,7 +72,7 @@ def forward_flop(shadow: Shadow, video: tuple[int, ...], latent: tuple[int, ...]
     """
     model, ledger = shadow.model, Ledger()
     model.eval()
-    with ledger, torch.no_grad():
+    with ledger, remembered(ledger), torch.no_grad():
         if getattr(model, "net", None) is None:
             model.autoencoder(torch.zeros(1, *video, device=shadow.device))
         else:

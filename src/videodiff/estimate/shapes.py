@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .flop import flop_formulas
+
 aten = torch.ops.aten
 META = torch.device("meta")
 CPU = torch.device("cpu")
-CONVOLUTIONS = (aten.convolution.default, aten.convolution_backward.default)
+CONVOLUTIONS = frozenset((aten.convolution.default, aten.convolution_backward.default))
+PLAIN = frozenset((int, float, bool, str, type(None), torch.dtype, torch.memory_format, torch.layout))
 
 
 class ShapeTensor(Tensor):
@@ -74,19 +77,29 @@ class Answer:
     Attributes:
         value: arguments of ``torch.empty_strided`` with a device, a list of them, or what is no tensor.
         kind: ``one`` tensor, ``many``, a ``plain`` value, or a result that shares memory and is never remembered.
+        flop: of the operator.
     """
 
-    __slots__ = ("kind", "value")
+    __slots__ = ("flop", "kind", "value")
 
     def __init__(self, kind: str, value: Any = None) -> None:
-        self.kind, self.value = kind, value
+        self.kind, self.value, self.flop = kind, value, 0
 
 
 class ShapeMode(TorchDispatchMode):
-    """Within a ``with`` every new tensor is a :class:`ShapeTensor`; operators on real tensors alone run for real."""
+    """Within a ``with`` every new tensor is a :class:`ShapeTensor`; operators on real tensors alone run for real.
+
+    Attributes:
+        flop: floating-point operations of matrix products, convolutions and attention so far, a multiply-add being two.
+    """
 
     answers: dict[Any, Answer] = {}
     """By operator, shapes, strides, types and all other arguments."""
+    formulas = flop_formulas()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flop = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -100,6 +113,8 @@ class ShapeMode(TorchDispatchMode):
 
     def answer(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The operator's result; ``args`` and ``kwargs`` are its own."""
+        if func is aten.empty_strided.default and kwargs.get("device") == META:
+            return func(*args, **kwargs)  # from ``make``, called within the mode
         shapes: list[ShapeTensor] = []
         metas = [_meta(arg, shapes) for arg in args]
         named = {name: _meta(arg, shapes) for name, arg in kwargs.items()}
@@ -111,26 +126,45 @@ class ShapeMode(TorchDispatchMode):
         if func is aten._local_scalar_dense.default:
             return 1  # checks of the kind "is every sample in order?" read yes
         if func._schema.is_mutable:
-            return self._in_place(func(*metas, **named), shapes)
+            out = self._in_place(func(*metas, **named), shapes)
+            self.flop += self._count_flop(func, args, kwargs, out)
+            return out
         if func.is_view:
             return self._views(func(*metas, **named), shapes[0].device)
         key = (
             func,
-            *[_key(arg) for arg in args],
-            *[(name, _key(arg)) for name, arg in kwargs.items()],
+            *[key_of(arg) for arg in args],
+            *[(name, key_of(arg)) for name, arg in kwargs.items()],
         )
         answer = self.answers.get(key)
         if answer is None:
-            answer = self.answers[key] = _ask(func, args, kwargs, metas, named)
+            answer = self.answers[key] = self._ask(func, args, kwargs, metas, named)
+        self.flop += answer.flop
         if answer.kind == "one":
-            return self._make(*answer.value)
+            return self.make(*answer.value)
         if answer.kind == "many":
-            return tuple(entry and self._make(*entry) for entry in answer.value)
+            return tuple(entry and self.make(*entry) for entry in answer.value)
         if answer.kind == "plain":
             return answer.value
         return self._views(func(*metas, **named), shapes[0].device)
 
-    def _make(self, shape: Any, stride: Any, dtype: torch.dtype, device: torch.device) -> ShapeTensor:
+    def _ask(self, func: Any, args: Any, kwargs: Any, metas: list[Any], named: dict[str, Any]) -> Answer:
+        """The answer of the meta device, in the layout that the operator's device would choose."""
+        out = func(*metas, **named)
+        if func in CONVOLUTIONS:
+            out = _in_layout_of_backend(func, args, out)
+        answer = _remember(
+            out, (*metas, *named.values()), kwargs.get("device") or _device((args, *kwargs.values()))
+        )
+        answer.flop = self._count_flop(func, args, kwargs, out)
+        return answer
+
+    def _count_flop(self, func: Any, args: Any, kwargs: Any, out: Any) -> int:
+        formula = self.formulas.get(func._overloadpacket)
+        return 0 if formula is None else int(formula(*args, **kwargs, out_val=out))
+
+    def make(self, shape: Any, stride: Any, dtype: torch.dtype, device: torch.device) -> ShapeTensor:
+        """A new tensor without numbers."""
         tensor = ShapeTensor(torch.empty_strided(shape, stride, dtype=dtype, device=META), device)
         self.fresh(tensor)
         return tensor
@@ -153,23 +187,18 @@ class ShapeMode(TorchDispatchMode):
                         "operators that change the shape of a tensor in place are not counted"
                     )
                 return shape
-        return self._make(out.shape, out.stride(), out.dtype, shapes[0].device)
+        return self.make(out.shape, out.stride(), out.dtype, shapes[0].device)
 
 
-def _ask(func: Any, args: Any, kwargs: Any, metas: list[Any], named: dict[str, Any]) -> Answer:
-    """The answer of the meta device, in the layout that the operator's device would choose."""
-    out = func(*metas, **named)
-    if func in CONVOLUTIONS:
-        out = _in_layout_of_backend(func, args, out)
+def _remember(out: Any, given: Any, device: torch.device) -> Answer:
+    """What makes ``out`` again, on ``device``; ``given`` are the tensors it may share memory with."""
     many = isinstance(out, (tuple, list))
     made = list(_tensors(out if many else (out,)))
     if not made:
         return Answer("plain", out)
     memory = [t.untyped_storage()._cdata for t in made]
-    given = {t.untyped_storage()._cdata for t in _tensors((*metas, *named.values()))}
-    if len(set(memory)) < len(memory) or given & set(memory):
+    if len(set(memory)) < len(memory) or any(t.untyped_storage()._cdata in memory for t in _tensors(given)):
         return Answer("shared")
-    device = kwargs.get("device") or _device((*args, *kwargs.values()))
     entries = [t if t is None else (t.shape, t.stride(), t.dtype, device) for t in (out if many else (out,))]
     return Answer("many", entries) if many else Answer("one", entries[0])
 
@@ -196,14 +225,17 @@ def _in_layout_of_backend(func: Any, args: Any, out: Any) -> Any:
 
 def _meta(arg: Any, shapes: list[ShapeTensor]) -> Any:
     """The argument for the meta device; tensors without numbers are added to ``shapes``."""
-    if isinstance(arg, ShapeTensor):
+    kind = type(arg)
+    if kind is ShapeTensor:
         shapes.append(arg)
         return arg.meta
+    if kind in PLAIN:
+        return arg
     if isinstance(arg, Tensor):
         return arg.to(META)
     if isinstance(arg, (list, tuple)):
-        return type(arg)([_meta(part, shapes) for part in arg])
-    return META if isinstance(arg, torch.device) else arg
+        return kind([_meta(part, shapes) for part in arg])
+    return META if kind is torch.device else arg
 
 
 def _tensors(args: Any) -> Iterator[Tensor]:
@@ -214,9 +246,11 @@ def _tensors(args: Any) -> Iterator[Tensor]:
             yield from _tensors(arg)
 
 
-def _key(arg: Any) -> Any:
-    if isinstance(arg, Tensor):
+def key_of(arg: Any) -> Any:
+    """What an operator can tell of an argument: of a tensor all but its numbers."""
+    kind = type(arg)
+    if kind is ShapeTensor or isinstance(arg, Tensor):
         return arg.shape, arg.stride(), arg.dtype, arg.device
-    if isinstance(arg, (list, tuple)):
-        return tuple([_key(part) for part in arg])
-    return (type(arg), arg) if isinstance(arg, (bool, float)) else arg  # 1, 1.0 and True are the same key
+    if kind is list or kind is tuple:
+        return tuple([key_of(part) for part in arg])
+    return (kind, arg) if kind is bool or kind is float else arg  # 1, 1.0 and True are the same key

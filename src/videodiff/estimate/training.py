@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from videodiff.models import AutoencoderModule, DiffusionModule
 
 from .batches import keep_latents, make_batch, without_draws
+from .functions import remembered
 from .ledger import Ledger
 from .shadow import Precision, Shadow, autocast, num_bytes
 
@@ -68,7 +69,7 @@ def step_of(
     model, ledger = shadow.model, Ledger()
     without_draws(model)
     model.train()
-    with ledger:
+    with ledger, remembered(ledger):
         ledger.take(shadow.tensors())
         batch = make_batch(model, data, clips, shadow.device)
         # On a CPU the loader's next batch lies in the same memory.
