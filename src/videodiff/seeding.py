@@ -30,11 +30,21 @@ def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Gene
     return torch.Generator(device=device).manual_seed(key_to_seed(*key))
 
 
+def send(host: Tensor, device: torch.device | str) -> Tensor:
+    """A small tensor of the host on a device. A GPU is handed it through pinned memory, or the host would wait for it.
+
+    A copy from ordinary memory ends only when everything the GPU was given before is done; a training step that makes
+    one has its next kernels late.
+    """
+    if torch.device(device).type != "cuda":
+        return host.to(device)
+    return host.pin_memory().to(device, non_blocking=True)
+
+
 def uniforms(keys: list[tuple[int | str, ...]], device: torch.device | str = "cpu") -> Tensor:
     """One uniform number in [0, 1) for each key, fp32 ``[len(keys)]``, the same on every device."""
-    return torch.tensor(
-        [min(uniform(*key), 1.0 - 2.0**-24) for key in keys], dtype=torch.float32, device=device
-    )
+    numbers = [min(uniform(*key), 1.0 - 2.0**-24) for key in keys]
+    return send(torch.tensor(numbers, dtype=torch.float32, device="cpu"), device)
 
 
 def normals(

@@ -39,7 +39,7 @@ for i in range(torch.cuda.device_count()):
     p = torch.cuda.get_device_properties(i)
     gpus.append({"name": p.name, "memory": p.total_memory})
 found = {"version": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus}
-found["bf16"] = bool(gpus) and torch.cuda.is_bf16_supported()
+found["bf16"] = bool(gpus) and torch.cuda.is_bf16_supported(including_emulation=False)
 found["nccl"] = torch.distributed.is_available() and torch.distributed.is_nccl_available()
 print(json.dumps(found), flush=True)
 import pytorch_lightning

@@ -138,11 +138,11 @@ def tensorboard(folder: Path) -> TensorBoardLogger | bool:
 
 
 def default_precision(accelerator: str) -> str:
-    """bf16-mixed where CUDA will be used and can do it, else full precision."""
+    """bf16-mixed where CUDA will be used and has bf16 units (emulated, it is slower than fp32), else full precision."""
     cuda = (
         accelerator in ("auto", "gpu", "cuda")
         and torch.cuda.is_available()
-        and torch.cuda.is_bf16_supported()
+        and torch.cuda.is_bf16_supported(including_emulation=False)
     )
     return "bf16-mixed" if cuda else "32-true"
 

@@ -33,7 +33,11 @@ def flop_per_second(
         trusted: modules from ``--trust``.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    precision = (
+        "bf16-mixed"
+        if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        else "fp32"
+    )
     model = real_model(section, trusted).to(device).train()
     optimizer = model.make_optimizer([p for p in model.parameters() if p.requires_grad])
     began = 0.0

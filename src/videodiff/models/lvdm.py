@@ -29,7 +29,7 @@ from videodiff.diffusion.noise import normal_like
 from videodiff.diffusion.windows import Window, autoregressive, cover, interpolation
 from videodiff.models.base import DiffusionModule
 from videodiff.models.given import Given
-from videodiff.seeding import normals, uniforms
+from videodiff.seeding import normals, send, uniforms
 
 GUIDED = (
     "label",
@@ -172,7 +172,7 @@ class LVDM(DiffusionModule):
         """Tell a network that knows several strides which one each sample has."""
         if self.net.vector_dim is None:
             return cond
-        return replace(cond, vector=torch.tensor([[math.log2(s)] for s in strides], device=self.device))
+        return replace(cond, vector=send(torch.tensor([[math.log2(s)] for s in strides]), self.device))
 
     def draw_mask(self, positions: Sequence[int]) -> Tensor:
         """Which latent frames are given, ``[B, T]`` bool, by each sample's own coins."""
@@ -184,7 +184,7 @@ class LVDM(DiffusionModule):
                 row[[0, -1]] = True
             elif coin < self.interpolation_share + self.prediction_share:
                 row[: self.given_counts[int(u * len(self.given_counts))]] = True
-        return mask.to(self.device)
+        return send(mask, self.device)
 
     def losses(self, batch: dict[str, Any], name: str) -> Tensor:
         if self.net.concat_channels == 0:

@@ -19,7 +19,7 @@ from videodiff.diffusion import Condition, Denoiser, MeasurementGuidance, Sample
 from videodiff.diffusion.windows import Window
 from videodiff.models.base import DiffusionModule
 from videodiff.models.given import Given
-from videodiff.seeding import uniforms
+from videodiff.seeding import send, uniforms
 
 
 class PVDM(DiffusionModule):
@@ -135,22 +135,25 @@ class PVDM(DiffusionModule):
             kept = batch["latent"][:, :, 0] if "latent" in batch else self.planes(batch["video"])
             return kept, self.no_clip(len(positions), label)
         frames = self.video_shape[1]
-        coins = uniforms([(self.seed, "clip pair", p) for p in positions], self.device)
-        is_pair = coins < self.conditional_share
+        # Coins stay on the host, which cuts clips by them: reading them back would wait for the GPU.
+        is_pair = uniforms([(self.seed, "clip pair", p) for p in positions]) < self.conditional_share
         starts = uniforms([(self.seed, "clip start", p) for p in positions])
         if "latent" in batch:
-            return self.kept_pairs(batch["latent"], is_pair, starts.to(self.device), label)
+            return self.kept_pairs(
+                batch["latent"], send(is_pair, self.device), send(starts, self.device), label
+            )
         # An unconditional sample may begin at any frame of the pair: all frames of the data are used.
         starts = starts * (self.clip_stride + 1)
+        pairs = is_pair.tolist()
         starts = [
-            self.clip_stride if pair else int(s)
-            for pair, s in zip(is_pair.tolist(), starts.tolist(), strict=True)
+            self.clip_stride if pair else int(s) for pair, s in zip(pairs, starts.tolist(), strict=True)
         ]
         target = torch.stack([v[:, s : s + frames] for v, s in zip(batch["video"], starts, strict=True)])
-        before = batch["video"][:, :, :frames][is_pair]
+        rows = send(torch.tensor([i for i, pair in enumerate(pairs) if pair], dtype=torch.long), self.device)
+        before = batch["video"][:, :, :frames][rows]
         both = self.planes(torch.cat([target, before]))  # one pass of the encoder
         concat = torch.zeros_like(both[: len(target)])
-        concat[is_pair] = both[len(target) :]
+        concat[rows] = both[len(target) :]
         return both[: len(target)], Condition(label=label, concat=concat)
 
     def latents_of(self, video: Tensor) -> Tensor:
