@@ -68,6 +68,7 @@ def test_what_no_time_was_left_for_stands_in_the_record(tmp_path):
     assert "late" not in found["sections"]["two"]["cases"] or found["sections"]["two"]["failed"] == ["late"]
 
 
+@pytest.mark.slow  # a process for each of some twelve cases: most of a minute of one core
 def test_all_sections_run_whole_in_their_smallest_form(tmp_path):
     out = tmp_path / "gpu.json"
     words = [
