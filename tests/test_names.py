@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from real_run import SMALLEST
 from videodiff.checkpoints import load_config
@@ -22,7 +24,7 @@ from videodiff.data.layouts import list_videos
 from videodiff.data.selection import stored_layout
 from videodiff.data.shard_index import find_shards
 from videodiff.data.video_io import read_video, write_lossless, write_mp4
-from videodiff.names import shell_word
+from videodiff.names import is_text, shell_word, text_name
 from videodiff.seeding import key_to_seed
 from videodiff.trust import load_with_names
 
@@ -157,3 +159,14 @@ def test_an_error_stays_on_one_line_whatever_a_name_holds(tmp_path):
 def test_numbers_in_names_are_decimal_ones():
     assert natural_key("1²3") == [(0, 1), (1, "²"), (0, 3)]
     assert shlex.split(shell_word("plain/name.mp4")) == ["plain/name.mp4"]
+
+
+def test_a_library_that_takes_text_alone_opens_a_file_whose_name_is_none(tmp_path):
+    for place in (tmp_path / "plain", Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))):
+        place.mkdir()
+        save_file({"latent": torch.arange(6.0).reshape(2, 3)}, tmp_path / "a.safetensors")
+        (tmp_path / "a.safetensors").rename(place / "a.safetensors")
+        with text_name(place / "a.safetensors") as name:
+            assert is_text(name)
+            latent = safe_open(name, framework="pt").get_slice("latent")
+        assert latent[1].tolist() == [3.0, 4.0, 5.0]  # also when the name holds no more

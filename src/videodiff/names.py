@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def name_bytes(name: str) -> bytes:
@@ -17,6 +19,24 @@ def name_bytes(name: str) -> bytes:
 def is_text(name: str) -> bool:
     """Whether it is characters throughout, and holds no byte that is none."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+@contextmanager
+def text_name(path: str | os.PathLike[str]) -> Iterator[str]:
+    """A name of a file for libraries that take text alone; where its own is none, that of a handle, which holds inside.
+
+    Raises:
+        OSError: if a file without such a name cannot be opened.
+    """
+    name = os.fspath(path)
+    if is_text(name):
+        yield name
+        return
+    handle = os.open(name, os.O_RDONLY)
+    try:
+        yield f"/dev/fd/{handle}"
+    finally:
+        os.close(handle)
 
 
 def shell_word(path: str | os.PathLike[str]) -> str:

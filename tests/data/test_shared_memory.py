@@ -110,7 +110,9 @@ def test_doctor_compares_shared_memory_with_what_shipped_configs_need(monkeypatc
     # Two loaders of 8 workers, 18 batches of 64 clips each, and a page for every lock.
     assert needs["vdm_sky"] == 2 * 18 * 64 * 16 * 3 * 64**2 + 2 * 32 * 4096
     larger = [need for need in needs.values() if need > free]
-    assert f"60 MiB free of 64 in /dev/shm; {len(larger)} of the shipped configs need more, " in found.text
+    assert (
+        f"60 MiB free of 64 MiB in /dev/shm; {len(larger)} of the shipped configs need more, " in found.text
+    )
     assert f"({memory.shown(max(larger))})" in found.text
     assert f"--shm-size {memory.size_to_ask(max(larger))}" in found.text
     free = 2**40

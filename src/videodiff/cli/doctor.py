@@ -203,7 +203,7 @@ def shared_memory() -> list[Finding]:
     from videodiff import memory
 
     free, total = memory.room() or (0, 0)
-    text = f"{free / 2**20:.0f} MiB free of {total / 2**20:.0f} in {memory.FOLDER}"
+    text = f"{memory.shown(free)} free of {memory.shown(total)} in {memory.FOLDER}"
     needs = {name: need for name, need in shared_needs().items() if need > free}
     if needs:
         most = max(needs, key=lambda name: needs[name])

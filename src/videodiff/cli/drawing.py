@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.errors import UsageError
+from videodiff.names import text_name
 from videodiff.reading import read_json
 
 PLAN, RECORD = "samples.part.json", "samples.json"
@@ -145,7 +146,8 @@ def draw_batch(
 
     file, drawn = progress_file(out, indices), None
     if file.is_file():
-        kept = load_file(file)
+        with text_name(file) as name:
+            kept = load_file(name)
         if kept["indices"].tolist() == list(indices):
             drawn = kept["latent"], int(kept["windows"])
             print(f"going on after window {drawn[1]}", file=sys.stderr)

@@ -14,6 +14,7 @@ from videodiff.cli.arguments import LightParser, whole
 from videodiff.cli.config import find_config, read_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.names import shell_word
 
 EPILOG = """Options of the data and the model are as for fit: --data.root DIR, --model.autoencoder.checkpoint RUN.
 
@@ -240,5 +241,6 @@ def tell(out: Path) -> None:
         bad = f", {len(split.bad)} unreadable" if split.bad else ""
         print(row + (", each also mirrored" if split.mirrored else "") + bad)
     print(
-        f"{out}: {list(latents.shape)} {latents.dtype}, {size / 1e6:.1f} MB; train with --data.latents {out}"
+        f"{out}: {list(latents.shape)} {latents.dtype}, {size / 1e6:.1f} MB; train with --data.latents "
+        f"{shell_word(out)}"
     )

@@ -19,6 +19,7 @@ from videodiff.data.datamodule import VideoDataModule
 from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit, write_whole
 from videodiff.data.latents import data_of
 from videodiff.data.prepared import sha256_of
+from videodiff.names import text_name
 
 PLAN = "latents.part.json"
 SPLITS = ("train", "val", "test")
@@ -197,7 +198,7 @@ def finished(split: LatentSplit, shards: Sequence[Shard]) -> LatentSplit:
     for shard in shards:
         entries = (shard.last - shard.first) * split.copies
         try:
-            with safe_open(shard.path, framework="pt") as file:
+            with text_name(shard.path) as name, safe_open(name, framework="pt") as file:
                 found = file.get_slice("latent").get_shape()[0]
                 bad += json.loads(file.metadata()["bad"])
         except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -23,7 +23,7 @@ from torch import Tensor
 from videodiff import placeholder
 from videodiff.data.prepared import sha256_of
 from videodiff.migrations import FORMATS, migrated
-from videodiff.names import shell_word
+from videodiff.names import shell_word, text_name
 
 MANIFEST, NUMBER = "latents.json", "videodiff_latents"
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
@@ -227,7 +227,8 @@ class EntryReader:
         shard = self.split.shards[number]
         path = os.path.join(self.root, shard["file"])
         try:
-            latent = safe_open(path, framework="pt").get_slice("latent")
+            with text_name(path) as name:
+                latent = safe_open(name, framework="pt").get_slice("latent")  # mapped: it outlives the name
             shape = tuple(latent.get_shape())
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); {AGAIN}") from error
