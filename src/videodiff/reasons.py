@@ -36,7 +36,11 @@ def reason(error: BaseException) -> str:
 
 def used_up(error: BaseException) -> str | None:
     """A disk or a memory that is full, and the way out; None for any other error."""
-    return no_space(error) if isinstance(error, OSError) and error.errno in NO_SPACE else no_memory(error)
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return no_space(error)
+    if "No space left on device" in str(error):  # of a library that is not written in Python
+        return no_space(OSError(errno.ENOSPC, str(error)))
+    return no_memory(error)
 
 
 def no_space(error: OSError) -> str:
