@@ -171,10 +171,7 @@ def farm(folder, good=2):
 def test_links_that_lead_nowhere_are_counted_and_named(tmp_path):
     farm(tmp_path)
     found = list_videos(tmp_path)
-    assert sorted(Path(e.path).name for entries in found.splits.values() for e in entries) == [
-        "v0.mp4",
-        "v1.mp4",
-    ]
+    assert {Path(e.path).name for entries in found.splits.values() for e in entries} == {"v0.mp4", "v1.mp4"}
     assert found.notes == [
         "5 links lead to nothing and cannot be read: deep/more, round.mp4, train, ... (is the disk they point to "
         "mounted?)"
