@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ from videodiff.data.layouts import list_videos
 from videodiff.data.selection import stored_layout
 from videodiff.data.shard_index import find_shards
 from videodiff.data.video_io import read_video, write_lossless, write_mp4
-from videodiff.names import is_text, shell_word, text_name
+from videodiff.names import is_text, markdown_code, markdown_text, shell_line, shell_word, text_name
+from videodiff.names import one_line as one_line_of
 from videodiff.seeding import key_to_seed
 from videodiff.trust import load_with_names
 
@@ -154,6 +156,56 @@ def test_an_error_stays_on_one_line_whatever_a_name_holds(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         list_videos(tmp_path / "a\nb")
     assert f"{tmp_path}/a\\nb" in one_line(caught.value)
+
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "a & b <i>",
+    "[click](javascript:alert(1))",
+    "![x](https://example.org/x.png)",
+    "[a][b]",
+    "[a]: javascript:alert(1)",
+    "a | b",
+    "two\nlines\r\n\n# and a heading",
+    "`code` ``more``",
+    "**bold** _slanted_ __x__",
+    "back\\slash \\| \\<b>",
+    "&lt;b&gt; &#60;b&#62;",
+    "\x1b[31mred\x00",
+    LATIN,
+    "end]",
+    "```",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_in_markdown_is_only_words_whoever_renders_it(name):
+    markdown = pytest.importorskip("markdown", reason="markdown (extra docs) is not installed")
+    page = "\n\n".join([
+        f"Left out: {markdown_text(name)}",
+        f"| head | {markdown_text(name)} |\n|---|---|\n| **{markdown_text(name)}** | x |",
+        f"- {markdown_text(name)} (after) [x]",
+        f"Made by {markdown_code(name)}.",
+    ])  # fmt: skip
+    html = markdown.markdown(page, extensions=["tables"])
+    assert set(re.findall(r"<(\w+)", html)) <= {
+        "p", "table", "thead", "tbody", "tr", "th", "td", "strong", "ul", "li", "code",
+    }  # fmt: skip
+    assert html.count("<td>") == 2
+    assert html.count("<strong>") == 1
+    shown = unescape(re.sub(r"<[^>]+>", "", html))
+    words = one_line_of(name)
+    assert f"Left out: {words}\n" in shown
+    assert shown.count(" ".join(words.split())) >= 4 or "  " in words
+
+
+def test_a_command_in_a_card_is_one_line_that_a_shell_reads_back():
+    words = ["videodiff", "fit", "--name", "a\n```\n<b>", "--out", "it's"]
+    line = shell_line(words)
+    assert "\n" not in line
+    told = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True).stdout
+    assert told.decode().split("\0")[:-1] == words
 
 
 def test_numbers_in_names_are_decimal_ones():

@@ -1,4 +1,4 @@
-"""File names as they are: bytes that need not be text, and may hold what a shell or a line means something by.
+"""File names as they are: bytes that need not be text, and may hold what a shell, a line or a page means something by.
 
 Python keeps a byte that is not UTF-8 as a lone surrogate (PEP 383); text that holds one cannot be encoded strictly.
 """
@@ -6,9 +6,14 @@ Python keeps a byte that is not UTF-8 as a lone surrogate (PEP 383); text that h
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+# What begins or ends something in Markdown or HTML. Entities where some renderers take no backslash.
+SPECIAL = re.compile(r"[\\`*|]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
+ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;", "$": "&#36;"}
 
 
 def name_bytes(name: str) -> bytes:
@@ -45,10 +50,34 @@ def shell_word(path: str | os.PathLike[str]) -> str:
     What cannot be printed is written as bash, zsh and ksh read it: ``$'caf\351'``.
     """
     name = os.fspath(path)
-    name = f"./{name}" if name.startswith("-") else name
-    if name.isprintable():
-        return shlex.quote(name)
-    return "$'" + "".join(map(_quoted, name)) + "'"
+    return shell_line([f"./{name}" if name.startswith("-") else name])
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Words of a command as one line to be typed, written as by :func:`shell_word`; options stay options."""
+    return " ".join(
+        shlex.quote(word) if word.isprintable() else "$'" + "".join(map(_quoted, word)) + "'"
+        for word in words
+    )
+
+
+def one_line(text: str) -> str:
+    """A text on one line: spaces for ends of lines, escapes for what else cannot be printed."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text).strip()
+
+
+def markdown_text(text: str) -> str:
+    """Any text as words of Markdown, also in a table's cell: nothing in it is markup, a link, HTML or a new line."""
+    plain = SPECIAL.sub(r"\\\g<0>", one_line(text))
+    return "".join(ENTITIES.get(c, c) for c in plain)
+
+
+def markdown_code(text: str) -> str:
+    """Any text as a span of code outside of tables."""
+    plain = one_line(text)
+    longest = max(map(len, re.findall("`+", plain)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{plain}{space}{fence}"
 
 
 def _quoted(character: str) -> str:

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from videodiff.names import is_text
+from videodiff.plain import may_grow, parse_yaml
 
 ALLOWED = ("videodiff", "torch.optim", "torch.nn", "pytorch_lightning", "torchmetrics")
 """Packages whose classes a config may name."""
@@ -141,13 +142,21 @@ def load_with_names(text: str, load: Callable[[str], Any]) -> Any:
 
     As a word of the command line such a name cannot be YAML, so it is taken as it is. In a file it stands as an escape,
     which libyaml refuses and the loader in Python takes.
+
+    Raises:
+        yaml.YAMLError: for a text that is none, or would take minutes; an option's value is then taken as it is.
     """
-    if not is_text(text):
-        return text
-    if not NAME_ESCAPE.search(text):
-        return load(text)
     import yaml
 
+    if not is_text(text):
+        return text
+    if may_grow(text):
+        try:
+            parse_yaml(text, "value")
+        except ValueError as error:
+            raise yaml.YAMLError(str(error)) from error
+    if not NAME_ESCAPE.search(text):
+        return load(text)
     libyaml = importlib.import_module("jsonargparse._loaders_dumpers").get_yaml_default_loader()
     tables = ("yaml_implicit_resolvers", "yaml_constructors")
     loader = type("Loader", (yaml.SafeLoader,), {table: getattr(libyaml, table) for table in tables})

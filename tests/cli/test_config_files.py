@@ -2,8 +2,9 @@ import copy
 
 import pytest
 
-from videodiff.cli.config import MAX_NODES, find_config, load_yaml, merge, parse_yaml, shipped_configs
+from videodiff.cli.config import find_config, load_yaml, merge, shipped_configs
 from videodiff.cli.errors import UsageError
+from videodiff.plain import MAX_NODES, parse_yaml
 
 
 def written(tmp_path, text):

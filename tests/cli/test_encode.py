@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,28 @@ def test_the_files_are_compared_with_their_hashes(tmp_path, capsys):
         "encode again",
     )
     refused(capsys, ["encode", "--out", str(tmp_path / "none"), "--check"], "has no latents.json")
+
+
+def test_training_on_latents_that_rotted_stops_and_names_the_file(tmp_path, capsys):
+    shutil.copytree("latents/lvdm", tmp_path / "latents")
+    words = ["fit", *LVDM, "--data.latents", str(tmp_path / "latents"), "--trainer.max_steps", "2"]
+    assert main([*words, "--out", str(tmp_path / "good")]) == 0
+    found = capsys.readouterr().err
+    assert "files of latents that were read are intact by their hashes" in found
+    shards = [
+        json.loads(line) for line in (tmp_path / "good/verified_latents.jsonl").read_text().splitlines()
+    ]
+    assert shards
+    assert all(line["intact"] for line in shards)
+    for shard in (tmp_path / "latents").glob("train-*.safetensors"):
+        content = bytearray(shard.read_bytes())
+        content[-1] ^= 1
+        shard.write_bytes(content)
+    assert main([*words, "--out", str(tmp_path / "bad")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("videodiff: error: ")
+    assert "train-0" in last
+    assert "is damaged: its bytes are not those" in last
 
 
 def test_latents_of_another_first_stage_or_other_data_are_refused(tmp_path, capsys):

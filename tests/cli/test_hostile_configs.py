@@ -105,7 +105,7 @@ SAID = (
     "has no option",
     "aliases are written out",
     "contains itself",
-    "nested too deeply",
+    "nested more than",
     "must be a number",
     "command line only",
     "no config",

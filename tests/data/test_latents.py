@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.utils.data import DataLoader
 
 from prepared_sets import clip, contents, folder_of_videos
 from videodiff.data import FolderSource, VideoDataModule, to_float
 from videodiff.data.encode import encode_data
 from videodiff.data.encode_plan import Encoding, locked
+from videodiff.data.latent_check import LatentCheck
 from videodiff.data.latent_store import EntryReader, LatentSplit, damaged_shards, read_latents
 from videodiff.data.latents import LatentDataset, check_first_stage
 from videodiff.data.stream import BadDataError
@@ -378,3 +380,78 @@ def test_a_dataset_travels_to_a_process_without_its_files(videos, tmp_path):
     dataset = LatentDataset(latents, "train", 0, ["a", "b"])
     first = dataset[0]["latent"]
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[0]["latent"], first)
+
+
+# --- what rotted on disk --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder_kept(tmp_path_factory):
+    root = folder_of_videos(tmp_path_factory.mktemp("videos"), num_videos=7)
+    return root, kept(root, tmp_path_factory.mktemp("latents"))
+
+
+@pytest.fixture
+def latents(folder_kept):
+    return read_latents(folder_kept[1])
+
+
+def flip_last_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def rotten(folder_kept):
+    """The folder with one bit of its second training shard changed."""
+    path = folder_kept[1] / "train-00001.safetensors"
+    flip_last_bit(path)
+    yield path
+    flip_last_bit(path)
+
+
+def verified(folder):
+    return [json.loads(line) for line in (folder / "verified_latents.jsonl").read_text().splitlines()]
+
+
+def test_a_shard_is_compared_once_when_it_is_first_read_and_the_record_says_so(latents, tmp_path):
+    reader = EntryReader(latents, "train")
+    check = LatentCheck(latents, {"train": reader.mapped})
+    check.start()
+    check.check(str(tmp_path))
+    assert not (tmp_path / "verified_latents.jsonl").exists()  # nothing was read
+    for entry in (0, 1, 0):
+        reader.read(entry)
+    check.finish(str(tmp_path))
+    (line,) = verified(tmp_path)
+    assert (line["file"], line["intact"]) == ("train-00000.safetensors", True)
+    assert line["sha256"] == latents.splits["train"].shards[0]["sha256"]
+    assert check.describe() == "1 of 1 files of latents that were read are intact by their hashes"
+
+
+def test_a_shard_with_one_wrong_bit_is_named_with_the_way_out(latents, rotten, tmp_path):
+    reader = EntryReader(latents, "train")
+    check = LatentCheck(latents, {"train": reader.mapped})
+    check.start()
+    reader.read(0)
+    check.finish(str(tmp_path))  # that one is not read
+    check = LatentCheck(latents, {"train": reader.mapped})
+    check.start()
+    reader.read(reader.shard_entries)  # the first of the second shard
+    with pytest.raises(ValueError, match=r"train-00001\.safetensors is damaged: .* encode again") as error:
+        check.finish(str(tmp_path))
+    assert len(str(error.value).splitlines()) == 1
+    assert [line["intact"] for line in verified(tmp_path)].count(False) == 1
+
+
+def test_what_workers_read_is_compared_in_the_main_process(folder_kept, rotten):
+    root, out = folder_kept
+    data = data_of(root, latents=str(out))
+    dataset = data.clips("train")
+    check = LatentCheck(data.kept, {"train": dataset.entries.mapped})
+    check.start()
+    loader = DataLoader(dataset, batch_size=4, num_workers=1, sampler=range(8), collate_fn=len)
+    assert list(loader) == [4, 4]
+    with pytest.raises(ValueError, match="train-00001"):
+        check.finish(None, seconds=60)

@@ -252,6 +252,32 @@ def test_cut_and_damaged_records_are_told_and_never_read(tmp_path):
             read_example(str(path), first)
 
 
+@pytest.mark.parametrize(
+    "odd", [b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\xff" * 200, b"\x0a\x05ab", b"\x0f" * 50], ids=repr
+)
+def test_an_odd_record_is_named_and_the_others_train(odd, tmp_path):
+    videos = bair(tmp_path)
+    length = struct.pack("<Q", len(odd))
+    odd = length + struct.pack("<I", masked_crc(length)) + odd + struct.pack("<I", masked_crc(odd))
+    folder = tmp_path / "softmotion30_44k/train"
+    (folder / "0.tfrecords").write_bytes(odd)
+    (folder / "1.tfrecords").write_bytes(odd + (folder / "a.tfrecords").read_bytes())
+    module = VideoDataModule(
+        root=str(tmp_path), num_frames=2, resolution=64, num_workers=0, view="image_aux1", val_fraction=0
+    )
+    notes = "\n".join(list_videos(tmp_path, options=Options(view="image_aux1")).notes)
+    assert "0.tfrecords: the record at byte 0 is damaged" in notes
+    assert "the file is left out" in notes
+    assert "others of the file are used" in notes
+    dataset = module.clips("train")
+    assert len(dataset) == 1 + 3 + 3  # of 1.tfrecords its odd record and three, of a.tfrecords three
+    windows = [torch.from_numpy(videos[n, t : t + 2]) for n in range(3) for t in range(4)]
+    for number in range(7):
+        clip = dataset[number]["video"]
+        assert any(torch.equal(clip, window) for window in windows)
+    assert dataset.num_replaced == 1
+
+
 # --- detection
 
 

@@ -5,7 +5,9 @@ import os
 import resource
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -15,9 +17,11 @@ import torch
 from videodiff.cli import main
 from videodiff.data import BadVideoError, ClipSource, FolderSource, VideoDataModule, datamodule, video_probe
 from videodiff.data.entries import find_videos, scan
+from videodiff.data.prepare.examine import Job, examine
+from videodiff.data.prepare.settings import Settings
 from videodiff.data.resize import RULE_NAMES, resize, rule_text
 from videodiff.data.video_io import probe, read_clip, read_frames, read_image, read_video, write_lossless
-from videodiff.data.views import AtRate, Lengthened, nearest
+from videodiff.data.views import AtRate, Lengthened, nearest, num_ticks, steady
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 needs_assets = pytest.mark.skipif(ASSETS is None, reason="VIDEODIFF_TEST_ASSETS (real clips) is not set")
@@ -176,7 +180,7 @@ def test_a_file_that_lacks_frames_its_header_promises_is_told(tmp_path):
     module = VideoDataModule(root=str(tmp_path), num_frames=4, resolution=16, num_workers=0, val_fraction=0)
     module.setup("fit")
     (line,) = [line for line in module.report() if line.startswith("train")]
-    assert line.startswith("train: 2 videos were cut and lack frames; the first: ")
+    assert line.startswith("train: 2 videos lack frames or leap in time; the first: ")
     assert "header_lies.avi: 34 of 80 frames, the end was cut off" in line
 
 
@@ -377,6 +381,84 @@ def test_the_clock_takes_the_nearest_frame_of_a_variable_rate(tmp_path):
     assert (source.read(0, 1, 4, 2)[:, 0, 0, 0] // 8).tolist() == expected[1:8:2]
     with pytest.raises(ValueError, match="has 11 frames at 10 fps, 12 needed"):
         AtRate(source.inner, 10.0, needed=12)
+
+
+FAR = 10**13  # hundredths of a second: 3169 years
+REGULAR = [4 * k for k in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "expected"),
+    [
+        ([*REGULAR[:-1], FAR], "one step"),  # the last stamp is wild
+        ([0, *(FAR + t for t in REGULAR[1:])], "one step"),  # the first one is
+        ([*REGULAR[:10], *(FAR + t for t in REGULAR[10:])], "one step"),  # it leaps in the middle
+        ([t - 10**9 for t in REGULAR], None),  # all lie before zero
+        ([t + FAR for t in REGULAR], None),  # all lie far away, evenly
+        ([*REGULAR[:10], *(t + 500 for t in REGULAR[10:])], None),  # a pause of five seconds is one
+    ],
+)
+def test_a_wild_time_stamp_is_one_step_of_the_clock_and_is_told(ticks, expected, tmp_path):
+    write_uneven(tmp_path / "a.mkv", ticks)
+    source = AtRate(FolderSource(str(tmp_path), find_videos(tmp_path), 1, 16), fps=23.0, needed=8)
+    paused = ticks[10] - ticks[9] == 504
+    assert source.num_frames(0) == (133 if paused else 18)  # ticks in 5.76 s, in 0.76 s
+    if not paused:
+        expected_frames = nearest(np.arange(20) / 25, np.arange(18) / 23)
+        assert (source.read(0, 0, 18, 1)[:, 0, 0, 0] // 8).tolist() == expected_frames
+    told = [reason for _, reason in source.shortened]
+    assert (len(told) == 1 and expected in told[0]) if expected else told == []
+    job = Job(find_videos(tmp_path)[0], "train", None, Settings(16, 4, "packed", fps=23.0))
+    line = examine(job, lambda: None)
+    assert (line["status"], line["message"]) == ("ok", told[0] if told else None)
+
+
+def test_a_video_of_still_pictures_on_the_clock_is_left_out_and_named(tmp_path):
+    write_uneven(tmp_path / "a.mkv", REGULAR)
+    write_uneven(tmp_path / "b.mkv", [k * FAR // 100 for k in range(20)])
+    source = AtRate(FolderSource(str(tmp_path), find_videos(tmp_path), 1, 16), fps=25.0, needed=8)
+    assert len(source) == 1
+    ((path, reason),) = source.skipped
+    assert path.endswith("b.mkv")
+    assert "more than 100 times" in reason
+    assert source.num_unreadable == 1
+    job = Job(find_videos(tmp_path)[1], "train", None, Settings(16, 4, "packed", fps=25.0))
+    line = examine(job, lambda: None)
+    assert (line["status"], line["reason"]) == ("skipped", "damaged")
+    assert "more than 100 times" in line["message"]
+
+
+def test_the_number_of_ticks_is_bounded_by_the_frames_there_are():
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        size = int(generator.integers(1, 30))
+        steps = np.exp(generator.uniform(-5, 30, size)) * (generator.random(size) < 0.8)
+        times = np.concatenate([[0.0], np.cumsum(steps)])
+        try:
+            ticks = num_ticks(steady(times), 24.0)
+        except ValueError:
+            continue
+        assert 1 <= ticks <= 100 * len(times)
+        assert len(steady(times)) == len(times)
+        assert (np.diff(steady(times)) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        (None, 0),
+        (Fraction(0), 0),
+        (Fraction(90_000), 0),
+        (Fraction(1, 10**8), 0),
+        (Fraction(-25), 0),
+        (Fraction(30_000, 1001), 29.97),
+        (Fraction(1, 60), 1 / 60),
+        (Fraction(1000), 1000),
+    ],
+)
+def test_a_rate_that_no_video_has_is_none(rate, expected):
+    stream = SimpleNamespace(average_rate=rate)
+    assert video_probe.believable_rate(stream) == pytest.approx(expected, rel=1e-3)
 
 
 def test_nearest_is_the_argmin_of_the_distance():

@@ -164,6 +164,83 @@ def test_a_shard_that_ends_too_soon_keeps_what_is_whole_and_says_so(videos, tmp_
     assert source.num_unreadable == 1
 
 
+def header(name, num_bytes, kind=tarfile.REGTYPE, layout=tarfile.GNU_FORMAT, **pax):
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.pax_headers = (
+        num_bytes,
+        kind,
+        {key.replace("_", "."): v for key, v in pax.items()},
+    )
+    return info.tobuf(layout)
+
+
+ODD = {
+    "a negative size": header("odd.mkv", -1536),
+    "a negative size of a text": header("odd.json", -1024),
+    "a size of minus one block": header("odd.mkv", -512),
+    "a size of 2^80": header("odd.mkv", 2**80),
+    "a negative size in an extended header": header("odd.mkv", 0, layout=tarfile.PAX_FORMAT, size="-1536"),
+    "a size of 2^80 in an extended header": header("odd.mkv", 0, layout=tarfile.PAX_FORMAT, size=str(2**80)),
+    "a long name of 2^60 bytes": header("././@LongLink", 2**60, tarfile.GNUTYPE_LONGNAME),
+    "an extended header of 2^60 bytes": header("odd", 2**60, tarfile.XHDTYPE),
+    "an extended header of negative size": header("odd", -1536, tarfile.XHDTYPE),
+    "very many extended headers": header("odd", 0, tarfile.XHDTYPE) * 5000,
+    "an old sparse header": header("odd.mkv", 512, tarfile.GNUTYPE_SPARSE)[:386] + b"\xff" * 126,
+    "a sparse map of words": header(
+        "odd.mkv", 512, layout=tarfile.PAX_FORMAT, GNU_sparse_major="0", GNU_sparse_map="a,b"
+    ),
+    "a sparse header of 1.0 without its map": header(
+        "odd.mkv", 512, layout=tarfile.PAX_FORMAT, GNU_sparse_major="1", GNU_sparse_minor="0"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_shard_with_an_odd_header_is_named_and_the_others_train(name, videos, tmp_path):
+    before, after = list(tar(members(videos, ["v0", "v1"]))[: -2 * 512]), tar(members(videos, ["v2"]))
+    while before[-512:] == [0] * 512:  # the end mark, and what fills the last record
+        del before[-512:]
+    (tmp_path / "a.tar").write_bytes(bytes(before) + ODD[name] + after)
+    (tmp_path / "b.tar").write_bytes(tar(members(videos, ["v3", "v4"])))
+    source = ShardSource(str(tmp_path), "train", 4, 16, val_fraction=0.0)
+    assert [key for key in keys(source) if key != "v2"] == ["v0", "v1", "v3", "v4"]
+    assert source.read(0, 0, 4, 1).shape == (4, 16, 16, 3)
+    (path, reason), *more = source.skipped
+    assert path.startswith(str(tmp_path / "a.tar"))
+    assert not more
+    assert len(reason.splitlines()) == 1
+    assert [source.skipped, keys(source)] == [  # from the kept index, too
+        (again := ShardSource(str(tmp_path), "train", 4, 16, val_fraction=0.0)).skipped, keys(again),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        ("json", "[" * 60_000),
+        ("json", '{"a":' * 10_000),
+        ("json", "[1, 2]"),
+        ("json", f'{{"caption": "c", "label": {10**30}}}'),
+        ("cls", "999999999"),
+        ("json", f'{{"videodiff_prepared": 1, "frames": {2**80}}}'),
+    ],
+)
+def test_an_odd_side_file_costs_at_most_its_video_and_is_named(suffix, text, videos, tmp_path):
+    parts = [*members(videos, ["v0", "v1"], cls=lambda name: "1"), ("v2.mkv", videos["v2"].read_bytes())]
+    (tmp_path / "a.tar").write_bytes(tar([*parts, (f"v2.{suffix}", text.encode())]))
+    classes = suffix == "cls" or "label" in text
+    source = ShardSource(str(tmp_path), "train", 4, 16, val_fraction=0.0, classes=classes)
+    assert keys(source)[:2] == ["v0", "v1"]
+    assert len(source) == 3 or "v2" in source.skipped[0][0]
+    if "frames" in text:
+        assert source.num_frames(2) == 6
+    else:
+        ((path, reason),) = source.skipped
+        assert path.startswith(f"{tmp_path}/a.tar: v2.")
+        assert len(f"{path}{reason}") < 400
+    assert [source.read(i, 0, 4, 1).shape for i in range(len(source))] == [(4, 16, 16, 3)] * len(source)
+
+
 def _written(path, data):
     path.write_bytes(data)
     return path

@@ -271,3 +271,23 @@ def test_random_windows_of_real_videos_equal_linear_decoding():
         info, video = probe(path), read_video(path)
         for start in (3, info.num_frames // 2, info.num_frames - 8):
             assert torch.equal(read_clip(info, start, 8), video[start : start + 8]), path
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one core alone"
+)
+@pytest.mark.parametrize("write", [write_mp4, write_lossless], ids=lambda write: write.__name__)
+def test_the_bytes_of_a_video_do_not_depend_on_the_number_of_cores(write, tmp_path):
+    cores = os.sched_getaffinity(0)
+    video = torch.randint(0, 256, (12, 144, 256, 3), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    written = []
+    try:
+        for some in (cores, {min(cores)}):
+            os.sched_setaffinity(0, some)
+            write(tmp_path / "video", video)
+            written.append((tmp_path / "video").read_bytes())
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert written[0] == written[1]

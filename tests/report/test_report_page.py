@@ -195,7 +195,7 @@ def test_what_is_to_be_said_of_several_models_is_said_once(record):
     assert f"{record.models[0].name} of the first alone" in text
     lines = markdown(record).splitlines()
     names = ", ".join(one.name for one in record.models)
-    assert [line for line in lines if line.endswith("haste")] == [f"{names}: drawn in haste"]
+    assert [line for line in lines if line.endswith("haste")] == [f"Note on {names}: drawn in haste"]
 
 
 def test_hostile_names_stay_text():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import yaml
 from torch import Tensor
+
+from videodiff.names import markdown_code, markdown_text, shell_line
 
 PACKAGES = ("videodiff", "torch", "pytorch-lightning", "safetensors")
 
@@ -31,9 +32,10 @@ def model_card(
         "tags": ["video", "video-generation", name],
     }
     count = sum(value.numel() for value in weights.values())
-    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {name}", ""]
+    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {markdown_text(name)}", ""]
     step = "" if record["step"] is None else f", step {record['step']}"
-    lines += [f"{count:,} numbers in `model.safetensors` (sha256 {record['sha256']}){step}.", ""]
+    where = f"(sha256 {markdown_text(str(record['sha256']))}){markdown_text(step)}"
+    lines += [f"{count:,} numbers in `model.safetensors` {where}.", ""]
     lines += ["```sh", "videodiff generate --ckpt_path . --num_samples 4", "```", ""]
     if (config.get("model", {}).get("init_args") or {}).get("autoencoder", {}) and "autoencoder" in str(
         record["model"]
@@ -45,7 +47,7 @@ def model_card(
     lines += ["## Scheduler", "", scheduler_line(scheduler, note), ""]
     lines += ["## How it was made", ""]
     if command:
-        lines += ["```sh", shlex.join(command), "```", ""]
+        lines += ["```sh", shell_line(command), "```", ""]
     lines += ["The run's whole configuration is `config.yaml`.", "", *version_lines()]
     return "\n".join(lines) + "\n"
 
@@ -54,7 +56,7 @@ def licence_line(licence: str) -> str:
     """What is said of the right to use the weights."""
     if licence == "other":
         return "Not stated. Ask whoever trained the weights, and look at the terms of the data."
-    return f"{licence}, as stated by whoever exported the weights. The data have terms of their own."
+    return f"{markdown_text(licence)}, as stated by whoever exported the weights. The data have terms of their own."
 
 
 def data_lines(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
@@ -62,8 +64,8 @@ def data_lines(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str
     imported = record.get("imported")
     if imported:
         return [
-            f"Not known to this run: the weights were imported from `{imported.get('file')}` "
-            f"(kind {imported.get('kind')}, sha256 {imported.get('sha256')})."
+            f"Not known to this run: the weights were imported from {markdown_code(str(imported.get('file')))} "
+            + markdown_text(f"(kind {imported.get('kind')}, sha256 {imported.get('sha256')}).")
         ]
     part = config.get("data") or {}
     args = part.get("init_args") or {}
@@ -78,12 +80,10 @@ def data_lines(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str
         "fps",
         "train_split",
     )
-    lines = [f"- {key}: {args[key]}" for key in keys if args.get(key) is not None]
+    facts = [f"{key}: {args[key]}" for key in keys if args.get(key) is not None]
     if isinstance(record.get("data"), Mapping):
-        lines += [
-            f"- fingerprint, {key}: {value}" for key, value in record["data"].items() if key not in args
-        ]
-    return lines or ["Not recorded."]
+        facts += [f"fingerprint, {key}: {value}" for key, value in record["data"].items() if key not in args]
+    return [f"- {markdown_text(fact)}" for fact in facts] or ["Not recorded."]
 
 
 def result_lines(results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> list[str]:
@@ -102,7 +102,7 @@ def result_lines(results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]
         protocol = f"{result.get('name')} [{result['protocol'].get('hash', '')}]"
         counts = f"{result.get('num_real')} / {result.get('num_fake')}"
         drawn = ", ".join(drawn_by(result)) or "two folders"
-        head = f"| {whose(result, record)} | {protocol} | {drawn}"
+        head = [whose(result, record), protocol, drawn]
         for name, entry in result["metrics"].items():
             interval = entry.get("interval")
             between = "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}"
@@ -111,7 +111,8 @@ def result_lines(results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]
                 if isinstance(entry.get("value"), int | float)
                 else str(entry.get("value"))
             )
-            lines.append(f"{head} | {name} | {value} | {between} | {counts} | {result.get('seed')} |")
+            cells = [*head, name, value, between, counts, str(result.get("seed"))]
+            lines.append(f"| {' | '.join(map(markdown_text, cells))} |")
     if not all(is_of(result, record) for result in results):
         lines += [
             "",
@@ -122,7 +123,7 @@ def result_lines(results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]
         for warning in result.get("warnings", []):
             said.setdefault(warning, []).append(str(result.get("name")))
     for warning, names in said.items():
-        lines += ["", f"Note on {', '.join(dict.fromkeys(names))}: {warning}."]
+        lines += ["", markdown_text(f"Note on {', '.join(dict.fromkeys(names))}: {warning}.")]
     return lines
 
 
@@ -168,8 +169,9 @@ def drawn_by(result: Mapping[str, Any]) -> list[str]:
 def scheduler_line(scheduler: Mapping[str, Any] | None, note: str) -> str:
     """What the folder holds for diffusers."""
     if scheduler is None:
-        return note or "None for diffusers."
-    return f"`scheduler/scheduler_config.json` is a diffusers {scheduler['_class_name']}. {note}".strip()
+        return markdown_text(note) or "None for diffusers."
+    words = markdown_text(f"is a diffusers {scheduler['_class_name']}. {note}")
+    return f"`scheduler/scheduler_config.json` {words}"
 
 
 def version_lines() -> list[str]:

@@ -5,18 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from videodiff import placeholder, reasons
+from videodiff import placeholder
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint
 from videodiff.checkpoints.folders import NAMES
 from videodiff.migrations import migrated_config
+from videodiff.plain import parse_yaml
 from videodiff.reading import read_text
 from videodiff.trust import check_tree
 
 # Arguments of the trainer that are of a machine, not of an experiment.
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "plugins")
-MAX_NODES, MAX_DEPTH = 50_000, 60  # of a stored config, its aliases written out
 
 
 def load_config(spec: str | os.PathLike) -> dict[str, Any]:
@@ -39,7 +37,7 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The configuration stored in a checkpoint, else that of the run folder it lies in."""
     text = checkpoint.get("videodiff", {}).get("config", "")
     if text:
-        return parse_config(text, str(path))
+        return parse_config(text, f"config in {path}")
     if path.parent.name == "checkpoints" and (path.parent.parent / "config.yaml").is_file():
         return load_config(path.parent.parent)
     raise CheckpointError(
@@ -49,27 +47,12 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, where: str) -> dict[str, Any]:
-    """Plain YAML values only, bounded in number and depth; an older format's as today's."""
+    """Plain YAML values only, as :func:`~videodiff.plain.parse_yaml` bounds them; an older format's as today's."""
     if (found := placeholder.begins(text.encode(errors="replace"), but=("empty",))) is not None:
         raise ValueError(f"{where} {found}")
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        raise ValueError(f"{where}: its config is not YAML: {reasons.reason(err)}") from err
-    except RecursionError as err:
-        raise ValueError(f"{where}: its config is nested too deeply") from err
+    config = parse_yaml(text, where)
     if not isinstance(config, dict):
-        raise ValueError(f"{where}: its config is not a mapping")
-    waiting, count = [(config, 1)], 0
-    while waiting:
-        node, depth = waiting.pop()
-        count += 1
-        if count > MAX_NODES or depth > MAX_DEPTH:
-            raise ValueError(
-                f"{where}: its config holds more than {MAX_NODES} values or is nested too deeply"
-            )
-        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-        waiting += [(value, depth + 1) for value in below]
+        raise ValueError(f"{where}: a config is a mapping of keys to values, got {type(config).__name__}")
     return migrated_config(config, text, where)
 
 

@@ -21,6 +21,7 @@ from videodiff.checkpoints.first_stage import state_sha256
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import load_run
 from videodiff.migrations import FORMATS, migrated, numbered_config
+from videodiff.plain import parse_json
 
 STAGE = "first_stage"
 
@@ -126,7 +127,7 @@ def evaluations(files: Iterable[Path]) -> list[dict[str, Any]]:
     found = []
     for file in files:
         try:
-            result = json.loads(file.read_text(encoding="utf-8"))
+            result = parse_json(file.read_text(encoding="utf-8"))
         except ValueError:
             continue
         if isinstance(result, dict) and isinstance(result.get("metrics"), dict) and "protocol" in result:

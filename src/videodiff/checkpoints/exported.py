@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from safetensors.torch import load, load_file
 from videodiff import placeholder, reasons
 from videodiff.migrations import migrated
 from videodiff.names import is_text
+from videodiff.plain import parse_json
 
 WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.yaml", "videodiff.json"
 MAX_TEXT = 1 << 20
@@ -40,7 +40,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     if file.stat().st_size > MAX_TEXT:
         raise ValueError(f"{file} is larger than {MAX_TEXT} bytes")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = parse_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is no JSON ({error})") from error
     if not isinstance(record, dict):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from videodiff import placeholder, reasons
+from videodiff import placeholder
 from videodiff.cli.check import check_config, check_options
 from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.migrations import migrated_config
+from videodiff.plain import MAX_CHARACTERS, parse_yaml
 
 __all__ = [
     "check_config",
@@ -20,16 +21,12 @@ __all__ = [
     "find_config",
     "load_yaml",
     "merge",
-    "parse_yaml",
     "plain_files",
     "read_configs",
     "shipped_configs",
 ]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "configs"
-MAX_BYTES = 1 << 20
-MAX_NODES = 50_000
-MAX_DEPTH = 60
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -78,42 +75,23 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no config file {path}")
     if not path.is_file():
         raise UsageError(f"{path}: not a regular file")
-    if path.stat().st_size > MAX_BYTES:
-        raise UsageError(f"{path}: larger than {MAX_BYTES} bytes; a config is a few kilobytes")
+    if path.stat().st_size > 4 * MAX_CHARACTERS:  # before it is read
+        raise UsageError(f"{path}: larger than {4 * MAX_CHARACTERS} bytes; a config is a few kilobytes")
     if (found := placeholder.explain(path, but=("empty",))) is not None:
         raise UsageError(f"{path} {found}")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a text file (UTF-8 expected at byte {error.start})") from error
-    value = parse_yaml(text, str(path))
+    try:
+        value = parse_yaml(text, str(path))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise UsageError(f"{path}: a config is a mapping of keys to values, got {type(value).__name__}")
     return migrated_config(value, text, path)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """The value of a YAML text, under the limits of :func:`load_yaml`; ``where`` names it in errors."""
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-        if root is None:
-            return None
-        _measure(root, where)
-        return _Loader("").construct_document(root)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise UsageError(f"{where}{line}: {_yaml_reason(error)}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where}: not YAML ({reasons.reason(error)})") from error
-    except RecursionError as error:
-        raise UsageError(f"{where}: nested too deeply") from error
-    except (ValueError, OverflowError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{where}: {reasons.reason(error)}") from error
 
 
 def read_configs(
@@ -235,63 +213,3 @@ def _known(class_path: str, argument: str, trusted: Sequence[str]) -> bool:
         return argument in parameters(resolve(class_path, trusted)).names
     except ValueError:
         return False
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
-        """As the base, after looking for doubles (merge keys may be overridden, so they do not count)."""
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
-                continue
-            if key_node.value in seen and id(node) not in self.flattened:
-                problem = f"key {key_node.value!r} stands twice (first in line {seen[key_node.value]})"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen[key_node.value] = key_node.start_mark.line + 1
-        return super().construct_mapping(node, deep)
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """As the base, remembering the mappings into which a merge key has brought overridden keys."""
-        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            self.flattened.add(id(node))
-        super().flatten_mapping(node)
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream)
-        self.flattened: set[int] = set()
-
-
-def _measure(root: yaml.Node, where: str) -> None:
-    """Refuse a document that grows beyond the limits when its aliases are written out."""
-    measured: dict[int, tuple[int, int]] = {}  # node -> (values, depth) below and with it
-
-    def measure(node: yaml.Node, inside: frozenset[int]) -> tuple[int, int]:
-        if id(node) in inside:
-            raise UsageError(f"{where}:{node.start_mark.line + 1}: an alias contains itself")
-        if id(node) not in measured:
-            parts: Sequence[yaml.Node] = ()
-            if isinstance(node, yaml.MappingNode):
-                parts = [part for pair in node.value for part in pair]
-            elif isinstance(node, yaml.SequenceNode):
-                parts = node.value
-            below = [measure(part, inside | {id(node)}) for part in parts]
-            measured[id(node)] = (
-                1 + sum(n for n, _ in below),
-                1 + max((depth for _, depth in below), default=0),
-            )
-        if measured[id(node)][1] > MAX_DEPTH:
-            raise UsageError(f"{where}:{node.start_mark.line + 1}: nested more than {MAX_DEPTH} deep")
-        return measured[id(node)]
-
-    if measure(root, frozenset())[0] > MAX_NODES:
-        raise UsageError(f"{where}: more than {MAX_NODES} values once its aliases are written out")
-
-
-def _yaml_reason(error: yaml.MarkedYAMLError) -> str:
-    reason = " ".join((error.problem or "not YAML").split())
-    if "could not determine a constructor" in reason:
-        tag = reason.rpartition("tag ")[2]
-        return f"a config holds plain data only, not the tag {tag}"
-    return reason

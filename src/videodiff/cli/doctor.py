@@ -220,16 +220,14 @@ def shared_memory() -> list[Finding]:
 
 def shared_needs() -> dict[str, int]:
     """Bytes of shared memory that each shipped config needs for one process on one machine."""
-    import yaml
-
-    from videodiff.cli.config import shipped_configs
+    from videodiff.cli.config import load_yaml, shipped_configs
     from videodiff.memory import shared_need
 
     needs = {}
     for name, file in shipped_configs().items():
         if "/" in name:  # an overlay
             continue
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = load_yaml(file)
         data, parts = config["data"].get("init_args", {}), config["trainer"].get("accumulate_grad_batches", 1)
         side, frames = data.get("resolution", 64), data.get("num_frames", 16)
         clip = 3 * side * side

@@ -12,6 +12,7 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser, whole
 from videodiff.cli.errors import UsageError
+from videodiff.plain import parse_json
 
 EPILOG = """protocols:
   styleganv (default), tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte: FVD, KVD and IS-K400, which need the
@@ -210,7 +211,7 @@ def check_target(out: Path | None, calls: list[dict[str, Any]]) -> None:
     if out is None or out.suffix != ".json" or not out.exists():
         return
     try:
-        found = json.loads(out.read_text(encoding="utf-8"))
+        found = parse_json(out.read_text(encoding="utf-8"))
         held = [call_of(record) for record in found.get("results", [found])]
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(

@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 from videodiff import trust
 from videodiff.cli.check import CLASS_KEYS, groups, root_hints
-from videodiff.cli.config import merge, parse_yaml
+from videodiff.cli.config import merge
 from videodiff.cli.errors import UsageError, did_you_mean, nearest
 from videodiff.cli.signatures import Parameters, accepts, class_hint, element_hint, may_import, parameters
+from videodiff.plain import parse_yaml
 
 TAKES_VALUE = ("--config", "-c", "--trust", "--ckpt_path", "--out", "--name", "--print_completion")
 FLAGS = ("--force", "--verbose", "-v", "--print_config")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.errors import UsageError
+from videodiff.plain import parse_yaml
 
 NONE = "none"
 
@@ -38,8 +39,6 @@ def attach(
     """Give the trainer a :class:`~videodiff.evaluation.callback.VideoEvaluation`; None for ``--protocol none``."""
     if options.protocol == NONE:
         return None
-    import yaml
-
     from videodiff.checkpoints.first_stage import state_sha256
     from videodiff.evaluation.callback import VideoEvaluation
 
@@ -61,7 +60,7 @@ def attach(
             "step": content.get("global_step"),
             "ema": bool(content.get("ema")),
             "weights": state_sha256(content["state_dict"]).hex(),
-            "config": drawing_config(yaml.safe_load(cli.config_text())["model"]),
+            "config": drawing_config(parse_yaml(cli.config_text(), "config")["model"]),
         },
         against=against,
     )

@@ -15,6 +15,7 @@ from videodiff.cli.config import check_config
 from videodiff.cli.errors import UsageError
 from videodiff.cli.launch import say
 from videodiff.migrations import FORMATS, migrated, numbered_config
+from videodiff.plain import parse_yaml
 
 ORIGIN = "origin.json"
 
@@ -277,7 +278,7 @@ def check_same_run(source: Source, before: dict[str, Any], cli: Any, force: bool
         UsageError: naming the difference, unless ``force``.
     """
     way_out = f"begin a new run from its weights with --init_from {source.given}, or --force"
-    now = yaml.safe_load(cli.config_text())
+    now = parse_yaml(cli.config_text(), "config")
     changes = list(differences(before, now))
     for key, old, new in changes:
         if is_fixed(key) and not force:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from videodiff.plain import parse_json
 from videodiff.reading import read_json
 
 RECORD, PAGE = "results.json", "index.html"
@@ -86,7 +87,7 @@ def is_part(name: str) -> bool:
 def is_ours(path: Path) -> bool:
     """Whether a file is the record of a comparison."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and {"protocol", "models", "settings", "baselines"} <= set(record)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from videodiff.comparison.record import Comparison, Metrics
 from videodiff.comparison.tables import Cell, metric_names, tables
 from videodiff.comparison.verdict import verdict
+from videodiff.names import markdown_code, markdown_text, one_line
 
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -19,30 +20,28 @@ TEX = {
 
 def markdown(comparison: Comparison) -> str:
     """All tables, best values bold; what is no model stands below the models in italics."""
-    parts = ["# Comparison\n", f"{md(verdict(comparison))}\n"]
+    parts = ["# Comparison\n", f"{markdown_text(verdict(comparison))}\n"]
     for table in tables(comparison):
         widths = ["---"] * len(table.head)
-        lines = [f"## {table.title}\n", bar(table.head), bar(widths)]
-        lines += [bar([f"**{md(c.text)}**" if c.is_best else md(c.text) for c in row]) for row in table.rows]
-        lines += [bar([f"*{md(row[0].text)}*", *(md(cell.text) for cell in row[1:])]) for row in table.apart]
-        parts.append("\n".join(lines) + "\n" + (f"\n{table.note}\n" if table.note else ""))
+        lines = [f"## {markdown_text(table.title)}\n", bar(map(markdown_text, table.head)), bar(widths)]
+        for row in table.rows:
+            texts = [markdown_text(cell.text) for cell in row]
+            lines.append(bar(f"**{t}**" if cell.is_best else t for t, cell in zip(texts, row, strict=True)))
+        for row in table.apart:
+            first, *others = (markdown_text(cell.text) for cell in row)
+            lines.append(bar([f"*{first}*", *others]))
+        parts.append("\n".join(lines) + "\n" + (f"\n{markdown_text(table.note)}\n" if table.note else ""))
     names = [model.name for model in comparison.models]
-    parts += [
-        f"{', '.join(names[i] for i in about)}: {warning}\n" for about, warning in comparison.warnings()
-    ]
-    parts += [f"Left out: {entry['run']}: {entry['reason']}\n" for entry in comparison.skipped]
-    parts.append(f"Made by `{comparison.command}`.\n" if comparison.command else "")
+    said = [f"Note on {', '.join(names[i] for i in about)}: {told}" for about, told in comparison.warnings()]
+    said += [f"Left out: {entry['run']}: {entry['reason']}" for entry in comparison.skipped]
+    parts += [f"{markdown_text(line)}\n" for line in said]
+    parts.append(f"Made by {markdown_code(comparison.command)}.\n" if comparison.command else "")
     return "\n".join(part for part in parts if part)
 
 
-def bar(cells: Sequence[str]) -> str:
+def bar(cells: Iterable[str]) -> str:
     """One line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
-
-
-def md(text: str) -> str:
-    """A text that breaks no Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
 
 
 def latex(comparison: Comparison) -> str:
@@ -74,7 +73,7 @@ def tex_row(cells: Sequence[Cell]) -> str:
 
 def tex(text: str) -> str:
     """A text that LaTeX prints as it is."""
-    return "".join(TEX.get(letter, letter) for letter in text)
+    return "".join(TEX.get(letter, letter) for letter in one_line(text))
 
 
 def comma_separated(comparison: Comparison) -> str:
@@ -142,9 +141,9 @@ def terminal(comparison: Comparison) -> str:
             continue
         columns = [
             [*table.head],
-            *([cell.text + (" *" if cell.is_best else "") for cell in row] for row in table.rows),
+            *([one_line(cell.text) + (" *" if cell.is_best else "") for cell in row] for row in table.rows),
         ]
-        columns += [[cell.text for cell in row] for row in table.apart]
+        columns += [[one_line(cell.text) for cell in row] for row in table.apart]
         widths = [max(map(len, column)) for column in columns]
         lines = [
             "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()

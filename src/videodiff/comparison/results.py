@@ -11,6 +11,7 @@ from videodiff.comparison.formats import comma_separated, latex, markdown
 from videodiff.comparison.record import Comparison
 from videodiff.evaluation.results import write_text
 from videodiff.migrations import migrated
+from videodiff.plain import parse_json
 
 
 def write_results(comparison: Comparison, out: str | os.PathLike[str]) -> Path:
@@ -52,7 +53,7 @@ def read_comparison(path: str | os.PathLike[str]) -> Comparison:
     path = Path(path)
     path = path / RECORD if path.is_dir() else path
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error})") from error
     if not isinstance(record, dict):

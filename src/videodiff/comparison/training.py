@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from videodiff.comparison.record import Training
+from videodiff.plain import parse_json
 
 POINTS = 400  # of a curve
 CURVES = ("train/loss", "val/loss")
@@ -28,7 +28,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     if path.is_file():
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                line = json.loads(text)
+                line = parse_json(text)
                 found[int(line["step"]), any(key.startswith("val/") for key in line)] = line
             except (ValueError, KeyError, TypeError):
                 continue

@@ -50,7 +50,7 @@ def left_out(datasets: Datasets) -> list[str]:
         if source.shortened:
             path, reason = source.shortened[0]
             count = len(source.shortened)
-            lines.append(f"{split}: {count} videos were cut and lack frames; the first: {path}: {reason}")
+            lines.append(f"{split}: {count} videos lack frames or leap in time; the first: {path}: {reason}")
     return lines
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from videodiff import placeholder
 from videodiff.data.entries import Entry, Listing
 from videodiff.names import is_text
+from videodiff.plain import parse_json
 from videodiff.reading import csv_records
 
 RANGE = re.compile(r"^(?P<path>.*?)(?:\s+|,)(?P<first>\d+)(?:\s+|,)(?P<last>\d+)$")
@@ -115,7 +115,7 @@ def read_captions(path: str) -> dict[str, str]:
 
 def _json_line(path: str, number: int, line: str) -> dict:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as error:
         raise ValueError(f"{path}, line {number}: no JSON ({error})") from error
     if not isinstance(row, dict):

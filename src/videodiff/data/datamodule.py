@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from videodiff.data.accounts import left_out, report, summary, write_skipped
 from videodiff.data.clips import ClipSource
+from videodiff.data.latent_check import LatentCheck
 from videodiff.data.latent_store import Latents
 from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
 from videodiff.data.patient_loader import PatientLoader
@@ -169,6 +170,7 @@ class VideoDataModule(pl.LightningDataModule):
         self.record_folder: str | None = None
         self._datasets: dict[str, ClipDataset | LatentDataset] = {}
         self._route: Route | None = None
+        self._check: LatentCheck | None = None
 
     # -- what there is
 
@@ -254,8 +256,12 @@ class VideoDataModule(pl.LightningDataModule):
         return lines if self.latents is None else [*lines, self.kept.describe()]
 
     def report(self) -> list[str]:
-        """Lines for the end of a run, one for each thing that was wrong with the data; none if all is well."""
-        return report(self._datasets)
+        """Lines for the end of a run: each thing that was wrong with the data, and what was shown of kept latents."""
+        lines = report(self._datasets)
+        if self._check is None:
+            return lines
+        self._check.finish(self.record_folder)
+        return [*lines, self._check.describe()]
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what a sample is; two runs with equal fingerprints see the same stream."""
@@ -274,8 +280,15 @@ class VideoDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         if self.latents is not None and self.trainer is not None:
             check_first_stage(self.kept, self.trainer.lightning_module)
-        for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",)):
+        splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
+        for split in splits:
             self.clips(split)
+        if self.latents is not None and self.trainer is not None and self.trainer.local_rank == 0:
+            readers = {split: self.clips(split).entries for split in splits}
+            self._check = LatentCheck(
+                self.kept, {split: entries.mapped for split, entries in readers.items()}
+            )
+            self._check.start()
         self._route = None
         for split in self._datasets:
             check_fits(self.batch_bytes(split), f"a {split} batch of data.batch_size {self.batch_size}")
@@ -284,7 +297,13 @@ class VideoDataModule(pl.LightningDataModule):
         if self.record_folder is not None and self._place()[1] == 0:
             write_skipped(self._datasets, self.record_folder)
 
+    def teardown(self, stage: str) -> None:
+        if self._check is not None:
+            self._check.finish(self.record_folder)
+
     def on_exception(self, exception: BaseException) -> None:
+        if self._check is not None:
+            self._check.stop()
         # A decoder that takes its worker down leaves only a process number behind: add which video it was at.
         text = str(exception)
         names = [name for dataset in self._datasets.values() for name in dataset.names_being_read()]
@@ -310,6 +329,8 @@ class VideoDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
     ) -> Any:
+        if self._check is not None:
+            self._check.check(self.record_folder)
         # Positions key the random numbers on the host: sent to a GPU, each step would wait to read them back.
         moved = super().transfer_batch_to_device(
             {k: v for k, v in batch.items() if k != "sample"}, device, dataloader_idx

@@ -20,6 +20,7 @@ from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit, write_who
 from videodiff.data.latents import data_of
 from videodiff.data.prepared import sha256_of
 from videodiff.names import text_name
+from videodiff.plain import parse_json
 
 PLAN = "latents.part.json"
 SPLITS = ("train", "val", "test")
@@ -122,7 +123,7 @@ def claim(out: Path, head: dict[str, Any], splits: dict[str, LatentSplit]) -> bo
     there = [path for path in out.iterdir() if path.suffix not in (".part", ".lock")]
     for name in (PLAN, MANIFEST):
         try:
-            before = json.loads((out / name).read_text(encoding="utf-8"))
+            before = parse_json((out / name).read_text(encoding="utf-8"))
             before["splits"] = {split: _asked(facts) for split, facts in before["splits"].items()}
         except FileNotFoundError:
             continue
@@ -200,7 +201,7 @@ def finished(split: LatentSplit, shards: Sequence[Shard]) -> LatentSplit:
         try:
             with text_name(shard.path) as name, safe_open(name, framework="pt") as file:
                 found = file.get_slice("latent").get_shape()[0]
-                bad += json.loads(file.metadata()["bad"])
+                bad += parse_json(file.metadata()["bad"])
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{shard.path} is damaged; remove it and run the same command again") from error
         if found != entries:

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from videodiff import placeholder
 from videodiff.data.prepared import sha256_of
+from videodiff.data.shared_memory import shared_int64
 from videodiff.migrations import FORMATS, migrated
 from videodiff.names import shell_word, text_name
+from videodiff.plain import parse_json
 
 MANIFEST, NUMBER = "latents.json", "videodiff_latents"
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
@@ -134,7 +136,7 @@ def read_latents(root: str | os.PathLike[str]) -> Latents:
     placeholder.refuse(path)
     text = path.read_bytes()
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         number = content.pop(NUMBER)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {AGAIN}") from error
@@ -205,6 +207,8 @@ class EntryReader:
         self.split = latents.split(split)
         self.shard_entries = latents.shard_clips * self.split.copies
         self._open: dict[int, Any] = {}
+        # 1 for a shard that some process has mapped: seen by all, so that one of them can compare it with its hash
+        self.mapped = shared_int64(max(1, len(self.split.shards)), 0)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # every process maps the files itself
@@ -234,4 +238,5 @@ class EntryReader:
             raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); {AGAIN}") from error
         if shape != (shard["entries"], *self.shape):
             raise ValueError(f"{path} holds latents {list(shape)}, the manifest says otherwise; {AGAIN}")
+        self.mapped[number] = 1
         return latent

@@ -8,7 +8,6 @@ source video: where it came from, what is wrong with it if it was left out, and 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 from videodiff import placeholder
 from videodiff.migrations import migrated
 from videodiff.names import shell_word
+from videodiff.plain import parse_json
 from videodiff.reading import read_text
 
 HEADER, NUMBER = "prepared.json", "videodiff_prepared"
@@ -88,7 +88,7 @@ def read_prepared(root: str | os.PathLike[str]) -> Prepared:
     for name in (HEADER, MANIFEST):
         placeholder.refuse(os.path.join(root, name))
     try:
-        header = json.loads(read_text(Path(root, HEADER)))
+        header = parse_json(read_text(Path(root, HEADER)))
         number = header.pop(NUMBER)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{root}/{HEADER} is damaged ({type(error).__name__}: {error}); {cure}") from error
@@ -118,7 +118,7 @@ def read_manifest(root: str | os.PathLike[str], split: str | None = None) -> lis
     :func:`videodiff.data.clips.split_videos` would have it.
     """
     with open(os.path.join(root, MANIFEST), encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file]
+        lines = [parse_json(line) for line in file]
     if split is None:
         return lines
     kept = [line for line in lines if line["status"] == "ok"]

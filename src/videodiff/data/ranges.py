@@ -17,6 +17,10 @@ AGENT = "videodiff"
 T = TypeVar("T")
 
 
+class ChangedError(ValueError):
+    """A file on a server is no longer the one that was looked at."""
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """Size and identity of a file, as they were when it was first looked at.
@@ -60,7 +64,7 @@ def read_range(file: RemoteFile, start: int, num_bytes: int) -> bytes:
     """Bytes ``start ... start + num_bytes - 1``, fewer at the end of the file.
 
     Raises:
-        ValueError: if the file on the server is no longer the one that was looked at.
+        ChangedError: if the file on the server is no longer the one that was looked at.
         OSError: if it cannot be read, after several tries.
     """
     num_bytes = min(num_bytes, file.size - start)
@@ -127,7 +131,7 @@ def _get(file: RemoteFile, start: int, num_bytes: int) -> bytes:
     with urllib.request.urlopen(_request(file.path, start, num_bytes), timeout=TIMEOUT_S) as answer:
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         if answer.status != 206 or total != str(file.size) or _tag(answer) != file.tag:
-            raise ValueError(f"{file.path}: changed on the server while it was read; start again")
+            raise ChangedError(f"{file.path}: changed on the server while it was read; start again")
         data = answer.read(num_bytes)
     if len(data) != num_bytes:
         raise EOFError(f"{len(data)} of {num_bytes} bytes came")

@@ -24,11 +24,15 @@ from typing import Any
 
 from videodiff import placeholder, weights
 from videodiff.data.clips import natural_key
-from videodiff.data.ranges import RangeReader, RemoteFile, is_url, stat_file
+from videodiff.data.ranges import ChangedError, RangeReader, RemoteFile, is_url, stat_file
 from videodiff.data.video_io import VIDEO_SUFFIXES
+from videodiff.plain import parse_json
 
-FORMAT = 2  # 1 counted frames of cut streams that do not decode
+FORMAT = 3  # 1 counted frames of cut streams that do not decode, 2 believed headers that go back
 MAX_TEXT = 64 * 1024  # bytes of a cls, json or txt member; longer ones are no labels
+MAX_HEADER = 2**20  # bytes that are read at once: long names and extended headers are shorter
+MAX_CLASSES = 2**20
+MAX_FRAMES = 2**31
 BUFFER = 16 * 1024  # bytes of one look at the headers: a video's header, and the text members behind it
 LABEL_KEYS = ("label", "class", "class_name")
 PREPARED_KEY = "videodiff_prepared"  # in the json of shards that videodiff prepare wrote
@@ -51,6 +55,7 @@ class Sample:
         fault: why the video cannot be read; None if it can, or was not looked at.
         lacking: what is cut off from the video; None if nothing is, or it was not looked at.
         seeks: whether its writer has compared seeking in it with its linear decode.
+        unread: the text member beside it that says nothing readable, and why; None if there is none.
     """
 
     key: str
@@ -64,6 +69,7 @@ class Sample:
     fault: str | None = None
     lacking: str | None = None
     seeks: bool = False
+    unread: str | None = None
 
 
 @dataclass
@@ -143,8 +149,8 @@ def index_shards(paths: Sequence[str]) -> list[ShardIndex]:
 def index_shard(path: str) -> ShardIndex:
     """The index of one shard.
 
-    A shard that ends in the middle of a member keeps the samples before it; `fault` says so. One that is no tar file
-    has none.
+    A shard that ends in the middle of a member, or whose headers are damaged, keeps the samples before that; `fault`
+    says so. One that is no tar file has none.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -162,7 +168,7 @@ def index_shard(path: str) -> ShardIndex:
 def read_headers(file: RemoteFile) -> ShardIndex:
     """Walk the headers of a tar file; videos are stepped over."""
     index = ShardIndex(file)
-    reader = io.BufferedReader(RangeReader(file), BUFFER)
+    reader = HeaderReader(RangeReader(file), BUFFER)
     try:
         if (found := placeholder.begins(reader.peek(placeholder.HEAD_BYTES), but=("tar",))) is not None:
             index.fault = found
@@ -170,17 +176,28 @@ def read_headers(file: RemoteFile) -> ShardIndex:
         with tarfile.open(fileobj=reader, mode="r:") as tar:
             end = 0
             for group in _groups(tar):
+                end = max(_end(member) for member in group)
                 sample = _sample(tar, group, file.size)
                 if sample is not None:
                     index.samples.append(sample)
-                end = max(_end(member) for member in group)
             if not _has_end_mark(reader, end, tar.offset):
                 index.fault = "ends without an end mark: cut short, or damaged"
     except (tarfile.TarError, EOFError) as error:
         index.fault = (
             f"cut short or no tar file ({str(error).splitlines()[0]})" if str(error) else "no tar file"
         )
+    except (OSError, ChangedError):
+        raise
+    except Exception as error:  # tarfile trusts the numbers in headers: what it raises has no common base
+        index.fault = f"damaged in a header ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
     return index
+
+
+class HeaderReader(io.BufferedReader):
+    """A shard of which no header gets more than `MAX_HEADER` bytes, whatever size it claims."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(MAX_HEADER if size is None or not 0 <= size <= MAX_HEADER else size)
 
 
 def _end(member: tarfile.TarInfo) -> int:
@@ -194,17 +211,23 @@ def _has_end_mark(reader: io.BufferedReader, end: int, walked_to: int) -> bool:
 
 
 def _groups(tar: tarfile.TarFile) -> Iterator[list[tarfile.TarInfo]]:
-    """Adjacent regular members of one key; a cut archive still gives the groups before the cut."""
+    """Adjacent regular members of one key; a cut or damaged archive still gives the groups before that."""
     group: list[tarfile.TarInfo] = []
     key = ""
-    fault: tarfile.TarError | None = None
+    fault: Exception | None = None
+    at = -1
     while True:
         try:
             member = tar.next()
-        except tarfile.TarError as error:
+            if member is not None and (member.size < 0 or member.offset <= at):  # the walk would never end
+                raise tarfile.ReadError(
+                    f"a member of {member.size} bytes at byte {member.offset}, after {at}"
+                )
+        except Exception as error:  # told when the groups before it are
             member, fault = None, error
         if member is None:
             break
+        at = member.offset
         tar.members = []  # or every header of a long shard stays in memory
         if not member.isreg() or os.path.basename(member.name).startswith("."):
             continue
@@ -232,6 +255,9 @@ def _sample(tar: tarfile.TarFile, group: list[tarfile.TarInfo], shard_size: int)
     if not videos or videos[0].offset_data + videos[0].size > shard_size:
         return None
     sample = Sample(split_key(videos[0].name)[0], videos[0].name, videos[0].offset_data, videos[0].size)
+    if videos[0].issparse():
+        sample.fault = "a sparse member, which is not one piece; write the shard without"
+        return sample
     for member in group:
         extension = split_key(member.name)[1].lower()
         if extension not in ("cls", "json", "txt") or member.size > MAX_TEXT:
@@ -245,25 +271,29 @@ def _sample(tar: tarfile.TarFile, group: list[tarfile.TarInfo], shard_size: int)
         elif extension == "txt" and text:
             sample.caption = text
         elif extension == "json":
-            _take_json(sample, text)
+            try:
+                _take_json(sample, text)
+            except ValueError as error:
+                sample.unread = f"{member.name}: no JSON object ({error})"
+    if isinstance(sample.cls, int) and sample.cls >= MAX_CLASSES:
+        sample.fault = f"class {sample.cls}; classes count from 0 and end below {MAX_CLASSES}"
+        sample.cls = sample.label = None
     return sample
 
 
 def _take_json(sample: Sample, text: str) -> None:
-    try:
-        values = json.loads(text)
-    except ValueError:
-        return
+    values = parse_json(text)
     if not isinstance(values, dict):
-        return
+        raise ValueError(f"it is a {type(values).__name__}")
     label = next((values[k] for k in LABEL_KEYS if isinstance(values.get(k), (str, int))), None)
     if isinstance(label, str):
         sample.label = label
     elif label is not None and sample.cls is None:
         sample.cls = int(label)
-    if values.get(PREPARED_KEY) and isinstance(values.get("frames"), int):
+    frames = values.get("frames")
+    if values.get(PREPARED_KEY) and isinstance(frames, int) and 0 < frames < MAX_FRAMES:
         # Found when it was encoded; of other shards the frames are counted here.
-        sample.frames, sample.seeks = values["frames"], values.get("seeks") is True
+        sample.frames, sample.seeks = frames, values.get("seeks") is True
     caption = next((values[k] for k in CAPTION_KEYS if isinstance(values.get(k), str)), None)
     sample.caption = sample.caption or caption
 
@@ -287,7 +317,7 @@ def _from_cache(file: RemoteFile) -> ShardIndex | None:
     if cached is None:
         return None
     try:
-        values = json.loads(cached.read_text(encoding="utf-8"))
+        values = parse_json(cached.read_text(encoding="utf-8"))
         if values["format"] != FORMAT or values["file"] != asdict(file):
             return None
         return ShardIndex(file, [Sample(*row) for row in values["samples"]], values["fault"])

@@ -61,19 +61,30 @@ def number_classes(shards: Sequence[ShardIndex]) -> tuple[list[str] | None, dict
     Raises:
         ValueError: if some samples have a class and others have none, or one number has two names.
     """
-    samples = [sample for shard in shards for sample in shard.samples]
+    # one that cannot be read and has no class does not count as one without
+    samples = [
+        s for shard in shards for s in shard.samples
+        if s.fault is None or s.cls is not None or s.label is not None
+    ]  # fmt: skip
+    homes = {id(sample): shard.file.path for shard in shards for sample in shard.samples}
     if all(sample.cls is None and sample.label is None for sample in samples):
         return None, {}
     names: dict[int, str] = {}
     for sample in samples:
         if sample.cls is None and sample.label is None:
-            raise ValueError(f"sample {sample.key} has no class (cls, or label in its json), others have one")
+            raise ValueError(
+                f"{homes[id(sample)]}: sample {sample.key} has no class (cls, or label in its json), others have one"
+            )
         if isinstance(sample.cls, int):
             if sample.cls < 0:
-                raise ValueError(f"sample {sample.key} has the class {sample.cls}; classes count from 0")
+                raise ValueError(
+                    f"{homes[id(sample)]}: sample {sample.key} has the class {sample.cls}; classes count from 0"
+                )
             name = sample.label if sample.label is not None else names.get(sample.cls, str(sample.cls))
             if names.setdefault(sample.cls, name) != name and names[sample.cls] != str(sample.cls):
-                raise ValueError(f"class {sample.cls} is named {names[sample.cls]!r} and {name!r}")
+                raise ValueError(
+                    f"{homes[id(sample)]}: class {sample.cls} is named {names[sample.cls]!r} and {name!r}"
+                )
             names[sample.cls] = name
     if names:
         class_names = [names.get(number, str(number)) for number in range(max(names) + 1)]
@@ -84,6 +95,8 @@ def number_classes(shards: Sequence[ShardIndex]) -> tuple[list[str] | None, dict
     for sample in samples:
         name = str(sample.label if sample.cls is None else sample.cls)
         if not isinstance(sample.cls, int) and name not in numbers:
-            raise ValueError(f"sample {sample.key} has the class {name!r}, others have numbers")
+            raise ValueError(
+                f"{homes[id(sample)]}: sample {sample.key} has the class {name!r}, others have numbers"
+            )
         ids[id(sample)] = sample.cls if isinstance(sample.cls, int) else numbers[name]
     return class_names, ids

@@ -124,6 +124,8 @@ class ShardSource(ClipSource):
                 self.skipped.append((f"{index.file.path}: {sample.member}", reason))
             else:
                 kept.append((number, at))
+                if sample.unread is not None:
+                    self._leave_out(f"{index.file.path}: {sample.unread}", "its video is used without it")
         return kept
 
     def _nothing_left(self, split: str, total: int) -> str:

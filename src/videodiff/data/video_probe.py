@@ -40,6 +40,8 @@ MIN_SHARE = 0.95
 REORDERED = 3
 MAX_PIXELS = 8192 * 4320  # of one frame; a file of 200 kB can declare far more
 MAX_BYTES = 4 * 2**30  # of a whole decoded video
+# Frames a second that a header may claim; 90000 and one in a year are the clock's units, or a damaged stamp.
+RATES = (0.01, 1000.0)
 # CPU seconds that one call may spend on a file: the clock of the machine's load must not decide what is bad.
 MAX_SECONDS = 60.0
 
@@ -57,7 +59,7 @@ class VideoInfo:
         num_frames: number of frames (of packets: damage inside them shows only when they are decoded).
         pts: their time stamps in display order, in units of the stream, a `range` where they are even;
             None if the file has none or repeats some, which makes every read start at the first frame.
-        fps: mean frames per second; 0 if the file does not say.
+        fps: mean frames per second; 0 if the file does not say, or nothing believable.
         width: declared width in pixels, before rotation.
         height: declared height in pixels, before rotation.
         time_base: seconds of one unit of `pts`.
@@ -133,7 +135,8 @@ class VideoInfo:
             BadVideoError: if the file has neither time stamps nor a frame rate.
         """
         if self.pts is not None and self.time_base > 0:
-            return (np.asarray(self.pts, dtype=np.int64) - int(self.pts[0])) * self.time_base
+            # of floats: the span of wild stamps is none of int64
+            return (np.asarray(self.pts, dtype=np.float64) - float(self.pts[0])) * self.time_base
         if self.fps > 0:
             return np.arange(self.num_frames) / self.fps
         raise BadVideoError(
@@ -272,11 +275,17 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         context = stream.codec_context
         num_frames = num_packets - tail - lead
         return VideoInfo(
-            path, num_frames, pts, float(stream.average_rate or 0), context.width, context.height,
+            path, num_frames, pts, believable_rate(stream), context.width, context.height,
             float(stream.time_base or 0), max(0, declared - sum(p.hidden for p in packets)), lead, tail,
             np.asarray(sorted(key for key in keys if key is not None), np.int64), bool(keys),
             (stat.st_size, stat.st_mtime_ns), aspect, sums=FrameSums(num_frames),
         )  # fmt: skip
+
+
+def believable_rate(stream: av.VideoStream) -> float:
+    """Mean frames per second of a stream; 0 where it says nothing, or nonsense."""
+    rate = float(stream.average_rate or 0)
+    return rate if RATES[0] <= rate <= RATES[1] else 0.0
 
 
 def _declared(container: av.container.InputContainer, stream: av.VideoStream) -> int:

@@ -78,6 +78,7 @@ class VideoWriter:
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, pixels
         if not self.lossless:
             codec = self._stream.codec_context
+            codec.thread_count = 1  # x264 decides by the threads before it, and writes their number down
             codec.colorspace, codec.color_range = MATRIX_601, ColorRange.MPEG
             codec.color_primaries, codec.color_trc = PRIMARIES_709, TRANSFER_SRGB
 

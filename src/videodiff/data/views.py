@@ -10,6 +10,10 @@ from torch import Tensor
 
 from videodiff.data.clips import ClipSource
 
+MAX_PAUSE_S = 10.0  # between two frames; and
+MAX_STEPS = 50  # usual ones: what is longer is no pause but a damaged time stamp
+MAX_TICKS = 100  # of a clock, by frame
+
 
 class _View(ClipSource):
     """Everything but the frames is the inner source's."""
@@ -34,7 +38,8 @@ class AtRate(_View):
     """Videos on a clock of `fps`: frame k is the one that is shown nearest to ``k / fps`` seconds after the first.
 
     So clips of videos at 25, 29.97 and 59.94 frames per second, or of a variable rate, move equally fast. A frame is
-    repeated where the video is slower than the clock. Videos that turn out too short on the clock are left out.
+    repeated where the video is slower than the clock. Videos that turn out too short on the clock, or whose times are
+    none, are left out; leaps in time are taken as one step (:func:`steady`).
 
     Args:
         inner: the videos.
@@ -48,11 +53,21 @@ class AtRate(_View):
     def __init__(self, inner: ClipSource, fps: float, needed: int = 1) -> None:
         super().__init__(inner)
         self.fps = fps
-        self.skipped = list(inner.skipped)
+        self.skipped, self.shortened = list(inner.skipped), list(inner.shortened)
         self.kept: list[int] = []
         longest = 0
         for index in range(len(inner)):
-            frames = self._ticks(inner.times(index))
+            try:
+                times = inner.times(index)
+                frames = num_ticks(steady(times), fps)
+            except ValueError as error:
+                if index == len(inner) - 1 and not self.kept and not longest:
+                    raise  # none has times
+                self.skipped.append((inner.name(index), str(error)))
+                self.num_unreadable += 1
+                continue
+            if (leap := describe_leap(times)) is not None:
+                self.shortened.append((inner.name(index), leap))
             longest = max(longest, frames)
             if frames >= needed:
                 self.kept.append(index)
@@ -66,9 +81,6 @@ class AtRate(_View):
         self.labels = [inner.labels[index] for index in self.kept] if inner.labels else []
         self.captions = [inner.captions[index] for index in self.kept] if inner.captions else None
 
-    def _ticks(self, times: np.ndarray) -> int:
-        return int(times[-1] * self.fps + 1e-6) + 1
-
     def __len__(self) -> int:
         return len(self.kept)
 
@@ -76,14 +88,62 @@ class AtRate(_View):
         return self.inner.name(self.kept[index])
 
     def num_frames(self, index: int) -> int:
-        return self._ticks(self.inner.times(self.kept[index]))
+        return num_ticks(steady(self.inner.times(self.kept[index])), self.fps)
 
     def times(self, index: int) -> np.ndarray:
         return np.arange(self.num_frames(index)) / self.fps
 
     def read_frames(self, index: int, numbers: Sequence[int]) -> Tensor:
-        times = self.inner.times(self.kept[index])
+        times = steady(self.inner.times(self.kept[index]))
         return self.inner.read_frames(self.kept[index], nearest(times, np.asarray(numbers) / self.fps))
+
+
+def num_ticks(times: np.ndarray, fps: float) -> int:
+    """Ticks of a clock from the first frame to the last.
+
+    Raises:
+        ValueError: if that is more than `MAX_TICKS` for each frame, which would be still pictures.
+    """
+    ticks = int(times[-1] * fps + 1e-6) + 1
+    if ticks > MAX_TICKS * len(times):
+        raise ValueError(
+            f"{len(times)} frames in {times[-1]:.3g} s: at {fps:g} fps each would be shown more than {MAX_TICKS} times"
+        )
+    return ticks
+
+
+def steady(times: np.ndarray) -> np.ndarray:
+    """Times without leaps: a step that only a damaged stamp can mean becomes one usual (lower median) step."""
+    leaps = _leaps(times)
+    if not leaps.any():
+        return times
+    steps = np.diff(times)
+    usual = _usual(steps)
+    return times[0] + np.concatenate([[0.0], np.cumsum(np.where(leaps, usual, steps))])
+
+
+def describe_leap(times: np.ndarray) -> str | None:
+    """The first leap of times in words; None without one."""
+    leaps = _leaps(times)
+    if not leaps.any():
+        return None
+    at = int(np.argmax(leaps))
+    return (
+        f"time leaps by {times[at + 1] - times[at]:.3g} s before frame {at + 1}, which is taken as one step"
+    )
+
+
+def _leaps(times: np.ndarray) -> np.ndarray:
+    """Which steps between frames are leaps, bool ``[len(times) - 1]``."""
+    steps = np.diff(times)
+    if not len(steps) or steps.max() <= MAX_PAUSE_S:
+        return np.zeros(len(steps), bool)
+    return steps > max(MAX_PAUSE_S, MAX_STEPS * _usual(steps))
+
+
+def _usual(steps: np.ndarray) -> float:
+    half = (len(steps) - 1) // 2
+    return float(np.partition(steps, half)[half])
 
 
 def nearest(times: np.ndarray, wanted: np.ndarray) -> list[int]:

@@ -6,7 +6,6 @@ keeps neither the number of steps nor eta in this file: they are arguments of it
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from videodiff.diffusion.schedule import (
     ScaledLinearSchedule,
 )
 from videodiff.diffusion.scheduler_keys import check_keys
+from videodiff.plain import parse_json
 
 Config = dict[str, Any]
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x": "sample"}
@@ -208,7 +208,7 @@ def read_scheduler_config(path: str | os.PathLike, **options: Any) -> Config:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} is larger than {MAX_BYTES} bytes; a scheduler config is a few hundred")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error})") from error
     if not isinstance(config, dict):

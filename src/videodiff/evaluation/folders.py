@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from videodiff.evaluation.results import Result
 from videodiff.evaluation.run import evaluate
 from videodiff.evaluation.sampling import ClipPlan, plan_clips, read_batches
 from videodiff.evaluation.sides import Side, observe
+from videodiff.plain import parse_json
 
 LOSSLESS_CODECS = {"ffv1", "png", "apng", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "qtrle", "zlib", "bmp"}
 LOSSLESS_IMAGES = {".png", ".bmp", ".ppm", ".tif", ".tiff"}
@@ -118,7 +118,7 @@ def read_samples_record(root: Path) -> tuple[dict[str, Any], set[str] | None]:
     if not path.is_file():
         return {}, None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
         listed = set(record.pop("clips"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no record of generate ({type(error).__name__}: {error})") from error

@@ -15,6 +15,7 @@ from typing import Any
 from videodiff.data.real_clips import differences, told
 from videodiff.evaluation.protocol import read_switches
 from videodiff.migrations import FORMATS, migrated
+from videodiff.plain import parse_json
 
 PACKAGES = ("videodiff", "torch", "pytorch-lightning", "torchmetrics", "numpy", "av")
 
@@ -148,7 +149,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         ValueError: if the file holds none.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = parse_json(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} holds no evaluation result ({error})") from error
     if isinstance(record, dict):

@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from videodiff import placeholder
+from videodiff.plain import parse_json
 
 Features: TypeAlias = np.ndarray | Tensor
 
@@ -274,7 +275,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
 
             with safe_open(path, framework="numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-                header = json.loads((file.metadata() or {})["header"])
+                header = parse_json((file.metadata() or {})["header"])
         whole = header["format"] == FORMAT and header["digest"] == _digest(arrays, header["record"])
     except ForeignFileError:
         raise
@@ -297,4 +298,4 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
         if "header" not in getattr(file, "files", ()):
             raise ForeignFileError(path, getattr(file, "files", ["one array"]))
         arrays = {name: file[name] for name in file.files}
-    return arrays, json.loads(str(arrays.pop("header")))
+    return arrays, parse_json(str(arrays.pop("header")))

@@ -24,7 +24,7 @@ def open_array(path: str) -> np.ndarray:
     placeholder.refuse(path, but=())
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: no readable .npy array ({str(error).splitlines()[0]})") from error
     if (
         array.dtype != np.uint8

@@ -6,6 +6,7 @@ The images called "encoded" are raw bytes of 64x64x3 pixels, from two cameras: `
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from videodiff.data.entries import SPLIT_FOLDERS, Entry, Listing, Tree, complete
@@ -13,6 +14,7 @@ from videodiff.data.layouts.options import Options
 from videodiff.data.tfrecord import index_records, read_example
 
 SIDE = 64
+TRIED = 8  # records of a file, to learn how many pictures each has
 VIEWS = ("image_main", "image_aux1")
 
 
@@ -41,7 +43,13 @@ def listing(tree: Tree, options: Options) -> Listing:
         records, fault = index_records(path)
         if fault:
             notes.append(f"{name} {fault}")
-        count = count_frames(path, records[0][0], options.view) if records else 0
+        count, fault = first_count(path, [offset for offset, _ in records[:TRIED]], options.view)
+        if fault:
+            notes.append(f"{fault}; {'others of the file are used' if count else 'the file is left out'}")
+        elif records and not count:
+            notes.append(f"{name}: no picture of {options.view} in its records; the file is left out")
+        if not count:
+            continue
         given.setdefault(split, []).extend(
             Entry(
                 path, f"{Path(name).name}#{number:05d}/{options.view}", size, kind="record", item=offset,
@@ -55,6 +63,17 @@ def listing(tree: Tree, options: Options) -> Listing:
             f"no record in train/*.tfrecords below {tree.root} (layout bair){faults and f'; {faults}'}"
         )
     return Listing("bair", complete(given, options.val_fraction, options.train_split), None, notes)
+
+
+def first_count(path: str, offsets: Sequence[int], view: str) -> tuple[int, str | None]:
+    """Pictures of the first record that can be read, and what was wrong with those before it; 0 if none can be."""
+    fault = None
+    for offset in offsets:
+        try:
+            return count_frames(path, offset, view), fault
+        except ValueError as error:
+            fault = fault or str(error)
+    return 0, fault
 
 
 def count_frames(path: str, offset: int, view: str) -> int:

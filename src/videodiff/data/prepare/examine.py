@@ -21,7 +21,7 @@ from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import read_blocks, sha256_of
 from videodiff.data.readers import count_frames, index_entry, read_entry_in_order
 from videodiff.data.video_probe import TAGS, BadVideoError, VideoInfo, demuxers
-from videodiff.data.views import nearest
+from videodiff.data.views import describe_leap, nearest, num_ticks, steady
 
 BLOCK_BYTES = 64 * 2**20  # of decoded frames held at once
 BLOCK_FRAMES = 1024
@@ -74,8 +74,7 @@ def examine(job: Job, beat: Callable[[], None]) -> dict[str, Any]:
         numbers = clip.numbers(job.settings.fps)
         _check_length(len(numbers), job.settings)
         count, line["out"] = _write(job, clip, numbers, beat)
-        if clip.info is not None:
-            line["message"] = clip.info.lacking()
+        line["message"] = clip.oddity(job.settings.fps)
         if count < len(numbers):
             line["frames"] = numbers[count - 1] + 1
             line["message"] = f"{line['frames']} of {clip.facts['frames']} frames, the end does not decode"
@@ -169,9 +168,20 @@ class Opened:
             raise ValueError(
                 f"{self.entry.path}: these frames carry no times, so no fps can be asked of them"
             )
+        times = steady(self._times())
+        return nearest(times, np.arange(num_ticks(times, fps)) / fps)
+
+    def oddity(self, fps: float | None) -> str | None:
+        """What is to be told of a good video: what was cut off, and where its time leaps if a rate is asked for."""
+        if self.info is None:
+            return None
+        leap = describe_leap(self._times()) if fps is not None else None
+        return "; ".join(filter(None, [self.info.lacking(), leap])) or None
+
+    def _times(self) -> np.ndarray:
+        assert self.info is not None
         times = self.info.times()[self.entry.first : self.entry.last]
-        times = times - times[0]
-        return nearest(times, np.arange(int(times[-1] * fps + 1e-6) + 1) / fps)
+        return times - times[0]
 
     def blocks(self, numbers: list[int], settings: Settings) -> Iterator[Tensor]:
         """Frames by number, in one pass over the video -> uint8 ``[n, R, R, 3]``, again and again."""

@@ -250,7 +250,9 @@ def _cut_notes(lines: list[dict[str, Any]]) -> list[str]:
     cut = [line for line in lines if line["status"] == "ok" and line["message"]]
     if not cut:
         return []
-    return [f"{len(cut)} videos were cut and lack frames; the first: {cut[0]['path']}: {cut[0]['message']}"]
+    return [
+        f"{len(cut)} videos lack frames or leap in time; the first: {cut[0]['path']}: {cut[0]['message']}"
+    ]
 
 
 def _tell(progress: Progress | None, lines: list[dict[str, Any]], total: int) -> None:

@@ -6,7 +6,6 @@ and figures (:func:`evaluator_record`).
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from videodiff import placeholder
 from videodiff.metrics.features.base import FeatureExtractor
 from videodiff.metrics.features.evaluator_net import FEATURES, NUM_CLASSES, ClipNet, DigitNet
+from videodiff.plain import parse_json
 from videodiff.weights import file_sha256, load_tensors
 
 WEIGHTS = Path(__file__).with_name("evaluator-v1.safetensors")
@@ -27,7 +27,7 @@ def evaluator_record(path: str | Path = WEIGHTS) -> dict[str, Any]:
     """Where a weights file comes from: ``name``, ``command``, ``versions`` and ``figures`` on the test split."""
     placeholder.refuse(path, but=())
     with safe_open(str(path), "pt") as file:
-        return json.loads(file.metadata()["record"])
+        return parse_json(file.metadata()["record"])
 
 
 def load_part(prefix: str, net: nn.Module, path: str | Path = WEIGHTS) -> nn.Module:
