@@ -197,9 +197,12 @@ def test_a_checkpoint_that_cannot_be_used(kind, said, verbs, run, tmp_path, refu
     path = wrong_checkpoint(kind, run, tmp_path / "x.ckpt")
     there = set(tmp_path.iterdir())
     for verb in verbs:
+        if (kind, verb) == ("bare weights", "fit"):
+            continue  # a new run may begin with them: tests/cli/test_starting.py
         refused([*LOADS[verb], "--ckpt_path", path], path, *said)
         assert set(tmp_path.iterdir()) == there
-    refused([*LOADS["fit"], "--ckpt_path", path, "--out", tmp_path / "new" / "out"], path)
+    if kind != "bare weights":
+        refused([*LOADS["fit"], "--ckpt_path", path, "--out", tmp_path / "new" / "out"], path)
     assert set(tmp_path.iterdir()) == there
 
 

@@ -228,7 +228,7 @@ PLACEHOLDERS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "option"), [("safetensors", "--init_from"), ("wrapped", "--ckpt_path")])
+@pytest.mark.parametrize(("kind", "option"), [("safetensors", "--ckpt_path"), ("wrapped", "--init_from")])
 def test_weights_without_a_config_begin_a_run_whose_config_is_given(kind, option, run, tmp_path, fit):
     path = bare(kind, last(run)["state_dict"])
     code, said = fit(*SMOKE, option, path, "--out", "new", *STILL)

@@ -1,6 +1,6 @@
 """Checkpoint files and run folders: writing, verifying, finding and opening them."""
 
-from videodiff.checkpoints.bare_weights import load_beginning
+from videodiff.checkpoints.bare_weights import is_bare, load_beginning
 from videodiff.checkpoints.config import load_config, portable_config, trusted_config
 from videodiff.checkpoints.exported import sha256_of
 from videodiff.checkpoints.files import (
@@ -28,6 +28,7 @@ __all__ = [
     "RunLock",
     "check_resumable",
     "fit_weights",
+    "is_bare",
     "load_beginning",
     "load_checkpoint",
     "load_config",

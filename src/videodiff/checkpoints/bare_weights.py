@@ -33,6 +33,17 @@ def load_beginning(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_bare(path: Path) -> bool:
+    """Whether a file that is no checkpoint of ours holds named tensors and nothing else."""
+    if is_sealed(path):
+        return False
+    try:
+        _, beside = load_training_file(path)
+    except ValueError:
+        return False
+    return not beside
+
+
 def placed(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
     """The weights under the names that the model has for them, and what their names were below in the file.
 

@@ -103,7 +103,7 @@ def given_source(options: argparse.Namespace) -> Source | None:
         FileNotFoundError: if there is no such run or file.
         CheckpointError: for a damaged one.
     """
-    from videodiff.checkpoints import resolve_checkpoint
+    from videodiff.checkpoints import CheckpointError, is_bare, resolve_checkpoint
 
     if options.ckpt_path is not None and options.init_from is not None:
         raise UsageError(
@@ -114,8 +114,13 @@ def given_source(options: argparse.Namespace) -> Source | None:
         return Source(options.init_from, resolve_checkpoint(options.init_from), begins=True)
     if options.ckpt_path is None:
         return None
-    source = Source(options.ckpt_path, resolve_checkpoint(options.ckpt_path), begins=True)
-    source.begins = source.is_weights_only
+    source = Source(options.ckpt_path, resolve_checkpoint(options.ckpt_path), begins=False)
+    try:
+        source.begins = source.is_weights_only
+    except CheckpointError:
+        if not is_bare(source.path):
+            raise
+        source.begins = True
     if source.begins:
         say(
             f"warning: --ckpt_path {source.given} holds weights alone, so it is taken as --init_from {source.given}"
