@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from videodiff.cli.config import read_configs
 from videodiff.cli.info import on_meta
 from videodiff.estimate.batches import keep_latents, make_batch
-from videodiff.estimate.shadow import Shadow
+from videodiff.estimate.shadow import hold_perceptual
 from videodiff.models import AutoencoderModule, autoencoder, base, lvdm
 
 CONFIGS = ["vdm_ucf101", "lvdm_autoencoder_digits", "pvdm_autoencoder_sky", "lvdm_digits", "pvdm_digits"]
@@ -52,6 +53,25 @@ def small(name):
     return config
 
 
+def onto_gpu(model):
+    """The model with fake weights on a GPU, and the mode in which they can be used."""
+    hold_perceptual(model, "meta")
+    parts = [part for module in model.modules() for part in (module, *getattr(module, "_held", ()))]
+    stores = [
+        store for part in parts for inner in part.modules() for store in (inner._parameters, inner._buffers)
+    ]
+    copies, mode = {}, FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        for store in stores:
+            for name, value in store.items():
+                if value is not None and value.device.type == "meta":  # not yet replaced
+                    copy = copies.setdefault(id(value), torch.empty_like(value, device="cuda"))
+                    store[name] = torch.nn.Parameter(copy) if isinstance(value, torch.nn.Parameter) else copy
+    if hasattr(model, "_device"):
+        model._device = torch.device("cuda")
+    return mode
+
+
 @pytest.mark.parametrize(
     ("name", "kept"), [*((name, False) for name in CONFIGS), ("lvdm_digits", True), ("pvdm_digits", True)]
 )
@@ -64,8 +84,8 @@ def test_the_forward_pass_of_a_training_step_waits_for_nothing(name, kept, monke
     model = on_meta(config["model"], ()).train()
     if isinstance(model, AutoencoderModule):
         model.start_step = 0
-    shadow, waits = Shadow(model, "cuda"), HostWaits()
-    with shadow.mode, torch.no_grad():
+    waits = HostWaits()
+    with onto_gpu(model), torch.no_grad():
         batch = make_batch(model, config["data"]["init_args"], 4, "cuda")
         if kept:
             batch = keep_latents(model, batch)
