@@ -16,6 +16,7 @@ import yaml
 import real_run
 from fault_harness import Job, wait_for
 from full_disk import Full
+from videodiff import atomic
 from videodiff.checkpoints import files, load_checkpoint, save_checkpoint
 from videodiff.cli import main
 from videodiff.data import video_io
@@ -422,13 +423,8 @@ def full(request, monkeypatch):
         if request.param == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
             return
-        plain = files.Path.open
-
-        def opened(self, *args, **kwargs):
-            file = plain(self, *args, **kwargs)
-            return Full(file, 200_000) if self.suffix == ".part" else file
-
-        monkeypatch.setattr(files.Path, "open", opened)
+        plain = atomic.new_file
+        monkeypatch.setattr(atomic, "new_file", lambda part: Full(plain(part), 200_000))
         monkeypatch.setattr(files, "free_bytes", lambda folder: 1000)
 
     def stop():

@@ -13,6 +13,7 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file.r
 
 # Room or file -> what of ours it may import. Everybody may import the ground.
 GROUND = (
+    "atomic",
     "migrations",
     "names",
     "plain",
@@ -29,12 +30,13 @@ GROUND = (
 ARROWS = {
     "__init__": (),
     "__main__": ("cli",),
+    "atomic": (),
     "migrations": (),
     "names": (),
     "plain": ("reasons",),
     "seeding": ("names",),
     "trust": ("names", "plain"),
-    "weights": ("placeholder", "reasons"),
+    "weights": ("atomic", "placeholder", "reasons"),
     "stopping": (),
     "placeholder": (),
     "reasons": (),
@@ -71,7 +73,18 @@ HEAVY = {
     "av",
     "jsonargparse",
 }
-LIGHT = ("migrations", "names", "plain", "trust", "stopping", "placeholder", "reasons", "reading", "memory")
+LIGHT = (
+    "atomic",
+    "migrations",
+    "names",
+    "plain",
+    "trust",
+    "stopping",
+    "placeholder",
+    "reasons",
+    "reading",
+    "memory",
+)
 LATE_ROOM_FILES = ("training.py", "lightning.py", "generate.py")
 
 
@@ -168,6 +181,76 @@ def test_arrows_point_down(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
 def test_nothing_runs_code_from_data(file):
     assert forbidden(file, file.read_text()) == []
+
+
+# Who writes in place, and why; everything else goes through atomic, which says what that is good for.
+IN_PLACE = {
+    "checkpoints/folders.py": "a checkpoint moved aside, in one rename",
+    "cli/config.py": "configs in a temporary folder",
+    "cli/encode.py": "a config in a temporary folder",
+    "cli/look.py": "a config in a temporary folder",
+    "cli/starting.py": "a config in a temporary folder",
+    "cli/new_model.py": "new files only",
+    "cli/streams.py": "the null device",
+    "data/download.py": "an archive unpacked in a folder that then takes its name",
+    "data/encode_plan.py": "a shard that other processes find locked",
+    "data/fetch.py": "a download that goes on where it was cut",
+    "data/prepare/encode.py": "a part of atomic's",
+    "data/prepare/forms.py": "data that grow video by video, cut back to their journal",
+    "data/shards.py": "the standard input of a decoder",
+    "data/video_write.py": "a part of atomic's",
+    "weights/download.py": "a download that is checked before it takes its name",
+}
+
+
+def writes(file: Path, text: str) -> list[str]:
+    """Calls that write a file in place or rename one, as ``file:line``; not those that refuse links by their opener."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        last = called.rpartition(".")[2]
+        modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        in_place = last == "open" and any(set(m) <= set("rwaxbt+") and set(m) & set("wax+") for m in modes)
+        guarded = any(k.arg == "opener" for k in node.keywords)
+        renames = called in ("os.replace", "os.rename") or (
+            last in ("replace", "rename")
+            and isinstance(node.func, ast.Attribute)
+            and len(node.args) == 1
+            and not node.keywords
+            and called != "replace"
+        )
+        texts = last in ("write_text", "write_bytes") and not called.startswith("atomic.")
+        if (in_place and not guarded) or renames or texts:
+            found.append(f"{file.relative_to(PACKAGE)}:{node.lineno}: {called}")
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_files_are_written_whole_or_not_at_all(file):
+    if file.name != "atomic.py" and file.relative_to(PACKAGE).as_posix() not in IN_PLACE:
+        assert writes(file, file.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "p.write_text(t)",
+        "p.open('w')",
+        "open(p, 'ab')",
+        "os.replace(a, b)",
+        "part.replace(path)",
+        "a.rename(b)",
+    ],
+)
+def test_a_write_in_place_is_seen(line):
+    assert writes(PACKAGE / "models" / "x.py", line)
+
+
+def test_reads_and_guarded_writes_pass():
+    text = "open(p)\np.open('rb')\nopen(p, 'a', opener=no_link)\natomic.write_text(p, t)\nt.replace('a', 'b')"
+    assert writes(PACKAGE / "models" / "x.py", text) == []
 
 
 def test_the_package_itself_imports_nothing():

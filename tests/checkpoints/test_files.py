@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from full_disk import Full
+from videodiff import atomic
 from videodiff.checkpoints import (
     AtomicCheckpointIO,
     CheckpointError,
@@ -171,8 +172,8 @@ def test_the_seal_cannot_be_cut_off_unnoticed(path):
 
 @pytest.mark.parametrize("room", [0, 700, 4000])
 def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_is_missing(room, path, monkeypatch):
-    plain = files.Path.open
-    monkeypatch.setattr(files.Path, "open", lambda self, *a, **k: Full(plain(self, *a, **k), room))
+    plain = atomic.new_file
+    monkeypatch.setattr(atomic, "new_file", lambda part: Full(plain(part), room))
     monkeypatch.setattr(files, "free_bytes", lambda folder: 1000)
     with pytest.raises(
         OSError, match=r"good.ckpt: disk full, \d+ bytes needed and 1000 free, \d+ missing"
@@ -218,11 +219,12 @@ def test_non_finite_weights_are_neither_written_nor_accepted(path, tmp_path):
 
 
 def test_a_second_name_is_the_same_file_until_one_is_replaced(path, tmp_path):
-    files.link_checkpoint(path, tmp_path / "last.ckpt")
+    AtomicCheckpointIO().link(path, tmp_path / "last.ckpt")
     save_checkpoint({**good(), "global_step": 4}, path)
     assert load_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3
     shutil.copyfile(path, tmp_path / ".tmp-x.part")
-    assert files.clean_parts(tmp_path) == 1
+    AtomicCheckpointIO().clean(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["good.ckpt", "last.ckpt"]
 
 
 def test_weights_of_a_compiled_model_are_loaded_by_their_plain_names():

@@ -1,6 +1,6 @@
 """Predictions to files: a lossless clip each, a sheet beside the truth, and their PSNR beside a trivial baseline."""
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,16 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from videodiff import atomic
+from videodiff.callbacks.prediction_journal import RECORD, PredictionJournal
 from videodiff.data import video_io
 from videodiff.metrics.intervals import mean_difference_interval
 
 
 class PredictionWriter(pl.Callback):
     """Writes what ``predict_step`` returns: ``clip_<index>.mkv``, ``sheet.mp4`` and ``predictions.json``.
+
+    Batches whose clips a prediction that was interrupted here has finished are not predicted again.
 
     The PSNR is that of the drawn frames only (peak 2, as pixels lie in [-1, 1]), averaged over clips; beside it stands
     that of repeating the last given frame, which any model should beat, and their difference clip by clip with a 95 %
@@ -28,8 +32,24 @@ class PredictionWriter(pl.Callback):
 
     def __init__(self, directory: str | Path, fps: int = 8, sheet_clips: int = 8) -> None:
         self.directory, self.fps, self.sheet_clips = Path(directory), fps, sheet_clips
-        self.scores: list[dict[str, float]] = []
+        self.journal = PredictionJournal(directory)
+        self.done: dict[int, dict[str, Any]] = {}
+        self.scores: list[dict[str, Any]] = []
         self.shown: list[Tensor] = []
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.done = self.journal.done()
+        if not self.done:
+            return
+        if trainer.is_global_zero:
+            print(f"{len(self.done)} clips are there already", file=sys.stderr, flush=True)
+        predict = pl_module.predict_step
+
+        def predict_missing(batch: dict[str, Any], *args: Any) -> dict[str, Any]:
+            # A whole batch or nothing: what a clip looks like to the last bit may depend on those beside it.
+            return {} if self.done.keys() >= set(batch["sample"].tolist()) else predict(batch, *args)
+
+        pl_module.predict_step = predict_missing
 
     def on_predict_batch_end(
         self,
@@ -42,6 +62,9 @@ class PredictionWriter(pl.Callback):
     ) -> None:
         if batch.get("stand_in"):  # of a process without clips; the process that has this one writes it
             return
+        if not outputs:
+            self.take_over(batch)
+            return
         video, truth, given = outputs["video"].float(), outputs["truth"].float(), outputs["given"]
         scores = {"psnr": psnr(video[:, :, given:], truth[:, :, given:])}
         if given:
@@ -49,10 +72,23 @@ class PredictionWriter(pl.Callback):
             scores["psnr_repeat_last"] = psnr(repeated[:, :, given:], truth[:, :, given:])
         clips, truths = as_frames(video), as_frames(truth)
         for i, index in enumerate(outputs["sample"].tolist()):
-            video_io.write_lossless(self.directory / f"clip_{index:05d}.mkv", clips[i], self.fps)
+            video_io.write_lossless(self.journal.clip(index), clips[i], self.fps)
             self.scores.append({"clip": index, "given": given, **{k: v[i].item() for k, v in scores.items()}})
+            if index not in self.done:
+                self.journal.add(self.scores[-1])
+            self.show(truths[i], clips[i])
+
+    def take_over(self, batch: dict[str, Any]) -> None:
+        """Scores and clips of a batch that an interrupted prediction has finished."""
+        for index, truth in zip(batch["sample"].tolist(), as_frames(batch["video"].float()), strict=True):
+            self.scores.append(self.done[index])
             if len(self.shown) < self.sheet_clips:
-                self.shown.append(torch.cat([truths[i], clips[i]], dim=1))  # truth above, prediction below
+                self.show(truth, video_io.read_video(self.journal.clip(index)))
+
+    def show(self, truth: Tensor, clip: Tensor) -> None:
+        """Put a clip on the sheet, uint8 ``[T, H, W, 3]``: truth above, prediction below; while there is room."""
+        if len(self.shown) < self.sheet_clips:
+            self.shown.append(torch.cat([truth, clip], dim=1))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         scores = self.scores
@@ -77,9 +113,10 @@ class PredictionWriter(pl.Callback):
                     f"{gain.low:+.2f} to {gain.high:+.2f} ({len(scores)} clips)"
                 )
             record = {**means, "count": len(scores), "given": scores[0]["given"], "clips": scores}
-            (self.directory / "predictions.json").write_text(json.dumps(record, indent=2) + "\n")
             sheet = video_io.video_grid(torch.stack(self.shown), columns=len(self.shown))
             video_io.write_mp4(self.directory / "sheet.mp4", sheet, self.fps)
+            atomic.write_json(self.directory / RECORD, record)  # last: it says that the folder is complete
+            self.journal.close()
 
 
 def psnr(guess: Tensor, truth: Tensor) -> Tensor:

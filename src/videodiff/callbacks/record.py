@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from videodiff import atomic
 from videodiff.reading import read_json
 
 PACKAGES = (
@@ -58,7 +59,7 @@ class RunRecord(Callback):
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "env.json").write_text(json.dumps(environment(trainer), indent=2) + "\n")
+            atomic.write_json(folder / "env.json", environment(trainer))
             self.path = folder / "metrics.jsonl"
             repair(self.path)
 
@@ -121,8 +122,7 @@ class RunRecord(Callback):
         before = self.known.pop((step, kind(line)), None)
         if before is not None and steady(before) == steady(line):
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        atomic.append(self.path, json.dumps(line) + "\n")
 
 
 def to_number(value: Any) -> float | int | None:
@@ -154,7 +154,7 @@ def repair(path: Path) -> None:
         data += b"\n"
     except ValueError:
         data = data[: len(data) - len(tail)]
-    with path.open("r+b") as file:
+    with open(path, "r+b", opener=atomic.no_link) as file:
         file.truncate(len(data))
         file.seek(max(len(data) - 1, 0))
         file.write(data[-1:])

@@ -7,6 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from videodiff import atomic
+
 
 class Trace(Callback):
     """Append ``{"step", "batch", "ids", "loss"}`` per micro-batch to ``trace_rank<r>.jsonl``; the loss as a hex float.
@@ -21,5 +23,4 @@ class Trace(Callback):
         ids = batch["sample"].tolist() if isinstance(batch, dict) and "sample" in batch else []
         line = {"step": trainer.global_step, "batch": batch_idx, "ids": ids, "loss": loss.hex()}
         path = Path(trainer.default_root_dir) / f"trace_rank{trainer.global_rank}.jsonl"
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        atomic.append(path, json.dumps(line) + "\n")

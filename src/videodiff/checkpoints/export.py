@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import yaml
 from safetensors.torch import save_file
 
+from videodiff import atomic
 from videodiff.checkpoints.card import model_card
 from videodiff.checkpoints.config import portable_config, trusted_config
 from videodiff.checkpoints.exported import CONFIG, RECORD, WEIGHTS, sha256_of
@@ -59,14 +58,9 @@ def export_run(
             f"{out} exists and is not empty; nothing is overwritten, name another folder with --out"
         )
     load_run(path, trusted=trusted)  # what cannot be loaded is not handed on
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.beside(out) as part:
         write_folder(path, part, licence, command, trusted, scheduler, note)
-        if out.exists():
-            out.rmdir()
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return out
 
 
@@ -90,7 +84,7 @@ def write_folder(
     weights = {name: value.contiguous().clone() for name, value in checkpoint["state_dict"].items()}
     save_file(weights, folder / WEIGHTS)
     text = numbered_config(yaml.safe_dump(config, sort_keys=False))
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    atomic.write_text(folder / CONFIG, text)
     run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     ours = checkpoint.get("videodiff", {})
     record = {
@@ -104,14 +98,13 @@ def write_folder(
         "licence": licence,
         "exported": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    atomic.write_json(folder / RECORD, record, default=str)
     if scheduler is not None:
         (folder / "scheduler").mkdir()
-        text = json.dumps(dict(scheduler), indent=2) + "\n"
-        (folder / "scheduler" / "scheduler_config.json").write_text(text, encoding="utf-8")
+        atomic.write_json(folder / "scheduler" / "scheduler_config.json", dict(scheduler))
     results = evaluations(sorted((run / "eval").glob("*.json")))
     card = model_card(record, config, weights, results, command, scheduler, note)
-    (folder / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
+    atomic.write_text(folder / "README.md", card, errors="backslashreplace")
 
 
 def stage_of(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
-from videodiff import placeholder, reasons
+from videodiff import atomic, placeholder, reasons
 from videodiff.checkpoints.exported import read_exported, verify_exported
 from videodiff.migrations import migrated
 
@@ -64,43 +64,13 @@ def save_checkpoint(obj: Any, path: str | os.PathLike) -> None:
             file is untouched and the unfinished one removed.
     """
     path = Path(path)
-    part = path.with_name(f".tmp-{path.name}-{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with atomic.opened(path) as file:
             writer = SealingWriter(file)
             torch.save(obj, writer)
             writer.seal()
-            file.flush()
-            os.fsync(file.fileno())
-        replace(part, path)
     except (OSError, RuntimeError) as err:
-        free = free_bytes(path.parent)
-        unlink(part)
-        raise write_error(err, obj, path, free) from err
-    except BaseException:
-        unlink(part)
-        raise
-
-
-def replace(part: Path, path: Path) -> None:
-    """Rename within a folder and sync the folder, so that the new name outlives a power cut."""
-    os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def link_checkpoint(source: Path, path: Path) -> None:
-    """Give a finished file a second name at once and without a copy; files are only ever replaced, never edited."""
-    part = path.with_name(f".tmp-{path.name}-{os.getpid()}.part")
-    unlink(part)
-    try:
-        os.link(source, part)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, part)
-    replace(part, path)
+        raise write_error(err, obj, path, free_bytes(path.parent)) from err
 
 
 def unlink(path: Path) -> None:
@@ -109,14 +79,6 @@ def unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:  # its folder is gone or read-only: the error that brought us here is the one to tell
         return
-
-
-def clean_parts(folder: Path) -> int:
-    """Remove what killed saves left behind; returns how many files."""
-    parts = list(folder.glob(".tmp-*.part"))
-    for part in parts:
-        unlink(part)
-    return len(parts)
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -328,9 +290,9 @@ class AtomicCheckpointIO(CheckpointIO):
         unlink(Path(path))
 
     def link(self, source: Path, path: Path) -> None:
-        """Give a saved checkpoint a second name, see ``link_checkpoint``."""
-        link_checkpoint(source, path)
+        """Give a saved checkpoint a second name, see :func:`~videodiff.atomic.second_name`."""
+        atomic.second_name(source, path)
 
     def clean(self, folder: Path) -> None:
         """Remove what killed saves left behind."""
-        clean_parts(folder)
+        atomic.clear_parts(folder)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
+
 
 class RunLock:
     """One writer per run folder: ``run.lock`` names its host, process and start time.
@@ -20,13 +22,26 @@ class RunLock:
         self.path = Path(directory) / "run.lock"
         self.mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a living process, or one on another host, holds it."""
+        if not self.path.exists():
+            return False
+        holder = parse_holder(self.path.read_text(encoding="utf-8", errors="replace"))
+        try:
+            if holder:
+                self.judge(holder, tell=False)
+        except ValueError:
+            return True
+        return False
+
     def acquire(self) -> None:
         """Take the lock; one whose process is gone is taken over with a line on stderr.
 
         Raises:
             ValueError: if a living process, or one on another host, holds it.
         """
-        with self.path.open("a+", encoding="utf-8", errors="replace") as file:
+        with open(self.path, "a+", encoding="utf-8", errors="replace", opener=atomic.no_link) as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # for these few lines only, so that two takers see each other
             file.seek(0)
             text = file.read()
@@ -38,7 +53,7 @@ class RunLock:
             file.truncate(0)
             file.write(json.dumps(self.mine) + "\n")
 
-    def judge(self, holder: dict[str, Any]) -> None:
+    def judge(self, holder: dict[str, Any], tell: bool = True) -> None:
         """Refuse a living holder, report a dead one."""
         who = f"process {holder['pid']} on {holder['host']}"
         if holder["host"] != self.mine["host"]:
@@ -49,7 +64,10 @@ class RunLock:
         started = process_start(holder["pid"])
         if started is not None and started == holder.get("started"):
             raise ValueError(f"run {self.path.parent} is being written by {who} (stop it or start a new run)")
-        print(f"{self.path.parent}: took over the lock of {who}, which is gone", file=sys.stderr, flush=True)
+        if tell:
+            print(
+                f"{self.path.parent}: took over the lock of {who}, which is gone", file=sys.stderr, flush=True
+            )
 
     def release(self) -> None:
         """Give the lock back if it is still ours."""

@@ -39,17 +39,17 @@ def main(argv: list[str] | None = None) -> int:
         0 done, 1 failed, 2 usage or bad input, 130 or 143 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    with streams.lasting() as (out, _), stopping.raised():
-        code = _report(words)
+    verbose = any(word in ("-v", "--verbose") for word in words)
+    with streams.lasting() as (out, _), stopping.raised(), errors.threads_told(verbose):
+        code = _report(words, verbose)
         out.flush()
         if code == errors.DONE and (lost := streams.unwritten(out)) is not None:
             code = errors.report(RuntimeError(lost))
     return code
 
 
-def _report(words: list[str]) -> int:
+def _report(words: list[str], verbose: bool) -> int:
     """Dispatch, and turn whatever comes back into a line and an exit code."""
-    verbose = any(word in ("-v", "--verbose") for word in words)
     try:
         return _dispatch([word for word in words if word not in ("-v", "--verbose")]) or errors.DONE
     except SystemExit as stop:

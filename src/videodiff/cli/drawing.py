@@ -5,14 +5,14 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.cli.errors import UsageError
 from videodiff.names import text_name
-from videodiff.reading import read_json
 
 PLAN, RECORD = "samples.part.json", "samples.json"
 SHEET_CLIPS, SHEET_FRAMES = 64, 32  # clips on the sheet; frames of them held in memory at once
@@ -76,19 +76,52 @@ def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> Non
     Raises:
         UsageError: if the folder holds other samples, or finished ones.
     """
+    file = out / PLAN
     refusal = f"--out {out} already holds samples; nothing is overwritten, name another directory"
     if (out / RECORD).is_file():
         raise UsageError(refusal)
-    if (out / PLAN).is_file():
-        before = read_json(out / PLAN)
-        if before != json.loads(json.dumps(plan)):
-            other = next(key for key in plan if plan[key] != before.get(key))
+    if file.is_file():
+        before = read_plan(out)
+        if before is None:
+            if world > 1:
+                raise UsageError(
+                    f"{file} is damaged; remove it and the clips beside it, and give the command again"
+                )
+            print(f"{file} is damaged; everything in {out} is drawn anew", file=sys.stderr)
+            for old in (*out.glob("clip_*"), *out.glob(".latents_*")):
+                old.unlink()
+            atomic.write_json(file, plan)
+        elif before != as_json(plan):
+            other = next(key for key in plan if as_json(plan[key]) != before.get(key))
             raise UsageError(f"{refusal} (it was begun with another {other}: {before.get(other)})")
         return
     if world == 1 and any(out.glob("clip_*.mkv")):  # processes of one job may find each other's
         raise UsageError(refusal)
     if rank == 0:
-        (out / PLAN).write_text(json.dumps(plan, indent=2) + "\n")
+        atomic.write_json(file, plan)
+
+
+def read_plan(out: Path) -> dict[str, Any] | None:
+    """The plan that was begun in a folder; None where that is damaged.
+
+    Raises:
+        FileNotFoundError: if none was.
+    """
+    try:
+        plan = json.loads((out / PLAN).read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return plan if isinstance(plan, dict) else None
+
+
+def is_begun(out: Path, plan: dict[str, Any]) -> bool:
+    """Whether drawing by this plan was begun in a folder and is not finished."""
+    return (out / PLAN).is_file() and not (out / RECORD).exists() and read_plan(out) == as_json(plan)
+
+
+def as_json(value: Any) -> Any:
+    """A value as it comes back from JSON."""
+    return json.loads(json.dumps(value))
 
 
 def draw(
@@ -107,11 +140,14 @@ def draw(
     """
     import torch
 
-    missing = [index for index in mine if not clip_path(out, index).is_file()]
-    if len(missing) < len(mine):
-        print(f"{len(mine) - len(missing)} of {len(mine)} videos are there already", file=sys.stderr)
-    for start in range(0, len(missing), args.batch_size):
-        indices = missing[start : start + args.batch_size]
+    there = {index for index in mine if is_whole(clip_path(out, index), num_frames)}
+    if there:
+        print(f"{len(there)} of {len(mine)} videos are there already", file=sys.stderr)
+    # Whole batches only: what a clip looks like to the last bit may depend on those beside it.
+    batches = [mine[start : start + args.batch_size] for start in range(0, len(mine), args.batch_size)]
+    batches = [batch for batch in batches if not there.issuperset(batch)]
+    missing, start = sum(map(len, batches)), 0
+    for indices in batches:
         n = len(indices)
         label = None if args.class_id is None else torch.full((n,), args.class_id)
         latent = draw_batch(
@@ -125,11 +161,28 @@ def draw(
             sampler=samplers[0],
             later_sampler=samplers[1],
             guidance_scale=args.guidance,
-            progress=Bar(start, n, len(missing)),
+            progress=Bar(start, n, missing),
         )
         write_batch(model, latent, num_frames, [clip_path(out, index) for index in indices], args.fps)
         progress_file(out, indices).unlink(missing_ok=True)
-    return len(missing)
+        start += n
+    return missing
+
+
+def is_whole(clip: Path, num_frames: int) -> bool:
+    """Whether a clip is there; one that does not decode to its end is named, and is not."""
+    from videodiff.data import video_io
+
+    if not clip.is_file():
+        return False
+    try:
+        found = len(video_io.read_video(clip))
+    except (ValueError, OSError) as error:
+        found = str(error)
+    if found == num_frames:
+        return True
+    print(f"{clip} is damaged ({found} of {num_frames} frames); it is drawn anew", file=sys.stderr)
+    return False
 
 
 def progress_file(out: Path, indices: Sequence[int]) -> Path:
@@ -142,21 +195,17 @@ def draw_batch(
 ) -> Any:
     """The latents of a batch; those of each finished window are kept, so that a stop costs one window."""
     import torch
-    from safetensors.torch import load_file, save
+    from safetensors.torch import save
 
-    file, drawn = progress_file(out, indices), None
-    if file.is_file():
-        with text_name(file) as name:
-            kept = load_file(name)
-        if kept["indices"].tolist() == list(indices):
-            drawn = kept["latent"], int(kept["windows"])
-            print(f"going on after window {drawn[1]}", file=sys.stderr)
+    file = progress_file(out, indices)
+    drawn = read_latents(file, indices) if file.is_file() else None
+    if drawn is not None:
+        print(f"going on after window {drawn[1]}", file=sys.stderr)
 
     def keep(latent: Any, windows: int) -> None:
         tensors = {"latent": latent.cpu().contiguous(), "windows": torch.tensor(windows)}
-        beside = file.with_suffix(".part")
-        beside.write_bytes(save({**tensors, "indices": torch.tensor(list(indices))}))
-        beside.replace(file)
+        tensors["indices"] = torch.tensor(list(indices))
+        atomic.write_bytes(file, save({**tensors, "sha256": digest_of(tensors)}))
 
     return model.draw_latent(
         len(indices),
@@ -167,6 +216,33 @@ def draw_batch(
         on_window=keep if is_long(model, num_frames) else None,
         **options,
     )
+
+
+def read_latents(file: Path, indices: Sequence[int]) -> tuple[Any, int] | None:
+    """Latents that were kept of a batch and how many windows they have; None, and the file named, if it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        with text_name(file) as name:
+            kept = load_file(name)
+        digest = kept.pop("sha256")
+        if kept["indices"].tolist() == list(indices) and digest.equal(digest_of(kept)):
+            return kept["latent"], int(kept["windows"])
+    except (SafetensorError, KeyError, OSError, ValueError):
+        pass
+    print(f"{file} is damaged; these videos are drawn anew", file=sys.stderr)
+    return None
+
+
+def digest_of(tensors: Mapping[str, Any]) -> Any:
+    """SHA-256 of latents and what stands beside them, as a tensor of 32 bytes."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in ("latent", "windows", "indices"):
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+    return torch.tensor(list(digest.digest()), dtype=torch.uint8)
 
 
 def write_batch(model: Any, latent: Any, num_frames: int, paths: Sequence[Path], fps: float) -> None:
@@ -237,9 +313,7 @@ def finish(out: Path, record: dict[str, Any], count: int, fps: float) -> None:
         write_pictures([clip_path(out, i) for i in range(count)])
     write_sheet(out / "sheet.mp4", [clip_path(out, i) for i in range(min(count, SHEET_CLIPS))], fps)
     record["clips"] = [clip_path(out, i).name for i in range(count)]
-    beside = out / f".{RECORD}.part"
-    beside.write_text(json.dumps(record, indent=2) + "\n")
-    beside.replace(out / RECORD)
+    atomic.write_json(out / RECORD, record)
     (out / PLAN).unlink(missing_ok=True)
 
 
@@ -250,10 +324,10 @@ def write_pictures(clips: Sequence[Path]) -> None:
     from videodiff.data import video_io
 
     for clip in clips:
-        picture, beside = clip.with_suffix(".png"), clip.with_name(f".{clip.stem}.part.png")
+        picture = clip.with_suffix(".png")
         if not picture.is_file():
-            Image.fromarray(video_io.read_video(clip, max_frames=1)[0].numpy()).save(beside)
-            beside.replace(picture)
+            with atomic.opened(picture) as file:
+                Image.fromarray(video_io.read_video(clip, max_frames=1)[0].numpy()).save(file, "PNG")
 
 
 def write_sheet(path: Path, clips: Sequence[Path], fps: float) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from videodiff import stopping
@@ -113,6 +115,27 @@ def report(error: BaseException, verbose: bool = False) -> int:
             traceback.print_exception(type(error), error, error.__traceback__)
         print(f"videodiff: error: {one_line(error)}", file=sys.stderr, flush=True)
     return exit_code(error)
+
+
+@contextmanager
+def threads_told(verbose: bool = False) -> Iterator[None]:
+    """Inside, what ends a helper thread is told in one line, once: the command goes on, or fails by its own error."""
+    before, told = threading.excepthook, set()
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        if verbose or os.environ.get("VIDEODIFF_TRACEBACK") == "1" or args.exc_value is None:
+            before(args)
+            return
+        line = f"videodiff: warning: {args.thread.name if args.thread else 'a thread'}: {one_line(args.exc_value)}"
+        if line not in told:
+            told.add(line)
+            print(line, file=sys.stderr, flush=True)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _raised_by_us(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.cli.arguments import LightParser, whole
 from videodiff.cli.errors import UsageError
 from videodiff.plain import parse_json
@@ -234,17 +235,17 @@ def check_target(out: Path | None, calls: list[dict[str, Any]]) -> None:
 def save(results: list[Any], record: dict[str, Any], args: argparse.Namespace) -> None:
     """``--out``: one file, or one per protocol in a folder; written whole or not at all."""
     from videodiff.evaluation.names import digest_of, record_name
-    from videodiff.evaluation.results import write_text
 
     if args.out.suffix == ".json":
-        write_text(args.out, json.dumps(record, indent=2, allow_nan=False) + "\n")
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(args.out, record, allow_nan=False)
         return
     for result in results:
         result.save(args.out / f"{record_name(result)}.json")
     if len(results) == 2:
         names = [record_name(result) for result in results]
         stem = f"explanation_{results[0].name}_{results[1].name}_{digest_of({'of': names})}"
-        write_text(args.out / f"{stem}.json", json.dumps(record["explanation"], indent=2) + "\n")
+        atomic.write_json(args.out / f"{stem}.json", record["explanation"])
 
 
 class Lines:

@@ -6,14 +6,16 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.cli import drawing
 from videodiff.cli.arguments import LightParser, real, whole
 from videodiff.cli.condition import read_condition
 from videodiff.cli.errors import UsageError
-from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
+from videodiff.cli.outputs import Leftovers, begun, folder_of_run, make_folder
 from videodiff.names import shell_word
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp", "langevin")
@@ -111,7 +113,7 @@ def run(argv: Sequence[str]) -> int:
     check(args)
     import torch
 
-    from videodiff.checkpoints import load_run, resolve_checkpoint
+    from videodiff.checkpoints import RunLock, load_run, resolve_checkpoint
 
     checkpoint = resolve_checkpoint(args.ckpt_path)
     model = load_run(str(checkpoint), trusted=args.trust)
@@ -126,35 +128,40 @@ def run(argv: Sequence[str]) -> int:
     given, num_frames = read_condition(args, model)
     run_directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
     leftovers = Leftovers(args.out or run_directory / "generate")
-    out = output_directory(args.out, run_directory)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     mine = list(range(rank, args.num_samples, world))
     samplers = pick_samplers(args, model)
     plan = drawing.settings(args, checkpoint, model, samplers, num_frames)
-    drawing.claim(out, plan, rank, world)
-    started = time.perf_counter()
+    out = output_directory(args.out, run_directory, plan)
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            drawn = drawing.draw(model, args, mine, num_frames, given, samplers, out)
-    except KeyboardInterrupt:
-        print(
-            f"videodiff: what is finished lies in {out}; go on with --out {shell_word(out)}", file=sys.stderr
-        )
+        with RunLock(out) if world == 1 else nullcontext():
+            if world == 1:
+                atomic.clear_parts(out)  # of a command that was killed
+            drawing.claim(out, plan, rank, world)
+            started = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                drawn = drawing.draw(model, args, mine, num_frames, given, samplers, out)
+            seconds = time.perf_counter() - started
+            if rank > 0:
+                return 0
+            drawing.wait_for_clips(out, args.num_samples)
+            record = {
+                **plan,
+                "seconds_per_video": round(seconds / drawn, 4) if drawn else None,
+                "device": str(model.device),
+                "torch": torch.__version__,
+            }
+            drawing.finish(out, record, args.num_samples, args.fps)
+    except UsageError:  # the folder holds something else
         raise
-    except BaseException:
+    except BaseException as error:
         leftovers.remove(out)
+        if isinstance(error, (KeyboardInterrupt, OSError)) and (out / drawing.PLAN).is_file():
+            print(
+                f"videodiff: what is finished lies in {out}; go on with --out {shell_word(out)}",
+                file=sys.stderr,
+            )
         raise
-    seconds = time.perf_counter() - started
-    if rank > 0:
-        return 0
-    drawing.wait_for_clips(out, args.num_samples)
-    record = {
-        **plan,
-        "seconds_per_video": round(seconds / drawn, 4) if drawn else None,
-        "device": str(model.device),
-        "torch": torch.__version__,
-    }
-    drawing.finish(out, record, args.num_samples, args.fps)
     print(json.dumps(record) if args.json else f"{args.num_samples} videos: {out}")
     return 0
 
@@ -246,13 +253,14 @@ def pick_sampler(args: argparse.Namespace, model: Any) -> Any:
 # --- draw and write -------------------------------------------------------------------------------------------
 
 
-def output_directory(out: Path | None, run_directory: Path) -> Path:
-    """The directory to write; a new one unless it is named."""
+def output_directory(out: Path | None, run_directory: Path, plan: dict[str, Any]) -> Path:
+    """The directory to write: the one named, or that in which the same command was interrupted, or a new one."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if out is None:
         if world > 1:
             raise UsageError("several processes were launched: name the directory they share with --out DIR")
-        return numbered_folder("generate", run_directory)
+        before = begun(run_directory / "generate", lambda folder: drawing.is_begun(folder, plan))
+        return before or folder_of_run("generate", run_directory)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a directory")
     make_folder(out)

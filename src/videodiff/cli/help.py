@@ -75,7 +75,9 @@ _FIT_START = """  --ckpt_path RUN|FILE         go on with its run: same data, st
                                resized where there is a rule, and told (docs/next_run.md)
 """
 
-_FIT = """  --force                      go on although model or data differ from the checkpoint's; begin with weights
+_FIT = """  --checkpoints DIR            keep the run's checkpoints there, on another disk perhaps; RUN/checkpoints is a
+                               link to it, and no other link in a run's folder is written through
+  --force                      go on although model or data differ from the checkpoint's; begin with weights
                                of which less than half fits, or of another first stage
 
 training:

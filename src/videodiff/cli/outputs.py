@@ -2,10 +2,13 @@
 
 import errno
 import os
+import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from videodiff import atomic
 from videodiff.cli.errors import UsageError
 
 # What a run writes before its first step; a folder that holds nothing else holds no work.
@@ -17,6 +20,7 @@ BOOKKEEPING = (
     "events.out.tfevents.",
     "samples.part.json",
     "latents.part.json",
+    "predictions.part.json",
 )
 
 
@@ -51,6 +55,29 @@ def numbered_folder(name: str, root: Path) -> Path:
         raise refusal(root / name, error) from error
 
 
+def folder_of_run(verb: str, run_directory: Path) -> Path:
+    """A new ``<run>/<verb>/<n>`` for the results of a command.
+
+    Raises:
+        ValueError: if ``<run>/<verb>`` is a link.
+        UsageError: in one line, if it cannot be written.
+    """
+    atomic.refuse_link(run_directory / verb, "remove it, or name a directory with --out")
+    return numbered_folder(verb, run_directory)
+
+
+def begun(root: Path, is_ours: Callable[[Path], bool]) -> Path | None:
+    """The newest ``root/<n>`` in which a command like this one was interrupted and none is at work, if there is one."""
+    from videodiff.checkpoints import RunLock
+
+    folders = [path for path in root.iterdir() if path.name.isdecimal()] if root.is_dir() else []
+    for folder in sorted(folders, key=lambda path: int(path.name), reverse=True):
+        if not folder.is_symlink() and is_ours(folder) and not RunLock(folder).is_held:
+            print(f"going on in {folder}", file=sys.stderr, flush=True)
+            return folder
+    return None
+
+
 def refusal(path: Path, error: OSError) -> Exception:
     """What to raise for a folder that cannot be written; a full disk is told as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -73,11 +100,11 @@ class Leftovers:
     def remove(self, directory: Path) -> None:
         """Remove a new directory that holds bookkeeping only; anything else in it, a lock too, keeps it whole."""
         found = [path for path in directory.rglob("*") if path.is_file()]
-        if not all(path.name.startswith(BOOKKEEPING) for path in found):
+        if not all(path.name.startswith(BOOKKEEPING) or atomic.is_part(path.name) for path in found):
             return
         for path in found:
             path.unlink(missing_ok=True)
         numbered = [directory] if directory != self.root else []
         for path in (directory / "checkpoints", *numbered, *self.absent):
             with suppress(OSError):
-                path.rmdir()
+                path.unlink() if path.is_symlink() else path.rmdir()

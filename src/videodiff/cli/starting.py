@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from videodiff import atomic
 from videodiff.cli.config import check_config
 from videodiff.cli.errors import UsageError
 from videodiff.cli.launch import say
@@ -69,7 +70,7 @@ class Source:
 
     def lies_in(self, directory: Path) -> bool:
         """Whether the file is one of a run directory."""
-        return directory.resolve() in self.path.resolve().parents
+        return directory.resolve() in (folder.resolve() for folder in self.path.parents)
 
 
 def read(path: Path, begins: bool) -> dict[str, Any]:
@@ -236,9 +237,7 @@ def write_origin(directory: Path, source: Source, **more: Any) -> None:
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         **more,
     }
-    part = directory / f".{ORIGIN}.part"
-    part.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
-    part.replace(directory / ORIGIN)
+    atomic.write_json(directory / ORIGIN, origin)
 
 
 # --- what must be the same -------------------------------------------------------------------------------------

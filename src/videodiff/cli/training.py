@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.config import find_config, read_configs, shipped_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, rank, say
 from videodiff.cli.look import look
-from videodiff.cli.outputs import BOOKKEEPING, Leftovers, make_folder, numbered_folder
+from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
+from videodiff.cli.run_folder import (
+    config_file,
+    holds_run,
+    is_foreign,
+    place_checkpoints,
+    refuse_links,
+    write_config,
+)
 from videodiff.cli.starting import (
     Source,
     begin,
@@ -49,6 +58,7 @@ def own_options(verb: str) -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true")
     if verb == "fit":
         parser.add_argument("--init_from")
+        parser.add_argument("--checkpoints", type=Path)
     if verb == "test":
         parser.add_argument("--protocol")
         parser.add_argument("--num_clips", type=int)
@@ -61,7 +71,7 @@ def fit(options: argparse.Namespace, rest: list[str]) -> int:
     """Train; goes on from the checkpoint of the highest step that verifies when the run directory holds a run."""
     files = [find_config(name) for name in options.config]
     source = given_source(options)
-    if source is None or files or (options.out is not None and (options.out / "config.yaml").is_file()):
+    if source is None or files or (options.out is not None and holds_run(options.out)):
         return fit_files(options, rest, files, source)
     with tempfile.TemporaryDirectory() as folder:
         return fit_files(options, rest, [config_of_source(source, options, Path(folder))], source)
@@ -73,8 +83,9 @@ def fit_files(options: argparse.Namespace, rest: list[str], files: list[Path], s
 
     leftovers = Leftovers(options.out or Path("runs") / run_name(options, files))
     directory, existing = choose_run(options, files)
-    if existing:
-        files.insert(0, directory / "config.yaml")
+    refuse_links(directory, options.checkpoints)
+    if existing and (own := config_file(directory)) is not None:
+        files.insert(0, own)
     try:
         if not files:
             raise needs_config()
@@ -83,8 +94,10 @@ def fit_files(options: argparse.Namespace, rest: list[str], files: list[Path], s
             return train(options, directory, files, rest, existing, written, source)
         make_folder(directory)
         with RunLock(directory):
-            if not existing and (directory / "config.yaml").is_file():
+            if not existing and holds_run(directory):
                 raise UsageError(f"--out {directory}: another run has just been made there; name another one")
+            atomic.clear_parts(directory)  # of a command that was killed
+            place_checkpoints(directory, options.checkpoints)
             return train(options, directory, files, rest, existing, written, source)
     except BaseException:
         if rank() == 0 and not existing:
@@ -181,32 +194,14 @@ def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path
         directory, existing = numbered_folder(run_name(options, files), Path("runs")), False
     else:
         directory = options.out
-        existing = (directory / "config.yaml").is_file()
+        existing = holds_run(directory)
         if directory.exists() and not directory.is_dir():
             raise UsageError(f"--out {directory} is a file; name a directory")
         if not existing and directory.is_dir() and any(map(is_foreign, directory.iterdir())):
             raise UsageError(
-                f"--out {directory} is not empty and holds no run (no config.yaml); name another one"
+                f"--out {directory} is not empty and holds no run (no config.yaml, no checkpoint); name another one"
             )
     os.environ[RUN_VARIABLE] = str(directory)
     if existing:
         os.environ[RESUME_VARIABLE] = "1"
     return directory, existing
-
-
-def is_foreign(path: Path) -> bool:
-    """Whether a file of a folder without a run is not of a run that just begins there, by another rank perhaps."""
-    return path.suffix not in (".lock", ".part") and not path.name.startswith(BOOKKEEPING)
-
-
-def write_config(directory: Path, text: str) -> None:
-    """Write config.yaml; an earlier one that differs is kept as config.<n>.yaml."""
-    target = directory / "config.yaml"
-    if target.is_file():
-        if target.read_text() == text:
-            return
-        number = 1 + sum(1 for _ in directory.glob("config.*.yaml"))
-        target.rename(directory / f"config.{number}.yaml")
-    temporary = directory / ".config.yaml.part"
-    temporary.write_text(text)
-    temporary.replace(target)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.plain import parse_json
 from videodiff.reading import read_json
 
@@ -81,7 +82,7 @@ def shown(value: Any) -> str:
 
 def is_part(name: str) -> bool:
     """Whether a file is what a killed command left of one of ours."""
-    return name.startswith(tuple(f".{file}." for file in FILES)) and name.endswith(".part")
+    return name.startswith(tuple(f".{file}." for file in FILES)) and atomic.is_part(name)
 
 
 def is_ours(path: Path) -> bool:

@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 
+from videodiff import atomic
 from videodiff.comparison.folder import RECORD, check_folder, check_same
 from videodiff.comparison.formats import comma_separated, latex, markdown
 from videodiff.comparison.record import Comparison
-from videodiff.evaluation.results import write_text
 from videodiff.migrations import migrated
 from videodiff.plain import parse_json
 
@@ -33,8 +33,9 @@ def write_results(comparison: Comparison, out: str | os.PathLike[str]) -> Path:
         "results.md": markdown(comparison),
         "results.tex": latex(comparison),
     }
+    out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_text(out / name, text)
+        atomic.write_text(out / name, text, errors="backslashreplace")
     return out
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 
+from videodiff import atomic
 from videodiff.data.latents import LatentDataset
 from videodiff.data.stream import ClipDataset
 
@@ -63,5 +64,4 @@ def write_skipped(datasets: Datasets, folder: str) -> None:
     ]
     if lines:
         os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, "skipped_videos.jsonl"), "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+        atomic.write_text(os.path.join(folder, "skipped_videos.jsonl"), "\n".join(lines) + "\n")

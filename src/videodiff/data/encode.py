@@ -30,6 +30,7 @@ from videodiff.data.encode_plan import (
     locked,
     shards_to_write,
     split_of,
+    unreadable,
 )
 from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit, write_manifest
 from videodiff.data.patient_loader import PatientLoader
@@ -79,7 +80,7 @@ def encode_data(
         return True
     shards = {name: shards_to_write(out, name, split, how) for name, split in splits.items()}
     every = [shard for those in shards.values() for shard in those]
-    mine = [shard for shard in every[rank::world] if not shard.path.exists()]
+    mine = [shard for shard in every[rank::world] if not is_whole(shard, splits[shard.split])]
     Writer(data, encode, how, device, splits, tuple(head["shape"])).write(mine, report)
     if not all(shard.path.exists() for shard in every):
         return False
@@ -92,6 +93,18 @@ def encode_data(
             raise
     for leftover in (out / PLAN, *out.glob(".*.part")):
         leftover.unlink(missing_ok=True)
+    return True
+
+
+def is_whole(shard: Shard, split: LatentSplit) -> bool:
+    """Whether a shard is written; a damaged one is told, and written anew."""
+    if not shard.path.exists():
+        return False
+    try:
+        unreadable(shard, split)
+    except ValueError as error:
+        tell(f"{error}; it is encoded anew")
+        return False
     return True
 
 

@@ -15,8 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from videodiff import atomic
 from videodiff.data.datamodule import VideoDataModule
-from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit, write_whole
+from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit
 from videodiff.data.latents import data_of
 from videodiff.data.prepared import sha256_of
 from videodiff.names import text_name
@@ -137,7 +138,7 @@ def claim(out: Path, head: dict[str, Any], splits: dict[str, LatentSplit]) -> bo
         return name == PLAN
     if there:
         raise ValueError(f"--out {out} is not empty and holds no latents; name another directory")
-    write_whole(out / PLAN, json.dumps(wanted, indent=1).encode() + b"\n")
+    atomic.write_json(out / PLAN, wanted, indent=1)
     return True
 
 
@@ -171,7 +172,7 @@ def locked(path: Path) -> Iterator[BinaryIO]:
         ValueError: if another living process writes it.
     """
     part = path.with_name(f".{path.name}.part")
-    with part.open("ab") as file:
+    with open(part, "ab", opener=atomic.no_link) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -184,6 +185,7 @@ def locked(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             os.replace(part, path)
+            atomic.sync(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -197,19 +199,26 @@ def finished(split: LatentSplit, shards: Sequence[Shard]) -> LatentSplit:
     """
     records, bad = [], []
     for shard in shards:
-        entries = (shard.last - shard.first) * split.copies
-        try:
-            with text_name(shard.path) as name, safe_open(name, framework="pt") as file:
-                found = file.get_slice("latent").get_shape()[0]
-                bad += parse_json(file.metadata()["bad"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{shard.path} is damaged; remove it and run the same command again") from error
-        if found != entries:
-            raise ValueError(
-                f"{shard.path} holds {found} latents, not {entries}; remove it and run the command again"
-            )
+        bad += unreadable(shard, split)
         records.append({
-            "file": shard.path.name, "entries": entries, "bytes": shard.path.stat().st_size,
-            "sha256": sha256_of(shard.path),
+            "file": shard.path.name, "entries": (shard.last - shard.first) * split.copies,
+            "bytes": shard.path.stat().st_size, "sha256": sha256_of(shard.path),
         })  # fmt: skip
     return replace(split, bad=bad, shards=records)
+
+
+def unreadable(shard: Shard, split: LatentSplit) -> list[int]:
+    """The clips of a written shard that could not be read.
+
+    Raises:
+        ValueError: if the shard is damaged.
+    """
+    try:
+        with text_name(shard.path) as name, safe_open(name, framework="pt") as file:
+            found = file.get_slice("latent").get_shape()[0]
+            bad = parse_json(file.metadata()["bad"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{shard.path} is damaged") from error
+    if found != (shard.last - shard.first) * split.copies:
+        raise ValueError(f"{shard.path} is damaged: {found} latents of {shard.last - shard.first} clips")
+    return bad

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from videodiff import placeholder
+from videodiff import atomic, placeholder
 from videodiff.data.prepared import read_blocks
 from videodiff.data.ranges import AGENT, TIMEOUT_S, TRIES
 
@@ -103,7 +103,7 @@ def _fetch_rest(url: str, part: Path, num_bytes: int | None, tell: Callable[[str
         _check_room(part, url, (total or 0) - have)
         new_tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if new_tag and not new_tag.startswith("W/"):
-            _record(part).write_text(json.dumps({"url": url, "tag": new_tag}))
+            atomic.write_json(_record(part), {"url": url, "tag": new_tag})
         told = time.monotonic()
         with open(part, "ab" if have else "wb") as file:
             while piece := answer.read(PIECE):

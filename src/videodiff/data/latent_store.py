@@ -9,7 +9,6 @@ clips, each is followed by that of the mirrored one.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -20,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from videodiff import placeholder
+from videodiff import atomic, placeholder
 from videodiff.data.prepared import sha256_of
 from videodiff.data.shared_memory import shared_int64
 from videodiff.migrations import FORMATS, migrated
@@ -177,21 +176,7 @@ def write_manifest(path: Path, plan: dict[str, Any], splits: dict[str, LatentSpl
     """Write ``latents.json`` whole or not at all; equal latents give equal bytes."""
     texts = {name: {f.name: getattr(split, f.name) for f in fields(split)} for name, split in splits.items()}
     content = {NUMBER: FORMATS["latents"], **plan, "splits": texts}
-    write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, sync it and rename it there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    atomic.write_json(path, content, indent=1)
 
 
 class EntryReader:

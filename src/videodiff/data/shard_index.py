@@ -22,7 +22,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from videodiff import placeholder, weights
+from videodiff import atomic, placeholder, weights
 from videodiff.data.clips import natural_key
 from videodiff.data.ranges import ChangedError, RangeReader, RemoteFile, is_url, stat_file
 from videodiff.data.video_io import VIDEO_SUFFIXES
@@ -330,17 +330,12 @@ def to_cache(index: ShardIndex) -> None:
     target = _cache_file(index.file)
     if target is None:
         return
-    temporary = target.with_suffix(f".{os.getpid()}.part")
     values: dict[str, Any] = {
         "format": FORMAT,
         "file": asdict(index.file),
         "fault": index.fault,
         "samples": [list(asdict(sample).values()) for sample in index.samples],
     }
-    try:
+    with suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(values), encoding="utf-8")
-        os.replace(temporary, target)
-    except OSError:
-        with suppress(OSError):  # its folder may be no folder
-            temporary.unlink(missing_ok=True)
+        atomic.write_text(target, json.dumps(values))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
+from videodiff import atomic
 from videodiff.data.clips import ClipSource
 from videodiff.data.pixels import random_square
 from videodiff.data.shared_memory import shared_int64
@@ -258,8 +259,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 "index": index, "sample": number,
             }  # fmt: skip
             os.makedirs(os.path.dirname(self.record), exist_ok=True)
-            with open(self.record, "a", encoding="utf-8") as file:  # one write per line: workers do not mix
-                file.write(json.dumps(incident) + "\n")
+            atomic.append(self.record, json.dumps(incident) + "\n")
         allowed = max(MIN_BAD_CLIPS, self.max_bad_fraction * len(self.source))
         if len(self.bad_videos) > allowed:
             raise BadDataError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +15,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 from torch import Tensor
 
+from videodiff import atomic
 from videodiff.data.pixels import as_frames
 from videodiff.data.resize import ONE_THREAD
 
@@ -42,12 +45,13 @@ class VideoWriter:
         if not fps > 0:
             raise ValueError(f"fps must be above 0, got {fps}")
         self.path, self.fps, self.lossless, self.crf = Path(path), fps, lossless, crf
-        self.temporary = self.path.with_name(f".{self.path.name[:64]}.{os.getpid()}.part")
+        self.place = ExitStack()
         self._output: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
 
     def __enter__(self) -> VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.part = self.place.enter_context(atomic.beside(self.path))
         return self
 
     def write(self, frames: Tensor | np.ndarray) -> None:
@@ -71,7 +75,7 @@ class VideoWriter:
             options = {"crf": str(self.crf), "movflags": "faststart"}
         # bitexact: no random identifiers, so that the same frames give the same bytes
         self._output = av.open(
-            os.path.abspath(self.temporary), "w", format=container, container_options={"fflags": "+bitexact"}
+            os.path.abspath(self.part), "w", format=container, container_options={"fflags": "+bitexact"}
         )  # absolute: FFmpeg takes what stands before a colon for a protocol
         rate = Fraction(self.fps).limit_denominator(1001)
         self._stream = self._output.add_stream(codec, rate=rate, options=options)
@@ -82,18 +86,18 @@ class VideoWriter:
             codec.colorspace, codec.color_range = MATRIX_601, ColorRange.MPEG
             codec.color_primaries, codec.color_trc = PRIMARIES_709, TRANSFER_SRGB
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if self._output is not None:
-                if kind is None:
-                    self._output.mux(self._stream.encode(None))
-                self._output.close()
-            if kind is None:
-                if self._output is None:
-                    raise ValueError(f"{self.path}: a video needs at least one frame")
-                os.replace(self.temporary, self.path)
-        finally:
-            self.temporary.unlink(missing_ok=True)
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is not None:
+            with suppress(OSError):  # what went wrong before is what to tell
+                if self._output is not None:
+                    self._output.close()
+            self.place.__exit__(kind, *error)
+            return
+        with self.place:
+            if self._output is None:
+                raise ValueError(f"{self.path}: a video needs at least one frame")
+            self._output.mux(self._stream.encode(None))
+            self._output.close()
 
 
 def to_limited(frame: av.VideoFrame) -> av.VideoFrame:

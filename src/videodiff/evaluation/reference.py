@@ -10,14 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from videodiff import weights
+from videodiff import atomic, weights
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol, as_hashed, read_switches
 from videodiff.evaluation.sides import Side
 from videodiff.metrics.moments import FeatureStats, ForeignFileError, read_npz
@@ -100,15 +99,8 @@ def save_reference(side: Side, path: str | os.PathLike[str], key: Mapping[str, A
         arrays[f"figure/{name}"] = values
     header = {"key": key, "sizes": sorted(side.sizes), "constant": side.constant, "digest": _digest(arrays)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with atomic.opened(path) as file:
+        np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 
 def load_reference(path: str | os.PathLike[str], expect: Mapping[str, Any]) -> Side:

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.data.real_clips import differences, told
 from videodiff.evaluation.protocol import read_switches
 from videodiff.migrations import FORMATS, migrated
@@ -117,7 +118,8 @@ class Result:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the JSON beside `path` and rename it, so that it is whole or absent."""
-        return write_text(path, self.json())
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return atomic.write_text(path, self.json(), errors="backslashreplace")
 
     def table(self) -> str:
         """The numbers as lines of a terminal."""
@@ -215,19 +217,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a small file whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from videodiff import placeholder
+from videodiff import atomic, placeholder
 from videodiff.plain import parse_json
 
 Features: TypeAlias = np.ndarray | Tensor
@@ -198,16 +197,8 @@ class FeatureStats:
             arrays["features"] = self.features
         header = {"format": FORMAT, "record": record or {}, "digest": _digest(arrays, record or {})}
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file, arrays, json.dumps(header, sort_keys=True))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with atomic.opened(path) as file:
+            write(file, arrays, json.dumps(header, sort_keys=True))
 
     @classmethod
     def load(cls, path: str | Path, expect: dict[str, object] | None = None) -> FeatureStats:

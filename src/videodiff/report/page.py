@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from videodiff import atomic
 from videodiff.comparison.record import Clips, Comparison
 from videodiff.report.markup import Html, element, join
 from videodiff.report.player import Reel, control_bar
@@ -51,19 +51,8 @@ def write_page(comparison: Comparison, clips: Clips, path: Path, budget: int = B
     Raises:
         ValueError: for clips that are not uint8 ``[N, T, H, W, 3]`` or belong to no model.
     """
-    path = Path(path)
-    data = build_page(comparison, clips, budget).encode("utf-8", "backslashreplace")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return atomic.write_text(path, build_page(comparison, clips, budget), errors="backslashreplace")
 
 
 def build_page(comparison: Comparison, clips: Clips, budget: int = BUDGET) -> str:

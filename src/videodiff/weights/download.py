@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from videodiff import placeholder, reasons
+from videodiff import atomic, placeholder, reasons
 
 if TYPE_CHECKING:
     from .place import WeightFile
@@ -100,7 +100,7 @@ def fetch(file: WeightFile, url: str, target: Path, check: Callable[[Path], None
             os.fsync(out.fileno())
         verified = verify(file, part, digest, check)
         record = {"sha256": digest, "url": url, "bytes": part.stat().st_size, "verified": verified}
-        record_path(target).write_text(json.dumps(record, indent=2) + "\n")
+        atomic.write_json(record_path(target), record)
         os.replace(part, target)
     except HTTPError as err:
         return f"HTTP {err.code}"

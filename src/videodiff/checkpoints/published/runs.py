@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from videodiff import atomic
 from videodiff.checkpoints.files import save_checkpoint
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import resolve_checkpoint
@@ -128,5 +128,5 @@ def write_run(
         },
     }
     save_checkpoint(checkpoint, out / "checkpoints" / "last.ckpt")
-    (out / "import.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (out / "config.yaml").write_text(text, encoding="utf-8")
+    atomic.write_json(out / "import.json", record)
+    atomic.write_text(out / "config.yaml", text)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
 
+from videodiff import atomic
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import sha256_of
 from videodiff.data.video_read import shows_seeks
@@ -36,13 +38,14 @@ class FrameWriter:
 
     def __init__(self, path: str, settings: Settings, fps: float) -> None:
         self.path, self.settings, self.fps = path, settings, fps
-        self.temporary = f"{path}.{os.getpid()}.tmp"
+        self.place = ExitStack()
         self.num_frames = 0
         self.facts: dict[str, Any] = {}
 
     def __enter__(self) -> FrameWriter:
+        self.temporary = str(self.place.enter_context(atomic.beside(self.path)))
         if self.settings.form == "packed":
-            self.file = open(self.temporary, "wb")
+            self.file = open(self.temporary, "xb")
         else:
             self._open_video()
         return self
@@ -72,20 +75,19 @@ class FrameWriter:
         for picture in frames:
             self.container.mux(self.stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is not None:
+            with suppress(OSError):  # what went wrong before is what to tell
+                (self.file if self.settings.form == "packed" else self.container).close()
+            self.place.__exit__(kind, *error)
+            return
+        with self.place:
             if self.settings.form == "packed":
                 self.file.close()
             else:
-                if kind is None:
-                    self.container.mux(self.stream.encode(None))
+                self.container.mux(self.stream.encode(None))
                 self.container.close()
-            if kind is None:
-                size = os.path.getsize(self.temporary)
-                self.facts = {"frames": self.num_frames, "bytes": size, "sha256": sha256_of(self.temporary)}
-                if self.settings.form != "packed":
-                    self.facts["seeks"] = shows_seeks(self.temporary)
-                os.replace(self.temporary, self.path)
-        finally:
-            if os.path.exists(self.temporary):
-                os.remove(self.temporary)
+            size = os.path.getsize(self.temporary)
+            self.facts = {"frames": self.num_frames, "bytes": size, "sha256": sha256_of(self.temporary)}
+            if self.settings.form != "packed":
+                self.facts["seeks"] = shows_seeks(self.temporary)

@@ -11,9 +11,11 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import read_blocks
 from videodiff.data.shard_index import PREPARED_KEY
+from videodiff.data.shared_memory import tell
 
 
 class Form(ABC):
@@ -76,6 +78,22 @@ def _cut(folder: Path, lines: list[dict[str, Any]], suffix: str) -> dict[str, in
     return ends
 
 
+def count_whole(folder: Path, lines: list[dict[str, Any]]) -> int:
+    """How many videos have all their data, up to the first that a power cut has taken some from; it is told."""
+    for number, line in enumerate(lines):
+        out = line["out"]
+        if out is None:
+            continue
+        file = folder / out["file"]
+        size, needed = file.stat().st_size if file.is_file() else 0, out.get("end", out["bytes"])
+        if size < needed:
+            tell(
+                f"{file} has {size} bytes of {needed}; {line['path']} and the videos after it are prepared anew"
+            )
+            return number
+    return len(lines)
+
+
 class PackedForm(Form):
     """``train.u8``, ``val.u8``, ``test.u8``: the frames of all videos, one after the other."""
 
@@ -85,7 +103,7 @@ class PackedForm(Form):
     def take(self, line: dict[str, Any], part: Path) -> None:
         name = f"{line['split']}.u8"
         start = self.ends.get(name, 0)
-        with open(self.folder / name, "ab") as file:
+        with open(self.folder / name, "ab", opener=atomic.no_link) as file:
             for block in read_blocks(part):
                 file.write(block)
         self.ends[name] = start + line["out"]["bytes"]
@@ -131,7 +149,7 @@ class ShardForm(Form):
         key = self._free(_without_suffix(line["path"]))
         self.used.add(key.lower())
         start = self.ends.get(name, 0)
-        with open(self.folder / name, "ab") as file:
+        with open(self.folder / name, "ab", opener=atomic.no_link) as file:
             header = _header(f"{key}.mp4", out["bytes"])
             file.write(header)
             for block in read_blocks(part):
@@ -166,7 +184,7 @@ class ShardForm(Form):
 
     def finish(self) -> dict[str, int]:
         for name, end in self.ends.items():
-            with open(self.folder / name, "r+b") as file:
+            with open(self.folder / name, "r+b", opener=atomic.no_link) as file:
                 file.truncate(end)  # an end mark may stand there from an interrupted finish
                 file.seek(end)
                 file.write(bytes(2 * 512))

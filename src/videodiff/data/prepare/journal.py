@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.data.prepare.settings import Settings
+from videodiff.data.shared_memory import tell
 
 WORK = ".prepare"  # folder of everything unfinished, in the output folder
 
@@ -38,22 +40,38 @@ class Journal:
             refuse_other(folder.parent, json.loads(head.read_text(encoding="utf-8")), settings, listing)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(head, json.dumps(wanted))
+            atomic.write_text(head, json.dumps(wanted))
         self.lines = self._read()
 
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
         whole = self.path.read_bytes()
-        kept = whole[: whole.rfind(b"\n") + 1]
-        if len(kept) < len(whole):
-            os.truncate(self.path, len(kept))
-        return [json.loads(line) for line in kept.splitlines()]
+        lines: list[dict[str, Any]] = []
+        for number, line in enumerate(whole[: whole.rfind(b"\n") + 1].splitlines(), 1):
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                tell(f"{self.path}, line {number}: damaged; its video and those after it are prepared anew")
+                break
+        self._cut(lines)
+        return lines
+
+    def keep(self, count: int) -> None:
+        """Forget what was finished after the first so many videos."""
+        if count < len(self.lines):
+            del self.lines[count:]
+            self._cut(self.lines)
+
+    def _cut(self, lines: list[dict[str, Any]]) -> None:
+        length = sum(len(as_line(line)) for line in lines)
+        if length < self.path.stat().st_size:
+            os.truncate(self.path, length)
 
     @contextmanager
     def writing(self) -> Iterator[Any]:
         """A function that adds a line."""
-        with open(self.path, "ab") as file:
+        with open(self.path, "ab", opener=atomic.no_link) as file:
 
             def add(line: dict[str, Any]) -> None:
                 file.write(as_line(line))
@@ -78,20 +96,6 @@ def refuse_other(out: Path, found: dict[str, Any], settings: Settings, listing: 
         )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file beside its target, sync it and rename it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-
-
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Hold the output folder; the kernel lets go when the process ends, however it ends.
@@ -104,7 +108,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     except ImportError:  # no such locks on Windows
         yield
         return
-    with open(folder / "lock", "w") as file:
+    with open(folder / "lock", "a", opener=atomic.no_link) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -15,17 +15,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from videodiff import atomic
 from videodiff.data.entries import Entry, Listing
 from videodiff.data.layouts import Options, list_videos
 from videodiff.data.prepare.examine import Job, OutputError, entry_name, examine
-from videodiff.data.prepare.forms import FORM_CLASSES, Form, copy_tree_up
+from videodiff.data.prepare.forms import FORM_CLASSES, Form, copy_tree_up, count_whole
 from videodiff.data.prepare.journal import (
     WORK,
     Journal,
     as_line,
     only_writer,
     refuse_other,
-    write_atomically,
 )
 from videodiff.data.prepare.settings import Settings, listing_sha256
 from videodiff.data.prepare.workers import Lost, ordered_map
@@ -34,6 +34,9 @@ from videodiff.migrations import FORMATS
 from videodiff.reading import read_json
 
 Progress = Callable[[int, int, int], None]  # videos done, videos in all, videos left out
+
+
+FILES = "files.json"  # in the work folder: sizes of the data files, once they are closed
 
 
 @dataclass
@@ -176,6 +179,8 @@ def prepare(
             return replace(done, formats=count_formats(found))
         journal = Journal(work, settings, digest)
         lines = journal.lines
+        if not (work / FILES).exists():
+            journal.keep(count_whole(work / "data", lines))
         if len(lines) < len(found):
             _work_off(work, journal, found, listing.class_names, settings, workers, progress)
         report = _finish(folder, lines, listing, settings, digest)
@@ -272,21 +277,21 @@ def _finish(
             f"none of the {len(lines)} videos can be prepared; the first: {first['path']}: {first['message']}"
         )
     data = folder / WORK / "data"
-    sizes = folder / WORK / "files.json"
+    sizes = folder / WORK / FILES
     if not sizes.exists():  # written before the data move, since closing them twice is not possible after
         kept = [line for line in lines if line["status"] == "ok"]
         files = FORM_CLASSES[settings.form](data, settings, listing.class_names, kept).finish()
-        write_atomically(sizes, json.dumps(files))
+        atomic.write_text(sizes, json.dumps(files))
     files = read_json(sizes)
     copy_tree_up(data, folder)
-    write_atomically(folder / MANIFEST, b"".join(map(as_line, lines)).decode())
+    atomic.write_bytes(folder / MANIFEST, b"".join(map(as_line, lines)))
     header = {
         NUMBER: FORMATS["prepared"], "form": settings.form, "size": settings.size, "frames": settings.frames,
         "fps": settings.fps, "resize": settings.resize, "class_names": listing.class_names,
         "layout": listing.layout, "kept": dict(report.kept), "skipped": dict(report.reasons), "files": files,
         "manifest_sha256": sha256_of(folder / MANIFEST), "settings": asdict(settings), "listing": digest,
     }  # fmt: skip
-    write_atomically(folder / HEADER, json.dumps(header, indent=1, sort_keys=True) + "\n")
+    atomic.write_json(folder / HEADER, header, indent=1, sort_keys=True)
     shutil.rmtree(folder / WORK)
     report.num_bytes = _data_bytes(folder)
     return report
