@@ -157,7 +157,8 @@ class RunCheckpoint(Checkpoint):
             return
         if "last.ckpt" in names:
             self.saved_step, self.saved_at, self.owed = self.step, time.monotonic(), False
-        paths = [self.folder / name for name in names]
+        # last.ckpt at the end: a save that was cut short has the newest step under another name, and goes on from it
+        paths = [self.folder / name for name in sorted(names, key=lambda name: name == "last.ckpt")]
         for path in paths:
             if path.name == "best.ckpt":
                 self.best_model_path = str(path)

@@ -15,6 +15,7 @@ from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, rank, say
 from videodiff.cli.look import look
 from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
 from videodiff.cli.run_folder import (
+    CHECKPOINTS,
     config_file,
     holds_run,
     is_foreign,
@@ -171,6 +172,9 @@ def nothing_left(directory: Path, start: Source, max_steps: int) -> int:
         UsageError: if the checkpoint is of another run.
     """
     if start.lies_in(directory):
+        last = directory / CHECKPOINTS / "last.ckpt"
+        if rank() == 0 and start.path.suffix == ".ckpt" and start.path.name != last.name:
+            atomic.second_name(start.path, last)  # the last save was cut short between its names
         say(f"{directory} is finished: {start.step} of {max_steps} steps are done")
         return 0
     raise UsageError(
