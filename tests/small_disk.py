@@ -57,7 +57,7 @@ def run(words):
     return main(words)
 
 
-def on_small_disks(folder, begun, words, shares, report):
+def on_small_disks(folder, begun, words, shares, report, least=0):
     """A command on a disk with room for all, then on disks with room for a share of it and once more with room.
 
     Args:
@@ -65,6 +65,7 @@ def on_small_disks(folder, begun, words, shares, report):
         begun: folder copied to the disk first, or None.
         words: of the command, ``{disk}`` standing for the disk.
         shares: of the pages that the command takes: 0 is none.
+        least: bytes that it takes at its height, where it leaves fewer.
         report: JSON file to write: per disk the exit codes, what was said, and hashes or numbers of what is there.
     """
     import contextlib
@@ -90,6 +91,6 @@ def on_small_disks(folder, begun, words, shares, report):
             with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
                 codes.append(run(words))
             said.append(err.getvalue())
-        need = used(folder) - before if share is None else need
+        need = max(used(folder) - before, least) if share is None else need
         found.append({"share": share, "codes": codes, "said": said, "contents": contents(Path(folder))})
     Path(report).write_text(json.dumps({"need": need, "found": found}))

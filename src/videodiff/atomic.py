@@ -51,10 +51,10 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         sync(path.parent)
     except OSError as error:
         _remove(part)
-        if error.filename is None or os.fspath(error.filename) == os.fspath(part):
-            error.filename = os.fspath(path)
-            error.filename2 = None
-        raise
+        if error.errno is None or (error.filename is not None and not _is(error.filename, part)):
+            raise
+        # Under the name that the file was to have; errors of FFmpeg do not let theirs be set.
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     except BaseException:
         _remove(part)
         raise
@@ -174,6 +174,11 @@ def sync(folder: str | os.PathLike[str]) -> None:
     except OSError as error:
         if error.errno not in NO_FOLDER_SYNC:
             raise
+
+
+def _is(name: str | bytes, part: Path) -> bool:
+    """Whether an error's file is a part, or lies in it."""
+    return os.path.abspath(os.fsdecode(name)).startswith(os.path.abspath(part))
 
 
 def _sync_all(part: Path) -> None:

@@ -16,6 +16,10 @@ from videodiff.cli.run_folder import is_foreign, write_config
 FIT = ["fit", *SMALLEST, "--ema.decay", "0.5", "--trainer.max_steps", "2"]
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("begun") / "run"
@@ -126,7 +130,9 @@ def test_what_a_run_leaves_behind_is_known_from_what_is_not_its_own(name, foreig
 # --- links -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "run.lock", "checkpoints", "samples", "hparams.yaml"])
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "checkpoints", *(slow(n) for n in ("run.lock", "samples", "hparams.yaml"))]
+)
 def test_a_run_is_not_written_through_links_in_its_folder(name, copy, tmp_path, said):
     place = tmp_path / "precious"
     if (copy / name).exists():
@@ -141,7 +147,7 @@ def test_a_run_is_not_written_through_links_in_its_folder(name, copy, tmp_path, 
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and copy not in p.parents} == before
 
 
-@pytest.mark.parametrize("name", ["env.json", "config.yaml"])
+@pytest.mark.parametrize("name", ["env.json", slow("config.yaml")])
 def test_a_file_that_is_written_anew_takes_the_place_of_a_link(name, copy, tmp_path, said):
     (copy / name).rename(tmp_path / "precious")
     (copy / name).symlink_to(tmp_path / "precious")
@@ -189,7 +195,7 @@ def clips(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("clip_*.mkv"))}
 
 
-@pytest.mark.parametrize("damage", [None, "clip", "plan"])
+@pytest.mark.parametrize("damage", [slow(None), "clip", slow("plan")])
 def test_generate_goes_on_where_it_was_interrupted_without_being_told_where(damage, copy, monkeypatch, said):
     words = ["generate", "--ckpt_path", copy, "--num_samples", "4", "--steps", "1", "--batch_size", "2"]
     assert said(*words)[0] == 0
@@ -236,7 +242,7 @@ def test_kept_latents_that_are_damaged_are_named_and_drawn_anew(copy, tmp_path, 
     assert not kept.exists()
 
 
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("named", [slow(True), False])
 def test_predict_goes_on_in_the_folder_it_began(named, copy, monkeypatch, said):
     few = ["--data.num_test_clips", "4", "--data.batch_size", "2", "--model.sampler.num_steps", "1"]
     words = ["predict", "--ckpt_path", copy, *few]

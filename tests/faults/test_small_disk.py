@@ -54,8 +54,10 @@ def test_a_command_that_ran_out_of_room_gives_the_same_when_there_is_some(name, 
     words = [word.format(**places) for word in COMMANDS[name]] + ["--out", "{disk}/run"]
     report = tmp_path / "report.json"
     begun = str(source / "run") if name == "fit resumed" else None
+    least = (source / "run" / "checkpoints" / "last.ckpt").stat().st_size if begun else 0
     kwargs = {
         "folder": str(tmp_path / "disk"), "begun": begun, "words": words, "shares": SHARES, "report": str(report),
+        "least": least,
     }  # fmt: skip
     environ = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     with Job(on_small_disks, kwargs, tmp_path, environ=environ) as job:

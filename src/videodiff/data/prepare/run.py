@@ -226,6 +226,8 @@ def _work_off(
                 lines.append(line)
                 _tell(progress, lines, len(found))
     except OSError as error:
+        if error.filename is None:  # of a file that grows
+            error.filename = str(work.parent)
         reason = (error.strerror or str(error)).lower()
         raise OSError(
             f"{work.parent} cannot be written ({reason}) after {len(lines)} of {len(found)} videos; these are kept, "
