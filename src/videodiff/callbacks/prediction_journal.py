@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import atomic
+from videodiff.plain import parse_json
 from videodiff.weights import file_sha256
 
 PLAN, LINES, RECORD = "predictions.part.json", "predictions.part.jsonl", "predictions.json"
@@ -34,7 +35,7 @@ class PredictionJournal:
     def plan(self) -> dict[str, Any] | None:
         """What was begun here; None where that is damaged."""
         try:
-            return json.loads((self.directory / PLAN).read_text(encoding="utf-8"))
+            return parse_json((self.directory / PLAN).read_bytes())
         except ValueError:
             return None
 
@@ -60,7 +61,7 @@ class PredictionJournal:
         lines = file.read_bytes().splitlines() if file.is_file() else []
         for number, line in enumerate(lines, 1):
             try:
-                scores = json.loads(line)
+                scores = parse_json(line)
                 clip, digest = self.clip(scores["clip"]), scores.pop("sha256")
             except (ValueError, KeyError, TypeError, AttributeError):
                 print(f"{file}, line {number}: damaged; its clip is drawn anew", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from typing import Any
 from videodiff import atomic
 from videodiff.cli.errors import UsageError
 from videodiff.names import text_name
+from videodiff.plain import parse_json
 
 PLAN, RECORD = "samples.part.json", "samples.json"
 SHEET_CLIPS, SHEET_FRAMES = 64, 32  # clips on the sheet; frames of them held in memory at once
@@ -108,7 +109,7 @@ def read_plan(out: Path) -> dict[str, Any] | None:
         FileNotFoundError: if none was.
     """
     try:
-        plan = json.loads((out / PLAN).read_text(encoding="utf-8"))
+        plan = parse_json((out / PLAN).read_bytes())
     except ValueError:
         return None
     return plan if isinstance(plan, dict) else None
