@@ -14,6 +14,7 @@ import time
 
 from torch import Tensor
 
+from videodiff import atomic
 from videodiff.data.latent_store import MANIFEST, Latents
 from videodiff.data.prepared import sha256_of
 
@@ -80,11 +81,12 @@ class LatentCheck:
         self._told += len(news)
         if news and folder is not None:
             os.makedirs(folder, exist_ok=True)
-            with open(os.path.join(folder, RECORD), "a", encoding="utf-8") as file:
-                for (split, number), fault in news:
-                    shard = self.latents.splits[split].shards[number]
-                    line = {"time": round(time.time(), 3), "file": shard["file"], "sha256": shard["sha256"]}
-                    file.write(json.dumps({**line, "intact": fault is None}) + "\n")
+            for (split, number), fault in news:
+                shard = self.latents.splits[split].shards[number]
+                line = {"time": round(time.time(), 3), "file": shard["file"], "sha256": shard["sha256"]}
+                atomic.append(
+                    os.path.join(folder, RECORD), json.dumps({**line, "intact": fault is None}) + "\n"
+                )
         fault = next((fault for _, fault in news if fault is not None), None)
         if fault is not None:
             raise ValueError(fault)
