@@ -6,7 +6,8 @@ STAMP  := $(VENV)/.installed
 LOCK   := requirements/lock.txt
 # TORCH=cpu takes the small CPU build from PyTorch's own index instead of the locked one.
 TORCH  ?= locked
-DEMO_MINUTES ?= 7
+# Of training; empty: as many as something worth seeing takes, 7 on two idle cores.
+DEMO_MINUTES ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak lint format clean benchmark docs
@@ -22,7 +23,7 @@ $(STAMP): setup.cfg pyproject.toml $(LOCK)
 	@touch $@
 
 demo: install  ## train VDM, LVDM and PVDM on the built-in digits, compare them, write runs/demo/report/1/index.html
-	$(BIN)/videodiff demo --minutes $(DEMO_MINUTES)
+	$(BIN)/videodiff demo $(if $(DEMO_MINUTES),--minutes $(DEMO_MINUTES))
 
 test: install  ## run the tests (minutes; no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from videodiff.checkpoints.files import load_checkpoint
-from videodiff.cli import main
+from videodiff.cli import demo, demo_plan, main
 from videodiff.cli.demo import verdicts
 from videodiff.data import video_io
 from videodiff.models import VDM
@@ -202,7 +202,29 @@ def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, 
     verdicts = [line for line in told.out.splitlines() if "frozen frames: " in line and "noise: " in line]
     assert [line.split()[0] for line in verdicts] == ["VDM", "LVDM", "PVDM"]
     assert str(report / "index.html") in told.out
-    assert told.err.count("s left] ") == 6  # five trainings and the comparison
+    assert told.err.count(" steps, about ") == 5
+    assert "comparing" in told.err
+
+
+def test_the_demo_of_a_machine_too_slow_for_three_models_compares_the_first_one_alone(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "measured_slowness", lambda overlays: 600.0)
+    monkeypatch.setattr(demo_plan, "WORTH_SEEING", 0.01)
+    assert main(["demo", "--steps", "2", "--num_clips", "4", "--config", "with/smoke"]) == 0
+    folder = tmp_path / "runs" / "demo"
+    assert sorted(path.name for path in folder.iterdir()) == ["report", "vdm_digits"]
+    record = json.loads((folder / "report" / "1" / "results.json").read_text())
+    assert [model["name"] for model in record["models"]] == ["VDM"]
+    told = capsys.readouterr()
+    assert "VDM alone, in about 21 minutes" in told.err
+    assert "generate --ckpt_path runs/demo/vdm_digits/1" in told.out
+    config = (folder / "vdm_digits" / "1" / "config.yaml").read_text()
+    assert (
+        "total_iters: 9" in config
+    )  # of 632 x 21 / 1400 steps: the rate falls over all of them, and over no more
+    assert "max_steps: 9" in config
 
 
 @pytest.mark.parametrize(
@@ -223,6 +245,7 @@ def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, 
         (["generate", "--ckpt_path", "{run}", "--class_id", "99"], "10 classes"),
         (["generate", "--ckpt_path", "{run}", "--eta", "0.5", "--sampler", "dpmpp"], "--eta"),
         (["demo", "--minutes", "0"], "minutes"),
+        (["demo", "--minutes", "inf"], "minutes"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run, tmp_path, monkeypatch, capfd, words, message):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from videodiff import stopping
-from videodiff.cli import errors, help, streams
+from videodiff.cli import errors, help, streams, waiting
 
 VERBS = ("fit", "validate", "test", "predict")
 COMMANDS = (
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 usage or bad input, 130 or 143 interrupted.
     """
+    waiting.choose()
     words = list(sys.argv[1:] if argv is None else argv)
     verbose = any(word in ("-v", "--verbose") for word in words)
     with streams.lasting() as (out, _), stopping.raised(), errors.threads_told(verbose):

@@ -2,52 +2,27 @@
 
 import argparse
 import json
+import math
+import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
+from videodiff.cli.demo_plan import MINUTES, MODELS, PROBE, Plan, Stage, plan
 from videodiff.cli.errors import UsageError
 from videodiff.names import shell_word
 
 OVERLAY = "with/demo"
 SECONDS_BESIDE = (
-    25.0  # per model: loading, drawing and measuring, on two cores; only the time left is made of it
+    25.0  # per model: loading, drawing and measuring, on two idle cores; only the time left is made of it
 )
-
-
+PROBE_STEPS, PROBE_SECONDS = 20, 30
+WARM_STEPS = 3  # take longer than the others
 SAMPLER = "dpmpp"  # its last step starts where next to no noise is left: blacks are black in few steps
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One training of the demo.
-
-    Args:
-        title: what is said while it runs.
-        config: shipped name.
-        share: of the time of its model.
-        first_stage: config of the training whose autoencoder it needs.
-    """
-
-    title: str
-    config: str
-    share: float = 1.0
-    first_stage: str | None = None
-
-
-# Equal time for each model: one training of VDM, two of the latent models.
-STAGES = (
-    Stage("VDM", "vdm_digits"),
-    Stage("LVDM, first stage", "lvdm_autoencoder_digits", 0.4),
-    Stage("LVDM, second stage", "lvdm_digits", 0.6, "lvdm_autoencoder_digits"),
-    Stage("PVDM, first stage", "pvdm_autoencoder_digits", 0.4),
-    Stage("PVDM, second stage", "pvdm_digits", 0.6, "pvdm_autoencoder_digits"),
-)
-MODELS = ("vdm_digits", "lvdm_digits", "pvdm_digits")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +31,11 @@ def parser() -> argparse.ArgumentParser:
         "videodiff demo",
         description="Train VDM, LVDM and PVDM on the built-in digits for the same time, compare them, write a page.",
     )
-    p.add_argument("--minutes", type=float, default=7.0, help="of training, all models together (default 7)")
+    p.add_argument(
+        "--minutes",
+        type=float,
+        help=f"of training, all models together, about (default {MINUTES:g}, more where the machine is slow or busy)",
+    )
     p.add_argument("--steps", type=int, default=20, help="sampler steps (default 20)")
     p.add_argument(
         "--num_clips", type=int, default=64, help="clips of each model that are measured (default 64)"
@@ -78,29 +57,36 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: Sequence[str]) -> int:
     """Train, compare, tell where the page is; returns the exit code."""
     args = parser().parse_args(argv)
-    if not args.minutes > 0:
+    if args.minutes is not None and not 0 < args.minutes < math.inf:
         raise UsageError(f"--minutes must be above 0, got {args.minutes}")
     for name, least in (("steps", 1), ("num_clips", 2)):
         if getattr(args, name) < least:
             raise UsageError(f"--{name} must be at least {least}, got {getattr(args, name)}")
     from videodiff.checkpoints import new_run_directory
 
-    clock = Clock(args.minutes)
-    folders = train_all(args, clock)
+    clock = Clock()
+    clock.say(f"measuring the speed of this machine: {PROBE_STEPS} steps of {PROBE.title}")
+    slowness = measured_slowness([OVERLAY, *args.config])
+    budget = plan(slowness, args.minutes)
+    clock.expect(budget, slowness)
+    if budget.line:
+        clock.say(budget.line)
+    models = list(MODELS)[: budget.models]
+    folders = train_all(models, budget, args, clock)
     report = new_run_directory("report", args.out)  # a demo that is run again keeps the report of the first
     clock.say("comparing: the same real clips, noise and sampler for all")
-    frames = clip_frames([folders[name] for name in MODELS])
+    frames = clip_frames([folders[name] for name in models])
     call([
-        "compare", *(str(folders[name]) for name in MODELS), "--out", str(report), "--frames", str(frames),
+        "compare", *(str(folders[name]) for name in models), "--out", str(report), "--frames", str(frames),
         "--sampler", SAMPLER, "--steps", str(args.steps), "--num_clips", str(args.num_clips),
         "--long_frames", str(3 * frames), "--long_videos", "4",
     ])  # fmt: skip
-    clock.say("done")
+    clock.end()
     for line in verdicts(json.loads((report / "results.json").read_text(encoding="utf-8"))):
         print(line)
     print(
         f"\nreport: {(report / 'index.html').resolve()}\n\nnext:\n"
-        f"  videodiff generate --ckpt_path {shell_word(folders['pvdm_digits'])} --frames 128 --num_samples 4\n"
+        f"  videodiff generate --ckpt_path {shell_word(folders[models[-1]])} --frames 128 --num_samples 4\n"
         f"  videodiff fit --out {shell_word(folders['vdm_digits'])} --trainer.max_steps 8000     # go on training\n"
         "  videodiff fit --config vdm_digits --data.root my_videos/       # your own videos"
     )
@@ -136,46 +122,87 @@ def has_interval(metrics: dict[str, Any], name: str) -> bool:
 
 
 class Clock:
-    """Lines on stderr with the time since the start and about how much is left.
+    """Lines on stderr with the time since the start and, once there is a plan, about how much is left."""
 
-    Args:
-        minutes: of training, all models together.
-    """
-
-    def __init__(self, minutes: float) -> None:
+    def __init__(self) -> None:
         self.started = time.monotonic()
-        self.training_left = 60 * minutes
-        self.beside = SECONDS_BESIDE * len(MODELS)
+        self.training_left: float | None = None
+        self.beside, self.pace = 0.0, 1.0
+
+    def expect(self, budget: Plan, slowness: float) -> None:
+        """Count on a plan from now on."""
+        self.training_left = 60 * budget.minutes
+        self.beside = SECONDS_BESIDE * budget.models * slowness
+
+    def trained(self, planned: float, taken: float) -> None:
+        """A training is over; those that follow are expected to be as much slower than planned."""
+        self.training_left = (self.training_left or 0.0) - planned
+        self.pace = taken / planned
 
     def say(self, text: str) -> None:
         """One line about what begins now."""
-        left = "" if text == "done" else f", about {self.training_left + self.beside:.0f} s left"
-        line = f"[demo {time.monotonic() - self.started:4.0f} s{left}] {text}"
-        print(line, file=sys.stderr, flush=True)
+        left = ""
+        if self.training_left is not None:
+            left = f", about {max(self.training_left, 0.0) * self.pace + self.beside:.0f} s left"
+        self.line(left, text)
+
+    def end(self) -> None:
+        """The last line."""
+        self.line("", "done")
+
+    def line(self, left: str, text: str) -> None:
+        """One line with the time since the start."""
+        print(f"[demo {time.monotonic() - self.started:4.0f} s{left}] {text}", file=sys.stderr, flush=True)
 
 
-def train_all(args: argparse.Namespace, clock: Clock) -> dict[str, Path]:
-    """Train every stage for its share of the time; the run folder of each config."""
+def measured_slowness(overlays: Sequence[str]) -> float:
+    """Time that a training step takes here and now, over that on two idle cores."""
+    from videodiff.callbacks.record import read_metrics
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "probe"
+        bounds = ["--trainer.max_time", f"00:00:00:{PROBE_SECONDS}", "--trainer.log_every_n_steps", "1"]
+        train(PROBE, overlays, run, PROBE_STEPS, bounds)
+        lines = read_metrics(run / "metrics.jsonl")
+    name = "throughput/seconds_per_step"
+    seconds = [line[name] for line in lines if name in line]
+    return statistics.median(seconds[WARM_STEPS:] or seconds[-1:]) * PROBE.steps / PROBE.seconds
+
+
+def train_all(models: Sequence[str], budget: Plan, args: argparse.Namespace, clock: Clock) -> dict[str, Path]:
+    """Train every stage for its share of the plan; the run folder of each config."""
     from videodiff.checkpoints import new_run_directory
 
     folders: dict[str, Path] = {}
-    for stage in STAGES:
-        seconds = max(round(60 * args.minutes * stage.share / len(MODELS)), 1)
+    whole = sum(stage.seconds for name in models for stage in MODELS[name])
+    for stage in (stage for name in models for stage in MODELS[name]):
+        steps, planned = budget.steps(stage), 60 * budget.minutes * stage.seconds / whole
         folders[stage.config] = new_run_directory(stage.config, args.out)
-        clock.say(f"{stage.title}: {seconds} s of training in {folders[stage.config]}")
+        clock.say(
+            f"{stage.title}: {steps} steps, about {planned * clock.pace:.0f} s, in {folders[stage.config]}"
+        )
         words = []
         if stage.first_stage is not None:
             words = ["--model.autoencoder.checkpoint", str(folders[stage.first_stage])]
-        train(stage.config, [OVERLAY, *args.config], folders[stage.config], seconds, words)
-        clock.training_left -= seconds
+        began = time.monotonic()
+        train(stage, [OVERLAY, *args.config], folders[stage.config], steps, words)
+        clock.trained(planned, time.monotonic() - began)
     return folders
 
 
-def train(config: str, overlays: Sequence[str], folder: Path, seconds: int, words: Sequence[str]) -> None:
-    """One training that stops when its time is up."""
-    limit = f"00:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    files = [word for name in (config, *overlays) for word in ("--config", name)]
-    bounds = ["--trainer.max_time", limit, "--trainer.max_steps", "-1", "--samples.every_n_steps", "0"]
+def train(stage: Stage, overlays: Sequence[str], folder: Path, steps: int, words: Sequence[str]) -> None:
+    """One training; a rate that falls over a number of steps falls over these."""
+    from videodiff.cli.config import find_config, read_configs
+
+    names = (stage.config, *overlays)
+    bounds = ["--trainer.max_steps", str(steps), "--samples.every_n_steps", "0"]
+    rates = (
+        read_configs([find_config(name) for name in names], "fit")["model"]["init_args"].get("lr_scheduler")
+        or {}
+    )
+    if "total_iters" in rates.get("init_args", {}):
+        bounds += ["--model.lr_scheduler.total_iters", str(steps)]
+    files = [word for name in names for word in ("--config", name)]
     call(["fit", *files, *words, "--out", str(folder), *bounds])
 
 
