@@ -206,6 +206,7 @@ def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, 
     assert "comparing" in told.err
 
 
+@pytest.mark.slow
 def test_the_demo_of_a_machine_too_slow_for_three_models_compares_the_first_one_alone(
     tmp_path, monkeypatch, capsys
 ):

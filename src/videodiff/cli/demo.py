@@ -162,6 +162,7 @@ def measured_slowness(overlays: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "probe"
         bounds = ["--trainer.max_time", f"00:00:00:{PROBE_SECONDS}", "--trainer.log_every_n_steps", "1"]
+        bounds += ["--trainer.limit_val_batches", "0"]
         train(PROBE, overlays, run, PROBE_STEPS, bounds)
         lines = read_metrics(run / "metrics.jsonl")
     name = "throughput/seconds_per_step"

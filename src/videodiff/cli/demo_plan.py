@@ -81,7 +81,7 @@ def plan(slowness: float, minutes: float | None = None) -> Plan:
     least = WORTH_SEEING * one
     limit = LONGEST if minutes is None else minutes
     wanted = MINUTES if minutes is None else minutes
-    fitting = min(int(limit / least + 1e-9), len(MODELS))
+    fitting = min(int(limit / least + 1e-9), len(MODELS))  # what fits exactly, fits
     why = f"too busy or too slow for {wanted:g} minutes: a step takes {slowness:.1f} times that of two idle cores; "
     if fitting == len(MODELS):
         total = max(wanted, len(MODELS) * least)
