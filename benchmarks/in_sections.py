@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from videodiff.data.latent_store import write_whole
+from videodiff.atomic import write_text
 
 Tell = Callable[[Mapping[str, Any]], None]
 Case = Callable[[Tell], None]
@@ -59,7 +59,7 @@ class Record:
     def flush(self) -> None:
         """Write it whole, or not at all."""
         text = json.dumps({**self.head, "sections": self.sections}, indent=1)
-        write_whole(self.path, f"{text}\n".encode())
+        write_text(self.path, f"{text}\n")
 
 
 def inside(case: Case, connection: Connection) -> None:
