@@ -56,7 +56,7 @@ def test_a_log_that_nobody_reads_ends_no_training(tmp_path, monkeypatch):
 def test_results_that_a_full_disk_swallowed_are_a_failure(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", full())
     assert main(["models"]) == 1
-    assert "standard output cannot be written (No space left on device)" in capsys.readouterr().err
+    assert "standard output cannot be written: no space left on the device" in capsys.readouterr().err
 
 
 def test_a_process_without_standard_streams_works(monkeypatch):

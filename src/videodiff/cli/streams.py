@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from videodiff.reasons import reason
+
 # After these a later write may succeed again; after any other the stream is gone for good.
 PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN)
 
@@ -120,5 +122,4 @@ def unwritten(stream: LastingStream) -> str | None:
     """Why results were lost, in one line; a reader that had enough is no loss."""
     if stream.lost is None or isinstance(stream.lost, BrokenPipeError):
         return None
-    reason = getattr(stream.lost, "strerror", None) or str(stream.lost)
-    return f"standard output cannot be written ({reason}); what was printed is lost"
+    return f"standard output cannot be written: {reason(stream.lost)}; what was printed is lost"
