@@ -18,6 +18,7 @@ GROWING = (
     "run.lock",
     "metrics.jsonl",
     "bad_clips.jsonl",
+    "verified_latents.jsonl",
     "trace_rank",
     "events.out.tfevents.",
     "hparams.yaml",
