@@ -243,8 +243,8 @@ def test_cards_by_size_and_name():
     ("words", "reason"),
     [
         (["--card", "abacus"], "--card must be"),
-        (["--steps", "0"], "--steps must be above 0"),
-        (["--tflops", "-1"], "--tflops must be above 0"),
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--tflops", "-1"], "--tflops must be at least 0"),
         (["--measure", "--tflops", "3"], "leave one of them out"),
     ],
 )

@@ -81,7 +81,7 @@ FILES = {
         ["num_frames", "1 or"],
     ),
     "negative devices": ("max_steps: 2", "devices: -5", ["trainer.devices", "-5"]),
-    "zero steps": ("max_steps: 2", "max_steps: 0", ["trainer.max_steps", "1 or above"]),
+    "zero steps": ("max_steps: 2", "max_steps: 0", ["trainer.max_steps", "from 1 to"]),
     "duplicate key": ("trainer:", "data: {}\ntrainer:", ["'data'", "twice", ":12"]),
     "broken YAML": ("{class_path: videodiff.diffusion.CosineSchedule}", "{class_path: [", ["x.yaml:"]),
     "trainer not a mapping": ("{max_steps: 2, callbacks", "[{max_steps: 2, callbacks", ["x.yaml"]),
