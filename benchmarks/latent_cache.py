@@ -64,7 +64,7 @@ MODELS: dict[str, Callable[[int, int], nn.Module]] = {
 
 def frames_of(model: nn.Module) -> int:
     """Frames of a training sample."""
-    return model.pair_frames if isinstance(model, PVDM) else model.video_shape[1]
+    return model.sample_frames
 
 
 def gflop(make: Callable[[int, int], nn.Module], side: int, parts: int) -> tuple[float, float]:

@@ -49,7 +49,7 @@ def write_once(frames: int, resolution: int, width: int, way: str, folder: Path)
     start = time.process_time()
     if frames:
         path = drawing.clip_path(folder, 0)
-        latent = torch.randn(1, *model.latent_shape(model.total_units(frames)))
+        latent = torch.randn(1, *model.latents.shape(model.total_units(frames)))
         drawing.write_batch(model, latent, frames, [path], 8)
         drawing.write_sheet(folder / "sheet.mp4", [path], 8)
     return {"peak_mib": peak_mib(), "seconds": time.process_time() - start}

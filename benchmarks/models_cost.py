@@ -101,7 +101,7 @@ def flops(model: Any, lengths: tuple[int, ...], steps: tuple[int, int]) -> dict[
     decoded = count(stage, lambda module, z: module.decode(z), (1, *latent))
     result = {}
     for frames in lengths:
-        windows = len(model.plan(model.total_units(frames), ()))
+        windows = len(model.windows(model.total_units(frames)))
         clips = max(frames / model.video_shape[1], 1)
         result[frames] = first * steps[0] + later * steps[1] * (windows - 1) + decoded * clips
     return result
@@ -152,7 +152,7 @@ def measure(configs: list[str], frames: int, steps: tuple[int, int]) -> dict[str
     assert drawn == frames
     return {
         "seconds": seconds,
-        "windows": len(model.plan(model.total_units(frames), ())),
+        "windows": len(model.windows(model.total_units(frames))),
         "grown_mib": memory.grown_mib,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
     }

@@ -115,7 +115,7 @@ for name, model in models.items():
     curves[name] = train(model, 60)
     start, end = (sum(loss for _, loss in part) / 10 for part in (curves[name][:10], curves[name][-10:]))
     count = sum(p.numel() for p in model.net.parameters())
-    latent = list(model.latent_shape(model.latent_units(8)))
+    latent = list(model.latents.shape(model.latents.units(8)))
     print(f"{name}: {count:,} parameters, latent {latent}, loss {start:.2f} -> {end:.2f}")
 show_curves(curves, "step", "mean squared error of v")
 

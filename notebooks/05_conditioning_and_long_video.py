@@ -24,9 +24,10 @@ import math
 import torch
 from torch import nn
 
+from videodiff.conditioning import Request
 from videodiff.data import DriftingClouds, to_float
 from videodiff.diffusion import CosineSchedule, DDIMSampler, autoregressive, cover, interpolation
-from videodiff.models import VDM, Given
+from videodiff.models import VDM
 from videodiff.report.inline import show_clips, show_curves, show_frames, show_picture
 
 
@@ -67,7 +68,7 @@ show_clips({"test clips": real, "samples from noise alone": model.generate(4, se
 # %% [markdown]
 # ## Known frames
 #
-# `Given` says which frames are known and where they lie. The same unconditional network respects them by
+# `Request` says which frames are known and where they lie. The same unconditional network respects them by
 # reconstruction guidance (Ho et al. 2022, eq. 7): each step also descends the error of what it says about the known
 # frames.
 
@@ -75,7 +76,9 @@ show_clips({"test clips": real, "samples from noise alone": model.generate(4, se
 tasks = {"continue frames 0 and 1": (0, 1), "fill in between 0 and 7": (0, 7), "every third": (0, 3, 6)}
 drawn, rows = {}, []
 for name, positions in tasks.items():
-    drawn[name] = model.generate(4, seed=1, given=Given(real[:, :, list(positions)], positions))
+    drawn[name] = model.generate(
+        4, seed=1, request=Request(frames=real[:, :, list(positions)], positions=positions)
+    )
     new = [f for f in range(8) if f not in positions]
     nearest = [min(positions, key=lambda p, f=f: abs(p - f)) for f in new]
     error, copied = (
@@ -101,14 +104,14 @@ show_clips({"test clips": real} | drawn)
 # 10. `--reconstruction_weight` sets it when a clip is drawn.
 
 # %%
-first_two = Given(real[:, :, :2], (0, 1))
+first_two = Request(frames=real[:, :, :2], positions=(0, 1))
 errors = []
 for weight in (0.2, 1, 5, 10, 20, 50):
     model.reconstruction_weight = weight
-    guess = model.generate(4, seed=1, given=first_two)
+    guess = model.generate(4, seed=1, request=first_two)
     errors.append((weight, (guess - real)[:, :, 2:].square().mean().sqrt().item()))
 model.reconstruction_weight, model.conditioning = 5.0, "replacement"
-replaced = (model.generate(4, seed=1, given=first_two) - real)[:, :, 2:].square().mean().sqrt().item()
+replaced = (model.generate(4, seed=1, request=first_two) - real)[:, :, 2:].square().mean().sqrt().item()
 model.conditioning = "reconstruction"
 print(
     f"replacement {replaced:.2f};", "  ".join(f"weight {weight:g}: {error:.2f}" for weight, error in errors)
@@ -152,10 +155,10 @@ shown[0].join_with(*shown[1:])
 # tells whether the windows fit together.
 
 # %%
-start = Given(real[:, :, :4], (0, 1, 2, 3))
+start = Request(frames=real[:, :, :4], positions=(0, 1, 2, 3))
 long = {
     "from noise": model.generate(4, 24, seed=2),
-    "from four frames": model.generate(4, 24, seed=2, given=start),
+    "from four frames": model.generate(4, 24, seed=2, request=start),
 }
 jumps = {name: video.diff(dim=2).abs().mean((0, 1, 3, 4)) for name, video in {"true": longer, **long}.items()}
 for name, jump in jumps.items():
@@ -169,4 +172,4 @@ show_frames(
 
 # %% [markdown]
 # `videodiff generate --frames 128`, `--condition FILE --condition_frames 0:4` and `--condition_frames 0,15` do this
-# with any run. LVDM and PVDM take the same `Given` in units of their latents: whole groups of frames, or whole clips.
+# with any run. LVDM and PVDM take the same `Request` in units of their latents: whole groups of frames, or whole clips.

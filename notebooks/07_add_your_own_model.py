@@ -24,9 +24,10 @@ import torch
 from einops import rearrange
 from torch import nn
 
+from videodiff.conditioning import Request
 from videodiff.data import VideoDataModule, to_float
 from videodiff.diffusion import CosineSchedule, DDIMSampler
-from videodiff.models import VDM, Given
+from videodiff.models import VDM
 from videodiff.networks import TimeEmbedding
 from videodiff.report.inline import show_clips, show_curves
 
@@ -91,7 +92,8 @@ model = VDM(
 data = VideoDataModule(dataset="bouncing_digits", num_frames=8, resolution=16, batch_size=8, num_workers=0)
 batch = next(iter(data.val_dataloader()))
 batch["video"] = to_float(batch["video"])
-z, cond = model.prepare(batch)
+example = model.example(batch, "val")
+z, cond = example.x, example.cond
 print("parameters:", sum(p.numel() for p in net.parameters()))
 print("largest output at the start:", net(z, torch.full((len(z),), 500.0), cond).abs().max().item())
 nn.init.normal_(net.leave.weight, std=1e-3)
@@ -136,7 +138,7 @@ show_clips(
         "samples": model.generate(4, seed=0),
         "samples of class 3": model.generate(4, seed=0, label=torch.full((4,), 3)),
         "continued from the first three frames above": model.generate(
-            4, seed=0, given=Given(four[:, :, :3], (0, 1, 2))
+            4, seed=0, request=Request(frames=four[:, :, :3], positions=(0, 1, 2))
         ),
         "24 frames": model.generate(4, 24, seed=0),
     }

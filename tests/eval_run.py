@@ -33,9 +33,9 @@ class Draws(pl.LightningModule):
     def test_step(self, batch, batch_idx):
         self.log("test/loss", batch["video"].mean(), batch_size=len(batch["sample"]), sync_dist=True)
 
-    def generate(self, num_videos, num_frames, seed, *, indices, label):
+    def generate(self, num_videos, num_frames, seed, request, *, indices):
         assert not torch.is_inference_mode_enabled()
-        self.calls.append((list(indices), label))
+        self.calls.append((list(indices), request.label))
         source = BouncingDigits("test", 5000, num_frames, 16)
         clips = torch.stack([source.read(4000 + i, 0, num_frames, 1) for i in indices])
         noise = [torch.randn(clips[0].shape, generator=generator(seed, i)) for i in indices]

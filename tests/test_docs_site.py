@@ -177,17 +177,19 @@ def test_the_batch_script_is_valid_and_goes_back_into_the_queue_when_the_time_is
 def test_the_network_and_the_config_of_the_page_train_and_draw(tmp_path, monkeypatch, capsys):
     text = (DOCS / "add_a_model.md").read_text()
     (network,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    (config,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)
+    config, combined = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     Path("my_net.py").write_text(network)
     Path("mine.yaml").write_text(config)
+    Path("combined.yaml").write_text(combined)
     small = "--trainer.max_steps 2 --trainer.limit_val_batches 1 --trainer.val_check_interval 2"
     lines = [
         line
         for line in re.search(r"```sh\n(.*?)```", text, flags=re.S)[1].splitlines()
         if "compare" not in line
     ]
+    lines.append("videodiff fit --config combined.yaml")
     for line in lines:
         words = shlex.split(line)[1:]
         more = small.split() if words[0] == "fit" else ["--steps", "2", "--num_samples", "1"]

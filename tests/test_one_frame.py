@@ -15,12 +15,14 @@ from videodiff.comparison import Settings, compare_runs
 from videodiff.comparison.formats import terminal
 from videodiff.comparison.verdict import verdict
 from videodiff.data.video_io import read_image, read_video
+from videodiff.diffusion import CosineSchedule, DDIMSampler
 from videodiff.evaluation.detectors import build_detectors
 from videodiff.evaluation.of_run import find_detectors
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.metrics import FrechetFrameDistance
 from videodiff.metrics.features.random import RandomFeatures
 from videodiff.models import LVDM
+from videodiff.networks import Autoencoder3D
 
 SIDE = 16
 
@@ -98,16 +100,11 @@ def test_random_features_and_frame_distances_take_one_frame():
 
 
 def test_lvdm_says_how_many_frames_it_takes_at_least():
-    with pytest.raises(ValueError, match=r"LVDM takes clips of 2 latent frames or more .*, got 1"):
-        LVDM.check_options(_one_latent_frame())
-
-
-def _one_latent_frame():
-    model = LVDM.__new__(LVDM)
-    torch.nn.Module.__init__(model)
-    model.net = type("Net", (), {"num_frames": 1})()
-    model.prediction_share = model.interpolation_share = 0.0
-    return model
+    stage = Autoencoder3D(2, SIDE, width=4, downsample=(2, 2, 2), latent_channels=4)
+    net = torch.nn.Identity()
+    net.num_frames, net.concat_channels = 1, 1
+    with pytest.raises(ValueError, match=r"clips of 2 latent frames or more .*, got 1"):
+        LVDM(net, CosineSchedule(), DDIMSampler(2), autoencoder=stage)
 
 
 def test_evaluate_takes_pictures_as_clips_of_one_frame(run, tmp_path, capsys):

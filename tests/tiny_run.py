@@ -113,7 +113,7 @@ class Tiny(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / warmup))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
-    def generate(self, num_videos, num_frames=None, seed=0, *, label=None, progress=None):
+    def generate(self, num_videos, num_frames=None, seed=0, *, request=None, progress=None):
         assert not self.training
         progress(1, 1)
         return torch.rand(num_videos, 3, num_frames or 4, 8, 8, generator=generator(seed)) * 2 - 1

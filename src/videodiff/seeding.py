@@ -7,7 +7,9 @@ key get the same numbers, so a run resumes bit for bit and one process sees the 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,10 +43,14 @@ def send(host: Tensor, device: torch.device | str) -> Tensor:
     return host.pin_memory().to(device, non_blocking=True)
 
 
+def coins(keys: Sequence[tuple[int | str, ...]]) -> np.ndarray:
+    """One uniform number in [0, 1) for each key, fp32 ``[len(keys)]``, on the host: to choose by."""
+    return np.array([min(uniform(*key), 1.0 - 2.0**-24) for key in keys], dtype=np.float32)
+
+
 def uniforms(keys: list[tuple[int | str, ...]], device: torch.device | str = "cpu") -> Tensor:
     """One uniform number in [0, 1) for each key, fp32 ``[len(keys)]``, the same on every device."""
-    numbers = [min(uniform(*key), 1.0 - 2.0**-24) for key in keys]
-    return send(torch.tensor(numbers, dtype=torch.float32, device="cpu"), device)
+    return send(torch.tensor(coins(keys).tolist(), dtype=torch.float32, device="cpu"), device)
 
 
 def normals(

@@ -17,7 +17,7 @@ from videodiff.checkpoints import (
     trusted_config,
 )
 from videodiff.cli import main
-from videodiff.diffusion import Condition, CosineSchedule, DDIMSampler
+from videodiff.diffusion import CosineSchedule, DDIMSampler
 from videodiff.models import DiffusionModule
 from videodiff.networks import Autoencoder
 
@@ -39,6 +39,8 @@ model:
 
 
 class Scale(torch.nn.Module):
+    num_frames = 2
+
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(2, 1, 1, 1))
@@ -52,9 +54,6 @@ class Latent(DiffusionModule):
 
     def __init__(self, checkpoint):
         super().__init__(Scale(), CosineSchedule(), DDIMSampler(2), autoencoder=FirstStage(checkpoint))
-
-    def prepare(self, batch):
-        return self.autoencoder.encode(batch["video"]), Condition()
 
 
 def save_stage(folder, seed=0):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from videodiff.cli.condition import place_frames, read_condition
+from videodiff.cli.condition import place_frames, read_request
 from videodiff.cli.errors import UsageError
 from videodiff.data import video_io
 
@@ -22,7 +22,9 @@ def pictures(count):
 
 
 def asked(path, frames=None, places=None, what="frames"):
-    return argparse.Namespace(condition=path, frames=frames, condition_frames=places, condition_as=what)
+    return argparse.Namespace(
+        condition=path, frames=frames, condition_frames=places, condition_as=what, class_id=None
+    )
 
 
 def as_video(folder, shown):
@@ -43,7 +45,7 @@ def test_a_short_start_becomes_a_clip_and_a_whole_one_is_continued_by_a_clip(
     write, count, length, tmp_path, capsys
 ):
     shown = pictures(count)
-    given, frames = read_condition(asked(write(tmp_path, shown)), Model())
+    given, frames = read_request(asked(write(tmp_path, shown)), Model())
     assert (given.positions, frames) == (tuple(range(count)), length)
     assert torch.equal(video_io.to_uint8(given.frames)[0].permute(1, 2, 3, 0), shown)
     assert f"{count} of {length} frames known from" in capsys.readouterr().err
@@ -51,10 +53,10 @@ def test_a_short_start_becomes_a_clip_and_a_whole_one_is_continued_by_a_clip(
 
 def test_a_picture_is_the_first_frame(tmp_path, capsys):
     Image.fromarray(pictures(1)[0].numpy()).save(tmp_path / "first.PNG")
-    given, frames = read_condition(asked(tmp_path / "first.PNG"), Model())
+    given, frames = read_request(asked(tmp_path / "first.PNG"), Model())
     assert (given.positions, frames) == ((0,), 8)
     assert "1 of 8 frames known from" in capsys.readouterr().err
-    given, frames = read_condition(asked(tmp_path / "first.PNG", places="7"), Model())
+    given, frames = read_request(asked(tmp_path / "first.PNG", places="7"), Model())
     assert (given.positions, frames) == ((7,), 8)
 
 
@@ -69,7 +71,7 @@ def test_a_picture_is_the_first_frame(tmp_path, capsys):
 )
 def test_a_video_with_nothing_new_is_refused(frames, places, told, tmp_path):
     with pytest.raises(UsageError, match=told):
-        read_condition(asked(as_frames(tmp_path, pictures(8)), frames, places), Model())
+        read_request(asked(as_frames(tmp_path, pictures(8)), frames, places), Model())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_a_folder_of_several_videos_is_none(tmp_path):
     as_frames(tmp_path, pictures(2))
     as_video(tmp_path, pictures(2))
     with pytest.raises(UsageError, match="1 videos and 1 folders of frames below it; give one video"):
-        read_condition(asked(tmp_path), Model())
+        read_request(asked(tmp_path), Model())
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="0 videos and 0 folders"):
-        read_condition(asked(tmp_path / "empty"), Model())
+        read_request(asked(tmp_path / "empty"), Model())

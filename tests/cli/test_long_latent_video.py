@@ -99,7 +99,7 @@ def test_the_steps_of_the_first_window_and_of_the_others_are_recorded_and_kept_t
     steps = []
     window = LVDM.sample_window
     monkeypatch.setattr(
-        LVDM, "sample_window", lambda self, *args: (steps.append(args[5].num_steps), window(self, *args))
+        LVDM, "sample_window", lambda self, *args: (steps.append(args[4].num_steps), window(self, *args))
     )
     generate("hierarchical", 64, "--steps", "3/1")
     assert steps == [3] + [1] * (len(steps) - 1)

@@ -7,6 +7,7 @@ import torch
 
 from videodiff.cli import main
 from videodiff.cli.config import read_configs
+from videodiff.conditioning import Request
 from videodiff.diffusion import (
     ClassifierFreeGuidance,
     CosineSchedule,
@@ -47,8 +48,8 @@ def model(kind, **options):
 
 
 def draw(made, scale):
-    frames = 2 * made.video_shape[1] - made.overlap  # the second window is given some of the first
-    return made.draw_latent(1, frames, seed=1, label=torch.tensor([1]), guidance_scale=scale)
+    frames = 2 * made.video_shape[1] - made.plan.overlap  # the second window is given some of the first
+    return made.draw_latent(1, frames, seed=1, request=Request(torch.tensor([1])), guidance_scale=scale)
 
 
 @pytest.mark.parametrize("kind", ["VDM", "LVDM", "PVDM"])
@@ -91,7 +92,7 @@ def test_min_snr_cuts_at_its_gamma(kind, gamma):
         torch.rand(8, 3, frames, *plain.video_shape[2:], generator=torch.Generator().manual_seed(1)) * 2 - 1
     )
     batch = {"video": video, "sample": torch.arange(8), "label": torch.zeros(8, dtype=torch.long)}
-    t, _ = plain.draw(range(8), "val", (1,))
+    t = plain.schedule.draw_times(plain.keys_of(batch, "val").uniforms("val", "time"))
     wanted = loss_weight(plain.schedule.log_snr(t), "v", "min_snr", gamma)
     snr = plain.schedule.log_snr(t).exp()
     torch.testing.assert_close(wanted, snr.clamp(max=gamma) / (snr + 1))

@@ -6,11 +6,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from videodiff import conditioning
 from videodiff.cli.config import read_configs
 from videodiff.cli.info import on_meta
 from videodiff.estimate.batches import keep_latents, make_batch
 from videodiff.estimate.shadow import hold_perceptual
-from videodiff.models import AutoencoderModule, autoencoder, base, lvdm
+from videodiff.models import AutoencoderModule, autoencoder
 
 CONFIGS = ["vdm_ucf101", "lvdm_autoencoder_digits", "pvdm_autoencoder_sky", "lvdm_digits", "pvdm_digits"]
 aten = torch.ops.aten
@@ -77,7 +78,7 @@ def onto_gpu(model):
 )
 def test_the_forward_pass_of_a_training_step_waits_for_nothing(name, kept, monkeypatch):
     config = small(name)
-    for module in (autoencoder, base, lvdm):
+    for module in (autoencoder, conditioning.base):
         monkeypatch.setattr(module, "normals", without_numbers)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)  # asked of a driver
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)

@@ -54,10 +54,11 @@ def test_the_loss_of_a_kept_latent_is_that_of_its_clip(make, frames):
 def test_kept_planes_are_the_two_clips_and_an_unconditional_sample_is_one_of_them():
     model, batch = pvdm(0.3).eval(), clips(120, 8)
     latent = kept(model, batch)
-    assert latent["latent"].shape == (120, 4, 2, model.latent_shape(1)[2])
-    first, second = (model.planes(part) for part in batch["video"].split(4, dim=2))
+    assert latent["latent"].shape == (120, 4, 2, model.net.plane_sizes.num_tokens)
+    first, second = (model.latents_of(part)[:, :, 0] for part in batch["video"].split(4, dim=2))
     torch.testing.assert_close(latent["latent"], torch.stack([first, second], 2), atol=1e-5, rtol=1e-4)
-    target, cond = model.prepare(latent)
+    example = model.example(latent, "val")
+    target, cond = example.x, example.cond
     given = cond.concat.flatten(1).any(1)
     first, second = latent["latent"].unbind(2)
     assert torch.equal(cond.concat[given], first[given])
@@ -66,7 +67,7 @@ def test_kept_planes_are_the_two_clips_and_an_unconditional_sample_is_one_of_the
     assert bool((is_first | is_second).all())
     assert 0.2 < is_first[~given].float().mean().item() < 0.8
     # who is given a clip is the same coin as without kept planes
-    assert torch.equal(given, model.prepare(batch)[1].concat.flatten(1).any(1))
+    assert torch.equal(given, model.example(batch, "val").cond.concat.flatten(1).any(1))
 
 
 def test_no_clip_is_encoded_in_a_step(monkeypatch):

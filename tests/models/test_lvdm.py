@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from videodiff.diffusion import CosineSchedule, DDIMSampler, diffusion_loss
-from videodiff.models import LVDM, Given
+from videodiff.conditioning import FrameMask, Keys, Request
+from videodiff.diffusion import Condition, CosineSchedule, DDIMSampler, diffusion_loss
+from videodiff.models import LVDM
 from videodiff.networks import Autoencoder3D, UNet3D
 
 UNITS, FACTOR, SIDE = 5, 2, 16
@@ -59,7 +60,7 @@ class Recorder(torch.nn.Module):
 
 def test_tasks_come_in_their_shares():
     model = tiny_lvdm(given_counts=(1, 2), prediction_share=0.4, interpolation_share=0.25)
-    mask = model.draw_mask(range(4000))
+    mask = model.conditioner(FrameMask).draw_mask(UNITS, Keys(0, "train", range(4000)))
     ends = torch.tensor([True, False, False, False, True])
     both = (mask == ends).all(1)
     first, two = (mask.sum(1) == n for n in (1, 2))
@@ -71,7 +72,8 @@ def test_tasks_come_in_their_shares():
 
 def test_strides_take_every_kth_latent_frame_and_are_told():
     model, clips = tiny_lvdm(), batch(40)
-    x, cond = model.prepare(clips)
+    example = model.example(clips, "val")
+    x, cond = example.x, example.cond
     latent = model.autoencoder.encode(clips["video"])
     seen = set()
     for row, whole, told in zip(x, latent, cond.vector[:, 0].tolist(), strict=True):
@@ -86,8 +88,11 @@ def test_strides_take_every_kth_latent_frame_and_are_told():
 def test_nothing_given_is_the_unconditional_loss():
     model = trained_lvdm(prediction_share=0.0, interpolation_share=0.0)
     clips = batch(4)
-    x, cond = model.prepare(clips)
-    t, eps = model.draw(range(4), "train", tuple(x.shape[1:]))
+    example = model.example(clips, "train")
+    x, keys = example.x, example.keys
+    t = model.schedule.draw_times(keys.uniforms("train", "time"))
+    eps = keys.normals("train", "noise", shape=tuple(x.shape[1:]))
+    cond = Condition(vector=example.cond.vector)
     plain = diffusion_loss(model.net, model.schedule, x, eps, t, cond, model.prediction)
     torch.testing.assert_close(model.losses(clips, "train"), plain, rtol=1e-4, atol=1e-5)
 
@@ -148,7 +153,7 @@ def test_the_unconditional_estimate_of_guidance_knows_nothing():
 def test_every_latent_frame_is_written_once(way, units):
     model = tiny_lvdm(long_video=way)
     total = model.total_units(units * FACTOR)
-    plan = model.plan(total, ())
+    plan = model.windows(total)
     written = [u for window in plan for u in window.new]
     assert sorted(written) == list(range(total))
     assert total >= units
@@ -167,18 +172,18 @@ def test_every_latent_frame_is_written_once(way, units):
 def test_long_video_has_its_length_and_keeps_what_is_given(way):
     model = trained_lvdm(long_video=way)
     frames = batch(1, 2)["video"]
-    given = Given(frames, tuple(range(2 * FACTOR)))
-    latent = model.draw_latent(1, 9 * FACTOR - 1, given=given)
+    given = Request(None, frames, tuple(range(2 * FACTOR)))
+    latent = model.draw_latent(1, 9 * FACTOR - 1, request=given)
     torch.testing.assert_close(latent[:, :, :2], model.autoencoder.encode(frames))
     assert torch.isfinite(latent).all()
-    video = model.generate(1, 9 * FACTOR - 1, given=given)
+    video = model.generate(1, 9 * FACTOR - 1, request=given)
     assert video.shape == (1, 3, 9 * FACTOR - 1, SIDE, SIDE)
 
 
 def test_all_given_returns_what_was_given():
     model = trained_lvdm()
     frames = batch(1, UNITS)["video"]
-    latent = model.draw_latent(1, UNITS * FACTOR, given=Given(frames, tuple(range(UNITS * FACTOR))))
+    latent = model.draw_latent(1, UNITS * FACTOR, request=Request(None, frames, tuple(range(UNITS * FACTOR))))
     assert torch.equal(latent, model.autoencoder.encode(frames))
 
 
@@ -221,7 +226,7 @@ def test_the_told_stride_survives_guidance():
     assert {told[0] for told in strides} == {0.0, math.log2(4)}
 
 
-THREE = Given(torch.zeros(1, 3, 3, SIDE, SIDE), (0, 1, 2))
+THREE = Request(None, torch.zeros(1, 3, 3, SIDE, SIDE), (0, 1, 2))
 
 
 class Data:
@@ -239,7 +244,9 @@ class Data:
         (lambda: tiny_lvdm(net={"vector_dim": None}), "vector_dim 1"),
         (lambda: tiny_lvdm().check_data(Data()), "at least 34"),
         (
-            lambda: tiny_lvdm().draw_latent(1, 10, given=Given(torch.zeros(1, 3, 3, SIDE, SIDE), (0, 1, 2))),
+            lambda: tiny_lvdm().draw_latent(
+                1, 10, request=Request(None, torch.zeros(1, 3, 3, SIDE, SIDE), (0, 1, 2))
+            ),
             "groups of 2",
         ),
     ],

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from videodiff.diffusion import DDIMSampler, ScaledLinearSchedule
-from videodiff.models import PVDM, Given
+from videodiff.conditioning import Request
+from videodiff.diffusion import Condition, DDIMSampler, ScaledLinearSchedule
+from videodiff.models import PVDM
 from videodiff.networks import TriplaneAutoencoder, TriplaneUNet
 
 FRAMES, SIDE = 4, 16
@@ -31,6 +32,17 @@ def trained_pvdm(**options) -> PVDM:
     return model.eval()
 
 
+def planes(model: PVDM, video: torch.Tensor) -> torch.Tensor:
+    """Planes ``[B, C, N]`` of single clips."""
+    return model.latents.encode(video)[:, :, 0]
+
+
+def learnt(model: PVDM, clips: dict) -> tuple[torch.Tensor, Condition]:
+    """The target of a batch and what the network is told."""
+    example = model.example(clips, "val")
+    return example.x, example.cond
+
+
 def batch(n: int, frames: int = 2 * FRAMES) -> dict:
     video = torch.rand(n, 3, frames, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 2 - 1
     return {"video": video, "sample": torch.arange(n), "num_images": 0}
@@ -39,20 +51,20 @@ def batch(n: int, frames: int = 2 * FRAMES) -> dict:
 def test_the_share_of_conditional_samples_is_lambda_and_the_others_see_zeros():
     model = tiny_pvdm(conditional_share=0.3)
     clips = batch(200)
-    latent, cond = model.prepare(clips)
+    latent, cond = learnt(model, clips)
     given = cond.concat.flatten(1).abs().amax(1) > 0
     assert given.float().mean().item() == pytest.approx(0.3, abs=0.1)  # three deviations of 200 coins
     first, second = clips["video"].split(FRAMES, dim=2)
-    torch.testing.assert_close(cond.concat[given], model.planes(first[given]), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(latent[given], model.planes(second[given]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(cond.concat[given], planes(model, first[given]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(latent[given], planes(model, second[given]), atol=1e-5, rtol=1e-4)
 
 
 def test_an_unconditional_sample_begins_anywhere_in_the_pair():
     model = tiny_pvdm(conditional_share=1e-9)
     clips = batch(64)
-    latent, cond = model.prepare(clips)
+    latent, cond = learnt(model, clips)
     assert not cond.concat.any()
-    windows = torch.stack([model.planes(clips["video"][:, :, s : s + FRAMES]) for s in range(FRAMES + 1)])
+    windows = torch.stack([planes(model, clips["video"][:, :, s : s + FRAMES]) for s in range(FRAMES + 1)])
     start = (windows - latent).abs().amax((2, 3)).argmin(0)
     assert (windows - latent).abs().amax((2, 3)).amin(0).max() < 1e-4
     assert start.unique().tolist() == list(range(FRAMES + 1))
@@ -98,11 +110,14 @@ def test_a_long_video_is_clip_after_clip_each_from_the_finished_planes_before():
 def test_permuting_the_videos_of_a_batch_permutes_what_is_drawn():
     model = trained_pvdm(net={"num_classes": 3})
     order, label = [2, 0, 1], torch.tensor([0, 2, 1])
-    given = Given(batch(3)["video"][:, :, :FRAMES], tuple(range(FRAMES)))
+    given = Request(None, batch(3)["video"][:, :, :FRAMES], tuple(range(FRAMES)))
     for known in (None, given):
-        other = known and Given(known.frames[order], known.positions)
-        plain = model.draw_latent(3, 2 * FRAMES, seed=5, label=label, given=known)
-        permuted = model.draw_latent(3, 2 * FRAMES, seed=5, indices=order, label=label[order], given=other)
+        one, other = Request(label), Request(label[order])
+        if known:
+            one = Request(label, known.frames, known.positions)
+            other = Request(label[order], known.frames[order], known.positions)
+        plain = model.draw_latent(3, 2 * FRAMES, seed=5, request=one)
+        permuted = model.draw_latent(3, 2 * FRAMES, seed=5, request=other, indices=order)
         torch.testing.assert_close(permuted, plain[order], rtol=1e-3, atol=1e-4)
         assert (plain[0] - plain[1]).abs().max() > 0.1
 
@@ -124,22 +139,21 @@ def test_later_clips_take_their_own_number_of_steps():
 
 def test_whole_clips_are_continued_and_anything_else_refused():
     model = trained_pvdm()
-    given = Given(batch(1)["video"][:, :, :FRAMES], tuple(range(FRAMES)))
-    latent = model.draw_latent(1, 2 * FRAMES, given=given)
-    torch.testing.assert_close(latent[:, :, 0], model.planes(given.frames))
+    given = Request(None, batch(1)["video"][:, :, :FRAMES], tuple(range(FRAMES)))
+    latent = model.draw_latent(1, 2 * FRAMES, request=given)
+    torch.testing.assert_close(latent[:, :, 0], planes(model, given.frames))
     alone = model.draw_latent(1, 2 * FRAMES)
     assert not torch.equal(alone[:, :, 1], latent[:, :, 1])
     with pytest.raises(ValueError, match="whole clips of 4 frames"):
-        model.draw_latent(1, 2 * FRAMES, given=Given(batch(1)["video"][:, :, :3], (0, 1, 2)))
+        model.draw_latent(1, 2 * FRAMES, request=Request(None, batch(1)["video"][:, :, :3], (0, 1, 2)))
     with pytest.raises(ValueError, match="low-resolution"):
-        model.draw_latent(1, FRAMES, given=Given(low_resolution=torch.zeros(1, 3, FRAMES, 4, 4)))
+        model.draw_latent(1, FRAMES, request=Request(low_resolution=torch.zeros(1, 3, FRAMES, 4, 4)))
 
 
 def test_null_clip_equals_absent_clip_and_guidance_moves_away_from_it():
     model = trained_pvdm()
     z, t = torch.randn(2, 4, model.net.plane_sizes.num_tokens), torch.tensor([10, 500])
-    null = model.no_clip(2, None)
-    absent = type(null)()
+    null, absent = Condition(concat=torch.zeros_like(z)), Condition()
     torch.testing.assert_close(model.net(z, t, null), model.net(z, t, absent))
     plain = model.draw_latent(1, 2 * FRAMES, seed=1)
     guided = model.draw_latent(1, 2 * FRAMES, seed=1, guidance_scale=2.0)
@@ -152,12 +166,12 @@ SHARED = {"net": {"concat_reversed": True, "concat_shared": 1}, "shared_frames":
 
 def test_a_pair_of_clips_that_share_frames_is_as_much_shorter():
     model = tiny_pvdm(conditional_share=1.0, **SHARED)
-    assert model.pair_frames == 2 * FRAMES - 1
+    assert model.sample_frames == 2 * FRAMES - 1
     clips = batch(3, 2 * FRAMES - 1)
-    latent, cond = model.prepare(clips)
+    latent, cond = learnt(model, clips)
     video = clips["video"]
-    torch.testing.assert_close(cond.concat, model.planes(video[:, :, :FRAMES]))
-    torch.testing.assert_close(latent, model.planes(video[:, :, FRAMES - 1 :]))
+    torch.testing.assert_close(cond.concat, planes(model, video[:, :, :FRAMES]))
+    torch.testing.assert_close(latent, planes(model, video[:, :, FRAMES - 1 :]))
     kept = model.latents_of(video)
     torch.testing.assert_close(kept[:, :, 0], cond.concat, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(kept[:, :, 1], latent, atol=1e-5, rtol=1e-4)
@@ -167,7 +181,7 @@ def test_a_pair_of_clips_that_share_frames_is_as_much_shorter():
 @pytest.mark.parametrize("num_frames", [1, 3, 4, 5, 6, 7, 9, 16])
 def test_clips_fade_into_each_other_over_the_frames_they_share(shared, num_frames):
     model = tiny_pvdm(net={"concat_reversed": True, "concat_shared": shared}, shared_frames=shared)
-    units = model.latent_units(num_frames)
+    units = model.latents.units(num_frames)
     assert FRAMES + (units - 1) * (FRAMES - shared) >= num_frames  # enough, and not one too many
     assert units == 1 or FRAMES + (units - 2) * (FRAMES - shared) < num_frames
 
@@ -195,12 +209,12 @@ def test_clips_fade_into_each_other_over_the_frames_they_share(shared, num_frame
 def test_whole_clips_that_share_frames_are_continued():
     model = trained_pvdm(**SHARED)
     frames = batch(1, 2 * FRAMES - 1)["video"]
-    given = Given(frames, tuple(range(2 * FRAMES - 1)))
-    latent = model.draw_latent(1, 3 * FRAMES - 2, given=given)
+    given = Request(None, frames, tuple(range(2 * FRAMES - 1)))
+    latent = model.draw_latent(1, 3 * FRAMES - 2, request=given)
     assert latent.shape[2] == 3
-    torch.testing.assert_close(latent[:, :, 1], model.planes(frames[:, :, FRAMES - 1 :]))
+    torch.testing.assert_close(latent[:, :, 1], planes(model, frames[:, :, FRAMES - 1 :]))
     with pytest.raises(ValueError, match="the first 4 \\+ n x 3 frames"):
-        model.draw_latent(1, 3 * FRAMES, given=Given(batch(1)["video"], tuple(range(2 * FRAMES))))
+        model.draw_latent(1, 3 * FRAMES, request=Request(None, batch(1)["video"], tuple(range(2 * FRAMES))))
 
 
 def unconditional() -> PVDM:
@@ -236,7 +250,7 @@ def test_shared_frames_are_drawn_to_agree_with_the_clip_before_when_weighed():
     def seam(weight: float) -> torch.Tensor:
         model = trained_pvdm(**SHARED, reconstruction_weight=weight, prediction="v")
         latent = model.draw_latent(2, 2 * FRAMES - 1)
-        first, second = (model.decode_clip(latent[:, :, unit]) for unit in range(2))
+        first, second = (model.latents.decode_clip(latent[:, :, unit]) for unit in range(2))
         return (second[:, :, :1] - first[:, :, -1:]).square().flatten(1).mean(1)
 
     assert (seam(1.0) < 0.5 * seam(0.0)).all()

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from videodiff.conditioning import Request
 from videodiff.diffusion import AncestralSampler, CosineSchedule, DDIMSampler
-from videodiff.models import VDM, Given
+from videodiff.models import VDM
 from videodiff.networks import UNet3D
 
 
@@ -91,7 +92,7 @@ def test_a_video_does_not_depend_on_the_batch_it_is_drawn_in(sampler):
 def test_known_frames_are_kept_exactly(conditioning):
     model = trained_vdm(conditioning=conditioning)
     frames = torch.rand(2, 3, 2, 8, 8) * 2 - 1
-    video = model.generate(2, given=Given(frames, (0, 3)))
+    video = model.generate(2, request=Request(None, frames, (0, 3)))
     assert torch.equal(video[:, :, [0, 3]], frames)
 
 
@@ -115,19 +116,19 @@ def test_low_resolution_guidance_draws_videos_that_shrink_to_it():
     free = trained_vdm(sampler=DDIMSampler(20))
     guided = trained_vdm(sampler=DDIMSampler(20), reconstruction_weight=5.0)
     far = (downsample(free.generate(1), (4, 4)) - low).square().mean()
-    near = (downsample(guided.generate(1, given=Given(low_resolution=low)), (4, 4)) - low).square().mean()
+    near = (downsample(guided.generate(1, request=Request(low_resolution=low)), (4, 4)) - low).square().mean()
     assert near < 0.5 * far
 
 
 def test_classes_change_the_video_and_guidance_moves_it_away_from_none():
     model = trained_vdm(net={"num_classes": 3})
     torch.nn.init.normal_(model.net.embedding.classes.weight)
-    by_class = [model.generate(1, label=torch.tensor([k])) for k in (-1, 0, 1)]
+    by_class = [model.generate(1, request=Request(torch.tensor([k]))) for k in (-1, 0, 1)]
     assert (by_class[1] - by_class[2]).abs().max() > 1e-3
-    unguided = model.generate(1, label=torch.tensor([0]), guidance_scale=1.0)
+    unguided = model.generate(1, request=Request(torch.tensor([0])), guidance_scale=1.0)
     assert torch.equal(unguided, by_class[1])
     assert torch.allclose(
-        model.generate(1, label=torch.tensor([0]), guidance_scale=0.0), by_class[0], atol=1e-5
+        model.generate(1, request=Request(torch.tensor([0])), guidance_scale=0.0), by_class[0], atol=1e-5
     )
 
 
@@ -144,7 +145,8 @@ def test_images_behind_the_clip_do_not_change_its_loss():
     model = trained_vdm()
     clips = batch(2)
     clips["video"] = torch.cat([clips["video"], torch.rand(2, 3, 2, 8, 8)], dim=2)
-    video, cond = model.prepare({**clips, "num_images": 2})
+    example = model.example({**clips, "num_images": 2}, "val")
+    video, cond = example.x, example.cond
     other = video.clone()
     other[:, :, 4:] = -1
     time = torch.full((2,), 500.0)
@@ -157,11 +159,14 @@ def test_images_behind_the_clip_do_not_change_its_loss():
         (lambda m: m.generate(0), "num_videos"),
         (lambda m: m.generate(1, num_frames=0), "num_frames"),
         (lambda m: m.generate(2, indices=[1]), "1 indices"),
-        (lambda m: m.generate(1, given=Given(torch.zeros(1, 3, 1, 8, 8), (4,))), "lies outside"),
-        (lambda m: Given(torch.zeros(1, 3, 2, 8, 8), (1, 0)), "ascend"),
-        (lambda m: Given(torch.zeros(1, 3, 2, 8, 8), (1,)), "2 known frames"),
-        (lambda m: m.generate(1, label=torch.tensor([0])), "no classes"),
-        (lambda m: tiny_vdm(net={"num_classes": 3}).generate(1, label=torch.tensor([3])), "3 classes"),
+        (lambda m: m.generate(1, request=Request(None, torch.zeros(1, 3, 1, 8, 8), (4,))), "lies outside"),
+        (lambda m: Request(None, torch.zeros(1, 3, 2, 8, 8), (1, 0)), "ascend"),
+        (lambda m: Request(None, torch.zeros(1, 3, 2, 8, 8), (1,)), "2 known frames"),
+        (lambda m: m.generate(1, request=Request(torch.tensor([0]))), "no classes"),
+        (
+            lambda m: tiny_vdm(net={"num_classes": 3}).generate(1, request=Request(torch.tensor([3]))),
+            "3 classes",
+        ),
         (lambda m: tiny_vdm(condition_drop=1.5), "condition_drop"),
         (lambda m: tiny_vdm(overlap_frames=4), "overlap_frames"),
     ],

@@ -8,8 +8,8 @@ from published_files import needs_assets
 from videodiff.checkpoints.published import convert
 from videodiff.checkpoints.published.recipes import data_section, model_section, part
 from videodiff.checkpoints.run import build_model
+from videodiff.conditioning import Request
 from videodiff.diffusion import Condition, DDIMSampler
-from videodiff.models import Given
 
 pytestmark = needs_assets
 STAGE = part("videodiff.networks.Autoencoder3D", num_frames=16, resolution=64, width=4, downsample=[4, 8, 8])
@@ -37,7 +37,9 @@ def test_masked_networks_draw_around_what_is_given(kind, given, data_frames):
     frames = torch.rand(1, 3, len(given), 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latents = []
     for known in (frames, -frames):
-        latents.append(model.draw_latent(1, 16, given=Given(known, tuple(given)), sampler=DDIMSampler(2)))
+        latents.append(
+            model.draw_latent(1, 16, request=Request(None, known, tuple(given)), sampler=DDIMSampler(2))
+        )
     moved = (latents[0] - latents[1]).abs().amax((0, 1, 3, 4))
     assert torch.isfinite(latents[0]).all()
     assert moved.min() > 1e-4  # what is drawn follows what is given

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from videodiff.callbacks.ema import EMA
 from videodiff.callbacks.watchdog import Watchdog
+from videodiff.conditioning.request import Request
 from videodiff.data.video_io import gif_bytes, to_uint8, video_grid, write_mp4
 
 
@@ -88,7 +89,7 @@ class SampleLogger(Callback):
         arguments: dict[str, Any] = {"num_frames": self.num_frames, "seed": self.seed}
         if self.label is not None:
             labels = [self.label[i % len(self.label)] for i in range(self.num_videos)]
-            arguments["label"] = torch.tensor(labels)
+            arguments["request"] = Request(label=torch.tensor(labels))
         dogs = [c for c in trainer.callbacks if isinstance(c, Watchdog)]
         arguments["progress"] = lambda done, total: [dog.beat() for dog in dogs]
         with self.looking(trainer, pl_module):

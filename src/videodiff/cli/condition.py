@@ -1,4 +1,4 @@
-"""What ``generate --condition`` says is known of the videos to draw."""
+"""What ``generate`` is told of the videos to draw: their class, and what ``--condition`` says is known."""
 
 import argparse
 from pathlib import Path
@@ -7,24 +7,27 @@ from typing import Any
 from videodiff.cli.errors import UsageError
 
 
-def read_condition(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
-    """What ``--condition`` says is known, and the length of the videos to draw; one line says how much of them is new.
+def read_request(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
+    """What is asked of one video, and the length of the videos to draw; one line says how much of them is new.
 
     Raises:
         UsageError: where nothing would be new, or positions and frames do not fit.
         ValueError: for a file or folder that cannot be read.
     """
+    import torch
+
     from videodiff.cli.launch import say
-    from videodiff.models import Given
+    from videodiff.conditioning import Request
 
     clip = model.video_shape[1]
+    label = None if args.class_id is None else torch.tensor([args.class_id])
     if args.condition is None:
-        return Given(), args.frames or clip
+        return Request(label), args.frames or clip
     from videodiff.data import video_io
 
     if args.condition_as == "low_resolution":
         frames = video_io.to_float(video_tensor(args.condition, None))
-        return Given(low_resolution=frames), args.frames or frames.shape[2]
+        return Request(label, low_resolution=frames), args.frames or frames.shape[2]
     frames = video_io.to_float(video_tensor(args.condition, model.video_shape[-1]))
     positions, chosen, length = place_frames(args.condition_frames, frames.shape[2], args.frames, clip)
     new = length - len(positions)
@@ -34,7 +37,7 @@ def read_condition(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
             "or say which are known with --condition_frames"
         )
     say(f"{len(positions)} of {length} frames known from {args.condition}, {new} new")
-    return Given(frames[:, :, chosen], positions), length
+    return Request(label, frames[:, :, chosen], positions), length
 
 
 def video_tensor(path: Path, size: int | None) -> Any:

@@ -62,7 +62,7 @@ def settings(
 
 def is_long(model: Any, num_frames: int) -> bool:
     """Whether a video of so many frames takes more than one window."""
-    return model.latent_units(num_frames) > model.latent_units(model.video_shape[1])
+    return model.latents.units(num_frames) > model.latents.clip_units
 
 
 def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> None:
@@ -130,7 +130,7 @@ def draw(
     args: argparse.Namespace,
     mine: Sequence[int],
     num_frames: int,
-    given: Any,
+    request: Any,
     samplers: tuple[Any, Any],
     out: Path,
 ) -> int:
@@ -139,8 +139,6 @@ def draw(
     Returns:
         How many were drawn now.
     """
-    import torch
-
     there = {index for index in mine if is_whole(clip_path(out, index), num_frames)}
     if there:
         print(f"{len(there)} of {len(mine)} videos are there already", file=sys.stderr)
@@ -150,15 +148,13 @@ def draw(
     missing, start = sum(map(len, batches)), 0
     for indices in batches:
         n = len(indices)
-        label = None if args.class_id is None else torch.full((n,), args.class_id)
         latent = draw_batch(
             model,
             out,
             num_frames,
             args.seed,
             indices=indices,
-            label=label,
-            given=given.expand(n),
+            request=request.expand(n),
             sampler=samplers[0],
             later_sampler=samplers[1],
             guidance_scale=args.guidance,

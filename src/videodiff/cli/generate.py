@@ -13,7 +13,7 @@ from typing import Any
 from videodiff import atomic
 from videodiff.cli import drawing
 from videodiff.cli.arguments import LightParser, real, whole
-from videodiff.cli.condition import read_condition
+from videodiff.cli.condition import read_request
 from videodiff.cli.errors import UsageError
 from videodiff.cli.outputs import Leftovers, begun, folder_of_run, make_folder
 from videodiff.names import shell_word
@@ -125,7 +125,7 @@ def run(argv: Sequence[str]) -> int:
     device = pick_device(args.device)
     model = model.to(device).eval()
     configure(model, args, device)
-    given, num_frames = read_condition(args, model)
+    request, num_frames = read_request(args, model)
     run_directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
     leftovers = Leftovers(args.out or run_directory / "generate")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -140,7 +140,7 @@ def run(argv: Sequence[str]) -> int:
             drawing.claim(out, plan, rank, world)
             started = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                drawn = drawing.draw(model, args, mine, num_frames, given, samplers, out)
+                drawn = drawing.draw(model, args, mine, num_frames, request, samplers, out)
             seconds = time.perf_counter() - started
             if rank > 0:
                 return 0

@@ -81,7 +81,7 @@ def check_name(option: str, verb: str, others: Sequence[str], command: str) -> N
 def places_of(key: str, known: Mapping[str, Parameters]) -> list[str]:
     """Dotted options that end in a key that was given without its part: ``batch_size`` is ``--data.batch_size``."""
     from videodiff.data import VideoDataModule
-    from videodiff.models.base import DiffusionModule
+    from videodiff.models.diffusion import DiffusionModule
 
     parts = {"data": parameters(VideoDataModule), "model": parameters(DiffusionModule), **known}
     return [f"--{part}.{key}" for part, given in parts.items() if key in given.hints]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videodiff.conditioning.request import Request
 from videodiff.diffusion import Sampler
 from videodiff.evaluation.of_run import as_bytes
 from videodiff.evaluation.sampling import Batch
@@ -82,7 +83,7 @@ class Draws:
             label = torch.tensor([self.labels[i % len(self.labels)] for i in indices])
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             videos = self.model.generate(
-                len(indices), self.frames, self.seed, indices=indices, label=label, sampler=sampler,
+                len(indices), self.frames, self.seed, Request(label=label), indices=indices, sampler=sampler,
                 later_sampler=sampler, guidance_scale=self.guidance,
             )  # fmt: skip
         if not bool(torch.isfinite(videos).all()):

@@ -18,6 +18,17 @@ class Window:
     new: tuple[int, ...]
     context: tuple[int, ...] = ()
 
+    @property
+    def units(self) -> list[int]:
+        """All of them, ascending."""
+        return sorted((*self.context, *self.new))
+
+    @property
+    def stride(self) -> int | None:
+        """Distance of the first two; None of a single one."""
+        units = self.units
+        return units[1] - units[0] if len(units) > 1 else None
+
 
 def autoregressive(num_frames: int, clip: int, overlap: int, stride: int = 1) -> list[Window]:
     """One clip after the other, each going on from the last ``overlap`` frames of what there is.

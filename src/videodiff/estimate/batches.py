@@ -1,6 +1,6 @@
-"""A batch as the data would give it, and the steps of a family's preparation that depend on numbers in it.
+"""A batch as the data would give it, and random choices that do not depend on numbers in it.
 
-On tensors without numbers none can be read, so the draws that choose rows of a batch (which clip pairs are learnt,
+On tensors without numbers none can be read, so the coins that choose rows of a batch (which clip pairs are learnt,
 which latent frames are given) are replaced by their largest case. All else is the model's own code.
 """
 
@@ -9,20 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from videodiff.diffusion import Condition
-from videodiff.models import LVDM, PVDM, VDM, AutoencoderModule
+from videodiff.conditioning import Keys
+from videodiff.models import VDM, AutoencoderModule
 
 
 def clip_frames(model: Any, data: Mapping[str, Any]) -> int:
     """Frames of the video of one training sample."""
-    if isinstance(model, PVDM):
-        return model.pair_frames
-    if isinstance(model, LVDM):
-        return max(int(data.get("num_frames") or 0) // model.unit_frames * model.unit_frames, model.span)
-    return model.video_shape[1]
+    if isinstance(model, AutoencoderModule):
+        return model.video_shape[1]
+    unit = model.latents.unit_frames
+    return max(int(data.get("num_frames") or 0) // unit * unit, model.sample_frames)
 
 
 def num_images(model: Any, data: Mapping[str, Any]) -> int:
@@ -52,40 +51,17 @@ def without_draws(model: Any) -> None:
     """Replace, on this model alone, what reads numbers of a batch."""
     if isinstance(model, AutoencoderModule):
         model.start_step = 0  # the discriminators' phase, where there are any
-    elif isinstance(model, PVDM):
-        model.prepare = lambda batch: _prepare_pvdm(model, batch)
-    elif isinstance(model, LVDM):
-        model.prepare = lambda batch: _prepare_lvdm(model, batch)
-        model.draw_mask = lambda positions: torch.zeros(
-            len(positions), model.net.num_frames, dtype=torch.bool, device=model.device
+    else:
+        model.keys_of = lambda batch, split: EvenKeys(
+            model.seed, split, batch["sample"].tolist(), model.device
         )
 
 
-def _prepare_pvdm(model: PVDM, batch: dict[str, Any]) -> tuple[Tensor, Condition]:
-    """As ``PVDM.prepare``; the share of pairs is rounded up."""
-    label, size = batch.get("label"), len(batch["sample"])
-    if "latent" in batch:
-        latent = batch["latent"].unbind(2)[0].clone()
-        return latent, Condition(label, concat=latent.clone()) if model.pair_frames > model.video_shape[
-            1
-        ] else (model.no_clip(size, label))
-    frames = model.video_shape[1]
-    if model.conditional_share == 0:
-        return model.planes(batch["video"]), model.no_clip(size, label)
-    pairs = -int(-model.conditional_share * size // 1)
-    target = torch.stack([video[:, :frames] for video in batch["video"].unbind(0)])
-    before = batch["video"][:pairs, :, :frames].clone()
-    both = model.planes(torch.cat([target, before]))
-    concat = torch.zeros_like(both[:size])
-    concat[:pairs] = both[size:]
-    return both[:size], Condition(label, concat=concat)
+class EvenKeys(Keys):
+    """Coins that share a batch out evenly: of a share p of n samples, p n rounded up."""
 
-
-def _prepare_lvdm(model: LVDM, batch: dict[str, Any]) -> tuple[Tensor, Condition]:
-    """As ``LVDM.prepare``, every sample from its first latent frame on."""
-    latent = batch["latent"] if "latent" in batch else model.latents_of(batch["video"])
-    rows = torch.stack([row[:, : model.net.num_frames] for row in latent.unbind(0)])
-    return rows, model.with_stride(Condition(batch.get("label")), [1] * len(rows))
+    def coins(self, *name: str) -> np.ndarray:
+        return np.arange(len(self.positions), dtype=np.float32) / np.float32(len(self.positions))
 
 
 class _Positions:

@@ -51,8 +51,8 @@ def drawing_of(shadow: Shadow, calls: int) -> Drawing:
     model.eval()
     frames = model.video_shape[1]
     with ledger, remembered(ledger), torch.no_grad():
-        latent = torch.empty(1, *model.latent_shape(model.latent_units(frames)), device=shadow.device)
-        planes = tuple(model.autoencoder.latent_shape(model.video_shape))
+        latent = torch.empty(1, *model.latents.shape(model.latents.clip_units), device=shadow.device)
+        planes = model.latents.network_shape(model.latents.clip_units)
         z, cond = torch.empty(1, *planes, device=shadow.device), condition(model, planes, shadow.device)
         call_network(model.net, z, torch.ones(1, device=shadow.device), cond)
         call = ledger.flop

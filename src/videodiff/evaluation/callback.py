@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from videodiff.conditioning.request import Request
 from videodiff.data.clips import ClipSource
 from videodiff.evaluation.against import Against
 from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors
@@ -218,7 +219,7 @@ class VideoEvaluation(pl.Callback):
             label = None if labels is None else torch.tensor([labels[i % len(labels)] for i in indices])
             with trainer.precision_plugin.forward_context():
                 videos = model.generate(
-                    len(indices), protocol.frames, self.seed, indices=indices, label=label
+                    len(indices), protocol.frames, self.seed, Request(label=label), indices=indices
                 )
             if not bool(torch.isfinite(videos).all()):
                 raise RuntimeError("the model drew non-finite values; is the checkpoint trained?")

@@ -1,13 +1,12 @@
-"""The models: one file per family, each a ``DiffusionModule`` that says what is particular to its paper.
+"""The models: one ``DiffusionModule``, and one file per family that says what is particular to its paper.
 
 First stages are trained by ``AutoencoderModule``.
 """
 
 from videodiff.models.autoencoder import AutoencoderModule
-from videodiff.models.base import DiffusionModule
-from videodiff.models.given import Given
+from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.lvdm import LVDM
 from videodiff.models.pvdm import PVDM
 from videodiff.models.vdm import VDM
 
-__all__ = ["LVDM", "PVDM", "VDM", "AutoencoderModule", "DiffusionModule", "Given"]
+__all__ = ["LVDM", "PVDM", "VDM", "AutoencoderModule", "DiffusionModule"]

@@ -30,8 +30,8 @@ from videodiff.models.autoencoder_losses import (
     hinge,
     one_frame_each,
 )
-from videodiff.models.base import OptimizerCallable, check_clip_shape, num_counted
 from videodiff.models.clipping import check_unscaled, clip
+from videodiff.models.diffusion import OptimizerCallable, check_clip_shape, num_counted
 from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.networks import Autoencoder
 from videodiff.seeding import key_to_seed, normals, uniforms

@@ -1,5 +1,8 @@
 """How a trained model draws videos, short and long: latents window by window, then frames piece by piece."""
 
+from __future__ import annotations
+
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -7,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from videodiff.conditioning import Conditioner, Request, View
 from videodiff.diffusion import (
     ClassifierFreeGuidance,
     Condition,
@@ -17,9 +21,9 @@ from videodiff.diffusion import (
     Sampler,
     Threshold,
 )
-from videodiff.diffusion.windows import Window, cover
-from videodiff.models.given import Given
-from videodiff.networks import Autoencoder
+from videodiff.diffusion.windows import Window
+from videodiff.networks import Autoencoder, Latents
+from videodiff.sampling import LongVideo
 from videodiff.seeding import generator
 
 OnWindow = Callable[[Tensor, int], None]
@@ -37,6 +41,8 @@ class SamplingModule(pl.LightningModule):
         schedule: its noise schedule.
         sampler: the loop over time.
         autoencoder: latent to video.
+        conditioners: what a video may be told.
+        plan: the windows of a long video.
         prediction: what the network's output means.
         guidance_scale: classifier-free guidance; 1 is none.
         guidance_rescale: share of a guided estimate brought back to the conditional one's standard deviation.
@@ -48,88 +54,66 @@ class SamplingModule(pl.LightningModule):
     schedule: NoiseSchedule
     sampler: Sampler
     autoencoder: Autoencoder
+    conditioners: nn.ModuleList
+    plan: LongVideo
     prediction: Prediction
     guidance_scale: float
     guidance_rescale: float
     threshold: str
     threshold_quantile: float
 
-    # --- what a family says of itself -------------------------------------------------------------------------
+    # --- sizes ------------------------------------------------------------------------------------------------
+
+    @property
+    def latents(self) -> Latents:
+        """Videos as latents of any length, as the autoencoder makes them."""
+        return self.autoencoder.latents(self.net, self.plan.shared_frames)
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:
         """Shape ``(3, T, H, W)`` of the clip that one call of the network draws."""
-        raise TypeError(f"{type(self).__name__} must define video_shape")
-
-    @property
-    def overlap(self) -> int:
-        """Units of one window that the next one sees when a video is longer than a clip."""
-        raise TypeError(f"{type(self).__name__} must define overlap")
-
-    def condition_on(
-        self, denoiser: Denoiser, cond: Condition, known: Tensor, mask: Tensor, low: Tensor | None, noise: Any
-    ) -> tuple[Denoiser, Condition]:
-        """Make the denoiser respect units that are already there.
-
-        Args:
-            denoiser: estimates x without knowing them.
-            cond: class or vector of each video.
-            known: ``[B, C, U, ...]``, the window's latent units; rows outside ``mask`` are meaningless.
-            mask: ``[U]`` bool, True where a unit is known; it may be all False.
-            low: the window's part of a low-resolution video ``[B, 3, T, h, w]``, or None.
-            noise: the generators of the window, one per video.
-        """
-        raise TypeError(f"{type(self).__name__} must define condition_on")
-
-    def latent_units(self, num_frames: int) -> int:
-        """How many units a video of ``num_frames`` frames has, or begins; one per frame here."""
-        return num_frames
+        return self.latents.video_shape
 
     def total_units(self, num_frames: int) -> int:
         """Units to draw for ``num_frames`` frames; a video shorter than a clip is the start of one."""
-        return max(self.latent_units(num_frames), self.latent_units(self.video_shape[1]))
+        return self.plan.total(self.latents.units(num_frames), self.latents.clip_units)
 
-    def latent_shape(self, num_units: int) -> tuple[int, ...]:
-        """Shape ``(C, U, ...)`` of a latent of ``num_units`` units."""
-        channels, _, *space = self.autoencoder.latent_shape(self.video_shape)
-        return (channels, num_units, *space)
+    def windows(self, num_units: int, known: Sequence[int] = ()) -> list[Window]:
+        """The windows that write every unit that is not known, each once.
 
-    def plan(self, num_units: int, known: Sequence[int]) -> list[Window]:
-        """The windows that write every unit that is not known, each once."""
-        return cover(num_units, self.latent_units(self.video_shape[1]), self.overlap, known)
-
-    def encode_given(self, given: Given, latent: Tensor) -> tuple[int, ...]:
-        """Write known frames into a latent ``[B, C, U, ...]``.
-
-        Returns:
-            The units that are known now.
+        Raises:
+            ValueError: if this model, or one that draws some of them for it, was not trained for them.
         """
-        if given.frames is None:
-            return ()
-        latent[:, :, list(given.positions)] = self.autoencoder.encode(given.frames.to(self.device)).float()
-        return given.positions
+        windows = self.plan.windows(num_units, self.latents.clip_units, known)
+        for window in windows:
+            conditioners = self.model_of(window).conditioners
+            if window.context and not any("frames" in c.answers for c in conditioners):
+                raise ValueError("this model draws single clips: none of its conditioners sees what is there")
+            for conditioner in conditioners:
+                conditioner.check_windows([window])
+        return windows
+
+    def model_of(self, window: Window) -> SamplingModule:
+        """The model that draws a window: this one, but where another fills the gaps."""
+        return self
+
+    def conditioner(self, kind: type[Conditioner]) -> Conditioner:
+        """The one conditioner of a class."""
+        (found,) = (c for c in self.conditioners if type(c) is kind)
+        return found
 
     def later_sampler(self, sampler: Sampler) -> Sampler:
-        """The sampler of every window after the first, given that of the first; the same here."""
+        """The sampler of every window after the first, given that of the first.
+
+        The model's own with the steps that the plan has for them; one that was asked for stays as it is.
+        """
+        if self.plan.extension_steps is None or sampler is not self.sampler:
+            return sampler
+        sampler = copy.copy(sampler)
+        sampler.num_steps = self.plan.extension_steps
         return sampler
 
     # --- drawing ----------------------------------------------------------------------------------------------
-
-    def denoiser(self, guidance_scale: float | None = None) -> Denoiser:
-        """The network as a denoiser, with classifier-free guidance if the scale is not 1."""
-        denoiser: Denoiser = NetworkDenoiser(self.net, self.schedule, self.prediction)
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        return denoiser if scale == 1 else self.guided(denoiser, scale)
-
-    def guided(self, denoiser: Denoiser, scale: float, names: Sequence[str] | None = None) -> Denoiser:
-        """Classifier-free guidance with the model's rescaling, away from the condition without ``names``, or at all."""
-        return ClassifierFreeGuidance(denoiser, scale, rescale=self.guidance_rescale, names=names)
-
-    def thresholded(self, denoiser: Denoiser) -> Denoiser:
-        """The denoiser under the model's threshold, if it has one."""
-        if self.threshold == "none":
-            return denoiser
-        return Threshold(denoiser, self.threshold, self.threshold_quantile)
 
     @property
     def drawing_options(self) -> dict[str, Any]:
@@ -140,7 +124,12 @@ class SamplingModule(pl.LightningModule):
         return found
 
     def generate(
-        self, num_videos: int, num_frames: int | None = None, seed: int = 0, **options: Any
+        self,
+        num_videos: int,
+        num_frames: int | None = None,
+        seed: int = 0,
+        request: Request | None = None,
+        **options: Any,
     ) -> Tensor:
         """Draw videos ``[num_videos, 3, num_frames, H, W]`` in [-1, 1], as fp32 on the module's device.
 
@@ -148,10 +137,11 @@ class SamplingModule(pl.LightningModule):
             num_videos: how many, in one batch.
             num_frames: length; longer than a clip means several windows. None is one clip.
             seed: of all noise.
+            request: what is known of them: class, frames, a small version. None is nothing.
             options: see :meth:`draw_latent`.
         """
         num_frames = self.video_shape[1] if num_frames is None else num_frames
-        latent = self.draw_latent(num_videos, num_frames, seed, **options)
+        latent = self.draw_latent(num_videos, num_frames, seed, request, **options)
         return torch.cat(list(self.decode_frames(latent, num_frames)), dim=2)
 
     @torch.no_grad()
@@ -160,10 +150,9 @@ class SamplingModule(pl.LightningModule):
         num_videos: int,
         num_frames: int,
         seed: int = 0,
+        request: Request | None = None,
         *,
         indices: Sequence[int] | None = None,
-        label: Tensor | None = None,
-        given: Given | None = None,
         sampler: Sampler | None = None,
         later_sampler: Sampler | None = None,
         guidance_scale: float | None = None,
@@ -179,9 +168,8 @@ class SamplingModule(pl.LightningModule):
             num_videos: how many, in one batch.
             num_frames: length of the video in frames.
             seed: of all noise.
+            request: what is known of them.
             indices: index of each video, for work that is split over batches or processes; 0, 1, ... if None.
-            label: class of each video ``[num_videos]`` int64 (-1: none), or None.
-            given: known frames or a low-resolution video.
             sampler: in place of the model's own.
             later_sampler: for every window after the first; None is what :meth:`later_sampler` says.
             guidance_scale: in place of the model's own.
@@ -190,9 +178,10 @@ class SamplingModule(pl.LightningModule):
             on_window: called as ``on_window(latent, windows_done)`` after each window.
 
         Raises:
-            ValueError: if a count is below 1 or a known frame lies outside the video.
+            ValueError: if a count is below 1, a known frame lies outside the video, or the model cannot do what is
+                asked.
         """
-        given = given or Given()
+        request = (request or Request()).to(self.device)
         indices = range(num_videos) if indices is None else indices
         if num_videos < 1 or num_frames < 1:
             raise ValueError(
@@ -200,30 +189,29 @@ class SamplingModule(pl.LightningModule):
             )
         if len(indices) != num_videos:
             raise ValueError(f"{len(indices)} indices were given for {num_videos} videos")
-        if given.positions and given.positions[-1] >= num_frames:
-            raise ValueError(f"known frame {given.positions[-1]} lies outside a video of {num_frames} frames")
-        self.check_label(label)
+        self.check_request(request, num_frames)
         sampler = sampler or self.sampler
         later_sampler = later_sampler or self.later_sampler(sampler)
         total = self.total_units(num_frames)
-        latent = torch.zeros(num_videos, *self.latent_shape(total), device=self.device)
-        windows = self.plan(total, self.encode_given(given, latent))
+        latent = torch.zeros(num_videos, *self.latents.shape(total), device=self.device)
+        known: tuple[int, ...] = ()
+        if request.frames is not None and not any(c.keeps_frames for c in self.conditioners):
+            known = self.latents.place(request.frames, request.positions, latent)
+        windows = self.windows(total, known)
         first = 0
         if drawn is not None:
             first = drawn[1]
             latent.copy_(drawn[0])
-        cond = Condition(label=None if label is None else label.to(self.device))
         for k, window in enumerate(windows[first:], first):
 
             def report(done: int, steps: int, k: int = k) -> None:
                 progress(k * steps + done, len(windows) * steps)
 
             noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
-            self.sample_window(
+            self.model_of(window).sample_window(
                 latent,
                 window,
-                cond,
-                given,
+                request,
                 noise,
                 later_sampler if k else sampler,
                 guidance_scale,
@@ -233,53 +221,72 @@ class SamplingModule(pl.LightningModule):
                 on_window(latent, k + 1)
         return latent
 
-    @torch.no_grad()
     def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:
         """The first ``num_frames`` frames of a latent in order, as pieces ``[B, 3, t, H, W]`` fp32 in [-1, 1]."""
-        done = 0
-        for piece in self.autoencoder.decode_stream(latent):
-            piece = piece[:, :, : num_frames - done].clamp(-1, 1).float()
-            done += piece.shape[2]
-            if piece.shape[2]:
-                yield piece
-            if done == num_frames:
-                return
+        return self.latents.stream(latent, num_frames)
 
-    def check_label(self, label: Tensor | None) -> None:
-        """Refuse classes that the network was not built for."""
-        classes = getattr(self.net, "num_classes", None)
-        if label is None:
-            return
-        if classes is None:
-            raise ValueError("this model has no classes; leave the class out")
-        if int(label.max()) >= classes or int(label.min()) < -1:
+    def check_request(self, request: Request, num_frames: int) -> None:
+        """Refuse what no conditioner answers, or known frames outside the video.
+
+        Raises:
+            ValueError: in one line.
+        """
+        if request.positions and request.positions[-1] >= num_frames:
             raise ValueError(
-                f"this model has {classes} classes (0 to {classes - 1}), got {label.tolist()[0]}"
+                f"known frame {request.positions[-1]} lies outside a video of {num_frames} frames"
             )
+        answered = {name for c in self.conditioners for name in c.answers}
+        for name in request.tensors():
+            if name not in answered:
+                raise ValueError(
+                    f"this model cannot be given {name.replace('_', '-')}: none of its conditioners takes it "
+                    f"({', '.join(type(c).__name__ for c in self.conditioners) or 'it has none'})"
+                )
+        for conditioner in self.conditioners:
+            conditioner.check_request(request)
 
     def sample_window(
         self,
         latent: Tensor,
         window: Window,
-        cond: Condition,
-        given: Given,
+        request: Request,
         noise: list[torch.Generator],
         sampler: Sampler,
-        guidance_scale: float | None,
-        progress: Callable[[int, int], None] | None,
+        guidance_scale: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Draw one window of ``latent`` ``[B, C, U, ...]`` in place; units in its context are left as they are."""
-        units = sorted((*window.context, *window.new))
-        mask = torch.tensor([u in set(window.context) for u in units], device=self.device)
-        z = torch.stack(
-            [torch.randn(latent[0, :, units].shape, generator=g, device=self.device) for g in noise]
-        )
-        low = given.low_resolution
-        if low is not None:
-            low = low[:, :, [min(u, low.shape[2] - 1) for u in units]].to(self.device)
-        denoiser, cond = self.condition_on(
-            self.denoiser(guidance_scale), cond, latent[:, :, units], mask, low, noise
-        )
-        x = sampler.sample(self.thresholded(denoiser), self.schedule, z, cond, noise, progress=progress)
+        """Draw one window of ``latent`` ``[B, C, U, *S]`` in place; units in its context are left as they are."""
+        latents, new = self.latents, list(window.new)
+        units = window.units if latents.sees_context else new
+        shape = latents.network_shape(len(units))
+        z = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in noise])
+        context = set(window.context)
+        mask = torch.tensor([u in context for u in units], device=self.device)
+        view = View(
+            request, window, units, latent[:, :, units], mask, latent[:, :, list(window.context)], noise,
+            self.schedule, latents,
+        )  # fmt: skip
+        denoiser, cond = self.denoiser(view, guidance_scale)
+        x = latents.of_network(sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress))
         place = {u: i for i, u in enumerate(units)}
-        latent[:, :, list(window.new)] = x[:, :, [place[u] for u in window.new]]
+        latent[:, :, new] = x[:, :, [place[u] for u in new]]
+
+    def denoiser(self, view: View, guidance_scale: float | None = None) -> tuple[Denoiser, Condition]:
+        """The denoiser of a window and what it is told.
+
+        From the network outwards: conditioners next to it, guidance away from what they tell, conditioners around
+        that, the threshold.
+        """
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        denoiser: Denoiser = NetworkDenoiser(self.net, self.schedule, self.prediction)
+        cond = Condition()
+        for conditioner in self.conditioners:
+            cond, denoiser = conditioner.tell(cond, view), conditioner.within(denoiser, view)
+        if scale != 1:
+            names = [name for c in self.conditioners if c.is_guided for name in c.fields]
+            denoiser = ClassifierFreeGuidance(denoiser, scale, rescale=self.guidance_rescale, names=names)
+        for conditioner in self.conditioners:
+            denoiser = conditioner.around(denoiser, view)
+        if self.threshold != "none":
+            denoiser = Threshold(denoiser, self.threshold, self.threshold_quantile)
+        return denoiser, cond

@@ -7,6 +7,7 @@ from .autoencoder_triplane import TriplaneAutoencoder
 from .blocks import FrameNorm, ResBlock
 from .discriminator import PatchDiscriminator
 from .embeddings import TimeEmbedding
+from .latents import ClipLatents, FrameLatents, Latents
 from .timesformer import TimeSformer
 from .unet3d import UNet3D
 from .unet3d_port import UNet3DPort
@@ -15,8 +16,11 @@ from .unet_triplane import TriplaneUNet
 __all__ = [
     "Autoencoder",
     "Autoencoder3D",
+    "ClipLatents",
+    "FrameLatents",
     "FrameNorm",
     "LatentScale",
+    "Latents",
     "PatchDiscriminator",
     "PixelSpace",
     "ResBlock",

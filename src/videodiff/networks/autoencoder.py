@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .latents import FrameLatents, Latents
+
 
 class Autoencoder(nn.Module, ABC):
     """Video to latent and back. A latent is one tensor ``[B, C, *S]``, scaled to about unit variance.
 
-    A trainable one says two things more: ``video_shape``, the clips it is made for, and ``last_layer``.
+    A trainable one says two things more: ``video_shape``, the clips it is made for, and ``last_layer``. What a latent
+    of another length is, and where a known frame lies in it, its ``latents`` say.
     """
 
     @abstractmethod
@@ -34,6 +37,21 @@ class Autoencoder(nn.Module, ABC):
     @abstractmethod
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape ``(C, *S)`` of the latent of a video of shape ``(3, T, H, W)``, both without the batch."""
+
+    def latents(self, net: nn.Module, shared_frames: int = 0) -> Latents:
+        """Latents of video of any length, for a network that makes ``net.num_frames`` of their units at once.
+
+        Args:
+            net: the network.
+            shared_frames: frames that neighbouring clips have in common; only where a clip is a unit.
+
+        Raises:
+            ValueError: if frames are to be shared where a clip has units of its own.
+        """
+        check_unshared(shared_frames)
+        shape = self.video_shape
+        size = shape[1] // self.latent_shape(shape)[1]
+        return Latents(self, (3, net.num_frames * size, *shape[2:]), size)
 
     def forward(self, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What training asks for: the reconstruction of ``video`` and the KL divergence of its latent from N(0, I).
@@ -69,6 +87,19 @@ class PixelSpace(Autoencoder):
 
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(video_shape)
+
+    def latents(self, net: nn.Module, shared_frames: int = 0) -> Latents:
+        """Frames of ``net.resolution``."""
+        check_unshared(shared_frames)
+        return FrameLatents(self, (3, net.num_frames, net.resolution, net.resolution), 1)
+
+
+def check_unshared(shared_frames: int) -> None:
+    """Raise ValueError if clips are to share frames that have units of their own."""
+    if shared_frames:
+        raise ValueError(
+            f"clips of these latents overlap by whole units: shared_frames must be 0, got {shared_frames}"
+        )
 
 
 class LatentScale(nn.Module):

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder
+from .latents import ClipLatents
 from .plane_tools import plane_sheet
 from .planes import PlaneSizes, join_planes, split_planes
 from .timesformer import TimeRotary, TimeSformer
@@ -114,6 +115,10 @@ class TriplaneAutoencoder(Autoencoder):
                 f"got {tuple(video_shape)}"
             )
         return (self.latent_channels, self.plane_sizes.num_tokens)
+
+    def latents(self, net: nn.Module, shared_frames: int = 0) -> ClipLatents:
+        """A unit is a clip."""
+        return ClipLatents(self, shared_frames)
 
     def encode(self, video: Tensor) -> Tensor:
         """``[B, 3, T, H, W]`` in [-1, 1] -> ``[B, C, N]`` in (-1, 1), fp32."""

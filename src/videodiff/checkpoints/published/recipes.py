@@ -125,11 +125,10 @@ RECIPES = {
 def data_section(model: Any) -> Config:
     """Built-in clips of the size that the model trains on, until the user names others with ``--data.root``."""
     shape = model.video_shape
-    frames = getattr(model, "pair_frames", None) or getattr(model, "span", None) or shape[1]
     return part(
         "videodiff.data.VideoDataModule",
         dataset="bouncing_digits",
-        num_frames=frames,
+        num_frames=getattr(model, "sample_frames", shape[1]),
         resolution=shape[2],
         batch_size=4,
         num_workers=0,

@@ -1,25 +1,36 @@
-"""What every diffusion model shares: the training step and the optimiser; sampling is in ``sampling.py``.
+"""The diffusion model of all families: the training step and the optimiser; sampling is in ``sampling.py``.
 
-A family overrides ``prepare`` (batch -> latent and condition, for training) and, for sampling, ``condition_on`` and the
-few numbers beside it (:class:`videodiff.models.sampling.SamplingModule`).
+What tells families apart is not here: the autoencoder says what a latent is (``networks/latents.py``), conditioners
+what a sample is told in training and in sampling (``conditioning/``), a plan how a long video is drawn (``sampling/``).
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from videodiff.diffusion import Condition, NoiseSchedule, Prediction, Sampler, Weighting, diffusion_loss
+from videodiff.conditioning import Conditioner, Example, Keys
+from videodiff.diffusion import (
+    NoiseSchedule,
+    Prediction,
+    Sampler,
+    Weighting,
+    diffusion_loss,
+    masked_diffusion_loss,
+)
 from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.models.sampling import SamplingModule
 from videodiff.networks import Autoencoder, PixelSpace
-from videodiff.seeding import key_to_seed, normals, uniforms
+from videodiff.sampling import Autoregressive, LongVideo
+from videodiff.seeding import key_to_seed
 
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
+HOOKS = ("prepare", "condition_on", "encode_given")  # what conditioners and latents do now
 
 
 def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> None:
@@ -48,6 +59,8 @@ class DiffusionModule(SamplingModule):
         schedule: the noise schedule, shared by training and sampling.
         sampler: the loop over time that ``generate`` runs.
         autoencoder: video <-> latent; none means pixels. It is frozen: its own training is another run.
+        conditioners: what a sample may be told, in the order in which they are asked.
+        plan: how a video longer than a clip is drawn; by default window after window, half a clip of each seen again.
         prediction: what the network's output means: noise (eps), data (x) or velocity (v).
         weighting: weight of each noise level in the loss: simple, truncated_snr (Salimans & Ho 2022) or min_snr (Hang
             et al. 2023).
@@ -55,7 +68,6 @@ class DiffusionModule(SamplingModule):
         loss_norm: l2 (mean squared error) or l1 (mean absolute error).
         clip_loss: compare estimates of x as the sampler's threshold will leave them, clipped to [-1, 1]; see
             ``diffusion_loss``. For prediction x of pixels, most of which are black.
-        condition_drop: share of training samples whose class and vector are dropped, for classifier-free guidance.
         guidance_scale: classifier-free guidance at sampling; 1 is no guidance.
         guidance_rescale: share of a guided estimate that is brought back to the standard deviation of the conditional
             one, from 0, none, to 1; against the contrast that a large scale adds (Lin et al. 2024, who take 0.7).
@@ -77,12 +89,13 @@ class DiffusionModule(SamplingModule):
         schedule: NoiseSchedule,
         sampler: Sampler,
         autoencoder: Autoencoder | None = None,
+        conditioners: Sequence[Conditioner] = (),
+        plan: LongVideo | None = None,
         prediction: Prediction = "v",
         weighting: Weighting = "simple",
         min_snr_gamma: float = 5.0,
         loss_norm: Literal["l2", "l1"] = "l2",
         clip_loss: bool = False,
-        condition_drop: float = 0.1,
         guidance_scale: float = 1.0,
         guidance_rescale: float = 0.0,
         threshold: Literal["static", "dynamic", "none"] = "static",
@@ -93,8 +106,6 @@ class DiffusionModule(SamplingModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= condition_drop <= 1:
-            raise ValueError(f"condition_drop must lie in [0, 1], got {condition_drop}")
         if not 0 <= guidance_rescale <= 1:
             raise ValueError(f"guidance_rescale must lie in [0, 1], got {guidance_rescale}")
         if not 0 < threshold_quantile <= 1:
@@ -118,33 +129,85 @@ class DiffusionModule(SamplingModule):
         self.autoencoder = (autoencoder or PixelSpace()).requires_grad_(False)
         self.prediction, self.weighting, self.loss_norm = prediction, weighting, loss_norm
         self.min_snr_gamma, self.clip_loss = min_snr_gamma, clip_loss
-        self.condition_drop, self.guidance_scale, self.threshold = condition_drop, guidance_scale, threshold
+        self.guidance_scale, self.threshold = guidance_scale, threshold
         self.guidance_rescale, self.threshold_quantile = guidance_rescale, threshold_quantile
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.seed, self.compile_net = seed, compile
+        self.conditioners = nn.ModuleList(conditioners)
+        self.plan = plan or Autoregressive(net.num_frames // 2)
+        for conditioner in self.conditioners:
+            conditioner.attach(net, self.latents)
+        self.plan.check(self.latents.clip_units)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if old := [name for name in HOOKS if name in vars(cls)]:
+            raise TypeError(
+                f"{cls.__name__} overrides {', '.join(old)}, which conditioners and latents do now: give a Conditioner "
+                "with learn and tell in conditioners=[...] (docs/add_a_model.md)"
+            )
 
     # --- training ---------------------------------------------------------------------------------------------
 
-    def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Condition]:
-        """A batch -> latent ``[B, C, *S]`` to be learnt, and what it is conditioned on (before any drop)."""
-        raise TypeError(f"{type(self).__name__} must define prepare")
+    def keys_of(self, batch: dict[str, Any], split: str) -> Keys:
+        """The random numbers of a batch."""
+        return Keys(self.seed, split, batch["sample"].tolist(), self.device)
+
+    def example(self, batch: dict[str, Any], split: str) -> Example:
+        """A batch as it is learnt: what the conditioners make of it, one after another, less what is dropped."""
+        example = Example(batch, self.latents, self.keys_of(batch, split))
+        for conditioner in self.conditioners:
+            example = conditioner.learn(example)
+            if split == "train" and conditioner.drop > 0:
+                keep = example.keys.uniforms(split, "drop") >= conditioner.drop
+                example = replace(example, cond=example.cond.drop(keep, conditioner.fields))
+        return example
+
+    def losses(self, batch: dict[str, Any], split: str) -> Tensor:
+        """The loss of each sample, ``[B]`` fp32."""
+        example = self.example(batch, split)
+        x, keys = example.x, example.keys
+        t = self.schedule.draw_times(keys.uniforms(split, "time"))
+        eps = keys.normals(split, "noise", shape=tuple(x.shape[1:]))
+        how = (self.prediction, self.weighting, self.loss_norm, self.min_snr_gamma, self.clip_loss)
+        if example.known is None:
+            return diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, *how)
+        return masked_diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, example.known, *how)
 
     def latents_of(self, video: Tensor) -> Tensor:
-        """What is kept of training clips ``[B, 3, T, H, W]`` so that none is encoded again: ``[B, C, *S]``, fp32.
+        """What is kept of training clips ``[B, 3, T, H, W]`` so that none is encoded again: ``[B, C, U, *S]``, fp32.
 
-        ``prepare`` takes it as ``batch["latent"]`` in place of ``batch["video"]``.
+        Training takes it as ``batch["latent"]`` in place of ``batch["video"]``.
         """
-        with torch.no_grad():
-            return self.autoencoder.encode(video).float()
+        return self.latents.encode(video)
 
     def setup(self, stage: str) -> None:
         self.check_data(getattr(self.trainer, "datamodule", None))
         if stage == "fit" and self.compile_net:
             self.net.compile_blocks()
 
+    @property
+    def sample_frames(self) -> int:
+        """Frames that a clip of the data must have at least."""
+        return max([self.video_shape[1], *(c.sample_frames(self.latents) for c in self.conditioners)])
+
     def check_data(self, data: Any) -> None:
-        """Refuse data whose clips or classes are not what the network was built for."""
-        check_clip_shape(data, self.video_shape, "--model.net.resolution")
+        """Refuse data whose clips or classes are not what the model learns.
+
+        Raises:
+            ValueError: naming the option of the data.
+        """
+        frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
+        setters = [c for c in self.conditioners if c.sets_frames]
+        if not setters:
+            check_clip_shape(data, self.video_shape, "--model.net.resolution")
+        for conditioner in setters:
+            if frames is not None:
+                conditioner.check_frames(frames, self.latents)
+        if setters and side is not None and (side, side) != self.video_shape[2:]:
+            raise ValueError(
+                f"data.resolution must be what the first stage was trained on, {self.video_shape[2]}, got {side}"
+            )
         self.check_classes(data)
 
     def check_classes(self, data: Any) -> None:
@@ -155,25 +218,6 @@ class DiffusionModule(SamplingModule):
                 f"the data have {needed} classes, the network {known}; set --model.net.num_classes {needed}, "
                 "or --data.classes none to train without them"
             )
-
-    def draw(self, positions: Sequence[int], name: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Times ``[B]`` and noise ``[B, *shape]``, each a function of (seed, name, position) alone."""
-        times = uniforms([(self.seed, name, "time", p) for p in positions], self.device)
-        eps = normals([(self.seed, name, "noise", p) for p in positions], shape, self.device)
-        return self.schedule.draw_times(times), eps
-
-    def losses(self, batch: dict[str, Any], name: str) -> Tensor:
-        """The loss of each sample, ``[B]`` fp32."""
-        positions = batch["sample"].tolist()
-        latent, cond = self.prepare(batch)
-        if name == "train" and self.condition_drop > 0:
-            coins = uniforms([(self.seed, name, "drop", p) for p in positions], self.device)
-            cond = cond.drop(coins >= self.condition_drop)
-        t, eps = self.draw(positions, name, tuple(latent.shape[1:]))
-        return diffusion_loss(
-            self.net, self.schedule, latent, eps, t, cond, self.prediction, self.weighting, self.loss_norm,
-            self.min_snr_gamma, self.clip_loss,
-        )  # fmt: skip
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         # Dropout is the one consumer of the global generator: give it a key too, so that a resumed step repeats it.

@@ -1,0 +1,183 @@
+"""The interface of a conditioner, and what one is shown of a training batch and of a window that is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from videodiff.conditioning.request import Request
+from videodiff.diffusion import Condition, Denoiser, KnownUnits, NoiseSchedule, Window
+from videodiff.networks.latents import Latents
+from videodiff.seeding import coins, normals, uniforms
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The random numbers of a batch, each a function of (seed, name, position of its sample) alone.
+
+    Args:
+        seed: of the run.
+        split: train, val or test; a part of the name where a number shall differ between them.
+        positions: of the samples in their stream.
+        device: of the tensors.
+    """
+
+    seed: int
+    split: str
+    positions: Sequence[int]
+    device: torch.device | str = "cpu"
+
+    def coins(self, *name: str) -> np.ndarray:
+        """One uniform number in [0, 1) for each sample, ``[B]`` fp32: to choose by."""
+        return coins([(self.seed, *name, p) for p in self.positions])
+
+    def uniforms(self, *name: str) -> Tensor:
+        """The same as a tensor on the device: to count with."""
+        return uniforms([(self.seed, *name, p) for p in self.positions], self.device)
+
+    def normals(self, *name: str, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal noise ``[B, *shape]``, fp32 on the device."""
+        return normals([(self.seed, *name, p) for p in self.positions], shape, self.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A training batch on its way to the loss; each conditioner returns it with what it adds.
+
+    Attributes:
+        batch: what the data gave: ``sample``, and ``video`` or the kept ``latent``; ``label``.
+        latents: of the model.
+        keys: the batch's random numbers.
+        target: what is to be learnt, ``[B, *network_shape]``, once a conditioner has chosen it.
+        cond: what the network is told.
+        known: units of the target that are given, or None.
+    """
+
+    batch: dict[str, Any]
+    latents: Latents
+    keys: Keys
+    target: Tensor | None = None
+    cond: Condition = field(default_factory=Condition)
+    known: KnownUnits | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """The target; where nobody has chosen it, the whole clip's latent."""
+        return self.latent if self.target is None else self.target
+
+    @property
+    def latent(self) -> Tensor:
+        """The latent of the batch's clips, kept or encoded now, ``[B, C, U, *S]``."""
+        kept = self.batch.get("latent")
+        return self.latents.encode(self.batch["video"]) if kept is None else kept
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What there is to know of one window while it is drawn.
+
+    Attributes:
+        request: what is asked of the videos, on the device.
+        window: the units it writes and those it sees.
+        units: of the video, in the order in which the network sees them.
+        known: ``[B, C, len(units), *S]``; units outside the mask are meaningless.
+        mask: ``[len(units)]`` bool, True where a unit is known; it may be all False.
+        context: ``[B, C, n, *S]``, the units that the window sees; n may be 0.
+        noise: one generator for each video.
+        schedule: of the model.
+        latents: of the model.
+    """
+
+    request: Request
+    window: Window
+    units: Sequence[int]
+    known: Tensor
+    mask: Tensor
+    context: Tensor
+    noise: list[torch.Generator]
+    schedule: NoiseSchedule
+    latents: Latents
+
+    @property
+    def sees_units(self) -> bool:
+        """Whether any unit of the window is known."""
+        return bool(self.window.context)
+
+
+class Conditioner(nn.Module):
+    """One thing that a sample may be told, in training and in sampling. By itself it tells nothing.
+
+    Attributes:
+        fields: of ``Condition`` that it fills.
+        is_guided: whether guidance moves away from them; False for what is told always.
+        drop: share of training samples that are not told, in [0, 1].
+        answers: fields of ``Request`` that it makes use of.
+        sets_frames: whether it says how long the clips of the data must be.
+        keeps_frames: whether it sees to known frames by itself, so that they need not be whole units of a latent.
+    """
+
+    fields: tuple[str, ...] = ()
+    is_guided: bool = True
+    drop: float = 0.0
+    answers: tuple[str, ...] = ()
+    sets_frames: bool = False
+    keeps_frames: bool = False
+
+    def attach(self, net: nn.Module, latents: Latents) -> None:
+        """Take from the network and the latents what it needs of them.
+
+        Raises:
+            ValueError: if they do not take what it tells.
+        """
+
+    def check_frames(self, num_frames: int, latents: Latents) -> None:
+        """Refuse data of a length that it cannot learn from; asked only where ``sets_frames``.
+
+        Raises:
+            ValueError: naming ``data.num_frames``.
+        """
+
+    def sample_frames(self, latents: Latents) -> int:
+        """Frames that a clip of the data must have at least."""
+        return latents.video_shape[1]
+
+    def check_request(self, request: Request) -> None:
+        """Refuse what it cannot do, before anything is drawn.
+
+        Raises:
+            ValueError: in one line.
+        """
+
+    def check_windows(self, windows: Sequence[Window]) -> None:
+        """Refuse windows that it was not trained for, before anything is drawn.
+
+        Raises:
+            ValueError: in one line.
+        """
+
+    def learn(self, example: Example) -> Example:
+        """The training batch with what this one adds: target, condition, known units."""
+        return example
+
+    def tell(self, cond: Condition, view: View) -> Condition:
+        """The condition of a window with what this one adds."""
+        return cond
+
+    def within(self, denoiser: Denoiser, view: View) -> Denoiser:
+        """The network's denoiser, changed next to the network, so that guidance sees it for every estimate."""
+        return denoiser
+
+    def around(self, denoiser: Denoiser, view: View) -> Denoiser:
+        """The denoiser, changed around guidance."""
+        return denoiser
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless a share lies in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}")

@@ -1,0 +1,18 @@
+"""Still images that a clip is trained with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from videodiff.conditioning.base import Conditioner, Example
+
+
+class Images(Conditioner):
+    """Single images of other videos behind each clip of pixels, learnt jointly (Ho et al. 2022, section 3).
+
+    The target is ``[B, 3, F + I, H, W]``: F frames of a clip, then I images, which see neither each other nor the clip.
+    """
+
+    def learn(self, example: Example) -> Example:
+        images = int(example.batch.get("num_images", 0))
+        return replace(example, target=example.latent, cond=replace(example.cond, num_images=images))

@@ -1,0 +1,53 @@
+"""The class of a video."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from videodiff.conditioning.base import Conditioner, Example, View, check_share
+from videodiff.conditioning.request import Request
+from videodiff.diffusion import Condition
+from videodiff.networks.latents import Latents
+
+
+class Label(Conditioner):
+    """The class, for a network that was built with some; without, classes of the data are not looked at.
+
+    Args:
+        drop: share of training samples whose class is dropped, for classifier-free guidance.
+
+    Raises:
+        ValueError: if that is no share.
+    """
+
+    fields = ("label",)
+    answers = ("label",)
+
+    def __init__(self, drop: float = 0.1) -> None:
+        super().__init__()
+        check_share("condition_drop", drop)
+        self.drop, self.num_classes = drop, None
+
+    def attach(self, net: nn.Module, latents: Latents) -> None:
+        self.num_classes = getattr(net, "num_classes", None)
+
+    def check_request(self, request: Request) -> None:
+        label, classes = request.label, self.num_classes
+        if label is None:
+            return
+        if classes is None:
+            raise ValueError("this model has no classes; leave the class out")
+        if int(label.max()) >= classes or int(label.min()) < -1:
+            raise ValueError(
+                f"this model has {classes} classes (0 to {classes - 1}), got {label.tolist()[0]}"
+            )
+
+    def learn(self, example: Example) -> Example:
+        if self.num_classes is None:
+            return example
+        return replace(example, cond=replace(example.cond, label=example.batch.get("label")))
+
+    def tell(self, cond: Condition, view: View) -> Condition:
+        return replace(cond, label=view.request.label)

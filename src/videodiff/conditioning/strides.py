@@ -1,0 +1,85 @@
+"""Clips whose frames lie further apart: key frames (He et al. 2022, section 3.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from videodiff.conditioning.base import Conditioner, Example, View
+from videodiff.diffusion import Condition, Window
+from videodiff.networks.latents import Latents
+from videodiff.seeding import send
+
+
+class Strides(Conditioner):
+    """Every k-th unit of a longer latent, told as log2 k to a network that takes a vector of one number.
+
+    Args:
+        strides: distances k that a training sample draws from; 1 is neighbours.
+        drop: share of training samples that are not told.
+
+    Raises:
+        ValueError: for distances below 1; from ``attach``, if the network cannot be told several.
+    """
+
+    fields = ("vector",)
+    is_guided = False
+    sets_frames = True
+
+    def __init__(self, strides: tuple[int, ...] = (1,), drop: float = 0.0) -> None:
+        super().__init__()
+        self.strides, self.drop = tuple(sorted(strides)), drop
+        if not self.strides or self.strides[0] < 1:
+            raise ValueError(f"strides must be at least 1, got {self.strides}")
+        self.is_told, self.count = False, 1
+
+    def attach(self, net: nn.Module, latents: Latents) -> None:
+        told = getattr(net, "vector_dim", None)
+        if len(self.strides) > 1 and told != 1:
+            raise ValueError(
+                f"a network that learns several strides is told which: --model.net.vector_dim 1, got {told}"
+            )
+        self.is_told, self.count = told is not None, latents.clip_units
+
+    def sample_frames(self, latents: Latents) -> int:
+        return ((self.count - 1) * self.strides[-1] + 1) * latents.unit_frames
+
+    def check_frames(self, num_frames: int, latents: Latents) -> None:
+        unit, span = latents.unit_frames, self.sample_frames(latents)
+        if num_frames < span or num_frames % unit:
+            raise ValueError(
+                f"data.num_frames must be a multiple of {unit} and at least {span} ({self.count} latent frames of "
+                f"{unit}, {self.strides[-1]} apart), got {num_frames}"
+            )
+
+    def check_windows(self, windows: Sequence[Window]) -> None:
+        for window in windows:
+            if window.stride is not None and window.stride not in self.strides:
+                raise ValueError(
+                    f"this model learnt latent frames {' and '.join(map(str, self.strides))} apart, not "
+                    f"{window.stride}"
+                    + ("; give one that did with --interpolator RUN" if window.stride == 1 else "")
+                )
+
+    def learn(self, example: Example) -> Example:
+        latent, keys, count = example.latent, example.keys, self.count
+        strides = [self.strides[int(u * len(self.strides))] for u in keys.coins("stride").tolist()]
+        rows = []
+        for row, stride, u in zip(latent, strides, keys.coins("first unit").tolist(), strict=True):
+            first = int(u * (latent.shape[2] - (count - 1) * stride))
+            rows.append(row[:, first : first + (count - 1) * stride + 1 : stride])
+        target = torch.stack(rows)
+        return replace(example, target=target, cond=self._told(example.cond, strides, target))
+
+    def tell(self, cond: Condition, view: View) -> Condition:
+        stride = view.window.stride or 1
+        return self._told(cond, [stride] * len(view.known), view.known)
+
+    def _told(self, cond: Condition, strides: Sequence[int], like: Tensor) -> Condition:
+        if not self.is_told:
+            return cond
+        return replace(cond, vector=send(torch.tensor([[math.log2(s)] for s in strides]), like.device))
