@@ -19,7 +19,7 @@ from videodiff.estimate.batches import keep_latents, make_batch
 from videodiff.estimate.memory import memory_of
 from videodiff.estimate.shadow import Shadow
 from videodiff.models import AutoencoderModule
-from videodiff.networks.compilation import compile_modules
+from videodiff.networks.compilation import compile_each, modules_of
 
 WARM_UP, LEAST_STEPS, STEP_SECONDS = 4, 8, 6.0
 
@@ -125,7 +125,8 @@ def steps_of(setting: Setting, system: System, size: int, compiled: bool) -> dic
         batch = {k: v for k, v in batch.items() if k != "video"}
         batch["latent"] = torch.randn(size, *latent.shape[1:], device=setting.device)
     if compiled:
-        compile_modules(net, (system.block,), **({"backend": "eager"} if setting.smallest else {}))
+        options = {"backend": "eager"} if setting.smallest else {}
+        compile_each(modules_of(net, (system.block,)), **options)
     if setting.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     throughput, clock = Throughput(every_n_steps=10**9), Clock(setting)

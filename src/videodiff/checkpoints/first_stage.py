@@ -16,7 +16,7 @@ from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.models import AutoencoderModule
 from videodiff.names import shell_word
-from videodiff.networks import Autoencoder, Latents
+from videodiff.networks import Autoencoder, Latents, Network
 from videodiff.reading import read_text
 from videodiff.trust import check_tree
 
@@ -92,7 +92,7 @@ class FirstStage(Autoencoder):
     def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
         return self.autoencoder.decode_stream(latent)
 
-    def latents(self, net: nn.Module, shared_frames: int = 0) -> Latents:
+    def latents(self, net: Network, shared_frames: int = 0) -> Latents:
         return self.autoencoder.latents(net, shared_frames)
 
     def picture(self, latent: Tensor) -> Tensor | None:

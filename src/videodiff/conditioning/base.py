@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from videodiff.conditioning.request import Request
 from videodiff.diffusion import Condition, Denoiser, KnownUnits, NoiseSchedule, Window
 from videodiff.networks.latents import Latents
+from videodiff.networks.network import Network
 from videodiff.seeding import coins, normals, uniforms
 
 
@@ -128,7 +129,7 @@ class Conditioner(nn.Module):
     sets_frames: bool = False
     keeps_frames: bool = False
 
-    def attach(self, net: nn.Module, latents: Latents) -> None:
+    def attach(self, net: Network, latents: Latents) -> None:
         """Take from the network and the latents what it needs of them.
 
         Raises:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from videodiff.conditioning.base import Conditioner, Example, Keys, View
 from videodiff.diffusion import Condition, Denoiser, GivenUnits, KnownUnits, Window, normal_like
 from videodiff.networks.latents import Latents
+from videodiff.networks.network import Network
 from videodiff.seeding import send
 
 
@@ -58,8 +59,8 @@ class FrameMask(Conditioner):
         self.max_given_noise, self.given_noise = max_given_noise, given_noise
         self.has_channel = False
 
-    def attach(self, net: nn.Module, latents: Latents) -> None:
-        channels, units = getattr(net, "concat_channels", 0), latents.clip_units
+    def attach(self, net: Network, latents: Latents) -> None:
+        channels, units = net.concat_channels, latents.clip_units
         if units < 2:
             raise ValueError(
                 "a model that may be given some of a clip takes clips of 2 latent frames or more "

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import nn
-
 from videodiff.conditioning.base import Conditioner, Example, View, check_share
 from videodiff.conditioning.request import Request
 from videodiff.diffusion import Condition
 from videodiff.networks.latents import Latents
+from videodiff.networks.network import Network
 
 
 class Label(Conditioner):
@@ -30,8 +29,8 @@ class Label(Conditioner):
         check_share("condition_drop", drop)
         self.drop, self.num_classes = drop, None
 
-    def attach(self, net: nn.Module, latents: Latents) -> None:
-        self.num_classes = getattr(net, "num_classes", None)
+    def attach(self, net: Network, latents: Latents) -> None:
+        self.num_classes = net.num_classes
 
     def check_request(self, request: Request) -> None:
         label, classes = request.label, self.num_classes

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from videodiff.conditioning.base import Conditioner, Example, View, check_share
 from videodiff.diffusion import Condition, Window
 from videodiff.networks.latents import Latents
+from videodiff.networks.network import Network
 from videodiff.seeding import send
 
 
@@ -38,8 +39,8 @@ class PreviousClip(Conditioner):
         check_share("conditional_share", share)
         self.share, self.drop, self.channels = share, drop, 0
 
-    def attach(self, net: nn.Module, latents: Latents) -> None:
-        channels, wanted = getattr(net, "concat_channels", 0), latents.shape(1)[0]
+    def attach(self, net: Network, latents: Latents) -> None:
+        channels, wanted = net.concat_channels, latents.shape(1)[0]
         if self.share > 0 and channels != wanted:
             raise ValueError(
                 f"the network must take the planes of a clip to condition on: concat_channels {wanted}, "

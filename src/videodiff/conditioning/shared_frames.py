@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from videodiff.conditioning.base import Conditioner, View
 from videodiff.diffusion import Denoiser, MeasurementGuidance
 from videodiff.networks.latents import ClipLatents, Latents
+from videodiff.networks.network import Network
 
 
 class SharedFrames(Conditioner):
@@ -28,7 +29,7 @@ class SharedFrames(Conditioner):
         super().__init__()
         self.weight, self.shared_frames = weight, 0
 
-    def attach(self, net: nn.Module, latents: Latents) -> None:
+    def attach(self, net: Network, latents: Latents) -> None:
         self.shared_frames = latents.video_shape[1] - latents.unit_frames
         self._check()
 

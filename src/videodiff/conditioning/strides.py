@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from videodiff.conditioning.base import Conditioner, Example, View
 from videodiff.diffusion import Condition, Window
 from videodiff.networks.latents import Latents
+from videodiff.networks.network import Network
 from videodiff.seeding import send
 
 
@@ -37,8 +38,8 @@ class Strides(Conditioner):
             raise ValueError(f"strides must be at least 1, got {self.strides}")
         self.is_told, self.count = False, 1
 
-    def attach(self, net: nn.Module, latents: Latents) -> None:
-        told = getattr(net, "vector_dim", None)
+    def attach(self, net: Network, latents: Latents) -> None:
+        told = net.vector_dim
         if len(self.strides) > 1 and told != 1:
             raise ValueError(
                 f"a network that learns several strides is told which: --model.net.vector_dim 1, got {told}"

@@ -51,6 +51,9 @@ class Plan:
     ends_clean: bool
 
 
+OPTIONS = ("gamma", "eta", "delta")
+
+
 class Sampler(ABC):
     """From noise to x with a denoiser.
 
@@ -76,6 +79,14 @@ class Sampler(ABC):
     def times(self, schedule: NoiseSchedule) -> Tensor:
         """Times visited, ``[N + 1]``; ``N`` is ``num_steps`` but for the ``ldm`` grid."""
         return schedule.times(self.num_steps, self.grid)
+
+    def options(self) -> dict[str, float]:
+        """Its own numbers beside steps and grid, for records."""
+        return {name: value for name, value in vars(self).items() if name in OPTIONS}
+
+    def calls(self, schedule: NoiseSchedule) -> int:
+        """How often it calls the denoiser for one sample."""
+        return len(self.times(schedule)) - 1
 
     def plan(self, schedule: NoiseSchedule) -> Plan:
         """All steps of a run with this schedule."""
@@ -273,6 +284,14 @@ class LangevinSampler(Sampler):
             eps=-0.5 * self.delta * sigma,
             noise=self.delta**0.5 * sigma,
         )
+
+    def options(self) -> dict[str, float]:
+        """The predictor's."""
+        return self.predictor.options()
+
+    def calls(self, schedule: NoiseSchedule) -> int:
+        """Once more for each step that ends above t = 0."""
+        return self.predictor.calls(schedule) + int((self.predictor.times(schedule)[1:] > 0).sum())
 
     def plan(self, schedule: NoiseSchedule) -> Plan:
         plan = self.predictor.plan(schedule)

@@ -25,7 +25,7 @@ from videodiff.diffusion import (
 from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.models.sampling import SamplingModule
-from videodiff.networks import Autoencoder, PixelSpace
+from videodiff.networks import Autoencoder, PixelSpace, as_network
 from videodiff.sampling import Autoregressive, LongVideo
 from videodiff.seeding import key_to_seed
 
@@ -78,6 +78,10 @@ class DiffusionModule(SamplingModule):
         lr_scheduler: optimizer -> learning-rate scheduler, stepped once per optimizer step; none keeps the rate.
         seed: of training noise, times and condition drops; the command line sets it from ``seed_everything``.
         compile: compile the network's repeated blocks in place before training (worth it on a GPU).
+        num_frames: units of a clip (frames of pixels, latent frames) for a network that states none. None is what the
+            autoencoder was trained on; in pixels the command line sets it from ``data.num_frames``.
+        resolution: height and width of pixels for a network that states none; the command line sets it from
+            ``data.resolution``.
 
     Raises:
         ValueError: for a number out of its range, or one that the choice beside it leaves without effect.
@@ -104,6 +108,8 @@ class DiffusionModule(SamplingModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
         compile: bool = False,
+        num_frames: int | None = None,
+        resolution: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= guidance_rescale <= 1:
@@ -126,6 +132,8 @@ class DiffusionModule(SamplingModule):
                 f"got prediction {prediction} and threshold {threshold}"
             )
         self.net, self.schedule, self.sampler = net, schedule, sampler
+        # beside the module tree: the weights of a plain module keep their names
+        self.__dict__["network"] = as_network(net, num_frames, resolution)
         self.autoencoder = (autoencoder or PixelSpace()).requires_grad_(False)
         self.prediction, self.weighting, self.loss_norm = prediction, weighting, loss_norm
         self.min_snr_gamma, self.clip_loss = min_snr_gamma, clip_loss
@@ -134,10 +142,11 @@ class DiffusionModule(SamplingModule):
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.seed, self.compile_net = seed, compile
         self.conditioners = nn.ModuleList(conditioners)
-        self.plan = plan or Autoregressive(net.num_frames // 2)
+        self.plan = plan or Autoregressive(self.autoencoder.latents(self.network).clip_units // 2)
         for conditioner in self.conditioners:
-            conditioner.attach(net, self.latents)
+            conditioner.attach(self.network, self.latents)
         self.plan.check(self.latents.clip_units)
+        self.network.check_latents(self.latents)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -184,7 +193,7 @@ class DiffusionModule(SamplingModule):
     def setup(self, stage: str) -> None:
         self.check_data(getattr(self.trainer, "datamodule", None))
         if stage == "fit" and self.compile_net:
-            self.net.compile_blocks()
+            self.network.compile_blocks()
 
     @property
     def sample_frames(self) -> int:
@@ -212,7 +221,7 @@ class DiffusionModule(SamplingModule):
 
     def check_classes(self, data: Any) -> None:
         """Refuse data with more classes than the network was built for."""
-        known, needed = getattr(self.net, "num_classes", None), getattr(data, "num_classes", None)
+        known, needed = self.num_classes, getattr(data, "num_classes", None)
         if known is not None and needed is not None and needed > known:
             raise ValueError(
                 f"the data have {needed} classes, the network {known}; set --model.net.num_classes {needed}, "

@@ -62,14 +62,3 @@ class PVDM(DiffusionModule):
         ]
         plan = ClipByClip(shared_frames, extension_steps)
         super().__init__(*args, conditioners=told, plan=plan, **kwargs)
-        if self.net.concat_reversed and self.net.concat_shared != shared_frames:
-            raise ValueError(
-                f"the network sees clips that share {self.net.concat_shared} frames, the model draws clips that share "
-                f"{shared_frames}; set --model.net.concat_shared and --model.shared_frames to the same"
-            )
-        planes, latent = (self.net.channels, self.net.plane_sizes.num_tokens), self.latents.network_shape(1)
-        if planes != latent:
-            raise ValueError(
-                f"the network is made for planes {planes} (channels, tokens), the autoencoder makes {latent}; set "
-                "channels, num_frames and plane_size of --model.net"
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,14 +22,12 @@ from videodiff.diffusion import (
     Threshold,
 )
 from videodiff.diffusion.windows import Window
-from videodiff.networks import Autoencoder, Latents
-from videodiff.sampling import LongVideo
+from videodiff.networks import Autoencoder, Latents, Network
+from videodiff.sampling import LongVideo, OnWindow, VideoModel
 from videodiff.seeding import generator
 
-OnWindow = Callable[[Tensor, int], None]
 
-
-class SamplingModule(pl.LightningModule):
+class SamplingModule(pl.LightningModule, VideoModel):
     """Drawing, for a module that has the parts named below.
 
     A latent is counted in units along axis 2: frames in pixel space, latent frames, or whole clips. A long video is a
@@ -37,7 +35,8 @@ class SamplingModule(pl.LightningModule):
     sees others. Latents are kept whole, as they are small; frames are decoded in pieces.
 
     Attributes:
-        net: the network.
+        net: the network, as it was given.
+        network: what it says of itself; the same object, or a view of a plain module.
         schedule: its noise schedule.
         sampler: the loop over time.
         autoencoder: latent to video.
@@ -51,6 +50,7 @@ class SamplingModule(pl.LightningModule):
     """
 
     net: nn.Module
+    network: Network
     schedule: NoiseSchedule
     sampler: Sampler
     autoencoder: Autoencoder
@@ -67,12 +67,33 @@ class SamplingModule(pl.LightningModule):
     @property
     def latents(self) -> Latents:
         """Videos as latents of any length, as the autoencoder makes them."""
-        return self.autoencoder.latents(self.net, self.plan.shared_frames)
+        return self.autoencoder.latents(self.network, self.plan.shared_frames)
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:
         """Shape ``(3, T, H, W)`` of the clip that one call of the network draws."""
         return self.latents.video_shape
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes that the network was built for."""
+        return self.network.num_classes
+
+    @property
+    def answers(self) -> frozenset[str]:
+        """Fields of a request that one of the conditioners makes use of."""
+        return frozenset(name for c in self.conditioners for name in c.answers)
+
+    @property
+    def first_stage(self) -> Autoencoder | None:
+        """The autoencoder; None in pixel space."""
+        return None if self.autoencoder.is_identity else self.autoencoder
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        return dict(self.named_children())
+
+    def is_long(self, num_frames: int) -> bool:
+        return self.latents.units(num_frames) > self.latents.clip_units
 
     def total_units(self, num_frames: int) -> int:
         """Units to draw for ``num_frames`` frames; a video shorter than a clip is the start of one."""
@@ -123,27 +144,6 @@ class SamplingModule(pl.LightningModule):
             found |= {"threshold": self.threshold, "threshold_quantile": self.threshold_quantile}
         return found
 
-    def generate(
-        self,
-        num_videos: int,
-        num_frames: int | None = None,
-        seed: int = 0,
-        request: Request | None = None,
-        **options: Any,
-    ) -> Tensor:
-        """Draw videos ``[num_videos, 3, num_frames, H, W]`` in [-1, 1], as fp32 on the module's device.
-
-        Args:
-            num_videos: how many, in one batch.
-            num_frames: length; longer than a clip means several windows. None is one clip.
-            seed: of all noise.
-            request: what is known of them: class, frames, a small version. None is nothing.
-            options: see :meth:`draw_latent`.
-        """
-        num_frames = self.video_shape[1] if num_frames is None else num_frames
-        latent = self.draw_latent(num_videos, num_frames, seed, request, **options)
-        return torch.cat(list(self.decode_frames(latent, num_frames)), dim=2)
-
     @torch.no_grad()
     def draw_latent(
         self,
@@ -160,27 +160,7 @@ class SamplingModule(pl.LightningModule):
         drawn: tuple[Tensor, int] | None = None,
         on_window: OnWindow | None = None,
     ) -> Tensor:
-        """Draw latents ``[num_videos, C, U, ...]``, fp32 on the module's device.
-
-        A video depends on the seed, its index and its own condition, not on the videos beside it.
-
-        Args:
-            num_videos: how many, in one batch.
-            num_frames: length of the video in frames.
-            seed: of all noise.
-            request: what is known of them.
-            indices: index of each video, for work that is split over batches or processes; 0, 1, ... if None.
-            sampler: in place of the model's own.
-            later_sampler: for every window after the first; None is what :meth:`later_sampler` says.
-            guidance_scale: in place of the model's own.
-            progress: called as ``progress(done, total)`` after each sampler step.
-            drawn: latent and number of windows done of an earlier call with the same arguments, to go on from.
-            on_window: called as ``on_window(latent, windows_done)`` after each window.
-
-        Raises:
-            ValueError: if a count is below 1, a known frame lies outside the video, or the model cannot do what is
-                asked.
-        """
+        """Draw latents ``[num_videos, C, U, *S]``."""
         request = (request or Request()).to(self.device)
         indices = range(num_videos) if indices is None else indices
         if num_videos < 1 or num_frames < 1:
@@ -235,9 +215,8 @@ class SamplingModule(pl.LightningModule):
             raise ValueError(
                 f"known frame {request.positions[-1]} lies outside a video of {num_frames} frames"
             )
-        answered = {name for c in self.conditioners for name in c.answers}
         for name in request.tensors():
-            if name not in answered:
+            if name not in self.answers:
                 raise ValueError(
                     f"this model cannot be given {name.replace('_', '-')}: none of its conditioners takes it "
                     f"({', '.join(type(c).__name__ for c in self.conditioners) or 'it has none'})"

@@ -8,6 +8,7 @@ from .blocks import FrameNorm, ResBlock
 from .discriminator import PatchDiscriminator
 from .embeddings import TimeEmbedding
 from .latents import ClipLatents, FrameLatents, Latents
+from .network import Network, as_network
 from .timesformer import TimeSformer
 from .unet3d import UNet3D
 from .unet3d_port import UNet3DPort
@@ -21,6 +22,7 @@ __all__ = [
     "FrameNorm",
     "LatentScale",
     "Latents",
+    "Network",
     "PatchDiscriminator",
     "PixelSpace",
     "ResBlock",
@@ -32,4 +34,5 @@ __all__ = [
     "TriplaneUNet",
     "UNet3D",
     "UNet3DPort",
+    "as_network",
 ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .latents import FrameLatents, Latents
+from .network import Network
 
 
 class Autoencoder(nn.Module, ABC):
@@ -18,6 +19,9 @@ class Autoencoder(nn.Module, ABC):
     A trainable one says two things more: ``video_shape``, the clips it is made for, and ``last_layer``. What a latent
     of another length is, and where a known frame lies in it, its ``latents`` say.
     """
+
+    is_identity: bool = False
+    """Whether a latent is the video itself."""
 
     @abstractmethod
     def encode(self, video: Tensor) -> Tensor:
@@ -38,11 +42,11 @@ class Autoencoder(nn.Module, ABC):
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape ``(C, *S)`` of the latent of a video of shape ``(3, T, H, W)``, both without the batch."""
 
-    def latents(self, net: nn.Module, shared_frames: int = 0) -> Latents:
+    def latents(self, net: Network, shared_frames: int = 0) -> Latents:
         """Latents of video of any length, for a network that makes ``net.num_frames`` of their units at once.
 
         Args:
-            net: the network.
+            net: the network; where it states no number of units, it makes those of the clips that this was made for.
             shared_frames: frames that neighbouring clips have in common; only where a clip is a unit.
 
         Raises:
@@ -50,8 +54,9 @@ class Autoencoder(nn.Module, ABC):
         """
         check_unshared(shared_frames)
         shape = self.video_shape
-        size = shape[1] // self.latent_shape(shape)[1]
-        return Latents(self, (3, net.num_frames * size, *shape[2:]), size)
+        units = self.latent_shape(shape)[1]
+        size = shape[1] // units
+        return Latents(self, (3, (net.num_frames or units) * size, *shape[2:]), size)
 
     def forward(self, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What training asks for: the reconstruction of ``video`` and the KL divergence of its latent from N(0, I).
@@ -79,6 +84,8 @@ class Autoencoder(nn.Module, ABC):
 class PixelSpace(Autoencoder):
     """The identity: diffusion on pixels (Ho et al. 2022)."""
 
+    is_identity = True
+
     def encode(self, video: Tensor) -> Tensor:
         return video
 
@@ -88,9 +95,18 @@ class PixelSpace(Autoencoder):
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(video_shape)
 
-    def latents(self, net: nn.Module, shared_frames: int = 0) -> Latents:
-        """Frames of ``net.resolution``."""
+    def latents(self, net: Network, shared_frames: int = 0) -> Latents:
+        """Frames of ``net.resolution``.
+
+        Raises:
+            ValueError: too for a network that states no size, where the model states none either.
+        """
         check_unshared(shared_frames)
+        if net.num_frames is None or net.resolution is None:
+            raise ValueError(
+                "the network does not say how many frames of which size it makes: set --model.num_frames and "
+                "--model.resolution to those of the data"
+            )
         return FrameLatents(self, (3, net.num_frames, net.resolution, net.resolution), 1)
 
 

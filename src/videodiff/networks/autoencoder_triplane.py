@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .autoencoder import Autoencoder
 from .latents import ClipLatents
+from .network import Network
 from .plane_tools import plane_sheet
 from .planes import PlaneSizes, join_planes, split_planes
 from .timesformer import TimeRotary, TimeSformer
@@ -116,7 +117,7 @@ class TriplaneAutoencoder(Autoencoder):
             )
         return (self.latent_channels, self.plane_sizes.num_tokens)
 
-    def latents(self, net: nn.Module, shared_frames: int = 0) -> ClipLatents:
+    def latents(self, net: Network, shared_frames: int = 0) -> ClipLatents:
         """A unit is a clip."""
         return ClipLatents(self, shared_frames)
 

@@ -23,6 +23,8 @@ class Latents:
 
     sees_context = True
     """Whether the network's latent holds units that are known beside those that it makes."""
+    shared_frames = 0
+    """Frames that neighbouring clips have in common; only where a clip is a unit."""
 
     def __init__(
         self, autoencoder: Autoencoder, video_shape: tuple[int, int, int, int], unit_frames: int

@@ -5,7 +5,7 @@ LVDM (He et al. 2022) uses the same network on latents; what its published weigh
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,9 @@ from torch.utils.checkpoint import checkpoint
 from ..diffusion.condition import Condition
 from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
 from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, set_norm_groups, zero_init
-from .compilation import compile_modules
+from .compilation import modules_of
 from .embeddings import RotaryTables, TimeEmbedding, without_autocast
+from .network import Network
 from .resized import OwnSizes, Resized, more_inputs
 
 
@@ -50,7 +51,7 @@ class SpaceTimeBlock(nn.Module):
         return x
 
 
-class UNet3D(OwnSizes, nn.Module):
+class UNet3D(OwnSizes, Network):
     """A 2-D U-Net over frames in which temporal attention, and nothing else, connects them (Ho et al. 2022).
 
     Each level has ``num_blocks`` residual blocks on the way down and one more on the way up; at the listed resolutions
@@ -94,6 +95,8 @@ class UNet3D(OwnSizes, nn.Module):
     Raises:
         ValueError: if sizes, heads or attention resolutions do not fit each other.
     """
+
+    takes_images = True
 
     def __init__(
         self,
@@ -254,9 +257,8 @@ class UNet3D(OwnSizes, nn.Module):
             return checkpoint(layer, *inputs, use_reentrant=False)
         return layer(*inputs)
 
-    def compile_blocks(self, **options: Any) -> None:
-        """Compile each repeated block in place (``torch.compile`` options); names of parameters stay as they are."""
-        compile_modules(self, (ResBlock, ConvResample, SpatialAttention, TemporalAttention), **options)
+    def blocks(self) -> list[nn.Module]:
+        return modules_of(self, (ResBlock, ConvResample, SpatialAttention, TemporalAttention))
 
     def check_input(self, z: Tensor, cond: Condition) -> None:
         """Raise ValueError for what the network cannot take."""

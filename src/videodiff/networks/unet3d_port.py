@@ -18,6 +18,7 @@ from ..diffusion.condition import Condition
 from .attention import attend_over_frames, in_pieces, project_frames, turned_weights
 from .blocks import PointwiseConv, from_tokens, tokens
 from .embeddings import BucketBias, rotary_table, sinusoidal_embedding
+from .network import Network
 
 HEADS, HEAD_DIM = 8, 32
 
@@ -146,7 +147,7 @@ class PortTemporalAttention(nn.Module):
         return x + from_tokens(y.view(len(x), -1, channels), x.shape[2])
 
 
-class UNet3DPort(nn.Module):
+class UNet3DPort(Network):
     """``Unet3D`` of video-diffusion-pytorch 0.7.0 without text: equal outputs for equal weights, faster.
 
     Args:
@@ -174,7 +175,8 @@ class UNet3DPort(nn.Module):
             raise ValueError(
                 f"resolution must be divisible by {factor} (one halving between levels), got {resolution}"
             )
-        self.width, self.num_frames, self.resolution, self.size_factor = width, num_frames, resolution, factor
+        self.width, self.size_factor = width, factor
+        self.channels, self.num_frames, self.resolution = channels, num_frames, resolution
         dims = [width, *(width * m for m in channel_multipliers)]
         pairs, e = list(pairwise(dims)), 4 * width
         self.time_rel_pos_bias = BucketBias(HEADS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,14 @@ from torch.utils.checkpoint import checkpoint
 from ..diffusion.condition import Condition
 from .attention import SpatialAttention
 from .blocks import FrameNorm, ResBlock, from_tokens, set_norm_groups, tokens, zero_init
-from .compilation import compile_modules
+from .compilation import modules_of
 from .embeddings import TimeEmbedding, sinusoidal_embedding, without_autocast
+from .network import Network
 from .planes import PlaneSizes, join_stacks, reverse_time, split_stacks
 from .resized import OwnSizes, Resized, more_inputs
+
+if TYPE_CHECKING:
+    from .latents import Latents
 
 Shapes = list[tuple[int, int]]
 
@@ -54,7 +58,7 @@ class TriplaneBlock(nn.Module):
         return x
 
 
-class TriplaneUNet(OwnSizes, nn.Module):
+class TriplaneUNet(OwnSizes, Network):
     """A 2-D U-Net shared by the three planes of a clip, joined by attention after every block (Yu et al. 2023).
 
     The blocks are those of Dhariwal & Nichol 2021 (scale-shift norm, resampling by residual blocks, a fixed number of
@@ -116,6 +120,7 @@ class TriplaneUNet(OwnSizes, nn.Module):
         self.plane_sizes = PlaneSizes(num_frames, height, breadth)
         check_sizes(self.plane_sizes, width, widths, num_blocks, attention_levels, heads)
         self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
+        self.num_frames = num_frames
         self.concat_reversed, self.concat_shared, self.recompute = concat_reversed, concat_shared, recompute
         vectors = sinusoidal_embedding(1000 / 3 * torch.arange(3), width) if plane_embedding else None
         self.register_buffer("plane_vectors", vectors, persistent=False)
@@ -164,11 +169,6 @@ class TriplaneUNet(OwnSizes, nn.Module):
             return None
         kernel = more_inputs(value, self.conv_in.weight, self.channels)
         return None if kernel is None else Resized(kernel, "inputs kept, joined ones begun at zero")
-
-    @property
-    def num_frames(self) -> int:
-        """S, rows of the planes over time."""
-        return self.plane_sizes.num_frames
 
     def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
         """The network's prediction.
@@ -225,9 +225,22 @@ class TriplaneUNet(OwnSizes, nn.Module):
             return checkpoint(block, parts, embedding, shapes, use_reentrant=False)
         return block(parts, embedding, shapes)
 
-    def compile_blocks(self, **options: Any) -> None:
-        """Compile each repeated block in place (``torch.compile`` options); names of parameters stay as they are."""
-        compile_modules(self, (ResBlock, SpatialAttention), **options)
+    def blocks(self) -> list[nn.Module]:
+        return modules_of(self, (ResBlock, SpatialAttention))
+
+    def check_latents(self, latents: Latents) -> None:
+        """Planes of the autoencoder's sizes, of clips that share what the network was told they do."""
+        if self.concat_reversed and self.concat_shared != latents.shared_frames:
+            raise ValueError(
+                f"the network sees clips that share {self.concat_shared} frames, the model draws clips that share "
+                f"{latents.shared_frames}; set --model.net.concat_shared and --model.shared_frames to the same"
+            )
+        planes, made = (self.channels, self.plane_sizes.num_tokens), latents.network_shape(1)
+        if planes != made:
+            raise ValueError(
+                f"the network is made for planes {planes} (channels, tokens), the autoencoder makes {made}; set "
+                "channels, num_frames and plane_size of --model.net"
+            )
 
     def check_input(self, z: Tensor, cond: Condition) -> None:
         """Raise ValueError for what the network cannot take."""

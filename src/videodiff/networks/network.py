@@ -1,0 +1,161 @@
+"""The interface of a denoising network, and how a plain module that says nothing of itself is seen as one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from ..diffusion.condition import Condition
+from .compilation import compile_each
+
+if TYPE_CHECKING:
+    from .latents import Latents
+
+
+class Network(nn.Module, ABC):
+    """``(z [B, C, *S], time [B], Condition) -> [B, C, *S]``, and what it was built for.
+
+    A subclass writes ``forward`` and sets what differs from the defaults, on the class or in its constructor. A module
+    that is no subclass is asked for the same attributes by :func:`as_network`; those it lacks have these defaults.
+
+    Attributes:
+        channels: C of ``z``; None is any.
+        num_frames: units of the clip that one call makes: frames of pixels, latent frames; None is what the model says.
+        resolution: height and width of its frames in pixels; None is what the model says.
+        num_classes: classes of ``Condition.label``; None is no label.
+        vector_dim: width of ``Condition.vector``; None is no vector.
+        context_dim: width of the tokens of ``Condition.context``; None is no context.
+        concat_channels: channels of ``Condition.concat``, whose noise level may come with it; 0 is none.
+        takes_images: whether still images may stand behind the frames of a clip.
+    """
+
+    channels: int | None = None
+    num_frames: int | None = None
+    resolution: int | None = None
+    num_classes: int | None = None
+    vector_dim: int | None = None
+    context_dim: int | None = None
+    concat_channels: int = 0
+    takes_images: bool = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "blocks" and isinstance(value, nn.Module):
+            raise TypeError(
+                f"{type(self).__name__}.blocks is a method of every Network; name its list of modules otherwise"
+            )
+        super().__setattr__(name, value)
+
+    @abstractmethod
+    def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
+        """The prediction of what ``z`` is, or of the noise in it.
+
+        Args:
+            z: ``[B, C, *S]``, in the dtype of the weights.
+            time: ``[B]`` fp32, about 0 to 1000: a function of the noise level alone.
+            cond: what it is told; a field is None where nothing is.
+        """
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Its repeated blocks, each compiled by itself and none inside another.
+
+        By default the members of its lists of modules; of a network without lists, the network.
+        """
+        return repeated_blocks(self)
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile each block in place (``torch.compile`` options); names of parameters stay as they are."""
+        compile_each(self.blocks(), **options)
+
+    def check_latents(self, latents: Latents) -> None:
+        """Refuse latents that it was not made for.
+
+        Raises:
+            ValueError: naming the option to change.
+        """
+
+
+FACTS = {
+    "channels": int,
+    "num_frames": int,
+    "resolution": int,
+    "num_classes": int,
+    "vector_dim": int,
+    "context_dim": int,
+    "concat_channels": int,
+    "takes_images": bool,
+}
+
+
+class PlainNetwork(Network):
+    """A plain module seen as a network: what it has of the declared attributes, defaults for the rest.
+
+    It is a view: the module keeps its place in the model and the names of its weights.
+
+    Args:
+        module: with ``forward(z, time, cond)``.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        for name, kind in FACTS.items():
+            value = getattr(module, name, None)
+            if isinstance(value, kind):  # a list of widths under the same name says something else
+                setattr(self, name, value)
+
+    def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
+        return self.module(z, time, cond)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return repeated_blocks(self.module)
+
+    def compile_blocks(self, **options: Any) -> None:
+        """By the module's own ``compile_blocks`` where it has one."""
+        own = getattr(self.module, "compile_blocks", None)
+        if own is None:
+            super().compile_blocks(**options)
+        else:
+            own(**options)
+
+
+def as_network(net: nn.Module, num_frames: int | None = None, resolution: int | None = None) -> Network:
+    """A module as a :class:`Network`: itself, or a view of a plain one.
+
+    Args:
+        net: the module.
+        num_frames: for one that states none.
+        resolution: for one that states none.
+
+    Raises:
+        ValueError: for a size other than the one that the module states.
+    """
+    network = net if isinstance(net, Network) else PlainNetwork(net)
+    for name, size in (("num_frames", num_frames), ("resolution", resolution)):
+        stated = getattr(network, name)
+        if size is None or size == stated:
+            continue
+        if stated is not None:
+            raise ValueError(
+                f"{name} is for a network that states none: {type(net).__name__} has {stated}, the model {size}; set "
+                f"--model.{name} null"
+            )
+        setattr(network, name, size)
+    return network
+
+
+def repeated_blocks(net: nn.Module) -> list[nn.Module]:
+    """The members of a module's outermost lists, in their order; without lists, the module itself."""
+
+    def members(module: nn.Module, is_in_list: bool) -> Iterator[nn.Module]:
+        for child in module.children():
+            if isinstance(child, nn.ModuleList | nn.ModuleDict):
+                yield from members(child, True)
+            elif is_in_list:
+                yield child
+            else:
+                yield from members(child, False)
+
+    return list(members(net, False)) or [net]

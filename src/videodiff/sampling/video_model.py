@@ -1,0 +1,174 @@
+"""What may be asked of whatever draws video: one diffusion model, or a pipeline of several."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videodiff.conditioning.request import Request
+from videodiff.diffusion import Sampler
+from videodiff.networks.autoencoder import Autoencoder
+
+OnWindow = Callable[[Tensor, int], None]
+
+
+class VideoModel(ABC):
+    """Draws videos. Evaluation, comparison, cost and the command line ask a model nothing else.
+
+    Attributes:
+        sampler: the loop over time that draws, where the caller names no other.
+        guidance_scale: of classifier-free guidance, where the caller names no other; 1 is none.
+    """
+
+    sampler: Sampler
+    guidance_scale: float
+
+    # --- what it draws ----------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where it draws."""
+
+    @property
+    @abstractmethod
+    def video_shape(self) -> tuple[int, int, int, int]:
+        """Shape ``(3, T, H, W)`` of a clip: the video that is drawn where no length is asked for."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int | None:
+        """Classes that a video may be asked to have; None for a model without."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> frozenset[str]:
+        """Fields of :class:`Request` that it makes use of."""
+
+    @abstractmethod
+    def is_long(self, num_frames: int) -> bool:
+        """Whether a video of so many frames takes more than one window."""
+
+    @abstractmethod
+    def check_request(self, request: Request, num_frames: int) -> None:
+        """Refuse what it cannot do, before anything is drawn.
+
+        Raises:
+            ValueError: in one line.
+        """
+
+    # --- drawing ----------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        num_videos: int,
+        num_frames: int | None = None,
+        seed: int = 0,
+        request: Request | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Draw videos ``[num_videos, 3, num_frames, H, W]`` in [-1, 1], as fp32 on the model's device.
+
+        Args:
+            num_videos: how many, in one batch.
+            num_frames: length; longer than a clip means several windows. None is one clip.
+            seed: of all noise.
+            request: what is known of them: class, frames, a small version. None is nothing.
+            options: see :meth:`draw_latent`.
+        """
+        num_frames = self.video_shape[1] if num_frames is None else num_frames
+        latent = self.draw_latent(num_videos, num_frames, seed, request, **options)
+        return torch.cat(list(self.decode_frames(latent, num_frames)), dim=2)
+
+    @abstractmethod
+    def draw_latent(
+        self,
+        num_videos: int,
+        num_frames: int,
+        seed: int = 0,
+        request: Request | None = None,
+        *,
+        indices: Sequence[int] | None = None,
+        sampler: Sampler | None = None,
+        later_sampler: Sampler | None = None,
+        guidance_scale: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        drawn: tuple[Tensor, int] | None = None,
+        on_window: OnWindow | None = None,
+    ) -> Tensor:
+        """Draw what :meth:`decode_frames` makes video of, one tensor ``[num_videos, ...]``, fp32 on the model's device.
+
+        A video depends on the seed, its index and its own request, not on the videos beside it.
+
+        Args:
+            num_videos: how many, in one batch.
+            num_frames: length of the video in frames.
+            seed: of all noise.
+            request: what is known of them.
+            indices: index of each video, for work that is split over batches or processes; 0, 1, ... if None.
+            sampler: in place of the model's own.
+            later_sampler: for every window after the first; None is what :meth:`later_sampler` says.
+            guidance_scale: in place of the model's own.
+            progress: called as ``progress(done, total)`` after each sampler step.
+            drawn: latent and number of windows done of an earlier call with the same arguments, to go on from.
+            on_window: called as ``on_window(latent, windows_done)`` after each window.
+
+        Raises:
+            ValueError: if a count is below 1, a known frame lies outside the video, or the model cannot do what is
+                asked.
+        """
+
+    @abstractmethod
+    def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:
+        """The first ``num_frames`` frames of a latent in order, as pieces ``[B, 3, t, H, W]`` fp32 in [-1, 1]."""
+
+    def later_sampler(self, sampler: Sampler) -> Sampler:
+        """The sampler of every window after the first, given that of the first."""
+        return sampler
+
+    # --- what it is -------------------------------------------------------------------------------------------
+
+    @property
+    def drawing_options(self) -> Mapping[str, Any]:
+        """What shapes a drawn video beside sampler and guidance scale, where it is not the usual; for records."""
+        return {}
+
+    def describe(self, sampler: Sampler | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
+        """How it draws, for records: ``class``, ``sampler``, ``steps``, ``guidance`` and the sampler's options.
+
+        Args:
+            sampler: in place of the model's own.
+            guidance_scale: in place of the model's own.
+        """
+        sampler = self.sampler if sampler is None else sampler
+        return {
+            "class": type(self).__name__,
+            "sampler": type(sampler).__name__,
+            "steps": sampler.num_steps,
+            "guidance": self.guidance_scale if guidance_scale is None else guidance_scale,
+            **sampler.options(),
+        }
+
+    @abstractmethod
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Its parts with weights, by name."""
+
+    @property
+    @abstractmethod
+    def first_stage(self) -> Autoencoder | None:
+        """The autoencoder whose latents it draws; None for pixels."""
+
+
+def video_model(model: object, what: str = "the model") -> VideoModel:
+    """A model of a run as one that draws video.
+
+    Raises:
+        ValueError: for one that draws none, beginning with `what`.
+    """
+    if isinstance(model, VideoModel):
+        return model
+    raise ValueError(f"{what} is a {type(model).__name__}, which draws no videos")
