@@ -73,6 +73,9 @@ def test_every_argument_of_the_trainer_is_in_the_table():
         ("default_root_dir", "elsewhere", "--out DIR"),
         ("barebones", True, "leave it out"),
         ("model_registry", "name", "videodiff export"),
+        ("accelerator", "2.5", "auto, cpu, gpu, cuda, mps"),
+        ("accelerator", "cup", "auto, cpu, gpu, cuda, mps"),
+        ("accelerator", [0, 1], "an accelerator's class_path"),
         ("gradient_clip_algorithm", "both", "norm or value"),
         ("profiler", "xla", "simple, advanced"),
         *((("strategy", name, ", ".join(STRATEGIES))) for name in (
@@ -131,6 +134,8 @@ def test_a_config_of_an_old_run_goes_on_with_the_words_that_its_refusal_names(ke
         ("devices", "-1"),
         ("devices", "0,1"),
         ("devices", [1, 3]),
+        ("accelerator", "cuda"),
+        ("accelerator", {"class_path": "my_lab.Accelerator"}),
         ("limit_test_batches", 0.5),
         ("limit_val_batches", "0"),
         ("limit_train_batches", 1.0),
@@ -149,6 +154,19 @@ def test_an_option_that_does_what_it_says_is_taken(key, value):
     assert refusal(key, value) is None
 
 
+@pytest.mark.parametrize(("value", "taken_by"), [("2.5", ["gradient_clip_val"]), ("abc", []), ("nan", [])])
+def test_no_option_of_the_trainer_takes_a_number_of_the_wrong_kind(value, taken_by):
+    said = {}
+    for name in TRAINER:
+        try:
+            check_trainer(read_configs(["vdm_digits", "with/smoke"], "fit", [f"--trainer.{name}", value]))
+            said[name] = None
+        except UsageError as error:
+            said[name] = str(error)
+    assert [name for name, line in said.items() if line is None] == taken_by
+    assert [n for n, line in said.items() if line and (f"trainer.{n}" not in line or "\n" in line)] == []
+
+
 def test_what_ships_and_what_lightning_takes_by_default_is_taken():
     check_trainer(yaml.safe_load(DEFAULTS.read_text()))
     for file in shipped_configs().values():
@@ -164,7 +182,12 @@ def test_what_ships_and_what_lightning_takes_by_default_is_taken():
 
 @pytest.mark.parametrize(
     "words",
-    [["--trainer.overfit_batches", "1"], ["--trainer.strategy", "fsdp"], ["--trainer.fast_dev_run=1"]],
+    [
+        ["--trainer.overfit_batches", "1"],
+        ["--trainer.strategy", "fsdp"],
+        ["--trainer.fast_dev_run=1"],
+        ["--trainer.devices", "2.5"],
+    ],
 )
 def test_a_refused_option_ends_a_fit_in_one_line_before_it_leaves_a_folder(
     words, tmp_path, monkeypatch, capsys

@@ -1,6 +1,7 @@
 """Rescaled guidance, the quantile of the dynamic threshold and min-SNR's cut: options of every model, in every door."""
 
 import json
+from itertools import product
 
 import pytest
 import torch
@@ -9,9 +10,14 @@ from videodiff.cli import main
 from videodiff.cli.config import read_configs
 from videodiff.conditioning import Request
 from videodiff.diffusion import (
+    AncestralSampler,
     ClassifierFreeGuidance,
+    Condition,
     CosineSchedule,
     DDIMSampler,
+    DPMSolverPP2MSampler,
+    NetworkDenoiser,
+    ScaledLinearSchedule,
     Threshold,
 )
 from videodiff.diffusion.loss import loss_weight
@@ -102,6 +108,9 @@ def test_min_snr_cuts_at_its_gamma(kind, gamma):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"guidance_scale": -1.0}, "guidance_scale must be at least 0 (1 is no guidance), got -1.0"),
+        ({"threshold": "hard"}, "threshold must be static, dynamic or none, got 'hard'"),
+        ({"prediction": "noise"}, "prediction must be one of eps, x, v, got 'noise'"),
         ({"guidance_rescale": 1.5}, "guidance_rescale must lie in [0, 1], got 1.5"),
         ({"guidance_rescale": -0.1}, "guidance_rescale must lie in [0, 1], got -0.1"),
         (
@@ -121,6 +130,34 @@ def test_a_value_out_of_range_or_without_effect_is_refused_by_every_model(option
         with pytest.raises(ValueError) as refusal:
             model(kind, **options)
         assert str(refusal.value) == words
+
+
+SCHEDULES = (CosineSchedule(), ScaledLinearSchedule(20), ScaledLinearSchedule(20, zero_terminal_snr=True))
+SAMPLERS = (AncestralSampler, DDIMSampler, DPMSolverPP2MSampler)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x", "v"])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=["cosine", "table", "table to pure noise"])
+def test_what_sampling_refuses_is_refused_before_the_first_step(schedule, prediction):
+    net = model("VDM").net
+
+    def draw(made):
+        denoiser = NetworkDenoiser(lambda z, time, cond: 0.1 * z, schedule, prediction)
+        x = made.sample(denoiser, schedule, torch.randn(1, 1, 4), Condition())
+        assert torch.isfinite(x).all()
+
+    def begin(made):
+        VDM(net, schedule, made, prediction=prediction).check_samplers()
+
+    for kind, grid, steps in product(SAMPLERS, ("trailing", "leading", "ldm", "solver"), (4, 25)):
+        said = []
+        for work in (draw, begin):
+            try:
+                work(kind(steps, grid=grid))
+                said.append(None)
+            except ValueError as error:
+                said.append(str(error))
+        assert said[0] == said[1], (kind, grid, steps)
 
 
 @pytest.mark.parametrize("config", ["vdm_digits", "lvdm_digits", "pvdm_digits"])
@@ -148,6 +185,15 @@ def test_they_are_options_of_every_config(config):
             ["--model.threshold_quantile", "0"],
             "--model.threshold_quantile must be above 0 and at most 1, got 0",
         ),
+        (
+            ["--model.prediction", "eps", "--model.schedule", "ScaledLinearSchedule"]
+            + ["--model.schedule.zero_terminal_snr", "true"],
+            "prediction 'eps' cannot be used where alpha is 0 at t = 1",
+        ),
+        (
+            ["--model.sampler.grid", "ldm"],
+            "grid of CosineSchedule must be one of trailing, linspace, got 'ldm'",
+        ),
         (["--model.min_snr_gamma", "-1"], "--model.min_snr_gamma must be above 0, got -1"),
         (
             ["--model.min_snr_gamma", "3"],
@@ -159,6 +205,7 @@ def test_the_command_line_refuses_them_in_one_line(words, said, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert main(["fit", *SMOKE, *words]) == 2
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_generate_takes_a_rescale_in_place_of_the_models_and_writes_it_down(tmp_path, capsys):

@@ -20,6 +20,9 @@ from videodiff.cli.signatures import as_number
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 """Strategies by name; averages, checkpoints and exact resumes are built for these."""
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+"""Kinds of device by name."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -90,6 +93,13 @@ def is_strategy(value: Any) -> bool:
     )
 
 
+def is_accelerator(value: Any) -> bool:
+    """Whether a value is a kind of device by its name, or a class of the user's own (named by --trust)."""
+    if isinstance(value, Mapping):
+        return "class_path" in value
+    return value is None or (isinstance(value, str) and value in ACCELERATORS)
+
+
 TIME = "a time above 0 is wanted: DD:HH:MM:SS, as in 00:12:00:00 for twelve hours"
 SHARE = "a whole number of batches from 0 on, or a share from 0.0 to 1.0, is wanted"
 NO_EPOCHS = "training reads one endless stream and has no epochs; bound it with trainer.max_steps or max_time"
@@ -99,7 +109,9 @@ WORKS = None
 
 TRAINER: dict[str, Rule | None] = {
     # where and how it runs
-    "accelerator": WORKS,
+    "accelerator": Rule(
+        is_accelerator, f"{', '.join(ACCELERATORS)} or an accelerator's class_path is wanted"
+    ),
     "devices": Rule(
         is_devices, "a number of devices from 1 on, -1 for all, auto, or a list of GPUs is wanted"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from videodiff.conditioning.base import Conditioner, View
@@ -16,6 +17,9 @@ class Reconstruction(Conditioner):
     Args:
         weight: w_r of eq. 7, for the sum of squared errors; the paper uses 50 (BAIR) and 9 (Kinetics).
         way: reconstruction guidance, or the replacement baseline that it is compared with.
+
+    Raises:
+        ValueError: if the weight is negative or not finite.
     """
 
     answers = ("frames", "low_resolution")
@@ -24,6 +28,8 @@ class Reconstruction(Conditioner):
         self, weight: float = 9.0, way: Literal["reconstruction", "replacement"] = "reconstruction"
     ) -> None:
         super().__init__()
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"reconstruction_weight must be at least 0 and finite, got {weight}")
         self.weight, self.way = weight, way
 
     def around(self, denoiser: Denoiser, view: View) -> Denoiser:

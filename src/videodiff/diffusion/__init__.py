@@ -15,7 +15,14 @@ from videodiff.diffusion.loss import Weighting, diffusion_loss, loss_weight
 from videodiff.diffusion.masking import GivenUnits, KnownUnits, masked_diffusion_loss
 from videodiff.diffusion.measurement import MeasurementGuidance
 from videodiff.diffusion.noise import Generator, normal_like
-from videodiff.diffusion.prediction import Prediction, clip_through, prediction_target, to_eps, to_x
+from videodiff.diffusion.prediction import (
+    Prediction,
+    check_end,
+    clip_through,
+    prediction_target,
+    to_eps,
+    to_x,
+)
 from videodiff.diffusion.samplers import (
     AncestralSampler,
     Coefficients,
@@ -69,6 +76,7 @@ __all__ = [
     "Window",
     "autoregressive",
     "call_network",
+    "check_end",
     "clip_through",
     "cover",
     "diffusion_loss",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from videodiff.diffusion.condition import Condition
-from videodiff.diffusion.prediction import Prediction, check_prediction, to_x
+from videodiff.diffusion.prediction import Prediction, check_end, to_x
 from videodiff.diffusion.schedule import NoiseSchedule
 
 Network = Callable[[Tensor, Tensor, Condition], Tensor]
@@ -41,12 +41,7 @@ class NetworkDenoiser(Denoiser):
     """
 
     def __init__(self, net: nn.Module, schedule: NoiseSchedule, prediction: Prediction) -> None:
-        check_prediction(prediction)
-        if prediction == "eps" and schedule.has_zero_terminal_snr():
-            raise ValueError(
-                "prediction 'eps' cannot be used where alpha is 0 at t = 1: x = (z - sigma eps) / alpha divides by it; "
-                "use prediction 'v' or 'x', or zero_terminal_snr: false"
-            )
+        check_end(prediction, schedule)
         self.net, self.schedule, self.prediction = net, schedule, prediction
 
     def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from videodiff.diffusion.schedule import NoiseSchedule
+
 Prediction = Literal["eps", "x", "v"]
 PREDICTIONS: tuple[str, ...] = ("eps", "x", "v")
 
@@ -15,6 +17,20 @@ def check_prediction(kind: str) -> None:
     """Raise ValueError unless ``kind`` is one of the three."""
     if kind not in PREDICTIONS:
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {kind!r}")
+
+
+def check_end(kind: str, schedule: NoiseSchedule) -> None:
+    """Refuse a kind of prediction that a schedule leaves without a meaning at t = 1.
+
+    Raises:
+        ValueError: if the kind is unknown, or is eps where the schedule ends without any signal.
+    """
+    check_prediction(kind)
+    if kind == "eps" and schedule.has_zero_terminal_snr():
+        raise ValueError(
+            "prediction 'eps' cannot be used where alpha is 0 at t = 1: x = (z - sigma eps) / alpha divides by it; "
+            "use prediction 'v' or 'x', or zero_terminal_snr: false"
+        )
 
 
 def prediction_target(kind: Prediction, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

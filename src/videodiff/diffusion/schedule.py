@@ -93,7 +93,7 @@ class NoiseSchedule(nn.Module, ABC):
 
     def has_zero_terminal_snr(self) -> bool:
         """Whether ``alpha`` is exactly 0 at ``t = 1``, where eps says nothing about x."""
-        return bool(self._log_snr(torch.ones(1, dtype=torch.float64)).isneginf())
+        return bool(self._log_snr(torch.ones(1, dtype=torch.float64, device="cpu")).isneginf())
 
     def _check_grid(self, num_steps: int, grid: str) -> None:
         if num_steps < 1:

@@ -19,6 +19,7 @@ from videodiff.diffusion import (
     Prediction,
     Sampler,
     Weighting,
+    check_end,
     diffusion_loss,
     masked_diffusion_loss,
 )
@@ -112,8 +113,12 @@ class DiffusionModule(SamplingModule):
         resolution: int | None = None,
     ) -> None:
         super().__init__()
+        if not 0 <= guidance_scale < math.inf:
+            raise ValueError(f"guidance_scale must be at least 0 (1 is no guidance), got {guidance_scale}")
         if not 0 <= guidance_rescale <= 1:
             raise ValueError(f"guidance_rescale must lie in [0, 1], got {guidance_rescale}")
+        if threshold not in ("static", "dynamic", "none"):
+            raise ValueError(f"threshold must be static, dynamic or none, got {threshold!r}")
         if not 0 < threshold_quantile <= 1:
             raise ValueError(f"threshold_quantile must lie in (0, 1], got {threshold_quantile}")
         if threshold != "dynamic" and threshold_quantile != 0.995:
@@ -131,6 +136,7 @@ class DiffusionModule(SamplingModule):
                 "clip_loss trains what a threshold clips: it needs prediction x and a threshold, "
                 f"got prediction {prediction} and threshold {threshold}"
             )
+        check_end(prediction, schedule)  # here, and not when the trained model is first asked for a video
         self.net, self.schedule, self.sampler = net, schedule, sampler
         # beside the module tree: the weights of a plain module keep their names
         self.__dict__["network"] = as_network(net, num_frames, resolution)
@@ -192,6 +198,8 @@ class DiffusionModule(SamplingModule):
 
     def setup(self, stage: str) -> None:
         self.check_data(getattr(self.trainer, "datamodule", None))
+        if stage == "fit":
+            self.check_samplers()
         if stage == "fit" and self.compile_net:
             self.network.compile_blocks()
 

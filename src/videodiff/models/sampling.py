@@ -134,6 +134,15 @@ class SamplingModule(pl.LightningModule, VideoModel):
         sampler.num_steps = self.plan.extension_steps
         return sampler
 
+    def check_samplers(self) -> None:
+        """Refuse a sampler that cannot take its steps through the schedule, before anything is trained for it.
+
+        Raises:
+            ValueError: in one line.
+        """
+        for sampler in (self.sampler, self.later_sampler(self.sampler)):
+            sampler.plan(self.schedule)
+
     # --- drawing ----------------------------------------------------------------------------------------------
 
     @property
