@@ -18,7 +18,7 @@ from videodiff.cli import main
 from videodiff.cli.config import read_configs
 from videodiff.cli.info import Progress, on_meta, with_full_paths
 from videodiff.estimate.batches import make_batch, without_draws
-from videodiff.estimate.cards import GIB, find_card
+from videodiff.estimate.cards import GIB, find_card, listed
 from videodiff.estimate.functions import remembered
 from videodiff.estimate.ledger import Ledger
 from videodiff.estimate.measured import real_model
@@ -234,9 +234,34 @@ def test_the_answer_holds_together(capsys, tmp_path, monkeypatch):
 def test_cards_by_size_and_name():
     assert find_card("24GiB").num_bytes == find_card("24").num_bytes == 24 * GIB
     assert find_card("80GB").num_bytes == 80 * 10**9
-    assert find_card("H100").peak == 989e12
+    assert find_card("H100").peak == 989.4e12
     with pytest.raises(ValueError, match="rtx4090"):
         find_card("abacus")
+
+
+@pytest.mark.parametrize(
+    ("shown", "card"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA H100 NVL", None),
+        ("NVIDIA A100-SXM4-40GB", "a100"),
+        ("NVIDIA A100 80GB PCIe", "a100"),
+        ("NVIDIA A1000", None),
+        ("NVIDIA A10G", None),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA L40", None),
+        ("Tesla V100-PCIE-32GB", "v100-pcie"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA T400", None),
+        ("NVIDIA RTX A6000", "a6000"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+    ],
+)
+def test_a_card_is_known_by_the_name_that_its_driver_shows_and_no_other_is_taken_for_it(shown, card):
+    assert listed(shown) == card
 
 
 @pytest.mark.parametrize(

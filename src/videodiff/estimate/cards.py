@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -34,23 +35,29 @@ class Card:
         return int(self.num_bytes * (1 - FRAGMENTATION)) - CONTEXT_BYTES
 
 
-# Name -> GiB that the driver shows, dense bf16 TFLOP/s, fp32 TFLOP/s (NVIDIA's data sheets; SXM where there are two).
+# Name -> GiB that the driver shows, dense bf16 TFLOP/s with fp32 sums, fp32 TFLOP/s; SXM where nothing else is said.
+# Sources are NVIDIA's documents, named beside the figures, as others quote them (tables of Lightning and torchtitan,
+# lists of specifications). "With sparsity" doubles the dense figure; on GeForce cards fp32 sums halve the rate of fp16.
 CARDS = {
-    "t4": (15.0, 65.0, 8.1),
-    "v100": (31.7, 125.0, 15.7),
-    "a10": (22.5, 125.0, 31.2),
-    "l4": (22.5, 121.0, 30.3),
-    "rtx3090": (23.7, 71.0, 35.6),
-    "rtx4090": (23.5, 165.0, 82.6),
-    "rtx5090": (31.8, 209.5, 104.8),
-    "a6000": (47.5, 154.8, 38.7),
-    "l40s": (44.5, 362.0, 91.6),
-    "a100-40": (39.5, 312.0, 19.5),
+    "t4": (15.0, 65.0, 8.1),  # Tesla T4 data sheet: mixed precision (fp16)
+    "v100": (31.7, 125.0, 15.7),  # V100 data sheet, SXM2: deep learning (fp16)
+    "v100-pcie": (31.7, 112.0, 14.0),  # the same, PCIe
+    "a10": (22.5, 125.0, 31.2),  # A10 data sheet
+    "l4": (22.5, 121.0, 30.3),  # L4 data sheet: 242 with sparsity
+    "rtx3090": (23.7, 71.0, 35.6),  # GA102 architecture: fp16 with fp32 sums; 142 is with fp16 sums
+    "rtx4090": (23.5, 165.2, 82.6),  # Ada architecture; 330.3 is with fp16 sums or sparsity
+    "rtx5090": (31.8, 209.5, 104.8),  # RTX Blackwell architecture
+    "a6000": (47.5, 154.8, 38.7),  # GA102 architecture: the professional GA102 sums in fp32 at full rate
+    "l40s": (44.5, 362.0, 91.6),  # L40S data sheet: 362.05, 733 with sparsity
+    "a100-40": (39.5, 312.0, 19.5),  # A100 data sheet, SXM and PCIe alike
     "a100": (79.2, 312.0, 19.5),
-    "h100": (79.2, 989.0, 67.0),
-    "h200": (140.0, 989.0, 67.0),
-    "b200": (178.0, 2250.0, 75.0),
+    "h100": (79.2, 989.4, 66.9),  # H100 architecture: H100 SXM5; 1,979 with sparsity
+    "h100-pcie": (79.2, 756.0, 51.2),  # H100 data sheet, PCIe: 1,513 with sparsity
+    "h200": (140.0, 989.4, 66.9),  # H200 data sheet: 1,979 with sparsity, the chip of the H100 SXM
+    "b200": (178.0, 2250.0, 75.0),  # Blackwell data sheet, HGX B200: 4.5 PFLOPS with sparsity
 }
+UNLISTED = frozenset(("ti", "super", "d", "laptop", "max", "nvl"))
+"""Words of names of cards that are others than their numbers say."""
 
 
 def find_card(text: str) -> Card:
@@ -71,13 +78,24 @@ def find_card(text: str) -> Card:
 
 
 def local_card() -> Card | None:
-    """The first CUDA device of this machine, or none; its peak is known if its name holds that of a listed card."""
+    """The first CUDA device of this machine, or none; its peak is known if it is listed."""
     import torch
 
     if not torch.cuda.is_available():
         return None
     properties = torch.cuda.get_device_properties(0)
-    shown = properties.name.lower().replace(" ", "")
-    known = [name for name in CARDS if name.split("-")[0] in shown]
-    peaks = CARDS[max(known, key=len)][1:] if known else ()
+    name = listed(properties.name)
+    peaks = () if name is None else CARDS[name][1:]
     return Card(properties.name, properties.total_memory, *(peak * 1e12 for peak in peaks))
+
+
+def listed(name: str) -> str | None:
+    """The listed card that a driver's name means (``NVIDIA A100-SXM4-80GB`` is an a100), or None.
+
+    Others with the number of a listed one (``RTX 4090 Laptop GPU``, ``H100 NVL``) are none.
+    """
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    if not UNLISTED.isdisjoint(words):
+        return None
+    known = {*words, *map("".join, itertools.pairwise(words))}  # RTX 4090 is rtx4090
+    return max((card for card in CARDS if known.issuperset(card.split("-"))), key=len, default=None)
