@@ -31,9 +31,10 @@ test: install  ## run the tests (minutes; no network)
 soak: install  ## run every test, the long ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m ''
 
-lint: install  ## check style
+lint: install  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: install  ## put style right
 	$(BIN)/ruff check --fix .
@@ -47,5 +48,5 @@ benchmark: install  ## speed and memory, as ratios (see benchmarks/README.md)
 	bash benchmarks/run.sh $(VENV)
 
 clean:  ## remove .venv and caches; runs/ and data/ stay
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,7 @@ GROUND = (
     "reading",
     "memory",
     "jsonargparse_errors",
+    "trainer",
 )
 ARROWS = {
     "__init__": (),
@@ -43,6 +44,7 @@ ARROWS = {
     "reading": (),
     "memory": (),
     "jsonargparse_errors": (),
+    "trainer": (),
     "diffusion": (),
     "data": (),
     "metrics": (),

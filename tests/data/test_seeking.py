@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -26,7 +27,7 @@ from video_corpus import (
     mpeg2,
     palette_avi,
 )
-from videodiff.data import FolderSource, VideoDataModule, video_read
+from videodiff.data import FolderSource, VideoDataModule, video_probe, video_read
 from videodiff.data.entries import find_videos
 from videodiff.data.prepare import Settings, check, prepare
 from videodiff.data.prepared_source import prepared_source
@@ -121,6 +122,21 @@ def test_frames_that_a_cut_left_without_stamps_are_left_out(tmp_path):
     for start in range(len(frames) - 3):
         assert torch.equal(read_clip(info, start, 2, 3)[0], frames[start]), start
     assert "the first 3 refer to frames that were cut off" in str(info.lacking())
+
+
+def test_a_cut_packet_without_a_stamp_at_the_end_does_not_cost_the_video(tmp_path, monkeypatch):
+    h264(tmp_path / "a.mp4")
+    stamps = [*range(9), 10, None]  # a frame is missing, and the last packet is half there
+    packets = [
+        SimpleNamespace(
+            pts=stamp, dts=stamp, size=1, is_keyframe=not stamp, is_corrupt=stamp is None, is_discard=False
+        )
+        for stamp in stamps
+    ]
+    packets[-1].is_keyframe = False
+    monkeypatch.setattr(video_probe, "packets_of", lambda *_: packets)
+    info = probe(tmp_path / "a.mp4")
+    assert (info.num_frames, info.tail, list(info.pts)) == (10, 1, stamps[:10])
 
 
 @pytest.mark.parametrize(

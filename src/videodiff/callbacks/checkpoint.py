@@ -10,11 +10,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 
 from videodiff import __version__
 from videodiff.callbacks.hyperparameters import apply_configured_hyperparameters, configured_hyperparameters
 from videodiff.callbacks.record import origin
 from videodiff.migrations import FORMATS
+from videodiff.trainer import data_of
 
 
 class RunCheckpoint(Checkpoint):
@@ -72,6 +74,7 @@ class RunCheckpoint(Checkpoint):
         self.configured = configured_hyperparameters(trainer.optimizers, schedulers(trainer))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self.configured is not None  # on_fit_start came before
         changes = apply_configured_hyperparameters(self.configured, trainer.optimizers, schedulers(trainer))
         if trainer.is_global_zero:
             for line in changes:
@@ -128,7 +131,7 @@ class RunCheckpoint(Checkpoint):
         score = trainer.callback_metrics.get(self.monitor)
         better = score is not None and self.better(float(score))
         names = ["last.ckpt", *self.step_name()] if self.owed else []
-        if trainer.strategy.reduce_boolean_decision(better, all=True):
+        if trainer.strategy.reduce_boolean_decision(better, all=True) and score is not None:
             self.best_score = float(score)
             names.append("best.ckpt")
         if names:
@@ -187,7 +190,7 @@ class RunCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         config = Path(trainer.default_root_dir) / "config.yaml"
-        fingerprint = getattr(trainer.datamodule, "fingerprint", None)
+        fingerprint = getattr(data_of(trainer), "fingerprint", None)
         checkpoint["videodiff"] = {
             "format": FORMATS["checkpoint"],
             "version": __version__,
@@ -213,7 +216,7 @@ def checkpoint_bytes(pl_module: pl.LightningModule) -> int:
 @torch.no_grad()
 def all_finite(pl_module: pl.LightningModule) -> bool:
     """Whether every trained weight is finite; one synchronisation."""
-    weights = [p for p in pl_module.parameters() if p.requires_grad]
+    weights: list[Tensor] = [p for p in pl_module.parameters() if p.requires_grad]
     norms = (
         torch.stack([n.double() for n in torch._foreach_norm(weights, float("inf"))])
         if weights
@@ -225,7 +228,10 @@ def all_finite(pl_module: pl.LightningModule) -> bool:
 def validation_follows(trainer: pl.Trainer) -> bool:
     """Whether the training loop will validate right after the batch that has just ended."""
     loop = trainer.fit_loop
-    return bool(trainer.enable_validation and loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
+    fetcher = loop._data_fetcher
+    if fetcher is None or not trainer.enable_validation:
+        return False
+    return loop.epoch_loop._should_check_val_fx(fetcher)
 
 
 def rerun_validation(fit_loop: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class EMA(Callback):
         self.decay, self.warmup, self.every_n_steps = decay, warmup, every_n_steps
         self.num_updates = 0
         self.names: list[str] = []
-        self.weights: list[torch.nn.Parameter] = []
+        self.weights: list[Tensor] = []
         self.average: list[Tensor] = []
         self.raw: list[Tensor] | None = None  # the raw weights while the network holds the average
         self.restored: dict[str, Tensor] = {}

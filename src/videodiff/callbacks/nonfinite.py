@@ -70,7 +70,7 @@ class NonFiniteGuard(Callback):
         self.attempts.append(Attempt(trainer.global_step + 1, bad, self.samples))
         self.samples, self.bad_loss = [], None
         if getattr(optimizer, "_step_supports_amp_scaling", False):
-            optimizer.found_inf = bad
+            optimizer.found_inf = bad  # type: ignore[attr-defined]  # where PyTorch's scaler puts it too
         elif bool(bad):
             optimizer.zero_grad(set_to_none=True)
 
@@ -79,6 +79,7 @@ class NonFiniteGuard(Callback):
         """1.0 if this step must be skipped, else 0.0; a scalar on the gradients' device, equal on all ranks."""
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         bad = self.bad_loss
+        assert bad is not None  # a backward pass goes before a step
         if trainer.world_size > 1:
             bad = bad.float()
             torch.distributed.all_reduce(

@@ -49,7 +49,7 @@ class PredictionWriter(pl.Callback):
             # A whole batch or nothing: what a clip looks like to the last bit may depend on those beside it.
             return {} if self.done.keys() >= set(batch["sample"].tolist()) else predict(batch, *args)
 
-        pl_module.predict_step = predict_missing
+        pl_module.predict_step = predict_missing  # type: ignore[method-assign]  # of this one module, for this run
 
     def on_predict_batch_end(
         self,

@@ -165,9 +165,11 @@ def silence_lightning(trainer: pl.Trainer) -> None:
     Its handler broadcasts wherever the process happens to be, which hangs distributed runs, and the loop reads a flag
     on the host before every batch.
     """
-    trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
-    if hasattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"):
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+    signals: Any = trainer._signal_connector
+    signals._sigterm_notifier_fn = lambda number, frame: None
+    loop: Any = trainer.fit_loop.epoch_loop
+    if hasattr(loop, "_broadcast_sigterm_tensor"):
+        loop._broadcast_sigterm_tensor = lambda: None
 
 
 def ignore_once(number: int, frame: FrameType | None) -> None:
@@ -181,18 +183,19 @@ def shield_workers(on: bool) -> None:
     A signal to the process group reaches them too. Torch gives them a SIGTERM handler that ends them, upon which the
     parent fails for want of data, at a place where it cannot save.
     """
-    if on and not hasattr(signal_handling, "_videodiff_original"):
-        original = signal_handling._videodiff_original = signal_handling._set_worker_signal_handlers
+    torchs: Any = signal_handling
+    if on and not hasattr(torchs, "_videodiff_original"):
+        original = torchs._videodiff_original = torchs._set_worker_signal_handlers
 
         def handlers() -> None:
             original()
             for number in heeded():
                 signal.signal(number, ignore_once)
 
-        signal_handling._set_worker_signal_handlers = handlers
-    elif not on and hasattr(signal_handling, "_videodiff_original"):
-        signal_handling._set_worker_signal_handlers = signal_handling._videodiff_original
-        del signal_handling._videodiff_original
+        torchs._set_worker_signal_handlers = handlers
+    elif not on and hasattr(torchs, "_videodiff_original"):
+        torchs._set_worker_signal_handlers = torchs._videodiff_original
+        del torchs._videodiff_original
 
 
 def end_workers() -> None:

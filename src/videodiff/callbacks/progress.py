@@ -7,6 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from videodiff.trainer import data_of
+
 
 class Progress(Callback):
     """Say on stderr what starts, and how it goes: in place on a terminal, else one plain line every half minute.
@@ -39,7 +41,7 @@ class Progress(Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            for line in data_lines(trainer.datamodule):
+            for line in data_lines(data_of(trainer)):
                 print(line, file=sys.stderr, flush=True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
@@ -89,7 +91,7 @@ class Progress(Callback):
                 f"{lead}{self.line(trainer, pl_module, now)}  done in {now - self.began:.0f} s",
                 file=sys.stderr,
             )
-            for line in getattr(trainer.datamodule, "report", list)():
+            for line in getattr(data_of(trainer), "report", list)():
                 print(f"data     {line}", file=sys.stderr)
 
 
@@ -109,7 +111,7 @@ def start_lines(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[str]
     """Model, data, machine, batch, folder and length of the run."""
     trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
     every = sum(p.numel() for p in pl_module.parameters())
-    data = trainer.datamodule
+    data = data_of(trainer)
     described = data_lines(data)
     batch = getattr(data, "batch_size", None)
     micro = (

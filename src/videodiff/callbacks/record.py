@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback
 
 from videodiff import atomic
 from videodiff.reading import read_json
+from videodiff.trainer import steps_between_logs
 
 PACKAGES = (
     "videodiff",
@@ -76,7 +77,7 @@ class RunRecord(Callback):
         if not trainer.is_global_zero or step == self.step:
             return
         self.step = step
-        interval = self.every_n_steps or trainer.log_every_n_steps
+        interval = self.every_n_steps or steps_between_logs(trainer)
         if interval and step % interval == 0:
             self.pending = {"lr": float(trainer.optimizers[0].param_groups[0]["lr"])}
             if isinstance(batch, dict) and "sample" in batch:
@@ -193,7 +194,7 @@ def origin(folder: str | Path) -> dict[str, Any] | None:
 
 def environment(trainer: pl.Trainer) -> dict[str, Any]:
     """Where and with what a run was started."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -11,6 +11,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from videodiff.trainer import steps_between_logs
+
 
 class Throughput(Callback):
     """Log ``throughput/*``: clips per second, seconds per step, TFLOP per step and per second, peak memory in GiB.
@@ -73,7 +75,7 @@ class Throughput(Callback):
             return
         self.steps += trainer.global_step - self.step
         self.step = trainer.global_step
-        interval = self.every_n_steps or trainer.log_every_n_steps
+        interval = self.every_n_steps or steps_between_logs(trainer)
         if not interval or self.step % interval:
             return
         self.seconds += time.perf_counter() - self.began

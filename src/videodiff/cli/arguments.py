@@ -68,11 +68,13 @@ class LightParser(argparse.ArgumentParser):
         verb: whose config single options may change too (``--trainer.max_steps 5``); by default there are none.
     """
 
-    def __init__(self, prog: str, verb: str | None = None, **kwargs: object) -> None:
-        super().__init__(prog, allow_abbrev=False, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, prog: str, verb: str | None = None, **kwargs: Any) -> None:
+        super().__init__(prog, allow_abbrev=False, **kwargs)
         self.verb = verb
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # type: ignore[override]  # one signature stands for the three of the base
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """As the base, after every option has been found to exist.
 
         Raises:

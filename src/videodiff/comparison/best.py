@@ -87,8 +87,9 @@ def best_towards(
         without_model: the same metric of clips made without a model: they are never best, but must be beaten.
     """
     there = [i for i, entry in enumerate(entries) if entry and entry.get("value") is not None]
-    found = [(i, penalty_interval(entries[i], way)) for i in there]
-    if len(found) < 2 or any(interval is None for _, interval in found):
+    penalties = [(i, penalty_interval(entries[i], way)) for i in there]
+    found = [(i, interval) for i, interval in penalties if interval is not None]
+    if len(found) < 2 or len(found) < len(penalties):
         return None
     best, interval = min(found, key=lambda pair: pair[1][1])
     if not all(interval[1] < other[0] for i, other in found if i != best):

@@ -144,11 +144,11 @@ def find_nearest(
             torch.cat([shown.samples for _, _, shown in group]), told(batches, count, progress)
         )
         for _, record, shown in group:
-            mine, found = found[: len(shown.samples)], found[len(shown.samples) :]
-            shown.nearest, clips = clips[: len(mine)], clips[len(mine) :]
+            its, found = found[: len(shown.samples)], found[len(shown.samples) :]
+            shown.nearest, clips = clips[: len(its)], clips[len(its) :]
             record.nearest = [
                 {"sample": i, "train": place, "name": source.name(place), "distance": distance}
-                for i, (place, distance) in enumerate(mine)
+                for i, (place, distance) in enumerate(its)
             ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ def flop_per_video(draws: Draws) -> int:
     steps = draws.sampler.num_steps
     if steps <= max(COUNTED_STEPS):
         return counted(lambda: draws.clips([0]))
-    low, high = (counted(lambda n=n: draws.clips([0], with_steps(draws.sampler, n))) for n in COUNTED_STEPS)
+    short = [with_steps(draws.sampler, n) for n in COUNTED_STEPS]
+    low, high = (counted(partial(draws.clips, [0], sampler)) for sampler in short)
     return low + (high - low) // (COUNTED_STEPS[1] - COUNTED_STEPS[0]) * (steps - COUNTED_STEPS[0])
 
 

@@ -106,13 +106,13 @@ def rows_of_vdm() -> Iterator[dict[str, Any]]:
     for model, value in BAIR_OF_VDM.items():
         how = "1 frame given, 15 drawn, 64x64; 100x256 clips against 256"
         yield from row(model, "BAIR", 16, how, "FVD", value, f"{VDM}, table of prediction on BAIR")
-    for model, (value, score) in KINETICS_OF_VDM.items():
+    for model, (distance, rated) in KINETICS_OF_VDM.items():
         how, source = (
             "5 frames given, 11 drawn, 64x64; 50,000 clips",
             f"{VDM}, table of prediction on Kinetics-600",
         )
-        yield from row(model, "Kinetics-600", 16, how, "FVD", value, source)
-        yield from row(model, "Kinetics-600", 16, how, "IS", score, source)
+        yield from row(model, "Kinetics-600", 16, how, "FVD", distance, source)
+        yield from row(model, "Kinetics-600", 16, how, "IS", rated, source)
 
 
 def row(

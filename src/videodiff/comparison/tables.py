@@ -173,10 +173,10 @@ def cost(models: Sequence[ModelRecord]) -> Table:
 
 def reconstruction(models: Sequence[ModelRecord]) -> Table:
     """First stages on the same real clips; the best is among those with one."""
-    staged = [model for model in models if model.first_stage]
-    found = [model.first_stage["metrics"] for model in staged]
+    staged = [(model.name, model.first_stage["metrics"]) for model in models if model.first_stage]
+    found = [metrics for _, metrics in staged]
     names = metric_names(found)
-    rows = metric_rows(names, [[Cell(model.name)] for model in staged], found)
+    rows = metric_rows(names, [[Cell(name)] for name, _ in staged], found)
     return Table("Reconstruction by the first stage", ["model", *map(title_of, names)], rows)
 
 

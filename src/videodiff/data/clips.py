@@ -107,7 +107,7 @@ class FolderSource(ClipSource):
         root: the folder, for messages.
         entries: its videos.
         needed: frames that a clip spans; shorter videos are skipped.
-        resolution: side of the frames that are read.
+        resolution: side of the frames that are read; None keeps all pixels.
         class_names: all classes, also those without a video here; None for a set without.
         rule: how frames are made square (:mod:`videodiff.data.resize`).
 
@@ -120,7 +120,7 @@ class FolderSource(ClipSource):
         root: str,
         entries: list[Entry],
         needed: int,
-        resolution: int,
+        resolution: int | None,
         class_names: list[str] | None = None,
         rule: str = "antialias",
     ) -> None:

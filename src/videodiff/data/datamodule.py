@@ -153,7 +153,8 @@ class VideoDataModule(pl.LightningDataModule):
         if latents is not None and images_per_video:
             raise ValueError(f"images_per_video must be 0 with data.latents, got {images_per_video}")
         self.selection = Selection(
-            root=root, dataset=dataset, layout=layout, preset=preset, num_frames=num_frames, resolution=resolution,
+            root=root, dataset=dataset, preset=preset, num_frames=num_frames, resolution=resolution,
+            layout=layout or "auto",  # so an overlay can unset it as it unsets a preset
             fps=fps, view=view, classes=classes, captions=captions, clip_list=clip_list,
             limits={"train": num_train_clips, "val": num_val_clips, "test": num_test_clips},
             explicit={
@@ -265,7 +266,7 @@ class VideoDataModule(pl.LightningDataModule):
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what a sample is; two runs with equal fingerprints see the same stream."""
-        kept = {} if self.latents is None else {"latents": self.kept.sha256}
+        kept: dict[str, Any] = {} if self.latents is None else {"latents": self.kept.sha256}
         if self.random_crop is not None:  # absent where it is not used: older checkpoints have no such key
             kept["random_crop"] = self.random_crop
         return {
@@ -280,18 +281,24 @@ class VideoDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         if self.latents is not None and self.trainer is not None:
             check_first_stage(self.kept, self.trainer.lightning_module)
-        splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
+        used: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",)}
+        splits = used.get(stage, ("test",))
         for split in splits:
             self.clips(split)
         if self.latents is not None and self.trainer is not None and self.trainer.local_rank == 0:
-            readers = {split: self.clips(split).entries for split in splits}
+            readers = {split: self.clips(split) for split in splits}
             self._check = LatentCheck(
-                self.kept, {split: entries.mapped for split, entries in readers.items()}
+                self.kept,
+                {
+                    split: clips.entries.mapped
+                    for split, clips in readers.items()
+                    if isinstance(clips, LatentDataset)
+                },
             )
             self._check.start()
         self._route = None
-        for split in self._datasets:
-            check_fits(self.batch_bytes(split), f"a {split} batch of data.batch_size {self.batch_size}")
+        for name in self._datasets:
+            check_fits(self.batch_bytes(name), f"a {name} batch of data.batch_size {self.batch_size}")
         if (note := self.route.note) is not None and self._place()[1] == 0:
             tell(note)
         if self.record_folder is not None and self._place()[1] == 0:

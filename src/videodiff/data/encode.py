@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videodiff.data.datamodule import VideoDataModule
+from videodiff.data.datamodule import Split, VideoDataModule
 from videodiff.data.encode_plan import (
     PLAN,
     Encode,
     Encoding,
     Shard,
     claim,
+    clips_of,
     finished,
     head_of,
     locked,
@@ -74,11 +75,13 @@ def encode_data(
         OSError: if it cannot be written.
     """
     how, out = how or Encoding(), Path(out)
-    splits = {name: split_of(data, name, how) for name in how.splits}
+    splits: dict[str, LatentSplit] = {name: split_of(data, name, how) for name in how.splits}
     head = head_of(data, encode, facts, how, device)
     if not claim(out, head, splits):
         return True
-    shards = {name: shards_to_write(out, name, split, how) for name, split in splits.items()}
+    shards: dict[str, list[Shard]] = {
+        name: shards_to_write(out, name, splits[name], how) for name in how.splits
+    }
     every = [shard for those in shards.values() for shard in those]
     mine = [shard for shard in every[rank::world] if not is_whole(shard, splits[shard.split])]
     Writer(data, encode, how, device, splits, tuple(head["shape"])).write(mine, report)
@@ -158,7 +161,7 @@ class Writer:
     def write(self, shards: Sequence[Shard], report: Report | None = None) -> None:
         """Write shards in order, telling after every batch how many clips are done."""
         done, total = 0, sum(shard.last - shard.first for shard in shards)
-        for name in self.splits:
+        for name in self.how.splits:
             mine = [shard for shard in shards if shard.split == name]
             batches = iter(self._loader(name, mine))
             for shard in mine:
@@ -179,7 +182,7 @@ class Writer:
         for first in range(shard.first, shard.last, size):
             yield list(range(first, min(first + size, shard.last)))
 
-    def _loader(self, name: str, shards: Sequence[Shard]) -> PatientLoader:
+    def _loader(self, name: Split, shards: Sequence[Shard]) -> PatientLoader:
         batches = [batch for shard in shards for batch in self._batches(shard)]
         clip = 3 * self.data.num_frames * self.data.resolution**2
         wanted = self.data.num_workers if len(batches) > 1 else 0
@@ -187,11 +190,11 @@ class Writer:
         if route.note is not None:
             tell(route.note)
         return PatientLoader(
-            Clips(self.data.clips(name)), batch_sampler=batches, num_workers=route.num_workers,
+            Clips(clips_of(self.data, name)), batch_sampler=batches, num_workers=route.num_workers,
             collate_fn=Piped(list) if route.by_pipe else list, timeout=120 if route.num_workers else 0,
         )  # fmt: skip
 
-    def latents(self, name: str, samples: list[dict[str, Any]]) -> Tensor:
+    def latents(self, name: Split, samples: list[dict[str, Any]]) -> Tensor:
         """Entries ``[E, C, *S]`` of a batch of clips, zeros for those that cannot be read."""
         split, dtype = self.splits[name], DTYPES[self.how.dtype]
         entries = torch.zeros(len(samples), split.copies, *self.shape, dtype=dtype)
@@ -216,7 +219,7 @@ class Writer:
             entries[good, copy] = latent
         return entries.flatten(0, 1)
 
-    def _note_bad(self, name: str, sample: dict[str, Any]) -> None:
+    def _note_bad(self, name: Split, sample: dict[str, Any]) -> None:
         bad, videos = self.bad_videos[name], self.splits[name].videos
         bad.add(sample["index"])
         if len(bad) > max(MIN_BAD_CLIPS, self.data.max_bad_fraction * videos):

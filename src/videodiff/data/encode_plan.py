@@ -16,15 +16,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from videodiff import atomic
-from videodiff.data.datamodule import VideoDataModule
+from videodiff.data.datamodule import Split, VideoDataModule
 from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit
 from videodiff.data.latents import data_of
 from videodiff.data.prepared import sha256_of
+from videodiff.data.stream import ClipDataset
 from videodiff.names import text_name
 from videodiff.plain import parse_json
 
 PLAN = "latents.part.json"
-SPLITS = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -47,7 +48,7 @@ class Encoding:
 
     windows: int = 8
     dtype: str = "fp16"
-    splits: tuple[str, ...] = SPLITS
+    splits: tuple[Split, ...] = SPLITS
     shard_clips: int = 256
     batch_size: int = 8
 
@@ -65,23 +66,35 @@ class Encoding:
 class Shard:
     """Clips ``first`` to ``last`` (exclusive) of a split, and the file for their latents."""
 
-    split: str
+    split: Split
     path: Path
     first: int
     last: int
 
 
-def split_of(data: VideoDataModule, name: str, how: Encoding) -> LatentSplit:
+def clips_of(data: VideoDataModule, name: Split) -> ClipDataset:
+    """The clips of a split, to be encoded.
+
+    Raises:
+        ValueError: if they are latents already.
+    """
+    clips = data.clips(name)
+    if not isinstance(clips, ClipDataset):
+        raise ValueError(f"data.latents {data.latents} are encoded already; leave data.latents out")
+    return clips
+
+
+def split_of(data: VideoDataModule, name: Split, how: Encoding) -> LatentSplit:
     """What is to be kept of a split; nothing of it is written yet.
 
     Raises:
-        ValueError: if clips are cropped anew in every epoch.
+        ValueError: if clips are latents already, or cropped anew in every epoch.
     """
     if data.random_crop is not None:
         raise ValueError(
             f"data.random_crop {data.random_crop:g} cannot be kept as latents; set it to null, first stages train on it"
         )
-    clips = data.clips(name)
+    clips = clips_of(data, name)
     source = clips.source
     windows = how.windows if name == "train" and clips.ends is None else 1
     return LatentSplit(
@@ -155,7 +168,7 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, An
         yield key, before, now
 
 
-def shards_to_write(out: Path, name: str, split: LatentSplit, how: Encoding) -> list[Shard]:
+def shards_to_write(out: Path, name: Split, split: LatentSplit, how: Encoding) -> list[Shard]:
     """The shards of a split in order."""
     total = split.places * split.windows
     return [

@@ -187,9 +187,9 @@ def scan(root: str | os.PathLike[str], look_at_all: bool = False) -> Tree:
             folders.append(Entry(folder, relative, len(images), tuple(images), "frames"))
     sorted_others = {suffix: sorted(paths, key=natural_key) for suffix, paths in others.items()}
     animated, folders = without_animated(root, in_order(folders), look_at_all)
-    files = grouped_by_name(in_order([*videos, *animated]))
+    videos = grouped_by_name(in_order([*videos, *animated]))
     return Tree(
-        root, files, folders, sorted_others, sorted(empty), dict(passed), sorted(dangling, key=natural_key)
+        root, videos, folders, sorted_others, sorted(empty), dict(passed), sorted(dangling, key=natural_key)
     )
 
 

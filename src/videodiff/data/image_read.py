@@ -53,7 +53,7 @@ def is_stack(image: Image.Image) -> bool:
     if image.format != "TIFF":
         return True
     image.seek(1)
-    kind = image.tag_v2.get(SUBFILE_TYPE, 0)  # type: ignore[attr-defined]
+    kind = image.tag_v2.get(SUBFILE_TYPE, 0)  # type: ignore[attr-defined]  # of the class for TIFF
     image.seek(0)
     return not kind & SMALLER_OR_MASK
 

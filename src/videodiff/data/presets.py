@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Preset:
     resize: str = "antialias"
     frame_stride: int = 1
     windows: str = "one"
-    short_videos: str = "skip"
+    short_videos: Literal["skip", "loop", "pad_last"] = "skip"
     min_frames: int = 0
     horizontal_flip: bool = False
     val_fraction: float = 0.0
@@ -48,7 +49,8 @@ class Preset:
 
     def for_layout(self, layout: str) -> Preset:
         """The preset for one data set, without the others' values."""
-        return replace(self, **dict(dict(self.by_layout).get(layout, ())), by_layout=())
+        values: dict[str, Any] = dict(dict(self.by_layout).get(layout, ()))
+        return replace(self, **values, by_layout=())
 
     @property
     def hash(self) -> str:

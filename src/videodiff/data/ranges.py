@@ -9,7 +9,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 TRIES = 4
 TIMEOUT_S = 30.0
@@ -122,9 +126,8 @@ def _stat_url(url: str) -> RemoteFile:
         return RemoteFile(url, int(total), _tag(answer))
 
 
-def _tag(answer: object) -> str:
-    headers = answer.headers  # type: ignore[attr-defined]
-    return headers.get("ETag") or headers.get("Last-Modified") or ""
+def _tag(answer: HTTPResponse) -> str:
+    return answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
 
 
 def _get(file: RemoteFile, start: int, num_bytes: int) -> bytes:
@@ -158,8 +161,9 @@ class RangeReader(io.RawIOBase):
     def tell(self) -> int:
         return self.at
 
-    def readinto(self, buffer: memoryview) -> int:
-        data = read_range(self.file, self.at, len(buffer))
-        buffer[: len(data)] = data
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        room = memoryview(buffer).cast("B")
+        data = read_range(self.file, self.at, len(room))
+        room[: len(data)] = data
         self.at += len(data)
         return len(data)

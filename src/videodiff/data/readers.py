@@ -54,12 +54,12 @@ def count_frames(entry: Entry, info: VideoInfo | None) -> int:
 
 
 def read_entry(
-    entry: Entry, info: VideoInfo | None, numbers: Sequence[int], resolution: int, rule: str
+    entry: Entry, info: VideoInfo | None, numbers: Sequence[int], resolution: int | None, rule: str
 ) -> Tensor:
     """Read frames by number, counted from the first that belongs to the entry.
 
     Returns:
-        uint8 ``[len(numbers), resolution, resolution, 3]``.
+        uint8 ``[len(numbers), resolution, resolution, 3]``; without a resolution, of the size that they have.
 
     Raises:
         BadVideoError: if one cannot be read.
@@ -73,7 +73,7 @@ def read_entry(
         read = [os.path.join(entry.path, entry.frames[n]) for n in numbers]
         return torch.stack([read_image(path, resolution, rule) for path in read])
     frames = _array_frames(entry, numbers) if entry.kind == "array" else _record_frames(entry, numbers)
-    return resize(frames, resolution, rule)
+    return frames if resolution is None else resize(frames, resolution, rule)
 
 
 def read_entry_in_order(

@@ -7,6 +7,7 @@ differ in the filter, which shows in every number measured on the frames; so a r
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import av
 import numpy as np
@@ -19,7 +20,7 @@ from videodiff.data.pixels import RESIZE_RULE, centre_square, resize_crop
 
 # PyAV keeps one scaler a thread, by default with helper threads of its own; a worker forked after its first use would
 # wait for helpers that were not forked with it.
-ONE_THREAD = {"threads": 1} if "threads" in (av.VideoFrame.reformat.__doc__ or "") else {}
+ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (av.VideoFrame.reformat.__doc__ or "") else {}
 Rule = Callable[[Tensor, int, float], Tensor]
 
 

@@ -36,7 +36,7 @@ class Selection:
     Args:
         root: where the data lie, or None.
         dataset: the built-in set to use without a root.
-        layout: name of a layout; auto or None to detect it.
+        layout: name of a layout; auto to detect it.
         preset: name of a preset, or None for the defaults.
         num_frames: frames of a clip.
         resolution: side of the frames in pixels.
@@ -51,7 +51,7 @@ class Selection:
 
     root: str | None
     dataset: str
-    layout: str | None
+    layout: str
     preset: str | None
     num_frames: int
     resolution: int
@@ -65,7 +65,6 @@ class Selection:
 
     def __post_init__(self) -> None:
         self._opened: dict[tuple[str, int], ClipSource] = {}
-        self.layout = self.layout or "auto"  # so an overlay can unset it as it unsets a preset
         self.dataset = "folder" if self.root is not None else self.dataset
         if self.dataset not in ("folder", *GENERATED):
             raise ValueError(f"dataset must be one of folder, {', '.join(GENERATED)}, got {self.dataset!r}")
@@ -74,9 +73,9 @@ class Selection:
             raise ValueError(f"layout must be one of {known}, got {self.layout!r}")
         if self.fps is not None and not self.fps > 0:
             raise ValueError(f"fps must be above 0, got {self.fps}")
-        for name, known in CHOICES.items():
-            if self.explicit.get(name) not in (None, *known):
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {self.explicit[name]!r}")
+        for name, choices in CHOICES.items():
+            if self.explicit.get(name) not in (None, *choices):
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {self.explicit[name]!r}")
         if self.explicit.get("resize") is not None:
             rule_text(self.explicit["resize"])
         if self.preset is not None:

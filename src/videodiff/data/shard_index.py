@@ -228,7 +228,8 @@ def _groups(tar: tarfile.TarFile) -> Iterator[list[tarfile.TarInfo]]:
         if member is None:
             break
         at = member.offset
-        tar.members = []  # or every header of a long shard stays in memory
+        # Or every header of a long shard stays in memory.
+        tar.members = []  # type: ignore[attr-defined]  # as the standard library's documentation has it, not its types
         if not member.isreg() or os.path.basename(member.name).startswith("."):
             continue
         its_key = split_key(member.name)[0]

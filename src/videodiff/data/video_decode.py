@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import av
 import numpy as np
@@ -107,17 +107,21 @@ def after_seek(
     """
     assert info.pts is not None
     wanted = [int(info.pts[number]) for number in numbers]
-    needed, found, sums = set(wanted), [], []
+    needed = set(wanted)
+    found: list[T] = []
+    sums: list[int] = []
     with suppress(av.error.FFmpegError), open_stream(info.path) as (container, stream):
         context = stream.codec_context
         if primed:
             next(frames_of(info.path, container, stream, info.has_keys), None)
         if primed or origin > info.pts[0]:
             container.seek(origin, stream=stream, backward=True, any_frame=False)
-        skips, now = context.name in SKIPPING and not shown, "DEFAULT"
+        skips = context.name in SKIPPING and not shown
+        now: Literal["NONREF", "DEFAULT"] = "DEFAULT"
         for packet in packets_of(info.path, container, stream):
             # Frames that are neither wanted nor referred to need not be decoded.
-            then = "NONREF" if skips and packet.pts is not None and packet.pts not in needed else "DEFAULT"
+            unneeded = skips and packet.pts is not None and packet.pts not in needed
+            then: Literal["NONREF", "DEFAULT"] = "NONREF" if unneeded else "DEFAULT"
             if then != now:
                 context.skip_frame = now = then
             for frame in packet.decode():

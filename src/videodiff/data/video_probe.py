@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import av
 import numpy as np
@@ -33,7 +34,7 @@ RAW_DEMUXERS = {
     ".m2v": "mpegvideo", ".obu": "obu",
 }  # fmt: skip
 # A tag that is not UTF-8 must not cost the video; PyAV 19 no longer fails on one and dropped the option.
-TAGS = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+TAGS: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 # Headers of good files promise a frame or two too many; one that promises many more was cut off.
 MIN_SHARE = 0.95
 # Where a stream is cut, so many frames may stand on the screen behind one that came after them in the file.
@@ -223,7 +224,7 @@ def _stamps(packets: list[int | None]) -> range | np.ndarray | None:
     return np.asarray(pts, dtype=np.int64)
 
 
-def _behind_a_gap(pts: range | np.ndarray, stamps: list[int]) -> int | None:
+def _behind_a_gap(pts: range | np.ndarray, stamps: list[int | None]) -> int | None:
     """Where an even stream was cut within a group of frames: the number of the one behind the gap; else None.
 
     In the file that frame is followed by one which stands before it on the screen, so what is to fill the gap was
@@ -236,7 +237,9 @@ def _behind_a_gap(pts: range | np.ndarray, stamps: list[int]) -> int | None:
     if len(pts) - gap > REORDERED or steps[gap - 1] < steps[0]:
         return None
     behind = int(pts[gap])
-    return gap if min(stamps[stamps.index(behind) :]) < behind else None
+    # a packet that was cut may have lost its stamp
+    after = [stamp for stamp in stamps[stamps.index(behind) :] if stamp is not None]
+    return gap if min(after) < behind else None
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:

@@ -129,7 +129,7 @@ def checksum(frame: av.VideoFrame) -> int:
     crc = zlib.crc32(repr(facts).encode())
     rows = _bytes_per_row(name, frame.width, frame.height)
     for number, plane in enumerate(frame.planes):
-        data, line = np.frombuffer(plane, np.uint8), plane.line_size
+        data, line = np.frombuffer(memoryview(plane), np.uint8), plane.line_size
         if number < len(rows) and rows[number] < line and len(data) == plane.height * line:
             data = np.ascontiguousarray(data.reshape(-1, line)[:, : rows[number]])  # row ends hold anything
         crc = zlib.crc32(data.data, crc)

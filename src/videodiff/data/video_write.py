@@ -46,8 +46,7 @@ class VideoWriter:
             raise ValueError(f"fps must be above 0, got {fps}")
         self.path, self.fps, self.lossless, self.crf = Path(path), fps, lossless, crf
         self.place = ExitStack()
-        self._output: av.container.OutputContainer | None = None
-        self._stream: av.VideoStream | None = None
+        self._open_file: tuple[av.container.OutputContainer, av.VideoStream] | None = None
 
     def __enter__(self) -> VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,44 +59,47 @@ class VideoWriter:
         if not self.lossless:
             odd = ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0))
             frames = np.pad(frames, odd, mode="edge")
-        if self._output is None:
-            self._open(*frames.shape[1:3])
+        if self._open_file is None:
+            self._open_file = self._open(*frames.shape[1:3])
+        output, stream = self._open_file
         for picture in frames:
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            self._output.mux(self._stream.encode(frame if self.lossless else to_limited(frame)))
+            output.mux(stream.encode(frame if self.lossless else to_limited(frame)))
 
-    def _open(self, height: int, width: int) -> None:
-        if self.lossless:
-            container, codec, pixels = "matroska", "ffv1", "bgr0"
-            options = {"level": "3", "slicecrc": "1", "g": "1"}
-        else:
-            container, codec, pixels = "mp4", "libx264", "yuv420p"
-            options = {"crf": str(self.crf), "movflags": "faststart"}
+    def _open(self, height: int, width: int) -> tuple[av.container.OutputContainer, av.VideoStream]:
+        kind = "matroska" if self.lossless else "mp4"
         # bitexact: no random identifiers, so that the same frames give the same bytes
-        self._output = av.open(
-            os.path.abspath(self.part), "w", format=container, container_options={"fflags": "+bitexact"}
+        output = av.open(
+            os.path.abspath(self.part), "w", format=kind, container_options={"fflags": "+bitexact"}
         )  # absolute: FFmpeg takes what stands before a colon for a protocol
         rate = Fraction(self.fps).limit_denominator(1001)
-        self._stream = self._output.add_stream(codec, rate=rate, options=options)
-        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, pixels
-        if not self.lossless:
-            codec = self._stream.codec_context
-            codec.thread_count = 1  # x264 decides by the threads before it, and writes their number down
-            codec.colorspace, codec.color_range = MATRIX_601, ColorRange.MPEG
-            codec.color_primaries, codec.color_trc = PRIMARIES_709, TRANSFER_SRGB
+        if self.lossless:
+            options = {"level": "3", "slicecrc": "1", "g": "1"}
+            stream = output.add_stream("ffv1", rate=rate, options=options)
+            stream.height, stream.width, stream.pix_fmt = height, width, "bgr0"
+        else:
+            options = {"crf": str(self.crf), "movflags": "faststart"}
+            stream = output.add_stream("libx264", rate=rate, options=options)
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+            context = stream.codec_context
+            context.thread_count = 1  # x264 decides by the threads before it, and writes their number down
+            context.colorspace, context.color_range = MATRIX_601, ColorRange.MPEG
+            context.color_primaries, context.color_trc = PRIMARIES_709, TRANSFER_SRGB
+        return output, stream
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         if kind is not None:
             with suppress(OSError):  # what went wrong before is what to tell
-                if self._output is not None:
-                    self._output.close()
+                if self._open_file is not None:
+                    self._open_file[0].close()
             self.place.__exit__(kind, *error)
             return
         with self.place:
-            if self._output is None:
+            if self._open_file is None:
                 raise ValueError(f"{self.path}: a video needs at least one frame")
-            self._output.mux(self._stream.encode(None))
-            self._output.close()
+            output, stream = self._open_file
+            output.mux(stream.encode(None))
+            output.close()
 
 
 def to_limited(frame: av.VideoFrame) -> av.VideoFrame:

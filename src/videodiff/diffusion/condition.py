@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,9 +38,12 @@ class Condition:
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in named if isinstance(value, Tensor)}
 
+    def _with(self, tensors: Mapping[str, Any]) -> Condition:
+        return replace(self, **tensors)
+
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
         """The condition with ``function`` applied to every tensor."""
-        return replace(self, **{name: function(value) for name, value in self.tensors().items()})
+        return self._with({name: function(value) for name, value in self.tensors().items()})
 
     def drop(self, keep: Tensor, names: Sequence[str] | None = None) -> Condition:
         """The null condition where ``keep`` (``[B]`` bool) is false, this one where it is true; of some fields only."""
@@ -48,14 +52,14 @@ class Condition:
             mask = keep.to(value.device).view(-1, *[1] * (value.ndim - 1))
             return torch.where(mask, value, torch.full_like(value, _null_value(name)))
 
-        return replace(
-            self, **{n: dropped(n, v) for n, v in self.tensors().items() if names is None or n in names}
+        return self._with(
+            {n: dropped(n, v) for n, v in self.tensors().items() if names is None or n in names}
         )
 
     def null(self, names: Sequence[str] | None = None) -> Condition:
         """The null condition for every sample, of some fields only; fields that are ``None`` stay so."""
         chosen = {n: v for n, v in self.tensors().items() if names is None or n in names}
-        return replace(self, **{n: torch.full_like(v, _null_value(n)) for n, v in chosen.items()})
+        return self._with({n: torch.full_like(v, _null_value(n)) for n, v in chosen.items()})
 
     def cat(self, other: Condition) -> Condition:
         """Both conditions behind each other on the batch axis.
@@ -69,7 +73,7 @@ class Condition:
                 f"conditions joined on the batch axis must have the same fields and num_images, "
                 f"got {sorted(ours)} with {self.num_images} and {sorted(theirs)} with {other.num_images}"
             )
-        return replace(self, **{name: torch.cat([value, theirs[name]]) for name, value in ours.items()})
+        return self._with({name: torch.cat([value, theirs[name]]) for name, value in ours.items()})
 
     def repeat(self, times: int) -> Condition:
         """``times`` copies behind each other on the batch axis: ``[B, ...]`` -> ``[times * B, ...]``."""
@@ -78,12 +82,12 @@ class Condition:
     def chunk(self, parts: int) -> list[Condition]:
         """The reverse of ``cat``: ``parts`` conditions of equal batch size."""
         split = {name: value.chunk(parts) for name, value in self.tensors().items()}
-        return [replace(self, **{name: values[i] for name, values in split.items()}) for i in range(parts)]
+        return [self._with({name: values[i] for name, values in split.items()}) for i in range(parts)]
 
     def cast(self, dtype: torch.dtype) -> Condition:
         """The condition with ``vector``, ``context`` and ``concat`` in ``dtype``; times and labels stay."""
         named = ((name, self.tensors().get(name)) for name in ("vector", "context", "concat"))
-        return replace(self, **{name: value.to(dtype) for name, value in named if value is not None})
+        return self._with({name: value.to(dtype) for name, value in named if value is not None})
 
     def to(self, device: torch.device | str) -> Condition:
         """The condition with every tensor on ``device``."""

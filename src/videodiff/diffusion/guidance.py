@@ -239,7 +239,8 @@ class ReconstructionGuidance(Denoiser):
         for known, mask, weight in self.known:
             total = total + weight * (known - x).square().mul(mask).sum()
         for video, frames, weight in self.small:
-            error = (video - downsample(x, tuple(video.shape[-2:]))).square()
+            height, width = video.shape[-2:]
+            error = (video - downsample(x, (height, width))).square()
             total = total + weight * error.mul(frames).sum()
         return total
 

@@ -134,7 +134,7 @@ class Sampler(ABC):
         z = noise if noise.dtype == torch.float64 else noise.float()
         times = plan.times.to(z)[:, None].repeat(1, len(z))  # [N, B]
         rows = plan.table.to(z)
-        previous = None
+        previous: Tensor | None = None
         for k in range(total):
             x, raw = self._estimate(denoiser, z, times[k], cond)
             if progress is not None:
@@ -144,7 +144,7 @@ class Sampler(ABC):
             z = torch.addcmul(z * rows[k, 0], x, rows[k, 1])
             if has_raw[k]:
                 z.addcmul_(raw, rows[k, 2])
-            if has_previous[k]:
+            if has_previous[k] and previous is not None:
                 z.addcmul_(previous, rows[k, 3])
             if has_noise[k]:
                 z.addcmul_(normal_like(z, generator), rows[k, 4])

@@ -166,6 +166,7 @@ class DiscreteSchedule(NoiseSchedule):
     """
 
     grids = ("trailing", "linspace", "leading", "pvdm", "ldm")
+    log_snr_bits: Tensor
 
     def __init__(self, betas: Tensor, zero_terminal_snr: bool = False) -> None:
         super().__init__()

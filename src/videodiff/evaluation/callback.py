@@ -34,6 +34,7 @@ from videodiff.evaluation.results import Result
 from videodiff.evaluation.run import evaluate
 from videodiff.evaluation.sampling import Batch, ClipPlan, plan_clips, read_batches
 from videodiff.evaluation.sides import Side, join, observe
+from videodiff.trainer import data_of
 
 
 class VideoEvaluation(pl.Callback):
@@ -86,7 +87,7 @@ class VideoEvaluation(pl.Callback):
         self.last_line = 0.0
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data = trainer.datamodule
+        data = data_of(trainer)
         if self.against is None or unfit(data, pl_module) is not None:
             return
         with torch.inference_mode(False), torch.no_grad():  # the detectors are kept for the end of the test
@@ -97,7 +98,7 @@ class VideoEvaluation(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Guided sampling needs gradients, which inference mode, Lightning's default here, forbids for good.
         with torch.inference_mode(False), torch.no_grad():
-            reason = unfit(trainer.datamodule, pl_module)
+            reason = unfit(data_of(trainer), pl_module)
             if reason is None:
                 self.measure(trainer, pl_module)
             elif self.asked is None:
@@ -108,7 +109,7 @@ class VideoEvaluation(pl.Callback):
     def measure(self, trainer: pl.Trainer, model: Any) -> None:
         """Look at both sides, score them on rank 0 and write the result."""
         self.last_line = time.monotonic()
-        data = trainer.datamodule
+        data = data_of(trainer)
         protocol, detectors, checksums = self.choose(trainer, data, model)
         source, plan, wanted = self.planned(data, protocol)
         facts = facts_of(data, protocol.split)

@@ -87,7 +87,9 @@ def prepare_all(detectors: Sequence[Detector]) -> tuple[list[Detector], dict[str
     Raises:
         FileNotFoundError: if the first has no weights; in one line that says where to get them.
     """
-    kept, checksums, missing = [], {}, []
+    kept: list[Detector] = []
+    checksums: dict[str, str | None] = {}
+    missing: list[str] = []
     for detector in detectors:
         try:
             checksums[detector.name] = detector.prepare()

@@ -82,13 +82,13 @@ def explain_difference(
             "figures share no scale, so there is nothing to explain"
         )
     metric = FRECHET[start.network]
-    counts = {"num_real": max(start.num_real, end.num_real), "num_fake": max(start.num_fake, end.num_fake)}
+    num_real, num_fake = max(start.num_real, end.num_real), max(start.num_fake, end.num_fake)
     seen: dict[tuple[Any, ...], tuple[Side, Side]] = {}
 
     def figure(protocol: Protocol) -> float:
         key = tuple(getattr(protocol, s) for s in FEATURE_SWITCHES if s not in without_effect)
         if key not in seen:
-            seen[key] = look(replace(protocol, **counts))
+            seen[key] = look(replace(protocol, num_real=num_real, num_fake=num_fake))
         return bare_distance(*seen[key], protocol)
 
     first = value = figure(start)

@@ -82,7 +82,7 @@ class Folder:
         """
         if (needed, fps) not in self.sources:
             frames = 1 if fps is not None else needed
-            source = FolderSource(str(self.root), self.entries, frames, self.resolution)  # type: ignore[arg-type]
+            source = FolderSource(str(self.root), self.entries, frames, self.resolution)
             self.sources[needed, fps] = source if fps is None else AtRate(source, fps, needed)
         return self.sources[needed, fps]
 
@@ -234,7 +234,8 @@ class FolderComparison:
     ) -> Side:
         """Read and look at the clips of one side."""
         plan = self.plan(source, protocol, side)
-        report = None if self.progress is None else (lambda done: self.progress(side, done, len(plan)))
+        progress = self.progress
+        report = None if progress is None else (lambda done: progress(side, done, len(plan)))
         batches = read_batches(source, plan, range(len(plan)), self.batch_size, self.bad[side])
         return observe(batches, detectors, report)
 

@@ -89,7 +89,7 @@ def cached_reference(
 def save_reference(side: Side, path: str | os.PathLike[str], key: Mapping[str, Any]) -> None:
     """Write a side with its key, whole or not at all; two processes may write the same one."""
     path = Path(path)
-    arrays: dict[str, np.ndarray] = {"places": side.places, "digests": np.array(side.digests)}
+    arrays: dict[str, Any] = {"places": side.places, "digests": np.array(side.digests)}
     for name, stats in side.features.items():
         arrays[f"feature/{name}/n"] = np.array(stats.n)
         arrays[f"feature/{name}/sum"], arrays[f"feature/{name}/outer"] = stats.sum, stats.outer
@@ -121,11 +121,11 @@ def load_reference(path: str | os.PathLike[str], expect: Mapping[str, Any]) -> S
         )
     features: dict[str, FeatureStats] = {}
     for name in {key.split("/")[1] for key in arrays if key.startswith("feature/")}:
-        part = {k: arrays.get(f"feature/{name}/{k}") for k in ("n", "sum", "outer", "features")}
-        if part["features"] is not None:
-            features[name] = FeatureStats.from_features(part["features"])
+        of = f"feature/{name}"
+        if f"{of}/features" in arrays:
+            features[name] = FeatureStats.from_features(arrays[f"{of}/features"])
         else:
-            features[name] = FeatureStats(int(part["n"]), part["sum"], part["outer"])
+            features[name] = FeatureStats(int(arrays[f"{of}/n"]), arrays[f"{of}/sum"], arrays[f"{of}/outer"])
     return Side(
         dict(sorted(features.items())),
         {key.removeprefix("figure/"): values for key, values in arrays.items() if key.startswith("figure/")},

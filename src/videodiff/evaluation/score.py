@@ -163,7 +163,7 @@ def _infinity(name: str, real: Side, fake: Side, protocol: Protocol) -> Entry:
 
 
 def _kernel(name: str, real: Side, fake: Side, floor: Side | None) -> Entry:
-    a, b = real.features[name].features, fake.features[name].features
+    a, b = real.features[name].kept_features, fake.features[name].kept_features
     entry: Entry = {"value": kernel_distance(a, b), **_count(real, fake)}
     if min(len(a), len(b)) >= 3:
         found = kernel_interval(a, b)
@@ -173,14 +173,14 @@ def _kernel(name: str, real: Side, fake: Side, floor: Side | None) -> Entry:
             "interval_method": found.method,
         }
     if floor is not None:
-        entry["floor"] = kernel_distance(a, floor.first(len(fake)).features[name].features)
+        entry["floor"] = kernel_distance(a, floor.first(len(fake)).features[name].kept_features)
     return entry
 
 
 def _inception(name: str, real: Side, fake: Side, protocol: Protocol) -> Entry:
     def rate(stats: FeatureStats) -> tuple[float, float]:
         splits = min(protocol.inception_splits, stats.n)
-        return inception_score(softmax(stats.features), splits, shuffle_seed=protocol.inception_shuffle)
+        return inception_score(softmax(stats.kept_features), splits, shuffle_seed=protocol.inception_shuffle)
 
     mean, sd = rate(fake.features[name])
     entry: Entry = {"value": mean, **_count(real, fake), "splits": min(protocol.inception_splits, len(fake))}

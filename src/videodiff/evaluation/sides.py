@@ -66,7 +66,7 @@ class Side:
             raise ValueError(
                 f"{len(self)} clips are too many to look at {count} of them again; ask for fewer with --num_clips"
             )
-        features = {k: FeatureStats.from_features(s.features[:count]) for k, s in self.features.items()}
+        features = {k: FeatureStats.from_features(s.kept_features[:count]) for k, s in self.features.items()}
         figures = {name: values[:count] for name, values in self.figures.items()}
         return Side(features, figures, self.places[:count], self.digests[:count], self.sizes, self.constant)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
+
+if TYPE_CHECKING:
+    from videodiff.metrics.features import FeatureExtractor
 
 
 def gather_over_backend(tensor: Tensor, group: Any = None) -> list[Tensor]:
@@ -55,6 +58,9 @@ class ClipMetric(Metric):
 
     is_differentiable = False
     full_state_update = False
+    features: FeatureExtractor
+    real_index: list[Tensor]  # made by add_state, as its rows are
+    fake_index: list[Tensor]
 
     def __init__(self, num_clips: int | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("dist_sync_fn", gather_over_backend)

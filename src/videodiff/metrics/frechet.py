@@ -42,17 +42,24 @@ def gaussian(data: FeatureStats | Features, ddof: int = 0) -> Gaussian:
     """
     if ddof not in (0, 1):
         raise ValueError(f"ddof must be 0 (divisor N) or 1 (divisor N - 1), got {ddof!r}")
-    features = data.features if isinstance(data, FeatureStats) else check_features(data)
-    count = data.n if isinstance(data, FeatureStats) else len(features)
-    if count < 2:
-        raise ValueError(f"a Frechet distance needs at least 2 clips on each side, got {count}")
-    if features is None:
-        return gaussian_from_moments(data.mean(), data.covariance(ddof), rank=count - 1)
+    if isinstance(data, FeatureStats):
+        _check_count(data.n)
+        if data.features is None:
+            return gaussian_from_moments(data.mean(), data.covariance(ddof), rank=data.n - 1)
+        features = data.features
+    else:
+        features = check_features(data)
+        _check_count(len(features))
     mean = features.mean(axis=0)
-    factor = (features - mean) / np.sqrt(count - ddof)
-    if count > factor.shape[1]:
+    factor = (features - mean) / np.sqrt(len(features) - ddof)
+    if len(features) > factor.shape[1]:
         factor = np.linalg.qr(factor, mode="r")
     return Gaussian(mean, factor)
+
+
+def _check_count(clips: int) -> None:
+    if clips < 2:
+        raise ValueError(f"a Frechet distance needs at least 2 clips on each side, got {clips}")
 
 
 def gaussian_from_moments(mean: Features, covariance: Features, rank: int | None = None) -> Gaussian:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def mean_interval(
         low, high = mean - share * (mean - least), mean + share * (most - mean)
         return Interval(mean, low, high, 0.0, level, f"{len(sums)} alike")
     if len(sums) < FEW:
-        found = repeats_interval(sums / counts, level)
+        found = repeats_interval((sums / counts).tolist(), level)
         low, high = mean - found.value + found.low, mean - found.value + found.high
         if within is not None:
             low, high = max(low, within[0]), min(high, within[1])
@@ -95,7 +96,7 @@ def mean_interval(
     return quantile_interval(mean, means, level, f"bootstrap over clips, {resamples} draws")
 
 
-def mean_difference_interval(values_a: Features, values_b: Features, **options: float) -> Interval:
+def mean_difference_interval(values_a: Features, values_b: Features, **options: Any) -> Interval:
     """Percentile bootstrap of the mean difference of two models on the same clips, clip by clip.
 
     Args:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -131,6 +131,18 @@ class FeatureStats:
             self._chunks = [np.concatenate(self._chunks)]
         return self._chunks[0]
 
+    @property
+    def kept_features(self) -> np.ndarray:
+        """The features, ``[n, D]``.
+
+        Raises:
+            ValueError: if they were not kept.
+        """
+        features = self.features
+        if features is None:
+            raise ValueError(f"the features of {self.n} clips are wanted, their sums alone were kept")
+        return features
+
     def update(self, features: Features) -> None:
         """Add ``[B, D]`` features.
 
@@ -243,7 +255,7 @@ def _digest(arrays: dict[str, np.ndarray], record: dict[str, object]) -> str:
     return digest.hexdigest()
 
 
-def _writer(path: Path):
+def _writer(path: Path) -> Callable[[BinaryIO, dict[str, Any], str], object]:
     """The function ``(file, arrays, header)`` for the suffix of the path."""
     if path.suffix == ".npz":
         return lambda file, arrays, header: np.savez(file, header=np.array(header), **arrays)

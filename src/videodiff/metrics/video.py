@@ -74,7 +74,9 @@ class ReconstructionFVD(FrechetVideoDistance):
     known_name = "r_fvd"
     general_name = "r_frechet"
 
-    def update(self, real: Tensor, fake: Tensor, index: Tensor | None = None) -> None:
+    def update(  # type: ignore[override]  # both sides come at once: a reconstruction belongs to its clip
+        self, real: Tensor, fake: Tensor, index: Tensor | None = None
+    ) -> None:
         """Add clips and their reconstructions.
 
         Args:
@@ -178,4 +180,4 @@ class KernelVideoDistance(DistributionMetric):
             raise ValueError(
                 f"{self.name} needs the features of the real clips, the stored reference holds sums alone"
             )
-        return torch.tensor(kernel_distance(real.features, fake.features), dtype=torch.float64)
+        return torch.tensor(kernel_distance(real.features, fake.kept_features), dtype=torch.float64)

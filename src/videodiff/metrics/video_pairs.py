@@ -121,6 +121,7 @@ class LPIPSMetric(PairMetric):
     """
 
     higher_is_better = False
+    lpips: nn.Module
 
     def __init__(self, lpips: nn.Module | None = None, num_clips: int | None = None, **kwargs: Any) -> None:
         super().__init__(num_clips, **kwargs)

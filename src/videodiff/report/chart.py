@@ -94,8 +94,8 @@ class Chart:
         tall += [value for value, _ in self.levels]
         x = scale_for([p.x for p in points], LEFT, WIDTH - RIGHT, self.log_x)
         y = scale_for(tall, HEIGHT - BOTTOM, TOP, self.log_y)
-        parts = [axes(x, y, self.x_label, self.y_label), self._levels(y)]
-        parts += [self._front(x, y)] + [draw_series(s, x, y) for s in self.series]
+        parts = [axes(x, y, self.x_label, self.y_label), self._levels(y), self._front(x, y)]
+        parts += [draw_series(s, x, y) for s in self.series]
         if self.labels:
             parts.append(point_labels(self.series, x, y))
         words = f"{self.title}. {self.x_label} across, {self.y_label} up. {alternative}".strip()
@@ -112,9 +112,9 @@ class Chart:
             parts.append(element("text", name, x=LEFT + 4, y=round(above, 1), class_="level"))
         return join(parts)
 
-    def _front(self, x: Scale, y: Scale) -> Html | None:
+    def _front(self, x: Scale, y: Scale) -> Html:
         if self.front is None:
-            return None
+            return Html("")
         sign = -1 if self.front == "higher" else 1
         points = sorted(
             {(p.x, p.y) for s in self.series for p in s.points}, key=lambda p: (p[0], sign * p[1])
@@ -124,7 +124,7 @@ class Chart:
             if not kept or sign * point[1] < sign * kept[-1][1]:
                 kept.append(point)
         if len(kept) < 2:
-            return None
+            return Html("")
         # a staircase: between two points of the front nothing better than the cheaper one is known
         path = f"M{x(kept[0][0]):.1f} {y(kept[0][1]):.1f}"
         path += "".join(f"H{x(a):.1f}V{y(b):.1f}" for a, b in kept[1:])

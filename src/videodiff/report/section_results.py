@@ -104,7 +104,7 @@ def costs_section(comparison: Comparison) -> Html:
              "sampler", "per video", "seconds per video", "peak memory"]  # fmt: skip
     rows = []
     for i, model in enumerate(comparison.models):
-        draw, training = (model.draws or [None])[0], model.training
+        draw, training = model.draws[0] if model.draws else None, model.training
         parts = ", ".join(f"{name} {short(count)}" for name, count in model.parameters.items())
         total = join(short(sum(model.parameters.values())), element("small", parts, class_="spread"))
         rows.append([

@@ -135,8 +135,8 @@ def encode_sheets(groups: Sequence[Tensor], budget: int) -> tuple[list[Sheet], i
     # by halves, since a sheet takes a good part of a second: files grow with the quality
     step = bisect_left(range(last), True, key=fits)
     files = made.get(step) or [encode(picture, QUALITIES[step]) for picture, _ in pictures]
-    sheets = [
-        Sheet(data, mime, *clips.shape[:4], columns)
-        for (data, mime), clips, (_, columns) in zip(files, groups, pictures, strict=True)
-    ]
+    sheets = []
+    for (data, mime), clips, (_, columns) in zip(files, groups, pictures, strict=True):
+        count, frames, height, width, _ = clips.shape
+        sheets.append(Sheet(data, mime, count, frames, height, width, columns))
     return sheets, QUALITIES[step]

@@ -9,7 +9,7 @@ that describes a tensor.
 import math
 import pickletools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def read_torchscript(path: str | Path) -> dict[str, Tensor]:
 def transcribe(data: bytes) -> Any:
     """The object graph of a pickle with every call left undone."""
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}  # by the number that an opcode carries
     for opcode, arg, _ in pickletools.genops(data):
         name = opcode.name
         if name in ("PROTO", "FRAME"):
@@ -136,7 +136,7 @@ def build(stack: list[Any]) -> None:
     stack[-1].state = state
 
 
-CONSTANTS = {
+CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .place import WeightFile
 
 PIECE = 2**20
+Check = Callable[[Path], object]
 TIMEOUT = 30.0  # seconds without a byte
 MAX_BYTES = 16 * 2**30
 
@@ -52,9 +53,7 @@ def is_intact(path: Path) -> bool:
         return False
 
 
-def download(
-    file: WeightFile, folder: Path, check: Callable[[Path], None] | None = None
-) -> tuple[Path | None, list[str]]:
+def download(file: WeightFile, folder: Path, check: Check | None = None) -> tuple[Path | None, list[str]]:
     """Fetch a file into a folder from the first address that serves it whole.
 
     Returns:
@@ -87,7 +86,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def fetch(file: WeightFile, url: str, target: Path, check: Callable[[Path], None] | None) -> str | None:
+def fetch(file: WeightFile, url: str, target: Path, check: Check | None) -> str | None:
     """Download one address to a temporary file, verify it and rename it; what went wrong, or None."""
     if urlsplit(url).scheme not in ("http", "https"):
         return "not an http(s) address"
@@ -143,7 +142,7 @@ def receive(response: HTTPResponse, out: BinaryIO, name: str) -> str:
     return digest.hexdigest()
 
 
-def verify(file: WeightFile, part: Path, digest: str, check: Callable[[Path], None] | None) -> str:
+def verify(file: WeightFile, part: Path, digest: str, check: Check | None) -> str:
     """How a download was found to be the right file.
 
     Raises:

@@ -2,12 +2,11 @@
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .download import download, is_intact
+from .download import Check, download, is_intact
 
 FOLDER_VARIABLE = "VIDEODIFF_WEIGHTS"
 OFFLINE_VARIABLE = "VIDEODIFF_OFFLINE"
@@ -62,9 +61,7 @@ def is_offline() -> bool:
     return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
 
 
-def find_weights(
-    file: WeightFile, path: str | os.PathLike | None = None, check: Callable[[Path], None] | None = None
-) -> Path:
+def find_weights(file: WeightFile, path: str | os.PathLike | None = None, check: Check | None = None) -> Path:
     """The file's place: ``path``, then the folder ``$VIDEODIFF_WEIGHTS``, then the cache, then a download to it.
 
     Several processes may ask at once: one downloads, the others wait for it.

@@ -74,7 +74,8 @@ def read_archive(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[dict
     data = archive.read(entry)
     check_names(data)
     content = transcribe(data)
-    root, storages = entry.filename.removesuffix("data.pkl"), {}
+    root = entry.filename.removesuffix("data.pkl")
+    storages: dict[str, bytearray] = {}
     tensors = {name: rebuild(call, archive, root, storages) for name, call in tensor_calls(content)}
     if not tensors:
         raise ValueError("no named tensors")

@@ -74,7 +74,8 @@ def listing(tree: Tree, options: Options) -> Listing:
     if not known:
         raise FileNotFoundError(f"no videos <Class>/v_<Class>_gNN_cNN.avi below {tree.root} (layout ucf101)")
     folder = lists_folder(tree)
-    given, notes = {}, []
+    given: dict[str, list[Entry]] = {}
+    notes: list[str] = []
     if folder is not None:
         if options.fold not in (1, 2, 3):
             raise ValueError(f"data.fold of UCF-101 must be 1, 2 or 3, got {options.fold}")

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # not on every platform
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 START_S = 120.0  # a process may take this long to start
 SILENCE_S = 300.0  # a piece whose process shows no sign of life for this long is given up
@@ -72,10 +75,12 @@ def _no_beat() -> None:
 class _Crew:
     def __init__(self, function: Callable[[Any, Beat], Any], size: int, silence_s: float) -> None:
         # A fresh process that copies nothing of this one: forked threads and pipes would outlive their meaning.
-        names = multiprocessing.get_all_start_methods()
-        self.context = multiprocessing.get_context("forkserver" if "forkserver" in names else "spawn")
-        if "forkserver" in names:
+        self.context: ForkServerContext | SpawnContext
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            self.context = multiprocessing.get_context("forkserver")
             self.context.set_forkserver_preload([function.__module__])
+        else:
+            self.context = multiprocessing.get_context("spawn")
         self.function, self.silence_s = function, silence_s
         self.workers = [self._hire() for _ in range(size)]
 
@@ -108,25 +113,26 @@ class _Crew:
             worker.pipe.send(job)
 
     def _listen(self) -> dict[int, Any]:
-        busy = {worker.pipe: worker for worker in self.workers if worker.job is not None}
-        answers = {}
+        busy = [(worker, worker.job) for worker in self.workers if worker.job is not None]
+        answers: dict[int, Any] = {}
         began = time.monotonic()
-        ready = connection.wait(list(busy), timeout=LISTEN_S)
+        ready = connection.wait([worker.pipe for worker, _ in busy], timeout=LISTEN_S)
         waited = min(time.monotonic() - began, LISTEN_S)
-        for worker in busy.values():
+        for worker, _ in busy:
             worker.silent += waited
-        for pipe in ready:
-            worker = busy[pipe]  # type: ignore[index]
+        for worker, job in busy:
+            if worker.pipe not in ready:
+                continue
             try:
                 message = worker.pipe.recv()
             except (EOFError, OSError):
                 worker.process.join(5)
-                answers[worker.job] = Lost(f"its process died ({_ending(worker.process.exitcode)})")
+                answers[job] = Lost(f"its process died ({_ending(worker.process.exitcode)})")
                 self._replace(worker)
                 continue
             worker.silent, worker.has_started = 0.0, True
             if message is not None:  # None is a sign of life
-                answers[worker.job] = message[0]
+                answers[job] = message[0]
                 worker.job = None
         for worker in list(self.workers):
             patience = self.silence_s if worker.has_started else max(self.silence_s, START_S)

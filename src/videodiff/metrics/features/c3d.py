@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,11 @@ class C3DFeatures(FeatureExtractor):
 class C3DNetwork(nn.Module):
     """BGR clips ``[B, 3, 16, 112, 112]``, 128 (x) for x in [-1, 1] -> logits ``[B, 101]``."""
 
+    shift: Tensor
+    fc6: nn.Linear
+    fc7: nn.Linear
+    fc8: nn.Linear
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("shift", torch.zeros(3, FRAMES, SIZE, SIZE))  # 128 - mean
@@ -95,7 +101,7 @@ class C3DNetwork(nn.Module):
     def volume(self, x: Tensor) -> Tensor:
         """``[B, 3, 16, 112, 112]`` -> ``[B, 512, 1, 4, 4]``; padding behind is the pools' ceil mode (7 -> 4)."""
         for name, (_, _, pool) in CONVS.items():
-            x = self.get_submodule(name).volume(x)
+            x = self._conv(name).volume(x)
             x = pool_volume(x, pool, pool) if pool else x
         return x
 
@@ -103,9 +109,12 @@ class C3DNetwork(nn.Module):
         """One clip ``[3, 16, 112, 112]`` -> ``[512, 1, 4, 4]``."""
         x = clip.permute(1, 2, 3, 0).contiguous()
         for name, (_, _, pool) in CONVS.items():
-            x = self.get_submodule(name).frames(x)
+            x = self._conv(name).frames(x)
             x = pool_frames(x, pool, pool) if pool else x
         return x.permute(3, 0, 1, 2)
+
+    def _conv(self, name: str) -> Unit:
+        return cast(Unit, self.get_submodule(name))
 
 
 def load_c3d(path: Path, mean_path: Path) -> C3DNetwork:

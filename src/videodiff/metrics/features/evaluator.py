@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -21,6 +21,7 @@ from videodiff.plain import parse_json
 from videodiff.weights import file_sha256, load_tensors
 
 WEIGHTS = Path(__file__).with_name("evaluator-v1.safetensors")
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def evaluator_record(path: str | Path = WEIGHTS) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def evaluator_record(path: str | Path = WEIGHTS) -> dict[str, Any]:
         return parse_json(file.metadata()["record"])
 
 
-def load_part(prefix: str, net: nn.Module, path: str | Path = WEIGHTS) -> nn.Module:
+def load_part(prefix: str, net: Net, path: str | Path = WEIGHTS) -> Net:
     """Put the tensors under `prefix` into a network, fp32, ready for use.
 
     Raises:
@@ -60,6 +61,9 @@ def digit_reader() -> DigitNet:
 
 class EvaluatorNet(nn.Module):
     """The clip network with its features scaled to mean 0 and variance 1 over both built-in training sets."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()

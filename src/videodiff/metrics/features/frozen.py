@@ -20,8 +20,8 @@ def exact_fp32(device_type: str) -> Iterator[None]:
             switches = [
                 backends.cuda.matmul,
                 backends.cudnn.conv,
-                backends.mkldnn.matmul,
-                backends.mkldnn.conv,
+                backends.mkldnn.matmul,  # type: ignore[attr-defined]  # torch sets these two when it is imported
+                backends.mkldnn.conv,  # type: ignore[attr-defined]  # the same
             ]
             before = [switch.fp32_precision for switch in switches]
             try:

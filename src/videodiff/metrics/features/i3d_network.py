@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +77,7 @@ class I3DNetwork(nn.Module):
 
     def volume(self, x: Tensor) -> Tensor:
         """``[B, 3, T, H, W]`` -> ``[B, 400]``."""
-        for name, layer in self.named_children():
+        for name, layer in self._layers():
             if name == "logits":
                 x = F.avg_pool3d(x, (2, 7, 7), 1)
             x = layer.volume(pool_volume(x, *POOLS[name]) if name in POOLS else x)
@@ -85,12 +86,15 @@ class I3DNetwork(nn.Module):
     def frames(self, clip: Tensor) -> Tensor:
         """One clip ``[3, T, H, W]`` -> ``[400]``."""
         x = clip.permute(1, 2, 3, 0).contiguous()
-        for name, layer in self.named_children():
+        for name, layer in self._layers():
             if name == "logits":  # averaged over pairs of frames and all pixels
                 pooled = x.mean(dim=(1, 2), keepdim=True)
                 x = (pooled[:-1] + pooled[1:]) / 2
             x = layer.frames(pool_frames(x, *POOLS[name]) if name in POOLS else x)
         return x.mean(dim=(0, 1, 2))
+
+    def _layers(self) -> Iterator[tuple[str, Unit | Mixed]]:
+        return cast("Iterator[tuple[str, Unit | Mixed]]", self.named_children())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], eps: float) -> I3DNetwork:

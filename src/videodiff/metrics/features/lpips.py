@@ -116,6 +116,9 @@ class LPIPS(FrozenNetwork):
 class LPIPSNetwork(nn.Module):
     """Trunk and linear layers: squared differences of channel-normalised features, weighted, averaged and summed."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, net: str) -> None:
         super().__init__()
         self.features, self.taps, channels = TRUNKS[net]()
@@ -125,7 +128,7 @@ class LPIPSNetwork(nn.Module):
         self.register_buffer("scale", torch.empty(1, 3, 1, 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        total = 0
+        total = torch.zeros(len(x), dtype=torch.float32, device=x.device)
         for k, (a, b) in enumerate(zip(self.tapped(x), self.tapped(y), strict=True)):
             weighted = (unit(a) - unit(b)).square() * self.get_parameter(f"lin{k}.weight")  # autocast-proof
             total = total + weighted.sum(dim=1).mean(dim=(1, 2))  # [B]

@@ -34,6 +34,7 @@ class RandomNet(nn.Module):
             layer = nn.Conv3d(before, channels, 3, stride, 1)
             weight = rng.standard_normal((channels, before, 3, 3, 3)) * (2 / (27 * before)) ** 0.5
             bias = 0.1 * rng.standard_normal(channels)
+            assert layer.bias is not None  # a convolution has one unless told otherwise
             for target, values in ((layer.weight, weight), (layer.bias, bias)):
                 values = values.astype("<f4")
                 digest.update(values.tobytes())
