@@ -87,7 +87,9 @@ def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
     model = config.get("model")
     part = (model.get("init_args") or {}).get("autoencoder") if isinstance(model, dict) else None
     args = part.get("init_args") if isinstance(part, dict) else None
-    name = args.get("checkpoint") if isinstance(args, dict) else None
+    if not isinstance(args, dict):
+        return
+    name = args.get("checkpoint")
     if isinstance(name, str) and name.startswith("./") and ".." not in Path(name).parts:
         folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
         if (folder / name).is_dir():

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
@@ -67,7 +67,7 @@ def save_checkpoint(obj: Any, path: str | os.PathLike) -> None:
     try:
         with atomic.opened(path) as file:
             writer = SealingWriter(file)
-            torch.save(obj, writer)
+            torch.save(obj, cast(IO[bytes], writer))  # it has what torch calls of a file
             writer.seal()
     except (OSError, RuntimeError) as err:
         raise write_error(err, obj, path, free_bytes(path.parent)) from err
@@ -92,9 +92,10 @@ def free_bytes(folder: Path) -> int | None:
 def write_error(err: OSError | RuntimeError, obj: Any, path: Path, free: int | None) -> OSError:
     """One line for a failed save; torch hides a full disk behind a RuntimeError about ``unexpected pos``."""
     code = getattr(err, "errno", None)
-    cause = err
-    while code is None and (cause := cause.__cause__ or cause.__context__) is not None:
+    cause = err.__cause__ or err.__context__
+    while code is None and cause is not None:
         code = getattr(cause, "errno", None)
+        cause = cause.__cause__ or cause.__context__
     if free is None:
         return OSError(
             f"cannot save checkpoint {path}: its folder is gone (create it and go on from the newest checkpoint)"

@@ -42,6 +42,8 @@ class FirstStage(Autoencoder):
         ValueError: for a run of something else than an autoencoder, or a damaged checkpoint.
     """
 
+    sha256: Tensor
+
     def __init__(self, checkpoint: str, config: str | None = None) -> None:
         super().__init__()
         self.checkpoint = checkpoint
@@ -57,6 +59,7 @@ class FirstStage(Autoencoder):
         if path is not None:
             self.autoencoder = trained(path, load=not is_counted)
         self.autoencoder.requires_grad_(False).eval()
+        self.video_shape = self.autoencoder.video_shape
         digest = bytes(32) if is_counted else weights_sha256(self.autoencoder)
         self.register_buffer("sha256", torch.tensor(list(digest), dtype=torch.uint8))
         self.register_load_state_dict_post_hook(forget_missing)
@@ -74,11 +77,6 @@ class FirstStage(Autoencoder):
         return f"the first stage {self.checkpoint!r} is missing; make it with: {command} ({error})"
 
     # --- the autoencoder's interface ---------------------------------------------------------------------------
-
-    @property
-    def video_shape(self) -> tuple[int, int, int, int]:
-        """Shape ``(3, T, H, W)`` of the clips it was trained on."""
-        return self.autoencoder.video_shape
 
     def encode(self, video: Tensor) -> Tensor:
         return self.autoencoder.encode(video)
@@ -143,7 +141,7 @@ def other_stages(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, s
     return {name: reason for name, reason in found.items() if reason is not None}
 
 
-def forget_missing(stage: nn.Module, keys: Any) -> None:
+def forget_missing(stage: FirstStage, keys: Any) -> None:
     """A load hook: the autoencoder's own weights are not missing, they are stored elsewhere."""
     own = tuple(f"autoencoder.{name}" for name in stage.autoencoder.state_dict())
     keys.missing_keys[:] = [key for key in keys.missing_keys if not key.endswith(own)]
@@ -181,7 +179,8 @@ def untrained(config: str) -> Autoencoder:
 def autoencoder_module(config: dict[str, Any], path: Path) -> AutoencoderModule:
     """The module of a config whose classes are checked, if it is one that trains an autoencoder."""
     section = config.get("model")
-    name = section.get("class_path", "") if isinstance(section, dict) else ""
+    section = section if isinstance(section, dict) else {}
+    name = section.get("class_path", "")
     inner = (section.get("init_args") or {}).get("autoencoder") if name else None
     inner_name = inner.get("class_path", "") if isinstance(inner, dict) else str(inner)
     # Judged by its name before it is built: a first stage that names itself would never end.

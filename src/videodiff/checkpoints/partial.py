@@ -110,15 +110,15 @@ def fit_weights(
             state[name] = value
             continue
         brought, how = value if by_name is None else by_name[0], "" if by_name is None else by_name[1]
+        shapes = {"name": name, "from": list(value.shape), "to": list(like.shape)}
         if brought.shape != like.shape:
             resized = resized_weight(modules, name, brought)
-            brought, how = (None, "") if resized is None else (resized.value, how or resized.how)
-        shapes = {"name": name, "from": list(value.shape), "to": list(like.shape)}
-        if brought is None:
-            found.other_shape.append(shapes)
-        else:
-            found.resized.append({**shapes, "how": how})
-            state[name] = brought
+            if resized is None:
+                found.other_shape.append(shapes)
+                continue
+            brought, how = resized.value, how or resized.how
+        found.resized.append({**shapes, "how": how})
+        state[name] = brought
     found.unused = [name for name in weights if name not in own]
     check_share(model, weights, state, found, path, force)
     check_finite(state, path)

@@ -62,11 +62,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         before = merged.get(key)
-        same = isinstance(before, Mapping) and isinstance(value, Mapping)
-        if same and value.get("class_path", before.get("class_path")) == before.get("class_path"):
-            merged[key] = merge(before, value)
-        else:
-            merged[key] = value
+        merged[key] = value
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            name = before.get("class_path")
+            if value.get("class_path", name) == name:
+                merged[key] = merge(before, value)
     return merged
 
 

@@ -38,7 +38,7 @@ OWN_KEYS: dict[str, Any] = {
 }
 """Keys of a config beside trainer, model and data, with their types."""
 
-VERB_KEYS = {
+VERB_KEYS: dict[str, dict[str, Any]] = {
     "validate": {"verbose": bool},
     "test": {"verbose": bool},
     "predict": {"return_predictions": bool | None},

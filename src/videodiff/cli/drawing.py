@@ -172,6 +172,7 @@ def is_whole(clip: Path, num_frames: int) -> bool:
 
     if not clip.is_file():
         return False
+    found: int | str
     try:
         found = len(video_io.read_video(clip))
     except (ValueError, OSError) as error:
@@ -269,7 +270,8 @@ class Bar:
 
     def __init__(self, done: int, batch: int, total: int) -> None:
         self.done, self.batch, self.total = done, batch, total
-        self.began, self.first, self.said = time.monotonic(), None, time.monotonic()
+        self.first: int | None = None
+        self.began = self.said = time.monotonic()
 
     def __call__(self, step: int, steps: int) -> None:
         now, terminal = time.monotonic(), sys.stderr.isatty()

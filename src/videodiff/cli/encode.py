@@ -201,7 +201,7 @@ def first_stage_of(model: Any) -> dict[str, Any]:
         UsageError: for a model without one.
     """
     stage = getattr(model, "autoencoder", None)
-    if not hasattr(model, "latents_of") or getattr(stage, "sha256", None) is None:
+    if stage is None or not hasattr(model, "latents_of") or getattr(stage, "sha256", None) is None:
         what = "is a first stage itself" if hasattr(model, "rebuild") else "has no trained first stage"
         raise UsageError(f"{SECOND_STAGE}; {type(model).__name__} {what}")
     scale = getattr(stage.autoencoder, "latent_scale", None)

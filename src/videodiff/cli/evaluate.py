@@ -192,7 +192,8 @@ def explain(compared: Any, protocols: list[Any]) -> Any:
     from videodiff.evaluation.explain import explain_difference
     from videodiff.evaluation.folders import WITHOUT_EFFECT
 
-    return explain_difference(compared.look, *protocols, without_effect=WITHOUT_EFFECT)
+    start, end = protocols
+    return explain_difference(compared.look, start, end, without_effect=WITHOUT_EFFECT)
 
 
 def tell(result: Any) -> None:

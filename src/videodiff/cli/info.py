@@ -163,6 +163,7 @@ def hours(
     elif args.tflops is not None:
         speed, why = args.tflops * 1e12, "as given"
     else:
+        assert assumed.peak is not None  # the default card has one
         speed = figures.UTILISATION * assumed.peak
         share, peak = figures.UTILISATION, assumed.peak / 1e12
         why = f"assumed: {share:.0%} of the bf16 peak of {assumed.name}, {peak:g} TFLOP/s"

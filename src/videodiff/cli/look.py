@@ -57,7 +57,7 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
         try:
             with ExitStack() as held:
                 cli = build(verb, out, files, rest, options.trust, written)
-                if verb == "predict":
+                if plan is not None:
                     from videodiff.callbacks import PredictionWriter
                     from videodiff.callbacks.prediction_journal import PredictionJournal
 

@@ -218,7 +218,7 @@ def table(report: Any, out: Path | None) -> str:
         rows.append(f"  {'duplicate':12}{report.duplicates:8}  the same bytes as another video (kept)")
     rows += [f"  {note}" for note in report.notes]
     rows += [f"{line['path']}: {line['reason']}: {line['message']}" for line in record["bad"]]
-    if report.form is not None:
+    if report.form is not None and out is not None:
         rows.append(
             f"{out}: {report.form}, {report.num_bytes / 1e6:.1f} MB; train with --data.root {shell_word(out)}"
         )

@@ -256,7 +256,7 @@ def begin(source: Source, cli: Any, force: bool) -> dict[str, Any]:
 
     before = source.content.get("videodiff", {}).get("fingerprint")
     now = getattr(cli.datamodule, "fingerprint", lambda: None)()
-    classes = tuple(known_classes(fingerprint or {}) for fingerprint in (before, now))
+    classes = known_classes(before or {}), known_classes(now or {})
     found = fit_weights(cli.model, source.content["state_dict"], source.path, classes, force)
     for line in [source.head(), *found.lines()]:
         say(line)
@@ -267,7 +267,7 @@ def known_classes(fingerprint: dict[str, Any]) -> list[str] | None:
     """Names of the classes of data by their fingerprint, in label order; None where there are none, or not known."""
     from videodiff.data.selection import GENERATED
 
-    built_in = GENERATED.get(fingerprint.get("dataset"))
+    built_in = GENERATED.get(str(fingerprint.get("dataset")))
     names = fingerprint.get("classes") or (built_in.class_names if built_in is not None else None)
     return [str(name) for name in names] if names else None
 

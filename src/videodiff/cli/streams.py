@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from videodiff.reasons import reason
 
@@ -84,8 +84,8 @@ def lasting() -> Iterator[tuple[LastingStream, LastingStream]]:
     fill_standard_files()
     before = sys.stdout, sys.stderr
     null = open(os.devnull, "w") if None in before else None  # noqa: SIM115 - of a process without one of them
-    ours = tuple(LastingStream(null if stream is None else stream) for stream in before)
-    sys.stdout, sys.stderr = ours
+    out, err = (LastingStream(cast(TextIO, null if stream is None else stream)) for stream in before)
+    sys.stdout, sys.stderr = ours = out, err
     refusal = set_errors(before, ["backslashreplace"] * 2)  # a name may hold bytes that are no text
     try:
         yield ours
@@ -105,7 +105,7 @@ def set_errors(streams: Sequence[TextIO | None], handlers: Sequence[str | None])
     before = [getattr(stream, "errors", None) for stream in streams]
     for stream, handler in zip(streams, handlers, strict=True):
         with suppress(AttributeError, OSError, ValueError):  # not a file's stream, or gone
-            stream.reconfigure(errors=handler)
+            cast(Any, stream).reconfigure(errors=handler)
     return before
 
 

@@ -27,7 +27,8 @@ class Label(Conditioner):
     def __init__(self, drop: float = 0.1) -> None:
         super().__init__()
         check_share("condition_drop", drop)
-        self.drop, self.num_classes = drop, None
+        self.drop = drop
+        self.num_classes: int | None = None
 
     def attach(self, net: Network, latents: Latents) -> None:
         self.num_classes = net.num_classes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,10 +42,11 @@ class Request:
 
     def expand(self, num_videos: int) -> Request:
         """The same for ``num_videos`` videos, from what was asked of one."""
-        return replace(
-            self, **{n: v.expand(num_videos, *[-1] * (v.ndim - 1)) for n, v in self.tensors().items()}
-        )
+        return self._with({n: v.expand(num_videos, *[-1] * (v.ndim - 1)) for n, v in self.tensors().items()})
 
     def to(self, device: torch.device | str) -> Request:
         """The request with every tensor on ``device``."""
-        return replace(self, **{name: value.to(device) for name, value in self.tensors().items()})
+        return self._with({name: value.to(device) for name, value in self.tensors().items()})
+
+    def _with(self, tensors: Mapping[str, Any]) -> Request:
+        return replace(self, **tensors)

@@ -10,11 +10,11 @@ from videodiff.models import PVDM, AutoencoderModule, DiffusionModule
 from .cards import Card
 from .memory import Memory, memory_of
 from .sampling import drawing_of, network_calls
-from .shadow import Shadow
+from .shadow import Precision, Shadow
 from .training import Step
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
-PRECISIONS = ("fp32", "bf16-mixed")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16-mixed")
 UTILISATION = 0.4
 """Share of a card's peak that is assumed when no throughput is given: an assumption, not a measurement."""
 DEFAULT_CARD = "h100"
@@ -47,7 +47,9 @@ def cost(
     progress("one sample")
     drawing = drawing_of(shadow, calls) if calls else None
     accumulates = int(trainer.get("accumulate_grad_batches") or 1) > 1
-    memory = {p: memory_of(shadow, data, p, accumulates, progress=progress) for p in PRECISIONS}
+    memory: dict[str, Memory] = {
+        p: memory_of(shadow, data, p, accumulates, progress=progress) for p in PRECISIONS
+    }
     batch = int(data.get("batch_size") or 1)
     flop, stage = flop_per_clip(model, memory["fp32"].one)
     training = {

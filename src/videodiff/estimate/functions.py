@@ -67,7 +67,8 @@ def remembered(ledger: Ledger) -> Iterator[None]:
         args = (*grads, *ctx.saved_tensors, ctx.num_groups, ctx.has_silu, ctx.count)
         return _repeat(ledger, "backward", args, Context(), lambda: backward(ctx, *grads))
 
-    norm.forward, norm.backward = staticmethod(forward_once), staticmethod(backward_once)
+    for name, once in (("forward", forward_once), ("backward", backward_once)):
+        setattr(norm, name, staticmethod(once))
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from videodiff.checkpoints.run import build_model
 from videodiff.models import AutoencoderModule
 
 from .batches import make_batch
-from .shadow import autocast, hold_perceptual
+from .shadow import Precision, autocast, hold_perceptual
 
 STEPS = 3
 
@@ -33,7 +33,7 @@ def flop_per_second(
         trusted: modules from ``--trust``.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = (
+    precision: Precision = (
         "bf16-mixed"
         if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         else "fp32"

@@ -38,7 +38,7 @@ class ShapeTensor(Tensor):
     """
 
     meta: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # as torch documents it
 
     @staticmethod
     def __new__(cls, meta: Tensor, device: torch.device | str) -> ShapeTensor:
@@ -48,16 +48,18 @@ class ShapeTensor(Tensor):
             strides=meta.stride(),
             storage_offset=meta.storage_offset(),
             dtype=meta.dtype,
-            device=device,
+            device=torch.device(device),
         )
         self.meta = meta
         return self
 
-    def __repr__(self, *_: Any, **__: Any) -> str:
+    def __repr__(self, *_: Any, **__: Any) -> str:  # type: ignore[override]  # that of torch has no types
         return f"ShapeTensor({tuple(self.shape)}, {self.dtype}, {self.device})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # as torch documents it
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return ShapeMode().answer(func, args, kwargs or {})
 
 

@@ -178,7 +178,7 @@ class SpatialAttention(nn.Module):
 class TimelineNorm(FrameNorm):
     """Group norm of each pixel's time line by itself, as in the published LVDM: statistics over T and a group."""
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: Tensor) -> Tensor:  # type: ignore[override]  # nothing is folded in
         """``[T, N, C]``, N pixels, -> the same, in fp32 inside."""
         return modulated_group_norm(y[:, :, None], self, by_moments=y.device.type != "cpu")[:, :, 0]
 

@@ -22,6 +22,7 @@ class Autoencoder(nn.Module, ABC):
 
     is_identity: bool = False
     """Whether a latent is the video itself."""
+    video_shape: tuple[int, int, int, int]
 
     @abstractmethod
     def encode(self, video: Tensor) -> Tensor:
@@ -134,6 +135,10 @@ class LatentScale(nn.Module):
         ValueError: if ``memory`` is below 1.
     """
 
+    scale: Tensor
+    shift: Tensor
+    sums: Tensor
+
     def __init__(self, memory: int = 256) -> None:
         super().__init__()
         if memory < 1:
@@ -170,10 +175,9 @@ class LatentScale(nn.Module):
         self.scale.copy_(torch.where(good, (1 / std).float(), self.scale))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        before = dict(self._buffers)
+        before = dict(self.named_buffers())
         super()._apply(fn, recurse)
-        for name, value in before.items():
-            after = self._buffers[name]
-            if after.dtype != value.dtype:
-                self._buffers[name] = value.to(after.device)
+        for name, after in self.named_buffers():
+            if after.dtype != before[name].dtype:
+                self._buffers[name] = before[name].to(after.device)
         return self

@@ -7,8 +7,8 @@ on the way up, group norm over whole clips, replicated borders, no attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +17,14 @@ from torch.utils.checkpoint import checkpoint
 
 from .autoencoder import Autoencoder, LatentScale
 from .block_cosines import block_cosines
-from .blocks import FrameNorm, set_norm_groups
+from .blocks import FrameNorm, set_norm_groups, zero_init
 
 Size3 = tuple[int, int, int]
 NormOver = Literal["clip", "frame"]
 LAYOUT = torch.channels_last_3d  # of activations and weights, from the first layer to the last
 
 
-def same_padding(kernel: Size3, stride: Size3) -> list[int]:
+def same_padding(kernel: Sequence[int], stride: Size3) -> list[int]:
     """Padding for ``F.pad`` (last axis first) that makes a convolution return size / stride; the odd one goes left."""
     totals = [k - s for k, s in zip(kernel, stride, strict=True)]
     return [side for total in reversed(totals) for side in (total - total // 2, total // 2)]
@@ -48,7 +48,7 @@ class SamePadConvTranspose3d(nn.ConvTranspose3d):
         super().__init__(channels, out_channels, kernel, stride, padding=kernel - 1)
         self.pad = same_padding(self.kernel_size, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the stride alone says how large it becomes
         return super().forward(F.pad(x, self.pad, mode="replicate"))
 
 
@@ -64,7 +64,7 @@ class ClipNorm(FrameNorm):
         super().__init__(channels)
         self.eps, self.over = 1e-6, over
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # nothing is folded in
         if self.over == "clip":
             return super().forward(x.flatten(3)).view_as(x)  # [B, C, T, H W]
         frames = x.transpose(1, 2).flatten(0, 1)  # [B T, C, H, W]
@@ -147,7 +147,10 @@ def stage_strides(downsample: Size3) -> list[Size3]:
         raise ValueError(
             f"downsample must be three powers of two (time, height, width), one of them at least 2, got {downsample}"
         )
-    return [tuple(2 if i < n else 1 for n in halvings) for i in range(max(halvings))]
+    time, height, width = halvings
+    return [
+        (2 if i < time else 1, 2 if i < height else 1, 2 if i < width else 1) for i in range(max(halvings))
+    ]
 
 
 class Autoencoder3D(Autoencoder):
@@ -192,7 +195,8 @@ class Autoencoder3D(Autoencoder):
         if norm_over not in ("clip", "frame"):
             raise ValueError(f"norm_over must be clip or frame, got {norm_over!r}")
         self.video_shape = (3, num_frames, resolution, resolution)
-        self.downsample, self.latent_channels = tuple(downsample), latent_channels
+        self.downsample: Size3 = cast(Size3, tuple(downsample))  # from YAML it may be a list
+        self.latent_channels = latent_channels
         strides = stage_strides(self.downsample)
         self.latent_shape(self.video_shape)
         self.encoder = Encoder3D(width, strides, 2 * latent_channels, norm_over)
@@ -204,14 +208,10 @@ class Autoencoder3D(Autoencoder):
             self.linear_in = nn.Conv3d(3, latent_channels, self.downsample, self.downsample)
             self.linear_out = nn.ConvTranspose3d(latent_channels, 3, self.downsample, self.downsample)
             for layer in (self.linear_in, self.linear_out):
+                zero_init(layer)
                 layer.weight.data.copy_(block_cosines(latent_channels, self.downsample))
-                nn.init.zeros_(layer.bias)
-            for layer in (
-                self.to_moments,
-                self.decoder.conv_out,
-            ):  # the networks begin by adding nothing to it
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+            zero_init(self.to_moments)  # the networks begin by adding nothing to it
+            zero_init(self.decoder.conv_out)
         self.linear_path = linear_path
         self.latent_scale = LatentScale()
         set_norm_groups(self, norm_groups)

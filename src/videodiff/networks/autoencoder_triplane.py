@@ -22,7 +22,9 @@ Output = Literal["sigmoid", "linear"]
 class PatchesToPixels(nn.ConvTranspose2d):
     """A transposed convolution whose stride is its kernel, as one product of matrices on the tokens."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    bias: nn.Parameter
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the kernel alone says how large it becomes
         """``[S, B, H', W', D]`` -> ``[B, 3, S, p H', p W']``."""
         y = x @ self.weight.flatten(1)  # [S, B, H', W', 3 p p]
         p, q = self.kernel_size

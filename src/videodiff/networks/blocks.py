@@ -7,7 +7,7 @@ a Linear on a view and nothing is ever copied into another layout.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .norms import modulated_group_norm
 
 Resample = Literal["residual", "conv"]
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -110,7 +111,7 @@ class FrameNorm(nn.GroupNorm):
         y = tokens(x).unflatten(
             0, (num_frames if self.over_clip else 1, -1)
         )  # [T, B, H W, C] or [1, N, H W, C]
-        if scale is not None and len(scale) != y.shape[1]:
+        if scale is not None and shift is not None and len(scale) != y.shape[1]:
             scale, shift = (m.repeat(y.shape[1] // len(scale), 1) for m in (scale, shift))
         y = modulated_group_norm(y, self, scale, shift, has_silu, by_moments)
         return from_tokens(y.flatten(0, 1), x.shape[2])
@@ -123,7 +124,7 @@ class PointwiseConv(nn.Linear):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def zero_init(layer: nn.Module) -> nn.Module:
+def zero_init(layer: Layer) -> Layer:
     """The layer with weight and bias at zero: what it feeds starts as if it were not there."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

@@ -61,12 +61,15 @@ class PatchDiscriminator(nn.Module):
         conv = nn.Conv2d if dims == 2 else nn.Conv3d
         channels = [3, *(width * min(2**i, 8) for i in range(num_halvings + 1)), 1]
         layers = []
+        self.strides: list[int] = []
         for i, (before, after) in enumerate(pairwise(channels)):
             outer = i in (0, len(channels) - 2)
             bias = outer or conv_bias or norm == "none"
-            layer = [conv(before, after, 4, stride=2 if i < num_halvings else 1, padding=padding, bias=bias)]
+            stride = 2 if i < num_halvings else 1
+            layer: list[nn.Module] = [conv(before, after, 4, stride=stride, padding=padding, bias=bias)]
             if not outer:
                 layer += make_norm(norm, after, dims)
+            self.strides.append(stride)
             layers.append(nn.Sequential(*layer))
         self.layers = nn.ModuleList(layers)
         self.apply(initialise)
@@ -94,8 +97,8 @@ class PatchDiscriminator(nn.Module):
             )
         for size in shape[2:]:
             left = size
-            for layer in self.layers:
-                left = (left + 2 * self.padding - 4) // layer[0].stride[0] + 1
+            for stride in self.strides:
+                left = (left + 2 * self.padding - 4) // stride + 1
                 if left < 1:
                     raise ValueError(
                         f"an axis of {size} is too short for the discriminator: lower num_halvings "

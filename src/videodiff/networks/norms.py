@@ -36,6 +36,7 @@ def affine(
     gain, offset = inverse * weight, bias.to(inverse.dtype).expand_as(inverse)
     if scale is None:
         return gain, offset
+    assert shift is not None  # the two come together
     modulation = 1 + scale.to(inverse.dtype)
     return gain * modulation, torch.addcmul(shift.to(inverse.dtype), offset, modulation)
 

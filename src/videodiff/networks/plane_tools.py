@@ -39,7 +39,8 @@ def plane_pictures(latent: Tensor, sizes: PlaneSizes, scale: int = 4) -> tuple[T
         grey = torch.where(high > low, (plane - low) / (high - low).clamp_min(1e-12), 0.5)
         large = grey.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
         pictures.append((255 * large).round().to(torch.uint8))
-    return tuple(pictures)
+    space, over_height, over_width = pictures
+    return space, over_height, over_width
 
 
 def plane_sheet(latent: Tensor, sizes: PlaneSizes, scale: int = 4) -> Tensor:

@@ -24,7 +24,7 @@ from .resized import OwnSizes, Resized, more_inputs
 class Frames(NamedTuple):
     """What the blocks know about the frames folded into their batch: count, visibility, rotary angles."""
 
-    count: int
+    num_frames: int
     mask: Tensor | None
     table: Tensor | None
 
@@ -46,7 +46,7 @@ class SpaceTimeBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, frames: Frames) -> Tensor:
         """``[(T B), C, H, W]`` and ``[B, E]`` -> ``[(T B), C_out, H, W]``."""
         x = self.res(x, embedding)
-        if self.spatial is not None:
+        if self.spatial is not None and self.temporal is not None:
             x = self.temporal(self.spatial(x), *frames)
         return x
 
@@ -97,6 +97,8 @@ class UNet3D(OwnSizes, Network):
     """
 
     takes_images = True
+    channels: int
+    num_frames: int
 
     def __init__(
         self,

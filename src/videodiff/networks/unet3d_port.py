@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,7 @@ class PortResBlock(nn.Module):
         """``[(T B), C, H, W]``, ``embedding [B, E]`` after its SiLU -> ``[(T B), C_out, H, W]``."""
         modulation = None
         if self.mlp is not None:
+            assert embedding is not None  # a block that is told the time
             modulation = self.mlp(embedding).repeat(len(x) // len(embedding), 1)
         return self.res_conv(x) + self.block2(self.block1(x, modulation))
 
@@ -161,6 +163,8 @@ class UNet3DPort(Network):
         ValueError: if ``resolution`` cannot be halved once less than there are levels.
     """
 
+    frequencies: Tensor
+
     def __init__(
         self,
         width: int = 64,
@@ -227,13 +231,15 @@ class UNet3DPort(Network):
         )  # (t b) c h w, channels-last
         x = first = self.init_temporal_attn(self.init_conv(x), *positions)
         skips = []
-        for res1, res2, spatial, temporal, down in self.downs:
+        for level in self.downs:
+            res1, res2, spatial, temporal, down = cast(nn.ModuleList, level)
             x = temporal(spatial(res2(res1(x, embedding), embedding)), *positions)
             skips.append(x)
             x = down(x)
         x = self.mid_temporal_attn(self.mid_spatial_attn(self.mid_block1(x, embedding)), *positions)
         x = self.mid_block2(x, embedding)
-        for res1, res2, spatial, temporal, up in self.ups:
+        for level in self.ups:
+            res1, res2, spatial, temporal, up = cast(nn.ModuleList, level)
             x = res2(res1(torch.cat([x, skips.pop()], dim=1), embedding), embedding)
             x = up(temporal(spatial(x), *positions))
         for layer in self.final_conv:

@@ -95,6 +95,9 @@ class TriplaneUNet(OwnSizes, Network):
         ValueError: if sizes, heads or levels do not fit each other.
     """
 
+    channels: int
+    plane_vectors: Tensor | None
+
     def __init__(
         self,
         channels: int = 4,
@@ -218,7 +221,7 @@ class TriplaneUNet(OwnSizes, Network):
         return x.mT.contiguous()
 
     def run(
-        self, block: TriplaneBlock, parts: list[Tensor], embedding: Tensor, shapes: Shapes
+        self, block: nn.Module, parts: list[Tensor], embedding: Tensor, shapes: Shapes
     ) -> tuple[Tensor, Shapes]:
         """One block, or its forward alone if its inside shall be computed again in the backward pass."""
         if self.recompute and torch.is_grad_enabled():

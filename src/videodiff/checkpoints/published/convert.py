@@ -141,8 +141,8 @@ def place_all(
     for name, value in inner.items():
         try:
             placed = fmt.place(name, value, args, inner)
-        except Ignore as reason:
-            report.ignored[sources[name]] = str(reason)
+        except Ignore as ignored:
+            report.ignored[sources[name]] = str(ignored)
             continue
         if placed is not None:
             state[placed[0]] = placed[1]

@@ -13,6 +13,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 Sizes = dict[str, Any]
 Placed = tuple[str, Tensor]
 Extras = dict[str, tuple[Any, str]]
+Place = Callable[[str, Tensor, Sizes, Mapping[str, Tensor]], Placed | None]
 
 
 class Ignore(Exception):  # noqa: N818 - a message from a place, no error
@@ -44,7 +45,7 @@ class Format:
     anchor: str
     network: type[nn.Module]
     read_sizes: Callable[[Shapes], Sizes]
-    place: Callable[[str, Tensor, Sizes, Mapping[str, Tensor]], Placed | None]
+    place: Place
     fits: Callable[[Mapping[str, Tensor]], bool] = field(default=lambda names: True)
     extras: Callable[[Mapping[str, Tensor], str], Extras] = no_extras
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -226,11 +226,10 @@ def scale(tensors: Mapping[str, Tensor], prefix: str) -> Extras:
             ),
             None,
         )
-        known = name is not None and not tensors[name].is_meta
-        value = float(tensors[name]) if known else default
-        said = (
-            f"{value:.9g}, from {name} of the file" if known else f"{default:g}: the file holds no {theirs}"
-        )
+        value, said = default, f"{default:g}: the file holds no {theirs}"
+        if name is not None and not tensors[name].is_meta:
+            value = float(tensors[name])
+            said = f"{value:.9g}, from {name} of the file"
         found[f"latent_scale.{ours}"] = (value, said)
     found["latent_scale.sums"] = (0.0, "zeros: nothing measured")
     return found
@@ -246,7 +245,7 @@ AUTOENCODER = Format(
 )
 
 
-def is_unet(masked: bool):
+def is_unet(masked: bool) -> Callable[[Mapping[str, Tensor]], bool]:
     """Whether names are those of a U-Net with a mask channel and noise levels, or of one without."""
     return lambda names: "middle_block.1.norm_s.weight" in names and ("label_emb.weight" in names) is masked
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from videodiff.networks import TriplaneAutoencoder, TriplaneUNet
 
-from .formats import Format, Ignore, Placed, Shapes, Sizes, equal, halves_swapped, heads_first
+from .formats import Format, Ignore, Place, Placed, Shapes, Sizes, equal, halves_swapped, heads_first
 from .unets import check, count, levels
 
 PLANES = {"xy": 0, "yt": 1, "xt": 2}
 # name of a part in the published autoencoder -> in ours
-AUTOENCODER_PARTS = {
+AUTOENCODER_PARTS: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"(xy|yt|xt)_token$": lambda m: f"projections.{PLANES[m[1]]}.token",
     r"(xy|yt|xt)_pos_embedding$": lambda m: f"projections.{PLANES[m[1]]}.positions",
     r"(xy|yt|xt)_quant_attn\.layers\.(\d+)\.0\.norm\.": lambda m: (
@@ -39,7 +39,7 @@ AUTOENCODER_PARTS = {
 AUTOENCODER_LAYERS = {".to_qkv.": ".qkv.", ".to_out.0.": ".out.", ".net.0.": ".rise.", ".net.3.": ".fall."}
 PROJECTION_HEADS = 4
 # the same for the U-Net
-UNET_PARTS = {
+UNET_PARTS: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"time_embed\.0": "embedding.first",
     r"time_embed\.2": "embedding.layers.0",
     r"input_blocks\.0\.0": "conv_in",
@@ -186,14 +186,16 @@ def unet_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return _all(place_unet, state, {})
 
 
-def _all(place, state: Mapping[str, Tensor], sizes: Sizes) -> dict[str, Tensor]:
+def _all(place: Place, state: Mapping[str, Tensor], sizes: Sizes) -> dict[str, Tensor]:
     found = {}
     for name, value in state.items():
         try:
-            ours, converted = place(name, value, sizes, state)
+            placed = place(name, value, sizes, state)
         except Ignore:
             continue
-        found[ours] = converted
+        if placed is None:
+            raise ValueError(f"a key that such a network has not: {name}")
+        found[placed[0]] = placed[1]
     return found
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from videodiff.networks import Autoencoder
+from videodiff.checkpoints.first_stage import FirstStage
 
 from .convert import Imported
 
@@ -135,12 +135,12 @@ def data_section(model: Any) -> Config:
     )
 
 
-def latent_sizes(kind: str, stage: Autoencoder) -> dict[str, Any]:
+def latent_sizes(kind: str, stage: FirstStage) -> dict[str, Any]:
     """Arguments of a U-Net that its own file does not show and its first stage does."""
     latent = stage.latent_shape(stage.video_shape)
     if kind.startswith("lvdm"):
         return {"resolution": latent[2]}
     if kind == "pvdm-unet" and hasattr(stage.autoencoder, "plane_sizes"):
-        frames, height, width = stage.autoencoder.plane_sizes
+        frames, height, width = cast("tuple[int, int, int]", stage.autoencoder.plane_sizes)
         return {"num_frames": frames, "plane_size": height if height == width else [height, width]}
     return {}

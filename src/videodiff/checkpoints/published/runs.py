@@ -69,10 +69,9 @@ def import_run(
     source = {"file": path.name, "sha256": file_sha256(path), "without_tensors": others}
     reports: list[Report] = []
     stage_kind = STAGE_OF.get(kind.split("-")[0])
-    is_latent = stage_kind is not None and kind != stage_kind
     if latent_scale is not None:
         tensors = with_scale(tensors, latent_scale)
-    if is_latent:
+    if stage_kind is not None and kind != stage_kind:
         if first_stage is None and holds(format_of(stage_kind), tensors):
             found = convert(stage_kind, tensors, average)
             write_run(found, out / "first_stage", None, source, {})
