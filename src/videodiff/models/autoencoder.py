@@ -14,7 +14,7 @@ through a discriminator whose weights are detached, the discriminator sees a det
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -35,6 +35,9 @@ from videodiff.models.diffusion import OptimizerCallable, check_clip_shape, num_
 from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.networks import Autoencoder
 from videodiff.seeding import key_to_seed, normals, uniforms
+
+if TYPE_CHECKING:
+    from videodiff.metrics.features import LPIPS
 
 
 class AutoencoderModule(pl.LightningModule):
@@ -125,7 +128,7 @@ class AutoencoderModule(pl.LightningModule):
         self.discriminator_lr, self.discriminator_clip, self.seed = discriminator_lr, discriminator_clip, seed
         self.perceptual = self.make_perceptual() if perceptual_weight else None
 
-    def make_perceptual(self) -> nn.Module:
+    def make_perceptual(self) -> LPIPS:
         """LPIPS as a loss; it reads its weights when it is first used and has none in the ``state_dict``."""
         from videodiff.metrics.features import LPIPS  # pulls in what only a perceptual loss needs
 
@@ -141,10 +144,9 @@ class AutoencoderModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)
         check_clip_shape(data, self.video_shape, "--model.autoencoder.resolution")
-        if getattr(data, "images_per_video", 0):
-            raise ValueError(
-                f"an autoencoder learns clips: data.images_per_video must be 0, got {data.images_per_video}"
-            )
+        images = getattr(data, "images_per_video", 0)
+        if images:
+            raise ValueError(f"an autoencoder learns clips: data.images_per_video must be 0, got {images}")
         if self.perceptual is not None and stage != "predict":
             try:
                 self.perceptual.network(self.device)
@@ -271,7 +273,8 @@ class AutoencoderModule(pl.LightningModule):
         scores |= {"latent_mean": latent.mean(), "latent_std": latent.std()}
         self.log_dict(
             {f"{name}/{key}": value for key, value in scores.items()},
-            batch_size=num_counted(batch), on_epoch=True, on_step=False, sync_dist=True,
+            batch_size=num_counted(batch),  # type: ignore[arg-type]  # a float, for the reason told there
+            on_epoch=True, on_step=False, sync_dist=True,
         )  # fmt: skip
 
     @torch.no_grad()

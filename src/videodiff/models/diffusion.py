@@ -7,7 +7,7 @@ what a sample is told in training and in sampling (``conditioning/``), a plan ho
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -147,7 +147,7 @@ class DiffusionModule(SamplingModule):
         self.guidance_rescale, self.threshold_quantile = guidance_rescale, threshold_quantile
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.seed, self.compile_net = seed, compile
-        self.conditioners = nn.ModuleList(conditioners)
+        self.conditioners = cast("Sequence[Conditioner]", nn.ModuleList(conditioners))
         self.plan = plan or Autoregressive(self.autoencoder.latents(self.network).clip_units // 2)
         for conditioner in self.conditioners:
             conditioner.attach(self.network, self.latents)
@@ -261,7 +261,7 @@ class DiffusionModule(SamplingModule):
         self.log(
             f"{name}/loss",
             loss,
-            batch_size=num_counted(batch),
+            batch_size=num_counted(batch),  # type: ignore[arg-type]  # a float, for the reason told there
             on_epoch=True,
             on_step=False,
             sync_dist=True,

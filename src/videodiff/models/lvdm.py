@@ -44,6 +44,7 @@ class LVDM(DiffusionModule):
     strides = OptionOf(Strides, "strides")
     given_noise = OptionOf(FrameMask, "given_noise")
     loss_on_given = OptionOf(FrameMask, "loss_on_given")
+    interpolator: "LVDM"
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class LVDM(DiffusionModule):
         )
         plan = Autoregressive(max(given_counts, default=1) if overlap_frames is None else overlap_frames)
         told = [Label(condition_drop), Strides(strides), mask]
-        super().__init__(*args, conditioners=told, plan=plan, **kwargs)
+        super().__init__(*args, conditioners=told, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
         if not mask.has_channel:
             self.conditioner(Strides).drop = condition_drop
         self.long_video = long_video

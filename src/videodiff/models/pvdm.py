@@ -61,4 +61,4 @@ class PVDM(DiffusionModule):
             SharedFrames(reconstruction_weight),
         ]
         plan = ClipByClip(shared_frames, extension_steps)
-        super().__init__(*args, conditioners=told, plan=plan, **kwargs)
+        super().__init__(*args, conditioners=told, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -54,12 +54,12 @@ class SamplingModule(pl.LightningModule, VideoModel):
     schedule: NoiseSchedule
     sampler: Sampler
     autoencoder: Autoencoder
-    conditioners: nn.ModuleList
+    conditioners: Sequence[Conditioner]  # a ModuleList, which says nothing of its members
     plan: LongVideo
     prediction: Prediction
     guidance_scale: float
     guidance_rescale: float
-    threshold: str
+    threshold: Literal["static", "dynamic", "none"]
     threshold_quantile: float
 
     # --- sizes ------------------------------------------------------------------------------------------------
@@ -194,7 +194,8 @@ class SamplingModule(pl.LightningModule, VideoModel):
         for k, window in enumerate(windows[first:], first):
 
             def report(done: int, steps: int, k: int = k) -> None:
-                progress(k * steps + done, len(windows) * steps)
+                if progress is not None:
+                    progress(k * steps + done, len(windows) * steps)
 
             noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
             self.model_of(window).sample_window(
@@ -204,7 +205,7 @@ class SamplingModule(pl.LightningModule, VideoModel):
                 noise,
                 later_sampler if k else sampler,
                 guidance_scale,
-                report if progress else None,
+                report,
             )
             if on_window is not None:
                 on_window(latent, k + 1)
