@@ -248,8 +248,8 @@ class ClipCache:
     def __init__(self, size: int, max_bytes: int) -> None:
         self.size, self.max_bytes = size, max_bytes
         self.key: Any = None  # start, stride and shape of the stored clips; others pass by
-        self.store = np.empty((0,), np.uint8)
-        self.filled = np.empty((0,), np.uint8)
+        self.store: np.ndarray = np.empty((0,), np.uint8)
+        self.filled: np.ndarray = np.empty((0,), np.uint8)
 
     def __getstate__(self) -> dict[str, Any]:
         return ClipCache(self.size, self.max_bytes).__dict__

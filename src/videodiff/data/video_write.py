@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -67,20 +67,22 @@ class VideoWriter:
             output.mux(stream.encode(frame if self.lossless else to_limited(frame)))
 
     def _open(self, height: int, width: int) -> tuple[av.container.OutputContainer, av.VideoStream]:
-        kind = "matroska" if self.lossless else "mp4"
+        container, codec = ("matroska", "ffv1") if self.lossless else ("mp4", "libx264")
         # bitexact: no random identifiers, so that the same frames give the same bytes
         output = av.open(
-            os.path.abspath(self.part), "w", format=kind, container_options={"fflags": "+bitexact"}
+            os.path.abspath(self.part), "w", format=container, container_options={"fflags": "+bitexact"}
         )  # absolute: FFmpeg takes what stands before a colon for a protocol
         rate = Fraction(self.fps).limit_denominator(1001)
-        if self.lossless:
-            options = {"level": "3", "slicecrc": "1", "g": "1"}
-            stream = output.add_stream("ffv1", rate=rate, options=options)
-            stream.height, stream.width, stream.pix_fmt = height, width, "bgr0"
-        else:
-            options = {"crf": str(self.crf), "movflags": "faststart"}
-            stream = output.add_stream("libx264", rate=rate, options=options)
-            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        options = (
+            {"level": "3", "slicecrc": "1", "g": "1"}
+            if self.lossless
+            else {"crf": str(self.crf), "movflags": "faststart"}
+        )
+        # PyAV's types know few codecs, and with each release others.
+        stream = cast(av.VideoStream, output.add_stream(codec, rate=rate, options=options))
+        stream.height, stream.width = height, width
+        stream.pix_fmt = "bgr0" if self.lossless else "yuv420p"
+        if not self.lossless:
             context = stream.codec_context
             context.thread_count = 1  # x264 decides by the threads before it, and writes their number down
             context.colorspace, context.color_range = MATRIX_601, ColorRange.MPEG

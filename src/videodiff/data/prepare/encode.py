@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, suppress
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -52,7 +52,7 @@ class FrameWriter:
 
     def _open_video(self) -> None:
         lossless = self.settings.quality == "lossless"
-        codec: Literal["libx264rgb", "libx264"] = "libx264rgb" if lossless else "libx264"
+        codec, pixels = ("libx264rgb", "rgb24") if lossless else ("libx264", "yuv444p")
         options = {**ENCODER, "qp": "0"} if lossless else {**ENCODER, "crf": str(CRF)}
         self.container = av.open(
             os.path.abspath(self.temporary),
@@ -61,9 +61,12 @@ class FrameWriter:
             options={"fflags": "+bitexact", "movflags": "+faststart"},
         )
         rate = Fraction(self.fps).limit_denominator(1001)
-        self.stream = self.container.add_stream(codec, rate=rate, options={**options, "flags": "+bitexact"})
+        stream = self.container.add_stream(codec, rate=rate, options={**options, "flags": "+bitexact"})
+        self.stream = cast(
+            av.VideoStream, stream
+        )  # PyAV's types know few codecs, and with each release others
         self.stream.height = self.stream.width = self.settings.size
-        self.stream.pix_fmt = "rgb24" if lossless else "yuv444p"
+        self.stream.pix_fmt = pixels
         self.stream.codec_context.thread_count = 1
 
     def write(self, frames: np.ndarray) -> None:
