@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,18 @@ class GeneratedSource(ClipSource):
     def rng(self, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLIT_IDS[self.split] + self.key_offset, index])
 
+    def first_draws(self, low: int, end: int) -> tuple[int, ...]:
+        """The first integer in [low, end) that each clip's generator gives."""
+        return first_draws((self.seed, SPLIT_IDS[self.split] + self.key_offset), low, end, self.size)
+
+
+@lru_cache(
+    maxsize=64
+)  # every set of one seed and split asks for the same, and a generator takes its time to be made
+def first_draws(key: tuple[int, int], low: int, end: int, count: int) -> tuple[int, ...]:
+    """The first integer in [low, end) of the generators ``(*key, 0)``, ``(*key, 1)``, ..."""
+    return tuple(int(np.random.default_rng([*key, index]).integers(low, end)) for index in range(count))
+
 
 @dataclass(frozen=True)
 class DigitPath:
@@ -116,7 +128,13 @@ class BouncingDigits(GeneratedSource):
             torch.from_numpy(images)[:, None], (self.side, self.side), mode="bilinear", antialias=True
         )
         self.sprites = enlarged[:, 0].numpy()
-        self.labels = [self.paths(index)[0].digit for index in range(self.size)]
+        digits = load_digits()[1]
+        self.labels = [int(digits[image]) for image in self.first_draws(*self.images)]
+
+    @property
+    def images(self) -> tuple[int, int]:
+        """The first picture that this split may show, and the first behind the last."""
+        return (TRAIN_DIGITS, len(self.sprites)) if self.split == "test" else (0, TRAIN_DIGITS)
 
     @property
     def room(self) -> float:
@@ -126,9 +144,8 @@ class BouncingDigits(GeneratedSource):
     def paths(self, index: int) -> list[DigitPath]:
         """The ground truth of clip `index`, one path for each digit."""
         rng, paths = self.rng(index), []
-        first, end = (TRAIN_DIGITS, len(self.sprites)) if self.split == "test" else (0, TRAIN_DIGITS)
         for _ in range(self.num_digits):
-            image = int(rng.integers(first, end))
+            image = int(rng.integers(*self.images))  # before all else: the labels are read off it alone
             start = rng.uniform(0, self.room, 2)
             angle = rng.uniform(0, 2 * np.pi)
             speed = rng.uniform(0.5, 2.0) * self.resolution / 32
@@ -175,7 +192,7 @@ class DriftingClouds(GeneratedSource):
 
     def __init__(self, split: str, size: int | None, num_frames: int, resolution: int, seed: int = 0) -> None:
         super().__init__(split, size, num_frames, resolution, seed)
-        self.labels = [self.sky(index).weather for index in range(self.size)]
+        self.labels = list(self.first_draws(0, len(WEATHERS)))
         self.cache = ClipCache(self.size, CACHE_BYTES)
 
     def sky(self, index: int) -> Sky:
@@ -183,7 +200,7 @@ class DriftingClouds(GeneratedSource):
         return self._sky(self.rng(index))
 
     def _sky(self, rng: np.random.Generator) -> Sky:
-        weather = int(rng.integers(4))
+        weather = int(rng.integers(len(WEATHERS)))  # before all else: the labels are read off it alone
         speed = rng.uniform(0.3, 1.5) * self.resolution / 32
         angle = rng.uniform(0, 2 * np.pi)
         velocity = speed * np.array([np.cos(angle), 0.35 * np.sin(angle)])
