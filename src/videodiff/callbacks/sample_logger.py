@@ -15,6 +15,7 @@ from videodiff.callbacks.ema import EMA
 from videodiff.callbacks.watchdog import Watchdog
 from videodiff.conditioning.request import Request
 from videodiff.data.video_io import gif_bytes, to_uint8, video_grid, write_mp4
+from videodiff.trainer import callbacks_of
 
 
 class SampleLogger(Callback):
@@ -84,14 +85,19 @@ class SampleLogger(Callback):
             self.log_picture(trainer, self.draw_picture(trainer, pl_module, batch), step)
 
     @torch.no_grad()
-    def draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any = None) -> Tensor:
+    def draw(self, trainer: pl.Trainer, pl_module: Any, batch: Any = None) -> Tensor:
         """Videos as uint8 ``[N, T, H, W, 3]`` on the CPU; ``batch`` is what to reconstruct for want of another."""
         arguments: dict[str, Any] = {"num_frames": self.num_frames, "seed": self.seed}
         if self.label is not None:
             labels = [self.label[i % len(self.label)] for i in range(self.num_videos)]
             arguments["request"] = Request(label=torch.tensor(labels))
-        dogs = [c for c in trainer.callbacks if isinstance(c, Watchdog)]
-        arguments["progress"] = lambda done, total: [dog.beat() for dog in dogs]
+        dogs = [c for c in callbacks_of(trainer) if isinstance(c, Watchdog)]
+
+        def beat(done: int, total: int) -> None:
+            for dog in dogs:
+                dog.beat()
+
+        arguments["progress"] = beat
         with self.looking(trainer, pl_module):
             if hasattr(pl_module, "rebuild"):
                 clips = self.clips(pl_module, batch)
@@ -101,7 +107,7 @@ class SampleLogger(Callback):
         return to_uint8(videos).permute(0, 2, 3, 4, 1).cpu()  # [N, 3, T, H, W] -> [N, T, H, W, 3]
 
     @torch.no_grad()
-    def draw_picture(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any) -> Tensor | None:
+    def draw_picture(self, trainer: pl.Trainer, pl_module: Any, batch: Any) -> Tensor | None:
         """The latents of the same clips as an autoencoder shows them: uint8 ``[height, width]``, or none."""
         if not hasattr(pl_module, "rebuild"):
             return None
@@ -116,7 +122,7 @@ class SampleLogger(Callback):
     @contextmanager
     def looking(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
         """Averaged weights in evaluation mode and the run's precision; afterwards all is as it was."""
-        average = next((c for c in trainer.callbacks if isinstance(c, EMA)), None) or EMA()
+        average = next((c for c in callbacks_of(trainer) if isinstance(c, EMA)), None) or EMA()
         modes = {module: module.training for module in pl_module.modules()}
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         pl_module.eval()
@@ -137,7 +143,7 @@ class SampleLogger(Callback):
             return
         for logger in trainer.loggers:
             writer = getattr(logger, "experiment", None)
-            if hasattr(writer, "_get_file_writer"):
+            if writer is not None and hasattr(writer, "_get_file_writer"):
                 writer.add_image("latents", picture.numpy(), step, dataformats="HW")
                 writer.flush()
 

@@ -43,7 +43,8 @@ class Throughput(Callback):
         self.step, self.began = trainer.global_step, time.perf_counter()
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
-        net = pl_module.net if hasattr(pl_module, "net") else pl_module.autoencoder
+        parts = dict(pl_module.named_children())
+        net = parts.get("net", parts.get("autoencoder", pl_module))
         if self.flops_per_batch is None and all(m._compiled_call_impl is None for m in net.modules()):
             self.count_first_forward(net)
 
