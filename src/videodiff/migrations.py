@@ -17,6 +17,7 @@ FORMATS = {
     "checkpoint": 1,  # the entry ``videodiff`` of a checkpoint; its config has a format of its own
     "config": 1,
     "export": 1,  # videodiff.json
+    "pipeline": 1,  # pipeline.yaml
     "origin": 1,  # origin.json of a run: the checkpoint that it started from
     "latents": 1,  # latents.json
     "prepared": 1,  # prepared.json

@@ -61,6 +61,12 @@ def draw_in_parts(
     return videos[0], videos[1]
 
 
-def use_interpolator(model: Any, other: Any) -> None:
-    """Let another model fill the gaps between key frames."""
-    model.use_interpolator(other)
+def with_interpolator(model: Any, other: Any) -> Any:
+    """A model whose gaps between key frames another one fills."""
+    try:
+        from videodiff.sampling import Pipeline, Stage
+    except ImportError:  # before there were pipelines
+        model.use_interpolator(other)
+        return model
+    other.sampler = model.sampler
+    return Pipeline([Stage(model), Stage(other, takes="latent")])

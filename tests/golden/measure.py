@@ -94,7 +94,7 @@ def drawing(model: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     family, clip, side = name.split("_")[0], model.video_shape[1], model.video_shape[-1]
     label = torch.tensor([2, -1])
     if name == "lvdm_keys":
-        adapter.use_interpolator(model, built("lvdm_gaps"))
+        model = adapter.with_interpolator(model, built("lvdm_gaps"))
     yield "clip/class", adapter.draw(model, 2, clip, {"label": label})
     yield "clip/unguided", adapter.draw(model, 2, clip, {"label": label}, guidance_scale=1.0)
     if name in ("vdm_single", "lvdm_plain", "pvdm_alone"):

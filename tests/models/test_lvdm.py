@@ -9,6 +9,7 @@ from videodiff.conditioning import FrameMask, Keys, Request
 from videodiff.diffusion import Condition, CosineSchedule, DDIMSampler, diffusion_loss
 from videodiff.models import LVDM
 from videodiff.networks import Autoencoder3D, UNet3D
+from videodiff.sampling import Pipeline, Stage
 
 UNITS, FACTOR, SIDE = 5, 2, 16
 
@@ -201,9 +202,9 @@ def test_the_interpolator_draws_the_gaps_and_is_no_part_of_the_model():
     gaps = trained_lvdm(strides=(1,), net={"vector_dim": None})
     gaps.net = recorder = Recorder(gaps.net)
     names = set(keys.state_dict())
-    keys.use_interpolator(gaps)
+    both = Pipeline([Stage(keys), Stage(gaps, takes="latent")])
     assert set(keys.state_dict()) == names
-    keys.draw_latent(1, 9 * FACTOR)
+    both.draw_latent(1, 9 * FACTOR)
     masks = {tuple(cond.concat[0, 0, :, 0, 0].tolist()) for _, _, cond in recorder.asked}
     assert masks == {(1.0, 0.0, 0.0, 0.0, 1.0)}
 

@@ -15,7 +15,13 @@ from videodiff.names import is_text
 from videodiff.plain import parse_json
 
 WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.yaml", "videodiff.json"
+PIPELINE = "pipeline.yaml"  # names the runs of a folder that has no weights of its own
 MAX_TEXT = 1 << 20
+
+
+def is_pipeline(path: Path) -> bool:
+    """Whether what a run was resolved to names other runs, by its suffix."""
+    return path.suffix in (".yaml", ".yml")
 
 
 def sha256_of(path: Path) -> str:

@@ -21,7 +21,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
 from videodiff import atomic, placeholder, reasons
-from videodiff.checkpoints.exported import read_exported, verify_exported
+from videodiff.checkpoints.exported import is_pipeline, read_exported, verify_exported
 from videodiff.migrations import migrated
 
 SEAL = b"videodiff-crc32:"
@@ -216,6 +216,8 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Read a checkpoint to the CPU: regular file, size, checksum, ``weights_only`` unpickling, schema.
 
+    The file of a pipeline is read as a checkpoint with the weights of all its runs.
+
     Args:
         path: the file.
         finite: also refuse NaN and infinite weights.
@@ -224,6 +226,10 @@ def load_checkpoint(
     Raises:
         CheckpointError: in one line, for whatever is wrong with the file. Nothing in it is ever imported or run.
     """
+    if is_pipeline(Path(path)):
+        from videodiff.checkpoints.pipeline import read_pipeline  # reads the checkpoints that it names
+
+        return read_pipeline(path)
     verify_checkpoint(path, max_bytes)
     is_exported = Path(path).suffix == ".safetensors"
     try:

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from videodiff.checkpoints.exported import WEIGHTS
+from videodiff.checkpoints.exported import PIPELINE, WEIGHTS
 from videodiff.checkpoints.files import CheckpointError, verify_checkpoint
 from videodiff.checkpoints.glance import progress, progress_by_name
 
@@ -69,14 +69,16 @@ def runs_of(folder: Path) -> list[Path]:
     """The run folders that a path means, newest first: itself, or the numbers below a name."""
     if folder.name == "checkpoints":
         return [folder.parent]
-    if (folder / "checkpoints").is_dir() or (folder / "config.yaml").is_file():
+    if (folder / "checkpoints").is_dir() or any((folder / f).is_file() for f in ("config.yaml", PIPELINE)):
         return [folder]
     return [folder / str(n) for n in reversed(numbers(folder))]
 
 
 def newest_of(folder: Path) -> Path:
-    """The checkpoint to use of a run folder, or of a name's newest run that has one."""
+    """The checkpoint to use of a run folder, or of a name's newest run that has one; the file of a pipeline."""
     for run in runs_of(folder):
+        if (run / PIPELINE).is_file():
+            return run / PIPELINE
         found = newest_checkpoint(run)
         if found is not None:
             return found

@@ -46,11 +46,17 @@ def load_run(
         ValueError: for a damaged or hostile checkpoint, or one of another model, in one line.
     """
     path = resolve_checkpoint(spec)
-    checkpoint = load_checkpoint(path)
+    return built(load_checkpoint(path), path, overrides or {}, trusted)
+
+
+def built(
+    checkpoint: Mapping[str, Any], path: Path, overrides: Mapping[str, Any], trusted: Sequence[str]
+) -> Any:
+    """The model of a checkpoint that is read already, as :func:`load_run` builds it."""
     section = trusted_config(checkpoint, path, trusted).get("model")
     if not isinstance(section, dict) or "class_path" not in section:
         raise CheckpointError(f"checkpoint {path}: its config names no model")
-    section = merge(section, {"init_args": dict(overrides or {})})
+    section = merge(section, {"init_args": dict(overrides)})
     check_tree(section, trusted)
     model = build_model(section, path, trusted)
     load_weights(model, checkpoint["state_dict"], path)

@@ -24,45 +24,27 @@ def clip_path(out: Path, index: int) -> Path:
     return out / f"clip_{index:05d}.mkv"
 
 
-def settings(
-    args: argparse.Namespace, checkpoint: Path, model: Any, samplers: tuple[Any, Any], num_frames: int
-) -> dict[str, Any]:
-    """Everything that decides what is drawn; `samplers` are those of the first window and of the others."""
-    sampler, later = samplers
-    inner = getattr(sampler, "predictor", sampler)
-    with checkpoint.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
+def settings(args: argparse.Namespace, checkpoint: Path, model: Any, num_frames: int) -> dict[str, Any]:
+    """Everything that decides what is drawn; of a pipeline, of each of its stages."""
+    from videodiff.checkpoints.pipeline import identity
+
     return {
         "checkpoint": str(checkpoint),
-        "checkpoint_sha256": digest.hexdigest(),
+        "checkpoint_sha256": identity(checkpoint),
         "model": type(model).__name__,
         "ema": True,
         "num_samples": args.num_samples,
         "frames": num_frames,
         "size": list(model.video_shape[-2:]),
         "seed": args.seed,
-        "sampler": type(sampler).__name__,
-        "steps": sampler.num_steps,
-        **({"later_steps": later.num_steps} if is_long(model, num_frames) else {}),
-        **{name: getattr(inner, name) for name in ("gamma", "eta", "delta") if hasattr(inner, name)},
-        "guidance": model.guidance_scale if args.guidance is None else args.guidance,
-        **model.drawing_options,
+        **model.drawing_record(num_frames, args.guidance),
         "class_id": args.class_id,
         "condition": args.condition and str(args.condition),
         "condition_frames": args.condition_frames,
         "condition_as": args.condition_as if args.condition else None,
-        "long_video": getattr(model, "long_video", None),
         "interpolator": args.interpolator,
-        "reconstruction_weight": getattr(model, "reconstruction_weight", None),
         "fps": args.fps,
     }
-
-
-def is_long(model: Any, num_frames: int) -> bool:
-    """Whether a video of so many frames takes more than one window."""
-    return model.latents.units(num_frames) > model.latents.clip_units
 
 
 def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> None:
@@ -131,7 +113,6 @@ def draw(
     mine: Sequence[int],
     num_frames: int,
     request: Any,
-    samplers: tuple[Any, Any],
     out: Path,
 ) -> int:
     """Draw the missing ones of this process's videos, writing each batch before the next begins.
@@ -155,8 +136,6 @@ def draw(
             args.seed,
             indices=indices,
             request=request.expand(n),
-            sampler=samplers[0],
-            later_sampler=samplers[1],
             guidance_scale=args.guidance,
             progress=Bar(start, n, missing),
         )
@@ -211,7 +190,7 @@ def draw_batch(
         seed,
         indices=indices,
         drawn=drawn,
-        on_window=keep if is_long(model, num_frames) else None,
+        on_window=keep if model.is_long(num_frames) else None,
         **options,
     )
 

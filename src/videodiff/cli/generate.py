@@ -113,10 +113,10 @@ def run(argv: Sequence[str]) -> int:
     check(args)
     import torch
 
-    from videodiff.checkpoints import RunLock, load_run, resolve_checkpoint
+    from videodiff.checkpoints import RunLock, resolve_checkpoint
 
     checkpoint = resolve_checkpoint(args.ckpt_path)
-    model = load_run(str(checkpoint), trusted=args.trust)
+    model = load_model(args, checkpoint)
     if not hasattr(model, "generate"):
         raise UsageError(
             f"{args.ckpt_path} is a run of {type(model).__name__}, which reconstructs videos and draws none: see them "
@@ -124,14 +124,13 @@ def run(argv: Sequence[str]) -> int:
         )
     device = pick_device(args.device)
     model = model.to(device).eval()
-    configure(model, args, device)
+    configure(model, args)
     request, num_frames = read_request(args, model)
     run_directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
     leftovers = Leftovers(args.out or run_directory / "generate")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     mine = list(range(rank, args.num_samples, world))
-    samplers = pick_samplers(args, model)
-    plan = drawing.settings(args, checkpoint, model, samplers, num_frames)
+    plan = drawing.settings(args, checkpoint, model, num_frames)
     out = output_directory(args.out, run_directory, plan)
     try:
         with RunLock(out) if world == 1 else nullcontext():
@@ -140,7 +139,7 @@ def run(argv: Sequence[str]) -> int:
             drawing.claim(out, plan, rank, world)
             started = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                drawn = drawing.draw(model, args, mine, num_frames, request, samplers, out)
+                drawn = drawing.draw(model, args, mine, num_frames, request, out)
             seconds = time.perf_counter() - started
             if rank > 0:
                 return 0
@@ -166,21 +165,34 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def configure(model: Any, args: argparse.Namespace, device: Any) -> None:
-    """Options that change how a model draws; each belongs to models that have such a thing."""
+def load_model(args: argparse.Namespace, checkpoint: Path) -> Any:
+    """The model of a run or a pipeline; with ``--interpolator`` the pipeline of the two runs."""
     from videodiff.checkpoints import load_run
+    from videodiff.checkpoints.pipeline import with_interpolator
 
+    if args.interpolator is None:
+        return load_run(str(checkpoint), trusted=args.trust)
+    changes = {} if args.long_video is None else {"long_video": args.long_video}
+    return with_interpolator(str(checkpoint), args.interpolator, changes, args.trust)
+
+
+def configure(model: Any, args: argparse.Namespace) -> None:
+    """Options that change how a model draws; each belongs to models that have such a thing."""
+    models = model.models
     for name in ("guidance_rescale", "reconstruction_weight", "long_video"):
         value = getattr(args, name)
         if value is None:
             continue
-        if not hasattr(model, name):
+        those = [part for part in models if hasattr(part, name)]
+        if not those:
             raise UsageError(f"--{name} does not apply to {type(model).__name__}")
-        setattr(model, name, value)
-    if args.interpolator is not None:
-        if not hasattr(model, "use_interpolator"):
-            raise UsageError(f"--interpolator does not apply to {type(model).__name__}")
-        model.use_interpolator(load_run(args.interpolator, trusted=args.trust).to(device).eval())
+        for part in those:
+            setattr(part, name, value)
+    if any(value is not None for value in (args.steps, args.sampler, args.gamma, args.eta)):
+        for part in models:
+            part.sampler = pick_sampler(args, part)
+            if args.steps is not None:
+                part.plan.extension_steps = args.steps[1]
 
 
 def check(args: argparse.Namespace) -> None:
@@ -204,19 +216,6 @@ def pick_device(name: str) -> Any:
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     return torch.device(name)
-
-
-def pick_samplers(args: argparse.Namespace, model: Any) -> tuple[Any, Any]:
-    """The sampler of the first window and that of the others."""
-    import copy
-
-    first = pick_sampler(args, model)
-    later = copy.deepcopy(first)
-    if args.steps is None:
-        later.num_steps = model.later_sampler(model.sampler).num_steps
-    elif args.steps[1] is not None:
-        later.num_steps = args.steps[1]
-    return first, later
 
 
 def pick_sampler(args: argparse.Namespace, model: Any) -> Any:

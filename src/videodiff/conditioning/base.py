@@ -119,6 +119,7 @@ class Conditioner(nn.Module):
         drop: share of training samples that are not told, in [0, 1].
         answers: fields of ``Request`` that it makes use of.
         sets_frames: whether it says how long the clips of the data must be.
+        frames_each: frames of the video for each frame of the low-resolution one that it is told.
         keeps_frames: whether it sees to known frames by itself, so that they need not be whole units of a latent.
     """
 
@@ -127,6 +128,7 @@ class Conditioner(nn.Module):
     drop: float = 0.0
     answers: tuple[str, ...] = ()
     sets_frames: bool = False
+    frames_each: int = 1
     keeps_frames: bool = False
 
     def attach(self, net: Network, latents: Latents) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,11 @@ class Request:
     def expand(self, num_videos: int) -> Request:
         """The same for ``num_videos`` videos, from what was asked of one."""
         return self._with({n: v.expand(num_videos, *[-1] * (v.ndim - 1)) for n, v in self.tensors().items()})
+
+    def only(self, names: Collection[str]) -> Request:
+        """What is asked in the fields of these names; the others are None."""
+        left_out: dict[str, Any] = {name: None for name in self.tensors() if name not in names}
+        return self._with(left_out | ({} if "frames" in names else {"positions": ()}))
 
     def to(self, device: torch.device | str) -> Request:
         """The request with every tensor on ``device``."""

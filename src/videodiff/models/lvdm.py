@@ -10,7 +10,6 @@ from the ones before, then every gap between two of them (``conditioning/strides
 from typing import Any, Literal
 
 from videodiff.conditioning import FrameMask, Label, Strides
-from videodiff.diffusion.windows import Window
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive, Hierarchical
@@ -70,7 +69,6 @@ class LVDM(DiffusionModule):
         if not mask.has_channel:
             self.conditioner(Strides).drop = condition_drop
         self.long_video = long_video
-        self.use_interpolator(self)
 
     @property
     def long_video(self) -> str:
@@ -82,19 +80,3 @@ class LVDM(DiffusionModule):
         self._long_video, overlap, stride = way, self.plan.overlap, self.strides[-1]
         has_keys = way == "hierarchical" and stride > 1
         self.plan = Hierarchical(overlap, stride) if has_keys else Autoregressive(overlap)
-
-    def use_interpolator(self, model: "LVDM") -> None:
-        """Fill the gaps of hierarchical video with another model of the same first stage.
-
-        Raises:
-            ValueError: if its latents are others.
-        """
-        ours, theirs = self.latents.shape(1), model.latents.shape(1)
-        if theirs != ours:
-            raise ValueError(f"the interpolator's latents {theirs} are not the model's {ours}")
-        # beside the module tree: its weights are its own run's
-        object.__setattr__(self, "interpolator", model)
-
-    def model_of(self, window: Window) -> DiffusionModule:
-        """Windows of neighbours are the interpolator's, which is this model where no other was given."""
-        return self.interpolator if window.stride in (None, 1) else self

@@ -23,11 +23,11 @@ from videodiff.diffusion import (
 )
 from videodiff.diffusion.windows import Window
 from videodiff.networks import Autoencoder, Latents, Network
-from videodiff.sampling import LongVideo, OnWindow, VideoModel
+from videodiff.sampling import LongVideo, OnWindow, StageModel
 from videodiff.seeding import generator
 
 
-class SamplingModule(pl.LightningModule, VideoModel):
+class SamplingModule(pl.LightningModule, StageModel):
     """Drawing, for a module that has the parts named below.
 
     A latent is counted in units along axis 2: frames in pixel space, latent frames, or whole clips. A long video is a
@@ -103,20 +103,27 @@ class SamplingModule(pl.LightningModule, VideoModel):
         """The windows that write every unit that is not known, each once.
 
         Raises:
-            ValueError: if this model, or one that draws some of them for it, was not trained for them.
+            ValueError: if this model was not trained for them.
         """
         windows = self.plan.windows(num_units, self.latents.clip_units, known)
-        for window in windows:
-            conditioners = self.model_of(window).conditioners
-            if window.context and not any("frames" in c.answers for c in conditioners):
-                raise ValueError("this model draws single clips: none of its conditioners sees what is there")
-            for conditioner in conditioners:
-                conditioner.check_windows([window])
+        self.check_windows(windows)
         return windows
 
-    def model_of(self, window: Window) -> SamplingModule:
-        """The model that draws a window: this one, but where another fills the gaps."""
-        return self
+    def check_windows(self, windows: Sequence[Window]) -> None:
+        """Refuse windows that this model was not trained for.
+
+        Raises:
+            ValueError: in one line.
+        """
+        if any(window.context for window in windows) and "frames" not in self.answers:
+            raise ValueError("this model draws single clips: none of its conditioners sees what is there")
+        for conditioner in self.conditioners:
+            conditioner.check_windows(windows)
+
+    @property
+    def frames_each(self) -> int:
+        """Frames that it draws for each frame of the low-resolution video that it is told."""
+        return max((c.frames_each for c in self.conditioners if "low_resolution" in c.answers), default=1)
 
     def conditioner(self, kind: type[Conditioner]) -> Conditioner:
         """The one conditioner of a class."""
@@ -130,7 +137,7 @@ class SamplingModule(pl.LightningModule, VideoModel):
         """
         if self.plan.extension_steps is None or sampler is not self.sampler:
             return sampler
-        sampler = copy.copy(sampler)
+        sampler = copy.deepcopy(sampler)
         sampler.num_steps = self.plan.extension_steps
         return sampler
 
@@ -152,6 +159,15 @@ class SamplingModule(pl.LightningModule, VideoModel):
         if self.threshold == "dynamic":
             found |= {"threshold": self.threshold, "threshold_quantile": self.threshold_quantile}
         return found
+
+    def drawing_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
+        later = self.later_sampler(self.sampler)
+        return {
+            **super().drawing_record(num_frames, guidance_scale),
+            **({"later_steps": later.num_steps} if self.is_long(num_frames) else {}),
+            "long_video": getattr(self, "long_video", None),
+            "reconstruction_weight": getattr(self, "reconstruction_weight", None),
+        }
 
     @torch.no_grad()
     def draw_latent(
@@ -182,11 +198,8 @@ class SamplingModule(pl.LightningModule, VideoModel):
         sampler = sampler or self.sampler
         later_sampler = later_sampler or self.later_sampler(sampler)
         total = self.total_units(num_frames)
-        latent = torch.zeros(num_videos, *self.latents.shape(total), device=self.device)
-        known: tuple[int, ...] = ()
-        if request.frames is not None and not any(c.keeps_frames for c in self.conditioners):
-            known = self.latents.place(request.frames, request.positions, latent)
-        windows = self.windows(total, known)
+        windows = self.windows(total, self.known_units(request.positions))
+        latent = self.blank(num_videos, total, request)
         first = 0
         if drawn is not None:
             first = drawn[1]
@@ -198,7 +211,7 @@ class SamplingModule(pl.LightningModule, VideoModel):
                     progress(k * steps + done, len(windows) * steps)
 
             noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
-            self.model_of(window).sample_window(
+            self.sample_window(
                 latent,
                 window,
                 request,
@@ -209,6 +222,23 @@ class SamplingModule(pl.LightningModule, VideoModel):
             )
             if on_window is not None:
                 on_window(latent, k + 1)
+        return latent
+
+    def known_units(self, positions: Sequence[int]) -> tuple[int, ...]:
+        """Units that known frames at these positions fill; none where a conditioner sees to the frames by itself.
+
+        Raises:
+            ValueError: for frames that are not whole units.
+        """
+        if not positions or any(c.keeps_frames for c in self.conditioners):
+            return ()
+        return self.latents.units_at(positions)
+
+    def blank(self, num_videos: int, units: int, request: Request) -> Tensor:
+        """A latent ``[num_videos, C, units, *S]`` that is yet to be drawn, known units in their places."""
+        latent = torch.zeros(num_videos, *self.latents.shape(units), device=self.device)
+        if request.frames is not None and self.known_units(request.positions):
+            self.latents.place(request.frames, request.positions, latent)
         return latent
 
     def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:

@@ -58,6 +58,21 @@ class Latents:
         """Frames that make up whole units, ``[B, 3, T, H, W]`` in [-1, 1] -> ``[B, C, U, *S]``, fp32."""
         return self.autoencoder.encode(video).float()
 
+    def units_at(self, positions: Sequence[int]) -> tuple[int, ...]:
+        """The units that known frames at these positions of a video, ascending, make known.
+
+        Raises:
+            ValueError: for frames that are not whole units.
+        """
+        size = self.unit_frames
+        units = sorted({p // size for p in positions})
+        if set(positions) != {u * size + i for u in units for i in range(size)}:
+            raise ValueError(
+                f"a latent frame is {size} frames: known frames must be whole groups of {size} (0 to {size - 1}, "
+                f"{size} to {2 * size - 1}, ...), got {len(positions)} from {positions[0]} to {positions[-1]}"
+            )
+        return tuple(units)
+
     def place(self, frames: Tensor, positions: Sequence[int], latent: Tensor) -> tuple[int, ...]:
         """Write known frames into their places in a latent; neighbouring units are encoded together.
 
@@ -72,19 +87,12 @@ class Latents:
         Raises:
             ValueError: for frames that are not whole units.
         """
-        size = self.unit_frames
-        units = sorted({p // size for p in positions})
-        if set(positions) != {u * size + i for u in units for i in range(size)}:
-            raise ValueError(
-                f"a latent frame is {size} frames: known frames must be whole groups of {size} (0 to {size - 1}, "
-                f"{size} to {2 * size - 1}, ...), got {len(positions)} from {positions[0]} to {positions[-1]}"
-            )
-        done = 0
+        units, done = self.units_at(positions), 0
         for run in neighbours(units):
-            count = len(run) * size
+            count = len(run) * self.unit_frames
             latent[:, :, run] = self.encode(frames[:, :, done : done + count])
             done += count
-        return tuple(units)
+        return units
 
     @torch.no_grad()
     def stream(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:
@@ -109,6 +117,9 @@ class Latents:
 
 class FrameLatents(Latents):
     """Latents of single frames: pixels, or pictures that an image's autoencoder made. Any frames may be given."""
+
+    def units_at(self, positions: Sequence[int]) -> tuple[int, ...]:
+        return tuple(positions)
 
     def place(self, frames: Tensor, positions: Sequence[int], latent: Tensor) -> tuple[int, ...]:
         latent[:, :, list(positions)] = self.encode(frames)
@@ -167,7 +178,7 @@ class ClipLatents(Latents):
         """The clip ``[B, 3, T, H, W]`` in [-1, 1] of one unit ``[B, C, N]``, fp32."""
         return self.autoencoder.decode(latent).clamp(-1, 1).float()
 
-    def place(self, frames: Tensor, positions: Sequence[int], latent: Tensor) -> tuple[int, ...]:
+    def units_at(self, positions: Sequence[int]) -> tuple[int, ...]:
         """Known frames must be whole clips from the start: the latent of part of a clip does not exist."""
         size, count = self.video_shape[1], len(positions)
         whole = count >= size and (count - size) % self.unit_frames == 0
@@ -177,11 +188,14 @@ class ClipLatents(Latents):
                 f"this model continues whole clips of {size} frames: give frames 0 to {size - 1} (or the first "
                 f"{more}), got {count} frames from {positions[0]} to {positions[-1]}"
             )
-        units = range((count - size) // self.unit_frames + 1)
+        return tuple(range((count - size) // self.unit_frames + 1))
+
+    def place(self, frames: Tensor, positions: Sequence[int], latent: Tensor) -> tuple[int, ...]:
+        units = self.units_at(positions)
         for unit in units:
             start = unit * self.unit_frames
-            latent[:, :, unit] = self.encode_clips(frames[:, :, start : start + size])
-        return tuple(units)
+            latent[:, :, unit] = self.encode_clips(frames[:, :, start : start + self.video_shape[1]])
+        return units
 
     def pieces(self, latent: Tensor) -> Iterator[Tensor]:
         """Clip by clip, each fading into the next over the frames they share."""

@@ -1,7 +1,8 @@
-"""What draws video, and how one longer than a clip is drawn: which windows, in which order."""
+"""What draws video, and how one longer than a clip is drawn: which windows, in which order, stage by stage."""
 
+from videodiff.sampling.pipeline import Pipeline, Stage
 from videodiff.sampling.plans import Autoregressive, ClipByClip, Hierarchical, LongVideo
-from videodiff.sampling.video_model import OnWindow, VideoModel, video_model
+from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, video_model
 
 __all__ = [
     "Autoregressive",
@@ -9,6 +10,9 @@ __all__ = [
     "Hierarchical",
     "LongVideo",
     "OnWindow",
+    "Pipeline",
+    "Stage",
+    "StageModel",
     "VideoModel",
     "video_model",
 ]

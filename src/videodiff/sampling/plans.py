@@ -15,11 +15,13 @@ class LongVideo(ABC):
         overlap: units of one window that the next one sees.
         shared_frames: frames that neighbouring clips have in common, where a unit is a clip.
         extension_steps: sampler steps of every window after the first; None is as for the first.
+        num_passes: turns that the windows come in.
     """
 
     overlap: int
     shared_frames: int = 0
     extension_steps: int | None = None
+    num_passes: int = 1
 
     @abstractmethod
     def check(self, clip: int) -> None:
@@ -40,6 +42,14 @@ class LongVideo(ABC):
         Raises:
             ValueError: if the plan draws no video of that length.
         """
+
+    def passes(self, total: int, clip: int, known: Sequence[int]) -> list[list[Window]]:
+        """The same windows in turns, each of which may be a model's of its own; ``num_passes`` of them.
+
+        Raises:
+            ValueError: if the plan draws no video of that length.
+        """
+        return [self.windows(total, clip, known)]
 
 
 class Autoregressive(LongVideo):
@@ -102,6 +112,8 @@ class Hierarchical(Autoregressive):
         stride: distance of the key frames.
     """
 
+    num_passes = 2
+
     def __init__(self, overlap: int, stride: int) -> None:
         super().__init__(overlap)
         self.stride = stride
@@ -113,14 +125,25 @@ class Hierarchical(Autoregressive):
         return -(-(units - 1) // self.stride) * self.stride + 1
 
     def windows(self, total: int, clip: int, known: Sequence[int]) -> list[Window]:
+        keys, gaps = self.passes(total, clip, known)
+        return keys + gaps
+
+    def passes(self, total: int, clip: int, known: Sequence[int]) -> list[list[Window]]:
+        """Key frames, then gaps; a video no longer than a clip is neighbours alone, as gaps are."""
         if total <= clip:
-            return super().windows(total, clip, known)
-        written, windows = set(known), []
+            return [[], super().windows(total, clip, known)]
+        written = set(known)
         keys = autoregressive(total, clip, self.overlap, self.stride)
-        for window in (*keys, *interpolation(total, self.stride)):
-            new = tuple(u for u in window.new if u not in written)
-            context = tuple(u for u in (*window.context, *window.new) if u in written)
-            written.update(new)
-            if new:
-                windows.append(Window(new, context))
-        return windows
+        return [unwritten(windows, written) for windows in (keys, interpolation(total, self.stride))]
+
+
+def unwritten(windows: Sequence[Window], written: set[int]) -> list[Window]:
+    """What windows have left to write, each seeing what is written by then, which this adds to."""
+    found = []
+    for window in windows:
+        new = tuple(u for u in window.new if u not in written)
+        context = tuple(u for u in (*window.context, *window.new) if u in written)
+        written.update(new)
+        if new:
+            found.append(Window(new, context))
+    return found

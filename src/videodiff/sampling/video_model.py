@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from videodiff.conditioning.request import Request
 from videodiff.diffusion import Sampler
+from videodiff.diffusion.windows import Window
 from videodiff.networks.autoencoder import Autoencoder
+from videodiff.networks.latents import Latents
+from videodiff.sampling.plans import LongVideo
 
 OnWindow = Callable[[Tensor, int], None]
 
@@ -153,6 +156,21 @@ class VideoModel(ABC):
             **sampler.options(),
         }
 
+    def drawing_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
+        """Everything of it that shapes a drawn video of so many frames, beside its weights; for records.
+
+        Args:
+            num_frames: of the video.
+            guidance_scale: in place of the model's own.
+        """
+        found = self.describe(None, guidance_scale)
+        return {key: value for key, value in found.items() if key != "class"} | dict(self.drawing_options)
+
+    @property
+    def models(self) -> list[VideoModel]:
+        """The models that draw, one after another, each with options of its own: this one alone."""
+        return [self]
+
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:
         """Its parts with weights, by name."""
@@ -161,6 +179,63 @@ class VideoModel(ABC):
     @abstractmethod
     def first_stage(self) -> Autoencoder | None:
         """The autoencoder whose latents it draws; None for pixels."""
+
+
+class StageModel(VideoModel):
+    """Draws a video as windows of one latent, so that it may be a stage of a pipeline.
+
+    Attributes:
+        plan: which windows.
+    """
+
+    plan: LongVideo
+
+    @property
+    @abstractmethod
+    def latents(self) -> Latents:
+        """Videos as latents of any length."""
+
+    @property
+    @abstractmethod
+    def frames_each(self) -> int:
+        """Frames that it draws for each frame of the low-resolution video that it is told."""
+
+    @abstractmethod
+    def total_units(self, num_frames: int) -> int:
+        """Units of the latent of a video."""
+
+    @abstractmethod
+    def known_units(self, positions: Sequence[int]) -> tuple[int, ...]:
+        """Units that known frames at these positions fill before anything is drawn.
+
+        Raises:
+            ValueError: for frames that are not whole units.
+        """
+
+    @abstractmethod
+    def check_windows(self, windows: Sequence[Window]) -> None:
+        """Refuse windows that it was not trained for.
+
+        Raises:
+            ValueError: in one line.
+        """
+
+    @abstractmethod
+    def blank(self, num_videos: int, units: int, request: Request) -> Tensor:
+        """A latent ``[num_videos, C, units, *S]`` that is yet to be drawn, known units in their places."""
+
+    @abstractmethod
+    def sample_window(
+        self,
+        latent: Tensor,
+        window: Window,
+        request: Request,
+        noise: list[torch.Generator],
+        sampler: Sampler,
+        guidance_scale: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Draw one window of ``latent`` ``[B, C, U, *S]`` in place; units in its context are left as they are."""
 
 
 def video_model(model: object, what: str = "the model") -> VideoModel:

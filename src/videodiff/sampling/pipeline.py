@@ -1,0 +1,429 @@
+"""Trained models one after another: each is told what the one before has drawn, or goes on in its latent.
+
+A cascade (small video, then larger), an interpolator of key frames, a model that raises the frame rate and one that
+enlarges another's videos are all of it. A :class:`Stage` says how its model stands to the one before; windows, units
+and known frames of each are those of its own plan and latents.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from videodiff.conditioning.request import Request
+from videodiff.diffusion import Sampler
+from videodiff.diffusion.windows import Window
+from videodiff.networks.autoencoder import Autoencoder
+from videodiff.networks.latents import Latents
+from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel
+from videodiff.seeding import generator
+
+Takes = Literal["low_resolution", "frames", "latent"]
+
+
+class Stage(nn.Module):
+    """A trained model in its place in a pipeline.
+
+    Args:
+        model: what draws.
+        takes: what the video of the stage before is to it: its own at a lower resolution or rate, its known frames, or
+            the latent in which it writes what is left (the gaps between key frames). The first stage takes nothing.
+        frames_each: of a stage that takes frames: its frames for each of those. How many another draws for each that
+            it takes is a part of its training.
+        run: what its run is called, in records and errors.
+        weights: SHA-256 of its weights, for records.
+
+    Raises:
+        ValueError: for a model that cannot be told what it takes, or frames_each without an effect.
+    """
+
+    def __init__(
+        self,
+        model: pl.LightningModule,
+        takes: Takes = "low_resolution",
+        frames_each: int | None = None,
+        run: str = "",
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(model, StageModel):
+            raise ValueError(
+                f"{run or 'a stage'} is a {type(model).__name__}, which draws no videos by itself"
+            )
+        self.model, self.run, self.weights = model, run, weights
+        self.takes: Takes | None = takes
+        if takes == "frames" and (frames_each is None or frames_each < 2):
+            raise ValueError(
+                f"{self} takes frames, and adds others between them: frames_each must be at least 2, got {frames_each}"
+            )
+        own = model.frames_each if takes == "low_resolution" else 1
+        if takes != "frames" and frames_each not in (None, own):
+            raise ValueError(
+                f"{self} takes {takes} and draws {own} frames for each of those: leave out frames_each {frames_each}"
+            )
+        self.frames_each = frames_each or own
+
+    def record(self) -> dict[str, Any]:
+        """Which run it is, for records."""
+        return {
+            "run": self.run, "weights": self.weights, "model": type(self.model).__name__, "takes": self.takes,
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"stage {self.run or type(self.model).__name__}"
+
+    def check_after(self, before: Stage) -> None:
+        """Refuse a stage before whose videos or latents this one cannot take.
+
+        Raises:
+            ValueError: in one line.
+        """
+        if self.takes == "latent":
+            ours, theirs = self.model.latents.shape(1), before.model.latents.shape(1)
+            if ours != theirs:
+                raise ValueError(
+                    f"the latents {ours} of {self}, which fills gaps, are not those of {before}, {theirs}"
+                )
+            return
+        if self.takes not in self.model.answers:
+            raise ValueError(
+                f"{self} cannot take {self.takes.replace('_', ' ')} of {before}: none of its conditioners makes use of "
+                "it; give it another place, or another takes"
+            )
+        (height, width), (small_height, small_width) = (
+            stage.model.video_shape[2:] for stage in (self, before)
+        )
+        factors = (height / small_height, width / small_width)
+        if self.takes == "frames" and factors != (1, 1):
+            raise ValueError(
+                f"{self} takes frames of {before}, which must be of its own size {height}x{width}, "
+                f"got {small_height}x{small_width}"
+            )
+        if not all(factor >= 1 and factor.is_integer() for factor in factors):
+            raise ValueError(
+                f"{self} draws {height}x{width}, which is no multiple of the {small_height}x{small_width} of {before}"
+            )
+
+
+@dataclass(frozen=True)
+class Leg:
+    """Stages that write one latent, and how they write it.
+
+    Attributes:
+        stages: those; the first one's plan is kept to.
+        num_frames: length of the video.
+        units: of the latent.
+        request: what is asked of it, but for what it takes of the leg before.
+        positions: of the frames that are known when it is drawn.
+        windows: each with the stage that draws it, in order.
+    """
+
+    stages: list[Stage]
+    num_frames: int
+    units: int
+    request: Request
+    positions: tuple[int, ...]
+    windows: list[tuple[Stage, Window]]
+
+    @property
+    def model(self) -> StageModel:
+        """The model that says what the latent is."""
+        return self.stages[0].model
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the latent of one video."""
+        return self.model.latents.shape(self.units)
+
+
+class Pipeline(pl.LightningModule, VideoModel):
+    """Stages one after another, drawn from as one model; it is not trained.
+
+    A long video is drawn stage by stage, each window by window. What a stage takes of the one before is held whole, as
+    latents are: a video at its lower resolution, or known frames.
+
+    Args:
+        stages: in the order in which they draw.
+        seed: of predictions; the command line sets it from ``seed_everything``.
+
+    Raises:
+        ValueError: if a stage cannot take what the one before draws.
+    """
+
+    def __init__(self, stages: list[Stage], seed: int = 0) -> None:
+        super().__init__()
+        if not stages:
+            raise ValueError("a pipeline has at least one stage")
+        for before, stage in pairwise(stages):
+            stage.check_after(before)
+        stages[0].takes = None
+        self.seed = seed
+        self.stages = nn.ModuleList(stages)
+        for group in self.groups:
+            passes = group[0].model.plan.num_passes
+            if len(group) > max(passes, 1):
+                raise ValueError(
+                    f"{group[passes]} takes the latent of {group[passes - 1]}, whose plan leaves it nothing to draw; "
+                    "key frames leave gaps (of LVDM: long_video hierarchical, strides above 1)"
+                )
+
+    # --- sizes ------------------------------------------------------------------------------------------------
+
+    @property
+    def groups(self) -> list[list[Stage]]:
+        """The stages, those that write one latent together."""
+        groups: list[list[Stage]] = []
+        for stage in self.stages:
+            if groups and stage.takes == "latent":
+                groups[-1].append(stage)
+            else:
+                groups.append([stage])
+        return groups
+
+    @property
+    def models(self) -> list[VideoModel]:
+        """The models that draw, one after another."""
+        return [stage.model for stage in self.stages]
+
+    @property
+    def last(self) -> StageModel:
+        """The model that says what the finished latent is."""
+        return self.groups[-1][0].model
+
+    @property
+    def latents(self) -> Latents:
+        """Videos as latents, as the last stage has them."""
+        return self.last.latents
+
+    @property
+    def video_shape(self) -> tuple[int, int, int, int]:
+        """Shape ``(3, T, H, W)`` of the last stage's clip."""
+        return self.last.video_shape
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes that every stage with classes knows; None where none has any."""
+        known = [model.num_classes for model in self.models if model.num_classes is not None]
+        return min(known, default=None)
+
+    @property
+    def answers(self) -> frozenset[str]:
+        """Fields of a request that the first stage makes use of; later ones are told what they make use of."""
+        return self.groups[0][0].model.answers
+
+    @property
+    def sampler(self) -> Sampler:
+        """Of the last stage; every stage has its own."""
+        return self.last.sampler
+
+    @property
+    def guidance_scale(self) -> float:
+        """Of the last stage; every stage has its own."""
+        return self.last.guidance_scale
+
+    @property
+    def first_stage(self) -> Autoencoder | None:
+        """The autoencoder of the last stage; None for pixels."""
+        return self.last.first_stage
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts of every stage, by its number and their names."""
+        found = {}
+        for number, model in enumerate(self.models, 1):
+            found |= {f"stage {number} {name}": part for name, part in model.parts().items()}
+        return found
+
+    def is_long(self, num_frames: int) -> bool:
+        """Whether there is anything to go on from before a video is done: a stage, or a window."""
+        return len(self.stages) > 1 or self.last.is_long(num_frames)
+
+    def lengths(self, num_frames: int) -> list[int]:
+        """Frames that each group draws for a video of ``num_frames``."""
+        factors = [group[0].frames_each for group in self.groups[1:]]
+        return list(
+            accumulate(reversed(factors), lambda frames, each: -(-frames // each), initial=num_frames)
+        )[::-1]
+
+    # --- what it is, for records ------------------------------------------------------------------------------
+
+    @property
+    def drawing_options(self) -> dict[str, Any]:
+        """Empty: every stage has its own."""
+        return {}
+
+    def describe(self, sampler: Sampler | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
+        """How the last stage draws, and under ``stages`` all of them, each with its run and the hash of its weights."""
+        stages = [
+            {**stage.record(), **stage.model.describe(sampler, guidance_scale), **stage.model.drawing_options}
+            for stage in self.stages
+        ]
+        return {**self.last.describe(sampler, guidance_scale), "class": type(self).__name__, "stages": stages}
+
+    def drawing_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
+        """What shapes a drawn video of so many frames, stage by stage."""
+        stages = []
+        for group, length in zip(self.groups, self.lengths(num_frames), strict=True):
+            for stage in group:
+                how = stage.model.drawing_record(length, guidance_scale)
+                stages.append({**stage.record(), "frames": length, **how})
+        return {"stages": stages}
+
+    # --- drawing ----------------------------------------------------------------------------------------------
+
+    def legs(self, num_frames: int, request: Request) -> list[Leg]:
+        """Everything that will be drawn, known before anything is.
+
+        Args:
+            num_frames: length of the finished video.
+            request: what is known of it.
+
+        Raises:
+            ValueError: if a stage cannot do what is asked, or was not trained for a window of its own.
+        """
+        legs: list[Leg] = []
+        lengths = self.lengths(num_frames)
+        if request.positions and request.positions[-1] >= num_frames:
+            raise ValueError(
+                f"known frame {request.positions[-1]} lies outside a video of {num_frames} frames"
+            )
+        for number, (group, length) in enumerate(zip(self.groups, lengths, strict=True)):
+            head = group[0].model
+            asked = scaled(request, self.rate(number), head.video_shape[2:])
+            if number == 0 and request.positions and not asked.positions:
+                raise ValueError(
+                    f"{group[0]} draws one frame in {self.rate(0)}, and none of the known frames is among them"
+                )
+            if number:
+                asked = asked.only(head.answers - {group[0].takes})
+            head.check_request(asked, length)
+            positions = asked.positions
+            if number and group[0].takes == "frames":
+                positions = tuple(range(0, length, group[0].frames_each))
+            units, windows = head.total_units(length), []
+            passes = head.plan.passes(units, head.latents.clip_units, head.known_units(positions))
+            for i, planned in enumerate(passes):
+                stage = group[min(i, len(group) - 1)]
+                stage.model.check_windows(planned)
+                windows += [(stage, window) for window in planned]
+            legs.append(Leg(group, length, units, asked, positions, windows))
+        return legs
+
+    def check_request(self, request: Request, num_frames: int) -> None:
+        self.legs(num_frames, request)
+
+    def rate(self, number: int) -> int:
+        """Frames of the finished video for each frame of a group."""
+        rate = 1
+        for group in self.groups[number + 1 :]:
+            rate *= group[0].frames_each
+        return rate
+
+    @torch.no_grad()
+    def draw_latent(
+        self,
+        num_videos: int,
+        num_frames: int,
+        seed: int = 0,
+        request: Request | None = None,
+        *,
+        indices: Sequence[int] | None = None,
+        sampler: Sampler | None = None,
+        later_sampler: Sampler | None = None,
+        guidance_scale: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        drawn: tuple[Tensor, int] | None = None,
+        on_window: OnWindow | None = None,
+    ) -> Tensor:
+        """Draw the last stage's latents ``[num_videos, C, U, *S]``.
+
+        A sampler or a guidance scale given here is every stage's. Windows are counted through all stages, and so is
+        their noise. What ``on_window`` is given, and ``drawn`` takes, has a row for each video: the latent of the stage
+        before, whose video is made of it again, then that of the stage at work.
+        """
+        request = (request or Request()).to(self.device)
+        indices = range(num_videos) if indices is None else indices
+        if num_videos < 1 or num_frames < 1:
+            raise ValueError(
+                f"num_videos and num_frames must be at least 1, got {num_videos} and {num_frames}"
+            )
+        if len(indices) != num_videos:
+            raise ValueError(f"{len(indices)} indices were given for {num_videos} videos")
+        legs = self.legs(num_frames, request)
+        starts = list(accumulate((len(leg.windows) for leg in legs), initial=0))
+        first, at = (0, 0) if drawn is None else (drawn[1], bisect_left(starts, drawn[1]) - 1)
+        before, latent = self.unpacked(drawn, legs, at)
+        for number, leg in enumerate(legs[at:], at):
+            start, is_new = starts[number], latent is None or number > at
+            before = latent if number > at else before
+            told = leg.request if before is None else self.told(leg, legs[number - 1], before)
+            if is_new:
+                latent = leg.model.blank(num_videos, leg.units, told)
+            for k, (stage, window) in enumerate(leg.windows, start):
+                if k < first:
+                    continue
+
+                def report(done: int, steps: int, k: int = k) -> None:
+                    progress(k * steps + done, starts[-1] * steps)
+
+                chosen = sampler or stage.model.sampler
+                if k > start:
+                    chosen = later_sampler or stage.model.later_sampler(chosen)
+                noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
+                stage.model.sample_window(
+                    latent, window, told, noise, chosen, guidance_scale, report if progress else None
+                )
+                if on_window is not None:
+                    on_window(packed(before, latent), k + 1)
+        return latent
+
+    def told(self, leg: Leg, below: Leg, latent: Tensor) -> Request:
+        """What is asked of a leg, with what it takes of the one below, whose latent is done."""
+        video = torch.cat(list(below.model.decode_frames(latent, below.num_frames)), dim=2)
+        if leg.stages[0].takes == "frames":
+            return replace(leg.request, frames=video, positions=leg.positions)
+        return replace(leg.request, low_resolution=video)
+
+    def unpacked(
+        self, drawn: tuple[Tensor, int] | None, legs: Sequence[Leg], at: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The latents of the leg before and of the one at work, of the rows that :func:`packed` made."""
+        if drawn is None:
+            return None, None
+        rows, found = drawn[0].to(self.device), []
+        shapes = [leg.shape for leg in legs[max(at - 1, 0) : at + 1]]
+        for shape, row in zip(shapes, rows.split([math.prod(shape) for shape in shapes], dim=1), strict=True):
+            found.append(row.reshape(-1, *shape))
+        return (found[0] if at else None), found[-1]
+
+    def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:
+        """The first ``num_frames`` frames of the last stage's latent in order, as pieces ``[B, 3, t, H, W]``."""
+        return self.last.decode_frames(latent, num_frames)
+
+
+def packed(before: Tensor | None, latent: Tensor) -> Tensor:
+    """Latents as one row for each video, ``[B, n]``."""
+    return torch.cat([part.flatten(1) for part in (before, latent) if part is not None], dim=1)
+
+
+def scaled(request: Request, rate: int, size: tuple[int, int]) -> Request:
+    """A request of a video at so many times fewer frames, and of another size.
+
+    Known frames between those are left out, the others are averaged over areas.
+    """
+    if request.frames is None:
+        return request
+    kept = [i for i, position in enumerate(request.positions) if position % rate == 0]
+    frames = request.frames[:, :, kept]
+    if tuple(frames.shape[-2:]) != tuple(size):
+        frames = nn.functional.adaptive_avg_pool3d(frames, (len(kept), *size)) if kept else None
+    if not kept:
+        return replace(request, frames=None, positions=())
+    return replace(request, frames=frames, positions=tuple(request.positions[i] // rate for i in kept))
