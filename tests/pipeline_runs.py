@@ -60,9 +60,11 @@ def fill(model: torch.nn.Module, name: str) -> torch.nn.Module:
     return model.eval()
 
 
-def write_run(folder: Path, model: dict, frames: int, side: int, step: int = 7, **data) -> Path:
-    """A run folder with one checkpoint."""
-    built = fill(build_model(model, folder, TRUST), folder.name)
+def write_run(
+    folder: Path, model: dict, frames: int, side: int, step: int = 7, seed_of: str = "", **data
+) -> Path:
+    """A run folder with one checkpoint; its weights depend on ``seed_of``, by default on its name."""
+    built = fill(build_model(model, folder, TRUST), seed_of or folder.name)
     config = {
         "model": model,
         "data": {

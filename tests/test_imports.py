@@ -215,6 +215,7 @@ IN_PLACE = {
     "checkpoints/folders.py": "a checkpoint moved aside, in one rename",
     "cli/config.py": "configs in a temporary folder",
     "cli/encode.py": "a config in a temporary folder",
+    "cli/info.py": "configs in a temporary folder",
     "cli/look.py": "a config in a temporary folder",
     "cli/starting.py": "a config in a temporary folder",
     "cli/new_model.py": "new files only",

@@ -52,6 +52,25 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
+def pipeline_card(stages: Sequence[Mapping[str, Any]], licence: str, command: Sequence[str]) -> str:
+    """The same for a pipeline, whose stages have cards of their own."""
+    head = {"license": licence, "library_name": "videodiff", "tags": ["video", "video-generation"]}
+    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", "# Pipeline", ""]
+    for number, stage in enumerate(stages, 1):
+        takes = f", which takes the {stage.get('takes', 'low_resolution').replace('_', ' ')} of it" * (
+            number > 1
+        )
+        lines.append(
+            f"{number}. [stage_{number}](stage_{number}/README.md){takes}: weights {stage['weights']}"
+        )
+    lines += ["", "```sh", "videodiff generate --ckpt_path . --num_samples 4", "```", ""]
+    lines += ["## Licence", "", licence_line(licence), "", "## How it was made", ""]
+    if command:
+        lines += ["```sh", shell_line(command), "```", ""]
+    lines += ["`pipeline.yaml` names the stages.", "", *version_lines()]
+    return "\n".join(lines) + "\n"
+
+
 def licence_line(licence: str) -> str:
     """What is said of the right to use the weights."""
     if licence == "other":

@@ -12,12 +12,21 @@ import yaml
 from safetensors.torch import save_file
 
 from videodiff import atomic
-from videodiff.checkpoints.card import model_card
+from videodiff.checkpoints.card import model_card, pipeline_card
 from videodiff.checkpoints.config import portable_config, trusted_config
-from videodiff.checkpoints.exported import CONFIG, RECORD, WEIGHTS, sha256_of
+from videodiff.checkpoints.exported import (
+    CONFIG,
+    PIPELINE,
+    RECORD,
+    WEIGHTS,
+    is_pipeline,
+    read_record,
+    sha256_of,
+)
 from videodiff.checkpoints.files import load_checkpoint
 from videodiff.checkpoints.first_stage import state_sha256
 from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.pipeline import find_run, parse
 from videodiff.checkpoints.run import load_run
 from videodiff.migrations import FORMATS, migrated, numbered_config
 from videodiff.plain import parse_json
@@ -36,7 +45,8 @@ def export_run(
 ) -> Path:
     """Write ``model.safetensors``, ``config.yaml``, ``README.md`` and ``videodiff.json``; whole or not at all.
 
-    The weights are those that every command draws with: the averaged ones. A latent model's first stage is exported
+    The weights are those that every command draws with: the averaged ones. Of a pipeline every run is written so, into
+    ``stage_<n>/``, and ``pipeline.yaml`` names them. A latent model's first stage is exported
     too, as ``first_stage/``, to which the config then points; the folder may be moved.
 
     Args:
@@ -60,8 +70,27 @@ def export_run(
     load_run(path, trusted=trusted)  # what cannot be loaded is not handed on
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic.beside(out) as part:
-        write_folder(path, part, licence, command, trusted, scheduler, note)
+        if is_pipeline(path):
+            write_pipeline(path, part, licence, command, trusted)
+        else:
+            write_folder(path, part, licence, command, trusted, scheduler, note)
     return out
+
+
+def write_pipeline(
+    path: Path, folder: Path, licence: str, command: Sequence[str], trusted: Sequence[str]
+) -> None:
+    """Every run of a pipeline as a folder of its own, and the file that names them, by the hashes of their weights."""
+    folder.mkdir(parents=True)
+    content = parse(path)
+    for number, stage in enumerate(content["pipeline"], 1):
+        run = find_run(stage["run"], f"{path}: stage {number}", path)
+        write_folder(run, folder / f"stage_{number}", licence, command, trusted, None, "None of a stage.")
+        stage["run"] = f"./stage_{number}"
+        stage["weights"] = read_record(folder / f"stage_{number}")["weights"]
+    content["format"] = FORMATS["pipeline"]
+    atomic.write_text(folder / PIPELINE, yaml.safe_dump(content, sort_keys=False))
+    atomic.write_text(folder / "README.md", pipeline_card(content["pipeline"], licence, command))
 
 
 def write_folder(

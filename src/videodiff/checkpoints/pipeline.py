@@ -90,20 +90,15 @@ def join(stages: Sequence[Any], where: str, file: Path | None = None) -> dict[st
         check_stage(stage, place)
         path = find_run(stage["run"], place, file)
         checkpoint = load_checkpoint(path)
-        config = stored_config(checkpoint, path)
-        place_first_stage(config, path)
-        section = config.get("model")
-        if not isinstance(section, dict) or "class_path" not in section:
-            raise CheckpointError(f"{place}: checkpoint {path}: its config names no model")
+        config = config_of(stage, checkpoint, path, place)
         digest = state_sha256(checkpoint["state_dict"]).hex()
         if stage.get("weights") not in (None, digest):
             raise CheckpointError(
                 f"{place}: the weights of {stage['run']} are {digest[:16]}..., not the {str(stage['weights'])[:16]}... "
                 "that the pipeline was made with; name the right run, or leave weights out"
             )
-        section = merge(section, {"init_args": stage.get("model") or {}})
         told = {key: stage[key] for key in ("takes", "frames_each") if stage.get(key) is not None}
-        args = {"model": section, **told, "run": str(stage["run"]), "weights": digest}
+        args = {"model": config["model"], **told, "run": str(stage["run"]), "weights": digest}
         sections.append({"class_path": "videodiff.sampling.Stage", "init_args": args})
         weights |= {f"stages.{number}.model.{name}": w for name, w in checkpoint["state_dict"].items()}
         runs.append({
@@ -112,10 +107,38 @@ def join(stages: Sequence[Any], where: str, file: Path | None = None) -> dict[st
         })  # fmt: skip
         if number and stage.get("takes") == "latent":
             check_first_stage(weights, number, place, stages)
-        data = config.get("data")
+        if stage.get("takes") != "latent" or data is None:  # which fills gaps in the video of the one before
+            data = config.get("data")
     model = {"class_path": "videodiff.sampling.Pipeline", "init_args": {"stages": sections}}
     config = {"model": model} | ({} if data is None else {"data": data})
     return {"weights": weights, "config": config, "runs": runs}
+
+
+def config_of(
+    stage: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path, place: str
+) -> dict[str, Any]:
+    """The config of a stage's run, its model's arguments changed as the pipeline says."""
+    config = stored_config(checkpoint, path)
+    place_first_stage(config, path)
+    section = config.get("model")
+    if not isinstance(section, dict) or "class_path" not in section:
+        raise CheckpointError(f"{place}: checkpoint {path}: its config names no model")
+    return {**config, "model": merge(section, {"init_args": stage.get("model") or {}})}
+
+
+def configs_of(file: Path) -> list[dict[str, Any]]:
+    """The config of every stage of a pipeline, each with the ``run`` as the file names it.
+
+    Raises:
+        ValueError: as :func:`read_pipeline`.
+    """
+    found = []
+    for number, stage in enumerate(parse(file)["pipeline"], 1):
+        place = f"{file}: stage {number}"
+        check_stage(stage, place)
+        path = find_run(stage["run"], place, file)
+        found.append({"run": stage["run"], "config": config_of(stage, load_checkpoint(path), path, place)})
+    return found
 
 
 def checkpoint_of(joined: Mapping[str, Any]) -> dict[str, Any]:

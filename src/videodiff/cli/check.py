@@ -43,6 +43,7 @@ VERB_KEYS: dict[str, dict[str, Any]] = {
     "test": {"verbose": bool},
     "predict": {"return_predictions": bool | None},
 }
+LOOKS = ("validate", "test", "predict")
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 
@@ -154,6 +155,13 @@ class Checker:
             if name == "weights_only" and value not in (None, True):
                 raise self.fail(
                     (name,), "weights_only cannot be switched off: a checkpoint must not run code"
+                )
+            if name == "pipeline":
+                raise self.fail(
+                    (name,),
+                    f"it names trained runs, and {verb} takes such a pipeline as --ckpt_path"
+                    if verb in LOOKS
+                    else "it names trained runs as a pipeline, which is not trained; fit each of them by itself",
                 )
             if name not in hints and name != "trust":
                 raise self.fail((name,), f"{verb} has no option {name!r}{did_you_mean(name, hints)}")

@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``export``."""
     p = LightParser(
         "videodiff export",
-        description="Write a run as model.safetensors, config and model card; a latent model with its first stage.",
+        description="Write a run as model.safetensors, config and model card; a latent model with its first stage, a "
+        "pipeline with all its runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,12 +46,13 @@ def run(argv: Sequence[str]) -> int:
     """Export, and push if asked; returns the exit code."""
     args = parser().parse_args(argv)
     hub = hub_api() if args.push_to_hub else None  # before any work
-    from videodiff.checkpoints import load_run
+    from videodiff.checkpoints import load_run, resolve_checkpoint
     from videodiff.checkpoints.export import export_run
+    from videodiff.checkpoints.exported import is_pipeline
 
-    model = load_run(args.run, trusted=args.trust)
-    scheduler, note = scheduler_of(model)
-    del model
+    scheduler, note = None, ""
+    if not is_pipeline(resolve_checkpoint(args.run)):  # whose stages have one each
+        scheduler, note = scheduler_of(load_run(args.run, trusted=args.trust))
     command = ["videodiff", "export", *argv]
     export_run(args.run, args.out, args.licence, command, args.trust, scheduler, note)
     print(f"exported: {args.out}")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from videodiff import reasons
 from videodiff.cli.arguments import LightParser, real, whole
-from videodiff.cli.config import read_configs
+from videodiff.cli.config import load_yaml, read_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.info_table import table
 from videodiff.cli.options import check_name, split_options
@@ -23,7 +27,8 @@ EPILOG = """KEY=VALUE and --KEY VALUE change single values: model.net.width=64
 examples:
   videodiff info pvdm_sky --card 24GiB
   videodiff info vdm_kinetics600 --card h100 --tflops 350
-  videodiff info vdm_digits --measure"""
+  videodiff info vdm_digits --measure
+  videodiff info runs/cascade              # each stage of a pipeline"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +82,16 @@ def run(argv: list[str]) -> int:
         from videodiff.estimate.cards import find_card
 
         find_card(args.card)
-    config = read_configs(names, "fit", options, args.trust)
+    if len(names) == 1 and (stages := stages_of(names[0])):
+        with tempfile.TemporaryDirectory() as folder:
+            return tell_stages(stages, Path(folder), options, args)
+    figures = figures_of(" + ".join(names), read_configs(names, "fit", options, args.trust), args)
+    print(json.dumps(figures, indent=2) if args.json else table(figures))
+    return 0
+
+
+def figures_of(name: str, config: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one config."""
     if not config.get("model"):
         raise UsageError("the config has no model; give one with class_path, e.g. videodiff.models.VDM")
     from videodiff.estimate.cards import local_card
@@ -86,10 +100,34 @@ def run(argv: list[str]) -> int:
     progress = Progress()
     shadow = Shadow(on_meta(config["model"], args.trust), "cuda" if local_card() else "cpu")
     progress("a forward pass")
-    figures = {"config": " + ".join(names), **measure(shadow)}
+    figures = {"config": name, **measure(shadow)}
     if not args.quick:
         figures |= estimate(shadow, config, args, progress)
-    print(json.dumps(figures, indent=2) if args.json else table(figures))
+    return figures
+
+
+def stages_of(name: str) -> list[dict[str, Any]]:
+    """The stages of a pipeline, each with its ``run`` and the ``config`` of that; empty for a config."""
+    path = Path(name)
+    if not (path / "pipeline.yaml").is_file() and not (path.is_file() and "pipeline" in load_yaml(path)):
+        return []
+    from videodiff.checkpoints import resolve_checkpoint
+    from videodiff.checkpoints.pipeline import configs_of
+
+    return configs_of(resolve_checkpoint(path))
+
+
+def tell_stages(
+    stages: Sequence[dict[str, Any]], folder: Path, options: list[str], args: argparse.Namespace
+) -> int:
+    """Print the figures of every stage."""
+    found = []
+    for number, stage in enumerate(stages, 1):
+        file = folder / f"stage_{number}.yaml"
+        file.write_text(yaml.safe_dump(stage["config"]), encoding="utf-8")
+        config = read_configs([str(file)], "fit", options, args.trust)
+        found.append(figures_of(f"stage {number}, {stage['run']}", config, args))
+    print(json.dumps({"stages": found}, indent=2) if args.json else "\n\n".join(map(table, found)))
     return 0
 
 

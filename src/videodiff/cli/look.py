@@ -86,13 +86,13 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
 
 def plan_of(checkpoint: Path, written: dict[str, Any]) -> dict[str, Any]:
     """Everything that decides what is predicted, as JSON holds it."""
-    from videodiff.checkpoints import sha256_of
+    from videodiff.checkpoints.pipeline import identity
 
     data = dict(written.get("data") or {})
     data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in HOW_DATA_COME}
     plan = {
         "checkpoint": str(checkpoint),
-        "checkpoint_sha256": sha256_of(checkpoint),
+        "checkpoint_sha256": identity(checkpoint),
         "model": written.get("model"),
         "data": data,
         "seed": written.get("seed_everything"),

@@ -60,12 +60,19 @@ def attach(
             "step": content.get("global_step"),
             "ema": bool(content.get("ema")),
             "weights": state_sha256(content["state_dict"]).hex(),
+            **({"runs": runs} if (runs := runs_of(content)) else {}),
             "config": drawing_config(parse_yaml(cli.config_text(), "config")["model"]),
         },
         against=against,
     )
     cli.trainer.callbacks.append(judge)
     return judge
+
+
+def runs_of(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Which runs a pipeline has drawn with, at which step; empty for a single run."""
+    found = content.get("videodiff", {}).get("runs", [])
+    return [{key: run[key] for key in ("run", "step", "weights")} for run in found]
 
 
 def drawing_config(section: dict[str, Any]) -> dict[str, Any]:

@@ -105,12 +105,19 @@ def given_source(options: argparse.Namespace) -> Source | None:
         CheckpointError: for a damaged one.
     """
     from videodiff.checkpoints import CheckpointError, is_bare, resolve_checkpoint
+    from videodiff.checkpoints.exported import is_pipeline
 
     if options.ckpt_path is not None and options.init_from is not None:
         raise UsageError(
             f"--ckpt_path {options.ckpt_path} goes on with a run, --init_from {options.init_from} begins a new one; "
             "give one of the two"
         )
+    for option in ("ckpt_path", "init_from"):
+        given = getattr(options, option)
+        if given is not None and is_pipeline(resolve_checkpoint(given)):
+            raise UsageError(
+                f"--{option} {given} is a pipeline of trained runs, which is not trained; fit each of them by itself"
+            )
     if options.init_from is not None:
         return Source(options.init_from, resolve_checkpoint(options.init_from), begins=True)
     if options.ckpt_path is None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
-from videodiff.checkpoints.exported import sha256_of
+from videodiff.checkpoints.pipeline import identity
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.comparison.reference import UnequalRunsError, check_classes, options_for, reference_arguments
 from videodiff.comparison.training import last_step, run_folder
@@ -37,6 +37,7 @@ class Run:
         data: of the run's config.
         name: in the tables.
         warnings: what a reader must know.
+        runs: those of a pipeline: ``run``, ``checkpoint``, ``step``, ``ema`` and ``weights`` of each.
     """
 
     spec: str
@@ -48,11 +49,12 @@ class Run:
     data: Any
     name: str = ""
     warnings: list[str] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
 
     @cached_property
     def sha256(self) -> str:
-        """Of the checkpoint file, read once: some seconds per GB."""
-        return sha256_of(self.path)
+        """Of the checkpoint file, or of all that a pipeline names, read once: some seconds per GB."""
+        return identity(self.path)
 
     @property
     def frames(self) -> int:
@@ -106,6 +108,7 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
         raise ValueError(reason)
     step = checkpoint.get("global_step")
     run = Run(spec, path, config, step, bool(checkpoint.get("ema")), model.eval(), data)
+    run.runs = checkpoint.get("videodiff", {}).get("runs", [])
     if warning := unfinished(run):
         run.warnings.append(warning)
     return run
@@ -212,4 +215,5 @@ def check_frames(runs: Sequence[Run], frames: int | None) -> None:
 
 def checkpoint_record(run: Run) -> dict[str, Any]:
     """What identifies the weights."""
-    return {"file": run.path.as_posix(), "sha256": run.sha256, "step": run.step, "ema": run.ema}
+    found = {"file": run.path.as_posix(), "sha256": run.sha256, "step": run.step, "ema": run.ema}
+    return found | ({"runs": run.runs} if run.runs else {})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -255,12 +256,13 @@ class DiffusionModule(SamplingModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.log_losses(batch, "test")
 
-    def log_losses(self, batch: dict[str, Any], name: str) -> None:
+    def log_losses(
+        self, batch: dict[str, Any], split: str, module: pl.LightningModule | None = None, name: str = "loss"
+    ) -> None:
         """Log the mean over the whole set; every sample has its own fixed noise, so two checkpoints see the same."""
-        loss = self.losses(batch, name).mean()
-        self.log(
-            f"{name}/loss",
-            loss,
+        (module or self).log(
+            f"{split}/{name}",
+            self.losses(batch, split).mean(),
             batch_size=num_counted(batch),  # type: ignore[arg-type]  # a float, for the reason told there
             on_epoch=True,
             on_step=False,

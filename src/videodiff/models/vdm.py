@@ -7,10 +7,11 @@ network with reconstruction guidance (section 3.1, eq. 7 and 8; ``conditioning/r
 
 from typing import Any, Literal
 
-from videodiff.conditioning import Images, Label, Reconstruction, Request
+from videodiff.conditioning import Images, Label, Reconstruction
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive
+from videodiff.sampling.video_model import continued
 
 
 class VDM(DiffusionModule):
@@ -42,16 +43,5 @@ class VDM(DiffusionModule):
         super().__init__(*args, conditioners=told, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Continue each clip from its first quarter (at least one frame).
-
-        Returns:
-            ``video``: the clips with their continuation, ``truth``: the clips themselves, both
-            ``[B, 3, F, H, W]`` in [-1, 1]; ``given``: how many leading frames were given; ``sample``: indices ``[B]``.
-        """
-        truth = batch["video"]
-        count = max(truth.shape[2] // 4, 1)
-        request = Request(frames=truth[:, :, :count], positions=tuple(range(count)))
-        video = self.generate(
-            len(truth), truth.shape[2], self.seed, request, indices=batch["sample"].tolist()
-        )
-        return {"video": video, "truth": truth, "given": count, "sample": batch["sample"]}
+        """Continue each clip from its first quarter, see :func:`~videodiff.sampling.video_model.continued`."""
+        return continued(self, batch, self.seed)

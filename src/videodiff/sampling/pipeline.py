@@ -23,7 +23,7 @@ from videodiff.diffusion import Sampler
 from videodiff.diffusion.windows import Window
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
-from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel
+from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, continued
 from videodiff.seeding import generator
 
 Takes = Literal["low_resolution", "frames", "latent"]
@@ -251,6 +251,23 @@ class Pipeline(pl.LightningModule, VideoModel):
         return list(
             accumulate(reversed(factors), lambda frames, each: -(-frames // each), initial=num_frames)
         )[::-1]
+
+    # --- under a trainer --------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            raise ValueError("a pipeline draws with trained runs and trains none; fit each of them by itself")
+        self.last.check_data(getattr(self.trainer, "datamodule", None))
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.last.log_losses(batch, "val", self, "last_stage_loss")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.last.log_losses(batch, "test", self, "last_stage_loss")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Continue each clip from its first quarter, see :func:`~videodiff.sampling.video_model.continued`."""
+        return continued(self, batch, self.seed)
 
     # --- what it is, for records ------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -236,6 +237,41 @@ class StageModel(VideoModel):
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Draw one window of ``latent`` ``[B, C, U, *S]`` in place; units in its context are left as they are."""
+
+    @abstractmethod
+    def check_data(self, data: Any) -> None:
+        """Refuse data whose clips or classes are not what the model learns.
+
+        Raises:
+            ValueError: naming the option of the data.
+        """
+
+    @abstractmethod
+    def log_losses(
+        self, batch: dict[str, Any], split: str, module: pl.LightningModule | None = None, name: str = "loss"
+    ) -> None:
+        """Log the mean loss over a set of clips as ``split/name``.
+
+        Args:
+            batch: of the data.
+            split: val or test.
+            module: that the trainer runs, where it is not this one.
+            name: of the loss.
+        """
+
+
+def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Each clip of a batch continued from its first quarter (at least one frame): a prediction.
+
+    Returns:
+        ``video``: the clips with their continuation, ``truth``: the clips themselves, both ``[B, 3, F, H, W]`` in
+        [-1, 1]; ``given``: how many leading frames were given; ``sample``: indices ``[B]``.
+    """
+    truth = batch["video"]
+    count = max(truth.shape[2] // 4, 1)
+    request = Request(frames=truth[:, :, :count], positions=tuple(range(count)))
+    video = model.generate(len(truth), truth.shape[2], seed, request, indices=batch["sample"].tolist())
+    return {"video": video, "truth": truth, "given": count, "sample": batch["sample"]}
 
 
 def video_model(model: object, what: str = "the model") -> VideoModel:
