@@ -1,4 +1,4 @@
-"""A pipeline as a run of every command: named by its file or folder, recorded with all its runs, refused in one line."""
+"""A pipeline as a run of every command: named by its file or folder, recorded with its runs, refused in one line."""
 
 import json
 import shutil

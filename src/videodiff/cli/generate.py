@@ -29,6 +29,7 @@ EPILOG = """examples:
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames 0,15    # fill in between
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames ::4     # four times the frame rate
   videodiff generate --ckpt_path RUN --condition small.mp4 --condition_as low_resolution
+  videodiff generate --ckpt_path cascade.yaml                              # several runs, stage by stage
 """
 
 
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
-    add("--ckpt_path", required=True, help="run directory, RUN/best, RUN/last or a checkpoint file")
+    add("--ckpt_path", required=True, help="run directory, RUN/best, RUN/last, a checkpoint file, or a pipeline of runs")
     add("--num_samples", type=whole(), default=16, help="how many videos (default 16)")
     add(
         "--frames",
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("autoregressive", "hierarchical"),
         help="LVDM: window after window, or key frames first and then the gaps (default: the model's)",
     )
-    add("--interpolator", metavar="RUN", help="LVDM: the run that fills the gaps (default: the model itself)")
+    add("--interpolator", metavar="RUN", help="LVDM: the run that fills the gaps, as a pipeline of two")
     add(
         "--seed",
         type=int,
