@@ -42,7 +42,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
-    add("--ckpt_path", required=True, help="run directory, RUN/best, RUN/last, a checkpoint file, or a pipeline of runs")
+    add(
+        "--ckpt_path",
+        required=True,
+        help="run directory, RUN/best, RUN/last, a checkpoint file or a pipeline",
+    )
     add("--num_samples", type=whole(), default=16, help="how many videos (default 16)")
     add(
         "--frames",
