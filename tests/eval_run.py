@@ -9,15 +9,13 @@ from torch import nn
 
 from eval_fakes import fake_detector
 from videodiff.data import BouncingDigits, VideoDataModule, video_io
+from videodiff.diffusion import DDIMSampler
 from videodiff.evaluation.callback import VideoEvaluation
+from videodiff.sampling import VideoModel
 from videodiff.seeding import generator
 
 
-class Sampler:
-    num_steps = 7
-
-
-class Draws(pl.LightningModule):
+class Draws(pl.LightningModule, VideoModel):
     """Generated clip i is test clip 4000 + i with grain: as good as real when the grain is 0."""
 
     video_shape = (3, 8, 16, 16)
@@ -25,15 +23,39 @@ class Draws(pl.LightningModule):
 
     def __init__(self, grain=0.0, classes=None, poison=False):
         super().__init__()
-        self.net, self.sampler = nn.Linear(1, 1), Sampler()
-        self.net.num_classes = classes
+        self.net = nn.Linear(1, 1)  # what DDP holds
+        self.sampler, self.classes = DDIMSampler(7), classes
         self.grain, self.poison = grain, poison
         self.calls = []
 
     def test_step(self, batch, batch_idx):
         self.log("test/loss", batch["video"].mean(), batch_size=len(batch["sample"]), sync_dist=True)
 
-    def generate(self, num_videos, num_frames, seed, request, *, indices):
+    @property
+    def num_classes(self):
+        return self.classes
+
+    @property
+    def answers(self):
+        return frozenset({"label"})
+
+    @property
+    def first_stage(self):
+        return None
+
+    def parts(self):
+        return {}
+
+    def is_long(self, num_frames):
+        return False
+
+    def check_request(self, request, num_frames):
+        pass
+
+    def decode_frames(self, latent, num_frames):
+        yield latent
+
+    def draw_latent(self, num_videos, num_frames, seed=0, request=None, *, indices=None, **options):
         assert not torch.is_inference_mode_enabled()
         self.calls.append((list(indices), request.label))
         source = BouncingDigits("test", 5000, num_frames, 16)

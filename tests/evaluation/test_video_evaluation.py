@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import pytorch_lightning as pl
 
 import eval_run
 from eval_fakes import fake_detector
@@ -20,12 +21,12 @@ def test_a_test_run_measures_writes_and_still_logs_its_loss(tmp_path):
         tmp_path, Draws(grain=0.2), model_record={"ema": True, "checkpoint": "a.ckpt"}, **with_fakes()
     )
     assert "test/loss" in found[0]
-    (path,) = (tmp_path / "run" / "eval").glob("random_8f_n12_sampler7_seed0_*.json")
+    (path,) = (tmp_path / "run" / "eval").glob("random_8f_n12_ddim7_seed0_*.json")
     record = json.loads(path.read_text())
     assert judge.result.name == "random_8f_n12"
     assert (record["num_real"], record["num_fake"], record["seed"]) == (12, 12, 0)
     assert (record["sampler"], record["steps"], record["guidance"], record["ema"]) == (
-        "Sampler",
+        "DDIMSampler",
         7,
         1.0,
         True,
@@ -184,8 +185,8 @@ def test_a_model_that_draws_nan_fails(tmp_path):
 
 
 def test_what_cannot_be_evaluated_is_passed_over_unless_asked_for(tmp_path, capsys):
-    class Silent(Draws):
-        generate = property()
+    class Silent(pl.LightningModule):
+        test_step = Draws.test_step
 
     judge, found = run(tmp_path, Silent())
     assert judge.result is None

@@ -20,7 +20,6 @@ from videodiff.evaluation.of_run import (
     as_bytes,
     choose,
     default_protocol,
-    describe,
     facts_of,
     labels_of,
     other_draws,
@@ -128,7 +127,7 @@ class VideoEvaluation(pl.Callback):
         self.result = evaluate(
             real, fake, protocol, floor=floor, detectors=detectors, seed=self.seed,
             data=told_of(data, protocol.split),
-            model={**describe(model), "precision": str(trainer.precision), **self.model_record},
+            model={**model.describe(), "precision": str(trainer.precision), **self.model_record},
             warnings=self.notes,
         )  # fmt: skip
         for folder in self.folders:

@@ -14,6 +14,7 @@ from videodiff.data.pixels import to_uint8
 from videodiff.evaluation.detectors import BUILT_IN, Detector, prepare_all
 from videodiff.evaluation.protocol import Protocol, get_protocol
 from videodiff.evaluation.sampling import ClipPlan
+from videodiff.sampling.video_model import VideoModel, draws_video
 
 EVALUATOR_FRAMES = 4  # the shortest clip of the evaluator
 FALLBACK = "random"  # what is measured where there are no weights
@@ -133,7 +134,7 @@ def unfit(data: Any, model: Any) -> str | None:
     """Why clips of these data or this model cannot be evaluated; None if they can."""
     if not hasattr(data, "selection"):
         return f"{type(data).__name__} is not a VideoDataModule, whose clips a protocol can choose"
-    if not (hasattr(model, "generate") and hasattr(model, "video_shape")):
+    if not draws_video(model):
         return f"{type(model).__name__} does not generate videos"
     return None
 
@@ -185,9 +186,9 @@ class Shifted(ClipSource):
         return self.source.name(self.start + index)
 
 
-def labels_of(model: Any, source: ClipSource, plan: ClipPlan) -> list[int] | None:
+def labels_of(model: VideoModel, source: ClipSource, plan: ClipPlan) -> list[int] | None:
     """For a model with classes those of the real clips, so that both sides hold the same mix; else None."""
-    if getattr(model.net, "num_classes", None) is None or not source.labels:
+    if model.num_classes is None or not source.labels:
         return None
     return [source.labels[video] for video, _ in plan.windows]
 
@@ -197,16 +198,3 @@ def as_bytes(videos: Tensor, rounding: str) -> Tensor:
     if rounding == "round":
         return to_uint8(videos)
     return videos.float().add(1).mul(127.5).clamp(0, 255).floor().to(torch.uint8)
-
-
-def describe(model: Any) -> dict[str, Any]:
-    """How a model draws."""
-    inner = getattr(model.sampler, "predictor", model.sampler)
-    options = {name: getattr(inner, name) for name in ("gamma", "eta", "delta") if hasattr(inner, name)}
-    return {
-        "class": type(model).__name__,
-        "sampler": type(model.sampler).__name__,
-        "steps": model.sampler.num_steps,
-        "guidance": model.guidance_scale,
-        **options,
-    }

@@ -172,6 +172,10 @@ class VideoModel(ABC):
         """The models that draw, one after another, each with options of its own: this one alone."""
         return [self]
 
+    def training_loss(self, batch: dict[str, Any]) -> Tensor | None:
+        """The loss of a training batch, a scalar; None for what is not trained as a whole."""
+        return None
+
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:
         """Its parts with weights, by name."""
@@ -272,6 +276,11 @@ def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, 
     request = Request(frames=truth[:, :, :count], positions=tuple(range(count)))
     video = model.generate(len(truth), truth.shape[2], seed, request, indices=batch["sample"].tolist())
     return {"video": video, "truth": truth, "given": count, "sample": batch["sample"]}
+
+
+def draws_video(model: object) -> bool:
+    """Whether a model of a run draws video; an autoencoder does not."""
+    return isinstance(model, VideoModel)
 
 
 def video_model(model: object, what: str = "the model") -> VideoModel:
