@@ -27,6 +27,7 @@ GROUND = (
     "memory",
     "jsonargparse_errors",
     "trainer",
+    "words",
 )
 ARROWS = {
     "__init__": (),
@@ -45,11 +46,12 @@ ARROWS = {
     "memory": (),
     "jsonargparse_errors": (),
     "trainer": (),
+    "words": (),
     "diffusion": (),
     "data": (),
     "metrics": (),
     "networks": ("diffusion.condition",),
-    "conditioning": ("diffusion", "networks"),
+    "conditioning": ("diffusion", "networks", "data.one_video", "data.pixels"),
     "sampling": ("diffusion", "networks", "conditioning"),
     "models": (
         "diffusion",
@@ -60,10 +62,18 @@ ARROWS = {
         "metrics.reconstruction",
     ),
     "callbacks": ("conditioning.request", "sampling.video_model", "data.video_io", "metrics.intervals"),
-    "evaluation": ("conditioning.request", "sampling.video_model", "metrics", "data", "checkpoints"),
+    "evaluation": (
+        "conditioning.request",
+        "conditioning.asked",
+        "sampling.video_model",
+        "metrics",
+        "data",
+        "checkpoints",
+    ),
     "checkpoints": ("networks", "models"),
     "comparison": (
         "conditioning.request",
+        "conditioning.asked",
         "sampling.video_model",
         "metrics",
         "data",
@@ -111,6 +121,7 @@ LIGHT = (
     "reasons",
     "reading",
     "memory",
+    "words",
 )
 LATE_ROOM_FILES = ("training.py", "lightning.py", "generate.py")
 

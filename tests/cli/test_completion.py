@@ -44,7 +44,7 @@ def in_bash(line: str) -> list[str]:
         ("videodiff test --protocol sty", ["styleganv"]),
         ("videodiff completion ", ["bash", "zsh", "fish"]),
         ("videodiff info vdm_k", ["vdm_kinetics600"]),
-        ("videodiff info --card h", ["h100", "h200"]),
+        ("videodiff info --card h", ["h100", "h100-pcie", "h200"]),
         ("videodiff generate --out ", []),
     ],
 )

@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from videodiff.cli.condition import place_frames, read_request
-from videodiff.cli.errors import UsageError
+from videodiff.cli.condition import read_request
+from videodiff.conditioning.asked import place_frames
+from videodiff.conditioning.request import flags
 from videodiff.data import video_io
 
 
@@ -22,9 +23,8 @@ def pictures(count):
 
 
 def asked(path, frames=None, places=None, what="frames"):
-    return argparse.Namespace(
-        condition=path, frames=frames, condition_frames=places, condition_as=what, class_id=None
-    )
+    told = {flag.name: None for flag in flags().values()} | {"condition": path, "frames": frames}
+    return argparse.Namespace(**told | {"condition_frames": places, "condition_as": what})
 
 
 def as_video(folder, shown):
@@ -70,7 +70,7 @@ def test_a_picture_is_the_first_frame(tmp_path, capsys):
     ],
 )
 def test_a_video_with_nothing_new_is_refused(frames, places, told, tmp_path):
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(ValueError, match=told):
         read_request(asked(as_frames(tmp_path, pictures(8)), frames, places), Model())
 
 
@@ -92,8 +92,8 @@ def test_places_of_known_frames_and_length(words, count, length, wanted):
 def test_a_folder_of_several_videos_is_none(tmp_path):
     as_frames(tmp_path, pictures(2))
     as_video(tmp_path, pictures(2))
-    with pytest.raises(UsageError, match="1 videos and 1 folders of frames below it; give one video"):
+    with pytest.raises(ValueError, match="1 videos and 1 folders of frames below it; give one video"):
         read_request(asked(tmp_path), Model())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="0 videos and 0 folders"):
+    with pytest.raises(ValueError, match="0 videos and 0 folders"):
         read_request(asked(tmp_path / "empty"), Model())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import trust
-from videodiff.cli.errors import UsageError, did_you_mean, shortened
+from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.cli.ranges import RANGES
 from videodiff.cli.signatures import (
     Parameters,
@@ -27,6 +27,7 @@ from videodiff.cli.signatures import (
     may_import,
     parameters,
 )
+from videodiff.words import shortened
 
 OWN_KEYS: dict[str, Any] = {
     "config": None,

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser, real, whole
+from videodiff.cli.arguments import LightParser
+from videodiff.cli.condition import add_flags, told_by
+from videodiff.words import whole
 
 ROOT = Path("report")  # a folder for each comparison in it
 
@@ -71,12 +73,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="S[,S...]",
         help="ddim, dpmpp, ancestral (default ddim); the first with the first steps makes the table",
     )
-    add(
-        "--frames",
-        type=whole(),
-        metavar="F",
-        help="frames per video (default: the clip that the models draw)",
-    )
+    add_flags(p)
     add(
         "--long_frames",
         type=whole(0),
@@ -89,7 +86,6 @@ def parser() -> argparse.ArgumentParser:
         "--shown", type=whole(0), default=16, metavar="N", help="clips of each model on the page (default 16)"
     )
     add("--seed", type=int, default=0, help="of noise, real clips and windows (default 0)")
-    add("--guidance", type=real(0), metavar="W", help="guidance scale of all models (default: each its own)")
     add(
         "--batch_size",
         type=whole(1, 100_000),
@@ -158,6 +154,7 @@ def run(argv: Sequence[str]) -> int:
     settings = Settings(
         args.protocol, args.num_clips, args.sampler, args.steps, args.frames, args.long_frames, args.long_videos,
         args.shown, args.seed, args.guidance, args.batch_size, args.device, tuple(args.trust), reference_of(args),
+        {name: value for name, value in told_by(args).items() if name not in ("frames", "guidance")},
     )  # fmt: skip
     if args.out is not None:
         check_folder(args.out)

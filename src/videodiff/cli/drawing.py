@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import atomic
+from videodiff.cli.condition import told_by
 from videodiff.cli.errors import UsageError
 from videodiff.names import text_name
 from videodiff.plain import parse_json
@@ -28,7 +29,7 @@ def settings(args: argparse.Namespace, checkpoint: Path, model: Any, num_frames:
     """Everything that decides what is drawn; of a pipeline, of each of its stages."""
     from videodiff.checkpoints.pipeline import identity
 
-    return {
+    plan = {
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": identity(checkpoint),
         "model": type(model).__name__,
@@ -39,12 +40,13 @@ def settings(args: argparse.Namespace, checkpoint: Path, model: Any, num_frames:
         "seed": args.seed,
         **model.drawing_record(num_frames, args.guidance),
         "class_id": args.class_id,
-        "condition": args.condition and str(args.condition),
+        "condition": args.condition,
         "condition_frames": args.condition_frames,
         "condition_as": args.condition_as if args.condition else None,
         "interpolator": args.interpolator,
         "fps": args.fps,
     }
+    return plan | {name: value for name, value in told_by(args).items() if name not in plan}
 
 
 def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> None:

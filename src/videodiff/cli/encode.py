@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser, whole
+from videodiff.cli.arguments import LightParser
 from videodiff.cli.config import find_config, read_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.outputs import Leftovers, make_folder
 from videodiff.names import shell_word
+from videodiff.words import whole
 
 EPILOG = """Options of the data and the model are as for fit: --data.root DIR, --model.autoencoder.checkpoint RUN.
 

@@ -9,7 +9,6 @@ import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from videodiff import stopping
 
@@ -42,12 +41,6 @@ def did_you_mean(name: str, candidates: Iterable[str], shown: str = "{}") -> str
     """``"; did you mean 'x'?"``, or an empty text if nothing is near; ``shown`` dresses the name."""
     near = nearest(name, candidates)
     return f"; did you mean {shown.format(near)!r}?" if near else ""
-
-
-def shortened(value: Any) -> str:
-    """A value as text of at most 60 characters."""
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def exit_code(error: BaseException) -> int:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import atomic
-from videodiff.cli.arguments import LightParser, whole
+from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError
 from videodiff.plain import parse_json
+from videodiff.words import whole
 
 EPILOG = """protocols:
   styleganv (default), tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte: FVD, KVD and IS-K400, which need the

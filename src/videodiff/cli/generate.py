@@ -12,11 +12,12 @@ from typing import Any
 
 from videodiff import atomic
 from videodiff.cli import drawing
-from videodiff.cli.arguments import LightParser, real, whole
-from videodiff.cli.condition import read_request
+from videodiff.cli.arguments import LightParser
+from videodiff.cli.condition import add_flags, read_request
 from videodiff.cli.errors import UsageError
 from videodiff.cli.outputs import Leftovers, begun, folder_of_run, make_folder
 from videodiff.names import shell_word
+from videodiff.words import real, whole
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp", "langevin")
 EPILOG = """examples:
@@ -48,11 +49,7 @@ def parser() -> argparse.ArgumentParser:
         help="run directory, RUN/best, RUN/last, a checkpoint file or a pipeline",
     )
     add("--num_samples", type=whole(), default=16, help="how many videos (default 16)")
-    add(
-        "--frames",
-        type=whole(),
-        help="frames per video; more than a clip runs window after window (default: one clip)",
-    )
+    add_flags(p)
     add(
         "--steps",
         type=steps,
@@ -62,22 +59,18 @@ def parser() -> argparse.ArgumentParser:
     add("--sampler", choices=SAMPLERS, help="sampler (default: the model's)")
     add("--gamma", type=real(0, 1), help="ancestral noise interpolation, 0 to 1 (default 0)")
     add("--eta", type=real(0), help="DDIM noise, 0 is deterministic (default 0)")
-    add("--guidance", type=real(0), help="classifier-free guidance scale; 1 is none (default: the model's)")
     add(
         "--guidance_rescale",
         type=real(0, 1),
         metavar="SHARE",
         help="share of a guided estimate brought back to the conditional one's contrast, 0 to 1 (default: the model's)",
     )
-    add("--class_id", type=whole(0), help="class to draw (default: none)")
     add(
-        "--condition",
-        type=Path,
-        help="video, picture or folder of frames that are known, the same for every sample; fewer than a clip begin "
-        "one, more are continued by a clip, or up to --frames",
+        "--condition_as",
+        choices=("frames", "low_resolution"),
+        default="frames",
+        help="low_resolution: --condition FILE is --low_resolution FILE",
     )
-    add("--condition_frames", help="where its frames lie: '0:4', '0,15', '::4' (default: from frame 0 on)")
-    add("--condition_as", choices=("frames", "low_resolution"), default="frames")
     add(
         "--reconstruction_weight",
         type=real(0),
@@ -202,8 +195,6 @@ def configure(model: Any, args: argparse.Namespace) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """What goes with what, before anything is loaded."""
-    if args.condition is not None and not args.condition.exists():
-        raise UsageError(f"--condition {args.condition}: no such file or folder")
     if args.condition is None and args.condition_frames is not None:
         raise UsageError("--condition_frames needs --condition FILE")
 

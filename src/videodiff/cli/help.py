@@ -101,6 +101,11 @@ generated clips against real ones (written to RUN/eval, named by what it was mad
                                measured alike
 """
 
+_TOLD = {
+    "test": "what the generated clips are told",
+    "predict": "what the predicted clips are told, beside their own first frames",
+}
+
 _SHARED = """
 devices:
   --trainer.accelerator NAME   auto, cpu or gpu (auto)
@@ -130,6 +135,10 @@ def verb(name: str) -> str:
     """The short help of fit, validate, test or predict."""
     first, example = _TOPS[name]
     extra = {"fit": _FIT, "test": _TEST}.get(name, "")
+    if name in ("test", "predict"):
+        from videodiff.cli.condition import help_lines
+
+        extra += f"\n{_TOLD[name]}:\n{help_lines()}"
     run = _RUN.format(start=_FIT_START if name == "fit" else _LOOK_START)
     return f"usage: videodiff {name} [options]\n\n{first}\n{run}{extra}{_SHARED}\nexample:\n  {example}"
 

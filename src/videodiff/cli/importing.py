@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser, whole
+from videodiff.cli.arguments import LightParser
 from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.words import whole
 
 KINDS = (
     "pvdm-autoencoder", "pvdm-unet", "lvdm-autoencoder", "lvdm-unet", "lvdm-prediction-unet",

@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from videodiff import reasons
-from videodiff.cli.arguments import LightParser, real, whole
+from videodiff.cli.arguments import LightParser
 from videodiff.cli.config import load_yaml, read_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.info_table import table
 from videodiff.cli.options import check_name, split_options
+from videodiff.words import real, whole
 
 BYTES_TRAINED = 4 + 4 + 8 + 4
 """fp32 weight, gradient, two Adam moments and the EMA average of one trained parameter."""

@@ -12,6 +12,7 @@ import yaml
 
 from videodiff import atomic
 from videodiff.cli import protocols
+from videodiff.cli.condition import told_by
 from videodiff.cli.config import find_config, read_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.launch import RUN_VARIABLE, build, rank
@@ -50,13 +51,15 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
             written = read_configs(files, verb, rest, options.trust)
         except UsageError as error:
             raise UsageError(str(error).replace(str(files[0]), f"config of {checkpoint}")) from None
-        plan = plan_of(checkpoint, written) if verb == "predict" else None
+        told = told_by(options) if verb == "predict" else {}
+        plan = plan_of(checkpoint, written, told) if verb == "predict" else None
         if verb == "test":
             atomic.refuse_link(run_directory / "eval")
         out = results_directory(verb, options.out, run_directory, plan)
         try:
             with ExitStack() as held:
                 cli = build(verb, out, files, rest, options.trust, written)
+                tell(cli.model, told)
                 if plan is not None:
                     from videodiff.callbacks import PredictionWriter
                     from videodiff.callbacks.prediction_journal import PredictionJournal
@@ -84,9 +87,22 @@ def look(verb: str, options: argparse.Namespace, rest: list[str]) -> int:
     return code
 
 
-def plan_of(checkpoint: Path, written: dict[str, Any]) -> dict[str, Any]:
+def tell(model: Any, told: dict[str, Any]) -> None:
+    """Give a model what ``predict`` asks of every clip.
+
+    Raises:
+        ValueError: for a model that reconstructs clips, which are told nothing.
+    """
+    from videodiff.sampling.video_model import video_model
+
+    if told:
+        video_model(model, f"--{next(iter(told))}: the model").asked = told
+
+
+def plan_of(checkpoint: Path, written: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     """Everything that decides what is predicted, as JSON holds it."""
     from videodiff.checkpoints.pipeline import identity
+    from videodiff.conditioning.request import recorded
 
     data = dict(written.get("data") or {})
     data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in HOW_DATA_COME}
@@ -97,6 +113,7 @@ def plan_of(checkpoint: Path, written: dict[str, Any]) -> dict[str, Any]:
         "data": data,
         "seed": written.get("seed_everything"),
         "precision": (written.get("trainer") or {}).get("precision"),
+        **({"told": recorded(told)} if told else {}),
     }
     return json.loads(json.dumps(plan, default=str))
 

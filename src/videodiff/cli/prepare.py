@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.arguments import LightParser, real, whole
+from videodiff.cli.arguments import LightParser
 from videodiff.cli.errors import UsageError, did_you_mean
 from videodiff.cli.outputs import Leftovers, make_folder
 from videodiff.names import shell_word
+from videodiff.words import real, whole
 
 EPILOG = """forms:
   video    one mp4 per video with a key frame every 12 frames (default); --quality lossless keeps every bit

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videodiff.cli.condition import told_by
 from videodiff.cli.errors import UsageError
 from videodiff.plain import parse_yaml
 
@@ -22,6 +23,10 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError(f"--num_clips must be at least 2, got {options.num_clips}")
     if options.against is not None and options.protocol == NONE:
         raise UsageError("--against needs something measured, and --protocol none measures nothing")
+    if told_by(options) and options.protocol == NONE:
+        raise UsageError(
+            f"--{next(iter(told_by(options)))} is of generated clips, and --protocol none draws none"
+        )
     if options.protocol is None:
         return
     if "," in options.protocol:
@@ -64,6 +69,7 @@ def attach(
             "config": drawing_config(parse_yaml(cli.config_text(), "config")["model"]),
         },
         against=against,
+        told=told_by(options),
     )
     cli.trainer.callbacks.append(judge)
     return judge

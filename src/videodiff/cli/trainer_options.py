@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from videodiff.cli.errors import UsageError, shortened
+from videodiff.cli.errors import UsageError
 from videodiff.cli.signatures import as_number
+from videodiff.words import shortened
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 """Strategies by name; averages, checkpoints and exact resumes are built for these."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from videodiff import atomic
 from videodiff.cli.arguments import LightParser
+from videodiff.cli.condition import add_flags
 from videodiff.cli.config import find_config, read_configs, shipped_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, rank, say
@@ -60,6 +61,8 @@ def own_options(verb: str) -> argparse.ArgumentParser:
     if verb == "fit":
         parser.add_argument("--init_from")
         parser.add_argument("--checkpoints", type=Path)
+    if verb in ("test", "predict"):
+        add_flags(parser)
     if verb == "test":
         parser.add_argument("--protocol")
         parser.add_argument("--num_clips", type=int)

@@ -28,6 +28,8 @@ from videodiff.comparison.runs import (
 )
 from videodiff.comparison.settings import Settings, make_sampler
 from videodiff.comparison.training import training_of
+from videodiff.conditioning.asked import request_of
+from videodiff.conditioning.request import recorded
 from videodiff.data.real_clips import differences
 from videodiff.diffusion import Sampler
 from videodiff.evaluation.of_run import told_of
@@ -76,6 +78,9 @@ def compare_runs(
     device = pick_device(settings.device)
     judge = Judge(data, settings, frames, device, progress)
     asked = settings.record()
+    if settings.told:
+        check_told(opened, settings, judge.protocol.frames)
+        asked["told"] = recorded(settings.told)
     if settings.reference:
         asked["reference"] = data_rule(data) | {name: argument_of(data, name) for name in settings.reference}
     asked |= {
@@ -114,6 +119,21 @@ def compare_runs(
     return comparison, Clips(
         judge.shown(settings.shown), {record.name: shown for _, record, shown in measured}
     )
+
+
+def check_told(runs: Sequence[Run], settings: Settings, frames: int) -> None:
+    """Refuse, before anything is drawn, what a model cannot be told.
+
+    Raises:
+        ValueError: naming its run.
+    """
+    for run in runs:
+        try:
+            for length in (frames, *([settings.long_frames] if settings.long_frames else [])):
+                asked = request_of(settings.told, run.model.video_shape, length)
+                run.model.check_request(asked, length)
+        except ValueError as error:
+            raise ValueError(f"{run.spec}: {error}") from error
 
 
 def find_nearest(
@@ -210,6 +230,7 @@ class Contestant:
             self.model, sampler, frames, count, self.settings.seed, self.settings.batch_size,
             self.settings.guidance, labels, self.judge.protocol.rounding,
             lambda done: self.progress(f"{self.run.name}: {what}", done, count),
+            request_of(self.settings.told, self.model.video_shape, frames),
         )  # fmt: skip
 
     def draw(self, sampler: Sampler, keep: bool) -> Draw:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -34,6 +35,7 @@ class Draws:
         batch_size: videos drawn at once.
         guidance: scale, or None for the model's own.
         labels: class of each video, or None.
+        request: what is asked of one video, told to each; its class, if it has one, goes before `labels`.
         rounding: of pixels in [-1, 1] to uint8.
         progress: called with the number of videos drawn.
 
@@ -53,10 +55,11 @@ class Draws:
         labels: list[int] | None = None,
         rounding: str = "round",
         progress: Callable[[int], None] | None = None,
+        request: Request | None = None,
     ) -> None:
         self.model, self.sampler, self.frames, self.count, self.seed = model, sampler, frames, count, seed
         self.batch_size, self.guidance, self.labels = batch_size, guidance, labels
-        self.rounding, self.progress = rounding, progress
+        self.rounding, self.progress, self.request = rounding, progress, request or Request()
         self.seconds: list[float] = []
 
     def __iter__(self) -> Iterator[Batch]:
@@ -78,12 +81,13 @@ class Draws:
         """The clips of these indices, uint8 ``[B, T, H, W, 3]``."""
         sampler = sampler or self.sampler
         device = self.model.device.type
-        label = None
-        if self.labels is not None:
+        request = self.request.expand(len(indices))
+        if self.labels is not None and request.label is None:
             label = torch.tensor([self.labels[i % len(self.labels)] for i in indices])
+            request = replace(request, label=label)
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             videos = self.model.generate(
-                len(indices), self.frames, self.seed, Request(label=label), indices=indices, sampler=sampler,
+                len(indices), self.frames, self.seed, request, indices=indices, sampler=sampler,
                 later_sampler=sampler, guidance_scale=self.guidance,
             )  # fmt: skip
         if not bool(torch.isfinite(videos).all()):

@@ -34,6 +34,7 @@ class Settings:
         trusted: further modules whose classes a run may name.
         reference: arguments of :class:`~videodiff.data.VideoDataModule`: the one set of real clips that all runs are
             judged on, however each of them was trained; empty takes the runs' own data, which must be the same then.
+        told: what every generated video is told, by the names of the flags (``conditioning/request.py``).
 
     Raises:
         ValueError: for a value out of its range.
@@ -53,6 +54,7 @@ class Settings:
     device: str = "auto"
     trusted: tuple[str, ...] = ()
     reference: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
@@ -74,7 +76,8 @@ class Settings:
 
     def record(self) -> dict[str, Any]:
         """What ``results.json`` says of it: all that shapes a number."""
-        left_out = ("trusted", "batch_size", "protocol", *(() if self.reference else ("reference",)))
+        empty = [name for name in ("reference", "told") if not getattr(self, name)]
+        left_out = ("trusted", "batch_size", "protocol", *empty)
         found = asdict(self)
         return {
             f.name: list(value) if isinstance(value := found[f.name], tuple) else value

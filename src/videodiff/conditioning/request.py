@@ -1,13 +1,69 @@
-"""What is asked of videos that are to be drawn, besides how many and how long."""
+"""What is asked of videos that are to be drawn, and how each of it is read from the command line.
+
+A new thing that a sample may be told is a field here, with its flag, and a conditioner that answers it. Every command
+that draws takes the flag by itself, with help and completion. Nothing heavy is imported until a word is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from videodiff.words import existing, real, whole
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Shape = tuple[int, int, int, int]
+
+
+def one_number(value: float, video_shape: Shape) -> Tensor:
+    """A number as a tensor ``[1]``: int64, or fp32 for a number that is not whole."""
+    import torch
+
+    return torch.tensor([value])
+
+
+def frames_of_file(path: str, video_shape: Shape) -> Tensor:
+    """A video, a picture or a folder of frames, ``[1, 3, T, H, W]`` in [-1, 1], at the size of the model."""
+    from videodiff.data.one_video import read_one
+    from videodiff.data.pixels import to_float
+
+    return to_float(read_one(path, video_shape[-1]))
+
+
+def whole_file(path: str, video_shape: Shape) -> Tensor:
+    """The same at the size that it has."""
+    from videodiff.data.one_video import read_one
+    from videodiff.data.pixels import to_float
+
+    return to_float(read_one(path, None))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field of a request is read from the command line.
+
+    Args:
+        name: of the option, without its dashes; a plain word.
+        parse: word -> plain value, as it is recorded.
+        help: one line, true for every command that draws.
+        metavar: what stands for the value in the help.
+        load: (plain value, shape of the model's clips) -> what the field holds of one video; None for the value itself.
+
+    ``parse`` raises ``argparse.ArgumentTypeError`` and ``load`` ValueError, each in one line.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    help: str
+    metavar: str
+    load: Callable[[Any, Shape], Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,15 +75,75 @@ class Request:
         frames: known frames ``[B, 3, n, H, W]`` in [-1, 1], or None.
         positions: where those ``n`` frames lie in the video, ascending.
         low_resolution: the whole video at a lower resolution ``[B, 3, T, h, w]`` in [-1, 1], or None.
+        num_frames: length of the video; None is what the caller says, or a clip.
+        guidance: scale of classifier-free guidance; None is what the caller says, or the model's own.
 
     Raises:
         ValueError: if frames and positions differ in number, or positions do not ascend from 0.
     """
 
-    label: Tensor | None = None
-    frames: Tensor | None = None
-    positions: tuple[int, ...] = ()
-    low_resolution: Tensor | None = None
+    label: Tensor | None = field(
+        default=None,
+        metadata={"flag": Flag("class_id", whole(0), "class to draw (default: none)", "K", one_number)},
+    )
+    frames: Tensor | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "condition",
+                existing,
+                "video, picture or folder of frames that are known, the same for every sample; fewer than a clip begin "
+                "one, more are continued by a clip, or up to --frames",
+                "FILE|DIR",
+                frames_of_file,
+            )
+        },
+    )
+    positions: tuple[int, ...] = field(
+        default=(),
+        metadata={
+            "flag": Flag(
+                "condition_frames",
+                str,
+                "where its frames lie: '0:4', '0,15', '::4' (default: from frame 0 on)",
+                "PLACES",
+            )
+        },
+    )
+    low_resolution: Tensor | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "low_resolution",
+                existing,
+                "small version of the whole video: a file, a picture or a folder of frames",
+                "FILE|DIR",
+                whole_file,
+            )
+        },
+    )
+    num_frames: int | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "frames",
+                whole(),
+                "frames per video; more than a clip are drawn window after window (default: a clip)",
+                "F",
+            )
+        },
+    )
+    guidance: float | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "guidance",
+                real(0),
+                "classifier-free guidance scale; 1 is none (default: the model's)",
+                "W",
+            )
+        },
+    )
 
     def __post_init__(self) -> None:
         count = 0 if self.frames is None else self.frames.shape[2]
@@ -38,6 +154,8 @@ class Request:
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that hold something of each video, by name."""
+        from torch import Tensor
+
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def expand(self, num_videos: int) -> Request:
@@ -55,3 +173,41 @@ class Request:
 
     def _with(self, tensors: Mapping[str, Any]) -> Request:
         return replace(self, **tensors)
+
+
+def flags() -> dict[str, Flag]:
+    """The flags that fill the fields of a request, by field."""
+    return {f.name: f.metadata["flag"] for f in fields(Request) if "flag" in f.metadata}
+
+
+def loaded(told: Mapping[str, Any], video_shape: Shape) -> dict[str, Any]:
+    """Fields of a request from the plain values of its flags.
+
+    Args:
+        told: name of a flag -> plain value; names that are no flag's are passed over.
+        video_shape: ``(3, T, H, W)`` of the model's clips.
+
+    Raises:
+        ValueError: in one line, for a file or folder that cannot be read.
+    """
+    given = {name: flag for name, flag in flags().items() if told.get(flag.name) is not None}
+    return {
+        name: told[flag.name] if flag.load is None else flag.load(told[flag.name], video_shape)
+        for name, flag in given.items()
+    }
+
+
+def recorded(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values of flags for a record, beside each file or folder the SHA-256 of what it holds."""
+    files = [flag.name for flag in flags().values() if flag.parse is existing and flag.name in told]
+    return {**told, **{f"{name}_sha256": content_sha256(Path(told[name])) for name in files}}
+
+
+def content_sha256(path: Path) -> str:
+    """Of a file; of a folder all names and files below it."""
+    digest = sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            name = b"" if file == path else os.fsencode(file.relative_to(path))
+            digest.update(name + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from videodiff.conditioning.request import Request
+from videodiff.conditioning.asked import request_of
+from videodiff.conditioning.request import Request, recorded
 from videodiff.data.clips import ClipSource
 from videodiff.evaluation.against import Against
 from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors
@@ -56,6 +58,7 @@ class VideoEvaluation(pl.Callback):
         cache: folder of cached references; None is the user's.
         make_detectors: builds what looks at the clips.
         against: stored results that this one is to stand beside; refused before the test begins if it could not.
+        told: what every generated clip is told, by the names of the flags (``conditioning/request.py``).
 
     Attributes:
         result: what was found, on rank 0 after the test; None where nothing could be measured.
@@ -73,13 +76,14 @@ class VideoEvaluation(pl.Callback):
         cache: Path | None = None,
         make_detectors: Callable[[Protocol], Sequence[Detector]] | None = None,
         against: Against | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         if num_clips is not None and num_clips < 2:
             raise ValueError(f"--num_clips must be at least 2, got {num_clips}")
         self.asked = None if protocol is None else get_protocol(protocol)
         self.num_clips, self.folders, self.batch_size, self.seed = num_clips, folders, batch_size, seed
         self.c3d, self.model_record, self.cache = c3d, model_record or {}, cache
-        self.make_detectors, self.against = make_detectors, against
+        self.make_detectors, self.against, self.told = make_detectors, against, dict(told or {})
         self.result: Result | None = None
         self.notes: list[str] = []
         self.chosen: tuple[Protocol, list[Detector], dict[str, str | None]] | None = None
@@ -87,12 +91,14 @@ class VideoEvaluation(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = data_of(trainer)
-        if self.against is None or unfit(data, pl_module) is not None:
+        if (self.against is None and not self.told) or unfit(data, pl_module) is not None:
             return
         with torch.inference_mode(False), torch.no_grad():  # the detectors are kept for the end of the test
             protocol, detectors, checksums = self.choose(trainer, data, pl_module)
-        record = protocol.record(checksums[detectors[0].name])
-        self.against.check(record, told_of(data, protocol.split), self.planned(data, protocol)[2])
+        self.request(pl_module, protocol)  # refused before anything is drawn
+        if self.against is not None:
+            record = protocol.record(checksums[detectors[0].name])
+            self.against.check(record, told_of(data, protocol.split), self.planned(data, protocol)[2])
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Guided sampling needs gradients, which inference mode, Lightning's default here, forbids for good.
@@ -100,6 +106,8 @@ class VideoEvaluation(pl.Callback):
             reason = unfit(data_of(trainer), pl_module)
             if reason is None:
                 self.measure(trainer, pl_module)
+            elif self.told:
+                raise ValueError(f"--{next(iter(self.told))}: {reason}")
             elif self.asked is None:
                 say(trainer, f"clips are not evaluated: {reason}")
             else:
@@ -127,7 +135,10 @@ class VideoEvaluation(pl.Callback):
         self.result = evaluate(
             real, fake, protocol, floor=floor, detectors=detectors, seed=self.seed,
             data=told_of(data, protocol.split),
-            model={**model.describe(), "precision": str(trainer.precision), **self.model_record},
+            model={
+                **model.describe(), "precision": str(trainer.precision), **self.model_record,
+                **self.told_record(self.request(model, protocol)),
+            },
             warnings=self.notes,
         )  # fmt: skip
         for folder in self.folders:
@@ -145,6 +156,8 @@ class VideoEvaluation(pl.Callback):
         if self.chosen is not None:
             return self.chosen
         protocol = self.asked or default_protocol(data, model.video_shape[1])
+        if "frames" in self.told:
+            protocol = protocol.changed(frames=self.told["frames"])
         found = choose(protocol, data, self.num_clips, self.builder(data), self.asked is None)
         for note in found.notes:
             if " is not measured: " in note:
@@ -166,6 +179,26 @@ class VideoEvaluation(pl.Callback):
         if data.dataset in BUILT_IN:
             return source, plan, len(plan)
         return source, plan, min(self.num_clips or protocol.num_fake, protocol.num_fake)
+
+    def request(self, model: Any, protocol: Protocol) -> Request:
+        """What is asked of every generated clip.
+
+        Raises:
+            ValueError: for what the model cannot be told.
+        """
+        asked = request_of(self.told, model.video_shape, protocol.frames)
+        model.check_request(asked, protocol.frames)
+        return asked
+
+    def told_record(self, asked: Request) -> dict[str, Any]:
+        """What was told, for the record; empty where nothing was. The number of frames is the protocol's."""
+        found: dict[str, Any] = {} if asked.guidance is None else {"guidance": asked.guidance}
+        told = {name: value for name, value in self.told.items() if name not in ("frames", "guidance")}
+        if not told:
+            return found
+        words = ", ".join(f"{name} {value}" for name, value in told.items())
+        self.notes.append(f"every generated clip was told {words}; the real clips were not chosen by it")
+        return found | {"told": recorded(told)}
 
     # -- the two sides
 
@@ -214,13 +247,14 @@ class VideoEvaluation(pl.Callback):
         Raises:
             RuntimeError: if the model draws something that is not finite.
         """
+        asked = self.request(model, protocol)
         for start in range(0, len(mine), self.batch_size):
             indices = mine[start : start + self.batch_size]
-            label = None if labels is None else torch.tensor([labels[i % len(labels)] for i in indices])
+            request = asked.expand(len(indices))
+            if labels is not None and request.label is None:
+                request = replace(request, label=torch.tensor([labels[i % len(labels)] for i in indices]))
             with trainer.precision_plugin.forward_context():
-                videos = model.generate(
-                    len(indices), protocol.frames, self.seed, Request(label=label), indices=indices
-                )
+                videos = model.generate(len(indices), protocol.frames, self.seed, request, indices=indices)
             if not bool(torch.isfinite(videos).all()):
                 raise RuntimeError("the model drew non-finite values; is the checkpoint trained?")
             clips = as_bytes(videos, protocol.rounding).permute(0, 2, 3, 4, 1)  # [B, T, H, W, 3]

@@ -187,6 +187,7 @@ class SamplingModule(pl.LightningModule, StageModel):
     ) -> Tensor:
         """Draw latents ``[num_videos, C, U, *S]``."""
         request = (request or Request()).to(self.device)
+        guidance_scale = request.guidance if guidance_scale is None else guidance_scale
         indices = range(num_videos) if indices is None else indices
         if num_videos < 1 or num_frames < 1:
             raise ValueError(

@@ -367,6 +367,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         before, whose video is made of it again, then that of the stage at work.
         """
         request = (request or Request()).to(self.device)
+        guidance_scale = request.guidance if guidance_scale is None else guidance_scale
         indices = range(num_videos) if indices is None else indices
         if num_videos < 1 or num_frames < 1:
             raise ValueError(

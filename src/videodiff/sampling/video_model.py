@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from videodiff.conditioning.asked import continuation
 from videodiff.conditioning.request import Request
 from videodiff.diffusion import Sampler
 from videodiff.diffusion.windows import Window
@@ -26,10 +28,12 @@ class VideoModel(ABC):
     Attributes:
         sampler: the loop over time that draws, where the caller names no other.
         guidance_scale: of classifier-free guidance, where the caller names no other; 1 is none.
+        asked: what ``predict`` tells every clip, by the names of the flags (``conditioning/request.py``).
     """
 
     sampler: Sampler
     guidance_scale: float
+    asked: Mapping[str, Any] = MappingProxyType({})
 
     # --- what it draws ----------------------------------------------------------------------------------------
 
@@ -79,11 +83,13 @@ class VideoModel(ABC):
 
         Args:
             num_videos: how many, in one batch.
-            num_frames: length; longer than a clip means several windows. None is one clip.
+            num_frames: length; longer than a clip means several windows. None is the request's, or one clip.
             seed: of all noise.
             request: what is known of them: class, frames, a small version. None is nothing.
             options: see :meth:`draw_latent`.
         """
+        if num_frames is None and request is not None:
+            num_frames = request.num_frames
         num_frames = self.video_shape[1] if num_frames is None else num_frames
         latent = self.draw_latent(num_videos, num_frames, seed, request, **options)
         return torch.cat(list(self.decode_frames(latent, num_frames)), dim=2)
@@ -265,17 +271,16 @@ class StageModel(VideoModel):
 
 
 def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Each clip of a batch continued from its first quarter (at least one frame): a prediction.
+    """Each clip of a batch continued from its first quarter (at least one frame), or as ``asked`` says: a prediction.
 
     Returns:
         ``video``: the clips with their continuation, ``truth``: the clips themselves, both ``[B, 3, F, H, W]`` in
         [-1, 1]; ``given``: how many leading frames were given; ``sample``: indices ``[B]``.
     """
-    truth = batch["video"]
-    count = max(truth.shape[2] // 4, 1)
-    request = Request(frames=truth[:, :, :count], positions=tuple(range(count)))
-    video = model.generate(len(truth), truth.shape[2], seed, request, indices=batch["sample"].tolist())
-    return {"video": video, "truth": truth, "given": count, "sample": batch["sample"]}
+    request = continuation(model.asked, model.video_shape, batch["video"])
+    truth, given = batch["video"][:, :, : request.num_frames], len(request.positions)
+    video = model.generate(len(truth), None, seed, request, indices=batch["sample"].tolist())
+    return {"video": video, "truth": truth, "given": given, "sample": batch["sample"]}
 
 
 def draws_video(model: object) -> bool:

@@ -1,0 +1,128 @@
+"""A request out of the plain values of its flags: which frames are known, where they lie, how long the video is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from videodiff.conditioning import request
+from videodiff.conditioning.request import Request, Shape, loaded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def request_of(told: Mapping[str, Any], video_shape: Shape, num_frames: int | None = None) -> Request:
+    """What is asked of one video; its ``num_frames`` is the length.
+
+    Args:
+        told: name of a flag -> plain value, as the command line has read it.
+        video_shape: ``(3, T, H, W)`` of the model's clips.
+        num_frames: length of the video, where the caller decides it.
+
+    Raises:
+        ValueError: where nothing of the video would be new, positions and frames do not fit, or a file cannot be read.
+    """
+    found = loaded(told, video_shape)
+    words, frames = found.pop("positions", None), found.pop("frames", None)
+    length = num_frames or found.pop("num_frames", None)
+    found["num_frames"] = length
+    if frames is None:
+        if words is not None:
+            raise ValueError("--condition_frames needs --condition FILE")
+        low = found.get("low_resolution")
+        found["num_frames"] = length or (video_shape[1] if low is None else low.shape[2])
+        return request.Request(**found)
+    positions, chosen, length = place_frames(words, frames.shape[2], length, video_shape[1])
+    if length == len(positions):
+        raise ValueError(
+            f"all {length} frames of the video would be known from {told['condition']}; ask for more with --frames, "
+            "or say which are known with --condition_frames"
+        )
+    return request.Request(
+        **{**found, "num_frames": length}, frames=frames[:, :, chosen], positions=positions
+    )
+
+
+def continuation(told: Mapping[str, Any], video_shape: Shape, clips: Tensor) -> Request:
+    """What is asked of clips that are drawn again from their own first frames: by default the first quarter.
+
+    Args:
+        told: as for :func:`request_of`; ``condition_frames`` says how many of the clips' own frames are known.
+        video_shape: ``(3, T, H, W)`` of the model's clips.
+        clips: ``[B, 3, T, H, W]`` in [-1, 1].
+
+    Raises:
+        ValueError: for frames of another video, or known ones that are not the first.
+    """
+    length = told.get("frames") or clips.shape[2]
+    if length > clips.shape[2]:
+        raise ValueError(
+            f"--frames {length}: the clips to predict have {clips.shape[2]} frames; give them more with "
+            f"--data.num_frames {length}"
+        )
+    if told.get("condition") is not None:
+        raise ValueError(
+            "--condition: every clip is predicted from its own first frames; say how many with --condition_frames 0:N"
+        )
+    words = told.get("condition_frames")
+    count = max(length // 4, 1)
+    if words is not None:
+        positions, _, _ = place_frames(words, length, length, video_shape[1])
+        count = len(positions)
+        if positions != tuple(range(count)) or count == length:
+            raise ValueError(
+                f"--condition_frames {words}: what is predicted follows what is known; give 0:N, N below {length}"
+            )
+    found = loaded({k: v for k, v in told.items() if k not in ("condition_frames", "frames")}, video_shape)
+    asked = request.Request(**found, num_frames=length).expand(len(clips))
+    return request.Request(**{**vars(asked), "frames": clips[:, :, :count], "positions": tuple(range(count))})
+
+
+def continued(count: int, clip: int) -> int:
+    """Frames of the video that begins with ``count`` known ones: a clip's, or as many and a clip of new ones."""
+    return clip if count < clip else count + clip
+
+
+def place_frames(
+    words: str | None, count: int, length: int | None, clip: int
+) -> tuple[tuple[int, ...], list[int], int]:
+    """Positions of the known frames, which of the file's frames they are, and the length of the video.
+
+    ``words`` is a comma-separated list (``0,15``) or a slice (``0:4``, ``::4``) of positions in the new video. A file
+    with exactly as many frames as positions gives them in order; a longer one gives the frame at each position.
+
+    Without a ``length`` the video has as many frames as a clip, or, where the known ones reach as far, a clip more.
+    Without ``words`` all frames of the file are known, and a ``length`` of no more than them is refused.
+    """
+    if words is None:
+        length = length or continued(count, clip)
+        if length <= count:
+            raise ValueError(
+                f"--frames {length}: {count} frames are known already; give more than those, or say which are known "
+                f"with --condition_frames (the first {max(length // 2, 1)}: 0:{max(length // 2, 1)})"
+            )
+        return tuple(range(count)), list(range(count)), length
+    try:
+        if ":" in words:
+            start, stop, step = (int(w) if w else None for w in (words.split(":") + [""])[:3])
+            if length is None:
+                length = (count - 1) * step + 1 if step and step > 1 else continued(stop or 0, clip)
+            positions = tuple(range(length)[slice(start, stop, step)])
+        else:
+            positions = tuple(sorted({int(w) for w in words.split(",")}))
+            length = length or max(clip, positions[-1] + 1)
+    except ValueError:
+        raise ValueError(f"--condition_frames must look like '0:4', '0,15' or '::4', got {words!r}") from None
+    if not positions or positions[0] < 0 or positions[-1] >= length:
+        raise ValueError(
+            f"--condition_frames {words}: positions must lie in 0..{length - 1}, got {positions}"
+        )
+    if count == len(positions):
+        return positions, list(range(count)), length
+    if positions[-1] < count:
+        return positions, list(positions), length
+    raise ValueError(
+        f"--condition_frames {words} asks for {len(positions)} frames up to position {positions[-1]}, "
+        f"but {count} are given"
+    )

@@ -1,0 +1,171 @@
+"""What a sample is told: a field of Request with its flag is taken by every command that draws, by itself."""
+
+import json
+import shlex
+from dataclasses import dataclass, field, replace
+from functools import wraps
+
+import pytest
+import torch
+from torch import Tensor
+
+from videodiff.cli import completion, main
+from videodiff.conditioning import Conditioner, Request, request
+from videodiff.conditioning.asked import continuation, request_of
+from videodiff.conditioning.request import Flag, flags, one_number
+from videodiff.data import video_io
+from videodiff.models import VDM
+from videodiff.words import real
+
+COMMANDS = ("generate", "predict", "test", "compare")
+FEW = "--num_clips 2 --protocol random"
+SHAPE = (3, 4, 16, 16)
+
+
+@dataclass(frozen=True, eq=False)
+class WithTempo(Request):
+    """A request that may say how fast what is seen moves."""
+
+    tempo: Tensor | None = field(
+        default=None,
+        metadata={"flag": Flag("tempo", real(0, 9), "how fast things move, 0 to 9", "X", one_number)},
+    )
+
+
+class Tempo(Conditioner):
+    """Adds what it was told to every estimate: told 9, all is white."""
+
+    answers = ("tempo",)
+
+    def around(self, denoiser, view):
+        told = view.request.tempo
+        if told is None:
+            return denoiser
+        return lambda z, t, cond: denoiser(z, t, cond) + told.view(-1, 1, 1, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("told") / "run"
+    words = ["--config", "vdm_digits", "--config", "with/smoke", "--data.num_train_clips", "8"]
+    assert main(["fit", *words, "--trainer.limit_val_batches", "0", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def tempo(monkeypatch):
+    """The field, and a conditioner that answers it in every model of pixels."""
+    monkeypatch.setattr(request, "Request", WithTempo)
+    init = VDM.__init__
+
+    @wraps(init)
+    def with_tempo(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self.conditioners.append(Tempo())
+
+    monkeypatch.setattr(VDM, "__init__", with_tempo)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_new_field_is_a_flag_of_every_command_that_draws(command, tempo, capsys):
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for flag in flags().values():
+        assert f"--{flag.name} {flag.metavar}" in shown
+    assert "how fast things move, 0 to 9" in shown
+    assert completion.candidates([command, "--tem"]) == ["--tempo"]
+    run = [] if command == "compare" else ["--ckpt_path"]
+    assert main([command, *run, "none", "--tempo", "x"]) == 2
+    assert "--tempo must be a number, got 'x'" in capsys.readouterr().err
+    assert main([command, *run, "none", "--tmepo", "3"]) == 2
+    assert "did you mean '--tempo'?" in capsys.readouterr().err
+
+
+def test_what_it_says_reaches_every_video_and_every_record(run, tempo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    white, once = "--tempo 9", "--model.sampler.num_steps 2 --trainer.limit_test_batches 1"
+    for line in (
+        f"generate --ckpt_path {run} --num_samples 1 --steps 2 --out drawn {white}",
+        f"predict --ckpt_path {run} --model.sampler.num_steps 2 --trainer.limit_predict_batches 1 --out on {white}",
+        f"test --ckpt_path {run} {FEW} {once} --out tested {white}",
+        f"compare {run} {FEW} --steps 2 --out compared {white} --json",
+    ):
+        assert main(shlex.split(line)) == 0, capsys.readouterr().err
+    drawn = video_io.read_video("drawn/clip_00000.mkv")
+    assert drawn.min() == 255
+    assert json.loads((tmp_path / "drawn/samples.json").read_text())["tempo"] == 9
+    clip = next((tmp_path / "on").glob("clip_*.mkv"))
+    assert video_io.read_video(clip)[1:].min() == 255  # what is drawn after the first frame, which is given
+    (record,) = (tmp_path / "tested/eval").glob("*.json")
+    record = json.loads(record.read_text())
+    assert record["model"]["told"] == {"tempo": 9}
+    assert any("told tempo 9" in warning for warning in record["warnings"])
+    assert json.loads((tmp_path / "compared/results.json").read_text())["settings"]["told"] == {"tempo": 9}
+
+
+def test_a_model_that_does_not_answer_refuses_in_one_line(run, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(request, "Request", WithTempo)
+    for line in (
+        f"generate --ckpt_path {run} --tempo 3",
+        f"test --ckpt_path {run} --num_clips 2 --protocol random --tempo 3 --out tested",
+        f"compare {run} {FEW} --steps 2 --tempo 3",
+    ):
+        assert main(shlex.split(line)) == 2, line
+        assert "cannot be given tempo" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not list(tmp_path.glob("tested*"))
+
+
+def test_flags_of_today_are_told_to_test_and_predict_too(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    short = f"--ckpt_path {run} --model.sampler.num_steps 2"
+    assert main(shlex.split(
+        f"test {short} --num_clips 2 --protocol random --guidance 3 --frames 6 --class_id 1 --out a "
+        "--trainer.limit_test_batches 1"
+    )) == 0, capsys.readouterr().err  # fmt: skip
+    (record,) = (tmp_path / "a/eval").glob("*.json")
+    record = json.loads(record.read_text())
+    assert (record["guidance"], record["model"]["told"]) == (3, {"class_id": 1})
+    assert record["protocol"]["frames"] == 6
+    assert main(shlex.split(
+        f"predict {short} --frames 3 --condition_frames 0:2 --guidance 2 --class_id 1 --out b "
+        "--trainer.limit_predict_batches 1"
+    )) == 0, capsys.readouterr().err  # fmt: skip
+    assert json.loads((tmp_path / "b/predictions.json").read_text())["given"] == 2
+    assert len(video_io.read_video(next((tmp_path / "b").glob("clip_*.mkv")))) == 3
+    for words, said in (
+        ("predict --frames 99", "the clips to predict have 4 frames"),
+        (f"predict --condition {tmp_path}", "--condition: every clip is predicted from its own first frames"),
+        ("predict --condition_frames 1,2", "what is predicted follows what is known; give 0:N, N below 4"),
+        (
+            "test --class_id 1 --protocol none",
+            "--class_id is of generated clips, and --protocol none draws none",
+        ),
+    ):
+        verb, _, rest = words.partition(" ")
+        assert main(shlex.split(f"{verb} {short} {rest}")) == 2, words
+        assert said in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_nothing_told_is_the_request_of_before():
+    asked = request_of({}, SHAPE)
+    assert (asked.tensors(), asked.positions, asked.num_frames) == ({}, (), 4)
+    clips = torch.rand(2, 3, 8, 16, 16)
+    told = continuation({}, SHAPE, clips)
+    assert torch.equal(told.frames, clips[:, :, :2])
+    assert (told.positions, told.num_frames, told.guidance) == ((0, 1), 8, None)
+
+
+def test_a_request_is_the_length_and_the_scale_of_a_drawing_that_names_none(run):
+    from videodiff.checkpoints import load_run
+
+    model = load_run(str(run))
+    model.sampler.num_steps = 2
+    label = torch.tensor([3])
+    asked = replace(Request(label), num_frames=6, guidance=2.0)
+    assert torch.equal(
+        model.generate(1, request=asked), model.generate(1, 6, request=Request(label), guidance_scale=2.0)
+    )
