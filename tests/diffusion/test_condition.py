@@ -11,7 +11,8 @@ def full():
         context=torch.rand(3, 2, 4) + 1,
         concat=torch.rand(3, 1, 2, 4, 4) + 1,
         concat_time=torch.rand(3) + 0.1,
-        num_images=2,
+        context_mask=torch.tensor([[True, True], [True, False], [True, True]]),
+        images=(False, True),
     )
 
 
@@ -22,19 +23,21 @@ def test_dropping_touches_the_samples_that_are_not_kept_and_no_others():
     for name, value in dropped.tensors().items():
         assert torch.equal(value[[0, 2]], getattr(cond, name)[[0, 2]])
         assert torch.equal(value[1], getattr(cond.null(), name)[1])
-    assert dropped.num_images == 2
+    assert dropped.images == (False, True)
 
 
 def test_the_null_condition_is_no_class_and_zeros():
     null = full().null()
     assert null.label.tolist() == [-1, -1, -1]
-    assert all((value == 0).all() for name, value in null.tensors().items() if name != "label")
+    told = {name: value for name, value in null.tensors().items() if name not in ("label", "context_mask")}
+    assert all((value == 0).all() for value in told.values())
+    assert torch.equal(null.context_mask, full().context_mask)
     assert torch.equal(full().drop(torch.zeros(3, dtype=torch.bool)).context, null.context)
 
 
 def test_a_field_that_is_not_there_stays_away():
     assert not Condition().null().tensors()
-    assert not Condition(num_images=1).drop(torch.tensor([False])).tensors()
+    assert not Condition(images=(True,)).drop(torch.tensor([False])).tensors()
     assert set(Condition(label=torch.tensor([1])).null().tensors()) == {"label"}
 
 
@@ -50,7 +53,7 @@ def test_chunk_undoes_cat_and_repeat_is_cat_with_itself():
         assert torch.equal(getattr(first, name), value)
         assert torch.equal(getattr(second, name), getattr(cond.null(), name))
         assert torch.equal(getattr(cond.repeat(2), name), getattr(cond.cat(cond), name))
-    assert first.num_images == 2
+    assert first.images == (False, True)
 
 
 def test_conditions_of_different_fields_cannot_be_joined():

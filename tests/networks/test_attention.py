@@ -75,7 +75,7 @@ def by_loops(layer, x, count, mask=None, table=None):
 @pytest.mark.parametrize("position", ["shaw", "rotary", "t5"])
 def test_temporal_attention_equals_a_double_loop(position, num_images):
     count, layer = 6, filled(position)  # max_distance 4: distance 5 is clipped
-    mask = attention.image_mask(count, num_images)
+    mask = attention.image_mask([False] * (count - num_images) + [True] * num_images)
     x = frames(count)
     is_rotary = position == "rotary"
     table = RotaryTables(8)(count, x.device) if is_rotary else None
@@ -93,7 +93,7 @@ def test_pieces_change_neither_outputs_nor_gradients(position, monkeypatch):
     for limit in (2**21, 1000):
         monkeypatch.setattr(attention, "CPU_PIECE", limit)
         layer.zero_grad()
-        out = layer(x, count, attention.image_mask(count, 1), table)
+        out = layer(x, count, attention.image_mask([False] * (count - 1) + [True]), table)
         out.square().sum().backward()
         results.append([out, *(parameter.grad for parameter in layer.parameters())])
     for whole, pieces in zip(*results, strict=True):

@@ -140,11 +140,22 @@ def test_without_temporal_attention_frames_are_independent():
     assert moved[torch.arange(8) != 3].max() == 0
 
 
+def test_a_still_image_may_stand_anywhere():
+    net = tiny(temporal_position="t5")
+    z, time = inputs(frames=8)
+    out = net(z, time, Condition(images=(False, True, *[False] * 6)))
+    changed = z.clone()
+    changed[:, :, 1] += 1
+    moved = (net(changed, time, Condition(images=(False, True, *[False] * 6))) - out).abs().amax((0, 1, 3, 4))
+    assert moved[1] > 0.01
+    assert moved[torch.arange(8) != 1].max() == 0
+
+
 @pytest.mark.parametrize("position", ["shaw", "rotary", "t5"])
 def test_a_still_image_touches_no_other_frame(position):
     net = tiny(temporal_position=position)
     z, time = inputs(frames=8 + 3)
-    cond = Condition(num_images=3)
+    cond = Condition(images=(False,) * 8 + (True,) * 3)
     out = net(z, time, cond)
     changed = z.clone()
     changed[:, :, 9] += 1
@@ -161,7 +172,7 @@ def test_a_still_image_touches_no_other_frame(position):
 def test_videos_beside_images_come_out_as_without_them():
     net = tiny()
     z, time = inputs(frames=8 + 3)
-    joint = net(z, time, Condition(num_images=3))
+    joint = net(z, time, Condition(images=(False,) * 8 + (True,) * 3))
     torch.testing.assert_close(joint[:, :, :8], net(z[:, :, :8], time, Condition()), atol=2e-5, rtol=1e-5)
     alone = net(z[:, :, 9:10], time, Condition())
     torch.testing.assert_close(joint[:, :, 9:10], alone, atol=2e-5, rtol=1e-5)
@@ -322,7 +333,12 @@ def test_the_constructor_names_the_rule_that_is_broken(options, message):
     [
         ((2, 4, 8, 16, 16), {}, r"takes z of shape \[B, 3, T, H, W\], got \[2, 4, 8, 16, 16\]"),
         ((2, 3, 9, 16, 16), {}, "at most 8 frames"),
-        ((2, 3, 10, 16, 16), dict(num_images=1), "at most 8 frames .*got 9 beside 1 still images"),
+        (
+            (2, 3, 10, 16, 16),
+            dict(images=(False,) * 9 + (True,)),
+            "at most 8 frames .*got 9 beside 1 still images",
+        ),
+        ((2, 3, 8, 16, 16), dict(images=(True,) * 3), "images of 3 frames, z has 8"),
         ((2, 3, 8, 16, 15), {}, "divisible by 2"),
         (
             (2, 3, 8, 16, 16),

@@ -252,7 +252,7 @@ def test_the_constructor_names_the_rule_that_is_broken(options, message):
         ((2, 3, 128), {}, "z of 4 channels, got 3"),
         ((2, 4, 128), dict(label=torch.zeros(2, dtype=torch.long)), "built without num_classes"),
         ((2, 4, 128), dict(context=torch.zeros(2, 4, 8)), "has a context"),
-        ((2, 4, 128), dict(num_images=1), "no still images"),
+        ((2, 4, 128), dict(images=(True,)), "no still images"),
         ((2, 4, 128), dict(concat=torch.zeros(2, 1, 128)), r"concat must have shape \[2, 4, 128\]"),
     ],
 )

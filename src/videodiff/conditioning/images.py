@@ -13,6 +13,9 @@ class Images(Conditioner):
     The target is ``[B, 3, F + I, H, W]``: F frames of a clip, then I images, which see neither each other nor the clip.
     """
 
+    takes_images = True
+
     def learn(self, example: Example) -> Example:
-        images = int(example.batch.get("num_images", 0))
-        return replace(example, target=example.latent, cond=replace(example.cond, num_images=images))
+        target, count = example.latent, int(example.batch.get("num_images", 0))
+        images = (False,) * (target.shape[2] - count) + (True,) * count if count else ()
+        return replace(example, target=target, cond=replace(example.cond, images=images))

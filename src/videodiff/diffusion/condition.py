@@ -21,17 +21,20 @@ class Condition:
         label: class of each sample, ``[B]`` int64; -1 is "no class".
         vector: one embedding per sample, ``[B, D]``.
         context: tokens to attend to, ``[B, L, D]``.
+        context_mask: which of them there are, ``[B, L]`` bool; None is all. It stays where the context is taken away.
         concat: joined to ``z`` on the channel axis, ``[B, C', *S]``: known frames with mask, low-res video.
         concat_time: how far ``concat`` was itself noised, ``[B]`` in [0, 1].
-        num_images: how many of the last frames of ``z`` are independent still images (joint training).
+        images: of each frame of ``z`` whether it is a still image of its own (joint training), of all samples alike;
+            empty is none. On the host, so that nothing waits for a GPU.
     """
 
     label: Tensor | None = None
     vector: Tensor | None = None
     context: Tensor | None = None
+    context_mask: Tensor | None = None
     concat: Tensor | None = None
     concat_time: Tensor | None = None
-    num_images: int = 0
+    images: tuple[bool, ...] = ()
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""
@@ -52,26 +55,28 @@ class Condition:
             mask = keep.to(value.device).view(-1, *[1] * (value.ndim - 1))
             return torch.where(mask, value, torch.full_like(value, _null_value(name)))
 
-        return self._with(
-            {n: dropped(n, v) for n, v in self.tensors().items() if names is None or n in names}
-        )
+        return self._with({n: dropped(n, v) for n, v in self._taken(names).items()})
 
     def null(self, names: Sequence[str] | None = None) -> Condition:
         """The null condition for every sample, of some fields only; fields that are ``None`` stay so."""
+        return self._with({n: torch.full_like(v, _null_value(n)) for n, v in self._taken(names).items()})
+
+    def _taken(self, names: Sequence[str] | None) -> dict[str, Tensor]:
+        """The tensors that a null takes the place of."""
         chosen = {n: v for n, v in self.tensors().items() if names is None or n in names}
-        return self._with({n: torch.full_like(v, _null_value(n)) for n, v in chosen.items()})
+        return {n: v for n, v in chosen.items() if n != "context_mask"}
 
     def cat(self, other: Condition) -> Condition:
         """Both conditions behind each other on the batch axis.
 
         Raises:
-            ValueError: if one side has a field that the other lacks, or they differ in ``num_images``.
+            ValueError: if one side has a field that the other lacks, or they differ in ``images``.
         """
         ours, theirs = self.tensors(), other.tensors()
-        if ours.keys() != theirs.keys() or self.num_images != other.num_images:
+        if ours.keys() != theirs.keys() or self.images != other.images:
             raise ValueError(
-                f"conditions joined on the batch axis must have the same fields and num_images, "
-                f"got {sorted(ours)} with {self.num_images} and {sorted(theirs)} with {other.num_images}"
+                f"conditions joined on the batch axis must have the same fields and still images, "
+                f"got {sorted(ours)} with {sum(self.images)} and {sorted(theirs)} with {sum(other.images)}"
             )
         return self._with({name: torch.cat([value, theirs[name]]) for name, value in ours.items()})
 

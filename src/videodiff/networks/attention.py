@@ -7,13 +7,14 @@ transposed copy of its input, and what depends on a pair of frames alone (Shaw's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..seeding import send
 from .blocks import FrameNorm, from_tokens, tokens, zero_init
 from .embeddings import BucketBias, ShawPositions, rotate, without_autocast
 from .norms import modulated_group_norm
@@ -25,17 +26,21 @@ CPU_HEAD_DIM = 16  # a vector register of fp32; narrower heads leave part of it 
 CPU_PIECE = 2**21  # numbers of the widest intermediate that a CPU works on at once: they stay in its cache
 
 
-def image_mask(num_frames: int, num_images: int, device: torch.device | str = "cpu") -> Tensor | None:
-    """Who sees whom when the last frames are still images of their own (Ho et al. 2022, section 3.1).
+def image_mask(images: Sequence[bool], device: torch.device | str = "cpu") -> Tensor | None:
+    """Who sees whom when some frames are still images of their own (Ho et al. 2022, section 3.1).
+
+    Args:
+        images: of each frame whether it is one.
+        device: of the mask.
 
     Returns:
         ``[T, T]`` bool, True where the row's frame sees the column's: the videos' frames all see each other, an image
         sees itself. None if there is no image.
     """
-    if num_images == 0:
+    if not any(images):
         return None
-    is_video = torch.arange(num_frames, device=device) < num_frames - num_images
-    return (is_video[:, None] & is_video[None, :]) | torch.eye(num_frames, dtype=torch.bool, device=device)
+    is_video = ~send(torch.tensor(images), device)
+    return (is_video[:, None] & is_video[None, :]) | torch.eye(len(images), dtype=torch.bool, device=device)
 
 
 def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, features: int, sequences: int = 1) -> Tensor:

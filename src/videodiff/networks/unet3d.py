@@ -204,7 +204,7 @@ class UNet3D(OwnSizes, Network):
         """The network's prediction.
 
         Args:
-            z: ``[B, C, T, H, W]``, the last ``cond.num_images`` frames being still images of their own. H and W may
+            z: ``[B, C, T, H, W]``, of whose frames ``cond.images`` are still images of their own. H and W may
                 differ from ``resolution`` but must be divisible as it is.
             time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``).
             cond: label, vector, concat and concat_time as far as the network was built for them.
@@ -219,7 +219,7 @@ class UNet3D(OwnSizes, Network):
         num_frames = z.shape[2]
         frames = Frames(
             num_frames,
-            image_mask(num_frames, cond.num_images, z.device),
+            image_mask(cond.images, z.device),
             self.rotary(num_frames, z.device) if self.rotary is not None else None,
         )
         embedding = F.silu(self.embedding(time, cond.label, cond.vector, cond.concat_time))
@@ -266,11 +266,16 @@ class UNet3D(OwnSizes, Network):
         """Raise ValueError for what the network cannot take."""
         if z.ndim != 5 or z.shape[1] != self.channels:
             raise ValueError(f"UNet3D takes z of shape [B, {self.channels}, T, H, W], got {list(z.shape)}")
-        num_videos_frames = z.shape[2] - cond.num_images
-        if not 0 <= num_videos_frames <= self.num_frames or cond.num_images < 0:
+        if len(cond.images) not in (0, z.shape[2]):
+            raise ValueError(
+                f"the condition tells still images of {len(cond.images)} frames, z has {z.shape[2]}"
+            )
+        num_images = sum(cond.images)
+        num_videos_frames = z.shape[2] - num_images
+        if num_videos_frames > self.num_frames:
             raise ValueError(
                 f"UNet3D was built for at most {self.num_frames} frames (num_frames), got {num_videos_frames} beside "
-                f"{cond.num_images} still images; make longer videos window by window"
+                f"{num_images} still images; make longer videos window by window"
             )
         if z.shape[3] % self.size_factor or z.shape[4] % self.size_factor:
             raise ValueError(

@@ -217,7 +217,7 @@ class UNet3DPort(Network):
         Raises:
             ValueError: for a condition, or a size that cannot be halved.
         """
-        if cond.tensors() or cond.num_images:
+        if cond.tensors() or any(cond.images):
             raise ValueError("UNet3DPort is unconditional and trains on videos alone, got a condition")
         if z.shape[3] % self.size_factor or z.shape[4] % self.size_factor:
             raise ValueError(

@@ -253,8 +253,8 @@ class TriplaneUNet(OwnSizes, Network):
         for name in ("vector", "context", "concat_time"):
             if getattr(cond, name) is not None:
                 raise ValueError(f"the condition has a {name}, which TriplaneUNet cannot be built for")
-        if cond.num_images:
-            raise ValueError(f"TriplaneUNet takes no still images beside a clip, got {cond.num_images}")
+        if any(cond.images):
+            raise ValueError(f"TriplaneUNet takes no still images beside a clip, got {sum(cond.images)}")
         if cond.label is not None and self.num_classes is None:
             raise ValueError("the condition has a label but TriplaneUNet was built without num_classes")
         if cond.concat is not None and self.concat_channels == 0:
