@@ -196,11 +196,11 @@ def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, 
     text = (report / "index.html").read_text()
     assert "http" not in text.replace("http-equiv", "")
     record = json.loads((report / "results.json").read_text())
-    assert [model["name"] for model in record["models"]] == ["VDM", "LVDM", "PVDM"]
+    assert [model["name"] for model in record["models"]] == ["vdm_digits", "lvdm_digits", "pvdm_digits"]
     assert {entry["name"] for entry in record["baselines"]} == {"noise", "frozen frames"}
     told = capsys.readouterr()
     verdicts = [line for line in told.out.splitlines() if "frozen frames: " in line and "noise: " in line]
-    assert [line.split()[0] for line in verdicts] == ["VDM", "LVDM", "PVDM"]
+    assert [line.split()[0] for line in verdicts] == ["vdm_digits", "lvdm_digits", "pvdm_digits"]
     assert str(report / "index.html") in told.out
     assert told.err.count(" steps, about ") == 5
     assert "comparing" in told.err
@@ -217,7 +217,7 @@ def test_the_demo_of_a_machine_too_slow_for_three_models_compares_the_first_one_
     folder = tmp_path / "runs" / "demo"
     assert sorted(path.name for path in folder.iterdir()) == ["report", "vdm_digits"]
     record = json.loads((folder / "report" / "1" / "results.json").read_text())
-    assert [model["name"] for model in record["models"]] == ["VDM"]
+    assert [model["name"] for model in record["models"]] == ["vdm_digits"]
     told = capsys.readouterr()
     assert "VDM alone, in about 21 minutes" in told.err
     assert "generate --ckpt_path runs/demo/vdm_digits/1" in told.out

@@ -72,6 +72,8 @@ class TinyData(pl.LightningDataModule):
 class Tiny(pl.LightningModule):
     """Two layers with dropout and noise, both functions of the stream position."""
 
+    rebuilds = False
+
     def __init__(self, lr=0.05, optimizer="adamw", fused=True, warmup=4, poison="", pause=0.0, width=16):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Dropout(0.1), nn.Linear(width, 6))

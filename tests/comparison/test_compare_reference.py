@@ -174,7 +174,7 @@ def test_a_first_stage_of_another_size_is_judged_at_the_size_of_the_reference(at
     (model,) = found.models
     assert found.protocol["name"] == "evaluator"
     assert {"psnr", "ssim"} <= set(model.first_stage["metrics"])
-    rebuilt = clips.models["PVDM"].reconstructions
+    rebuilt = clips.models["pvdm_digits"].reconstructions
     assert rebuilt.shape == clips.real.shape == (1, 4, 32, 32, 3)
     stage = open_run("pvdm_digits").model.autoencoder
     small = reconstruct(stage, resize(clips.real, 16), torch.device("cpu"))

@@ -331,16 +331,13 @@ def test_another_first_stage_is_refused(videos, tmp_path):
     latents = read_latents(kept(videos, tmp_path / "out"))
 
     def model(digest, **more):
-        stage = SimpleNamespace(
-            sha256=torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8), checkpoint="other"
-        )
-        return SimpleNamespace(autoencoder=stage, latents_of=halve, **more)
+        return SimpleNamespace(first_stage=SimpleNamespace(digest=digest, checkpoint="other"), **more)
 
     check_first_stage(latents, model("ab" * 32))
     with pytest.raises(ValueError, match=r"another first stage \(stage, sha256 abab.*other, cdcd"):
         check_first_stage(latents, model("cd" * 32))
     with pytest.raises(ValueError, match=r"and SimpleNamespace has none; leave data\.latents out"):
-        check_first_stage(latents, SimpleNamespace())
+        check_first_stage(latents, SimpleNamespace(first_stage=None))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class SampleLogger(Callback):
         batch_idx: int,
         *args: Any,
     ) -> None:
-        if self.originals is None and batch_idx == 0 and hasattr(pl_module, "rebuild"):
+        if self.originals is None and batch_idx == 0 and pl_module.rebuilds:
             self.originals = batch["video"][: self.num_videos].cpu()
 
     def on_train_batch_end(
@@ -99,7 +99,7 @@ class SampleLogger(Callback):
 
         arguments["progress"] = beat
         with self.looking(trainer, pl_module):
-            if hasattr(pl_module, "rebuild"):
+            if pl_module.rebuilds:
                 clips = self.clips(pl_module, batch)
                 videos = torch.cat([clips, pl_module.rebuild(clips)], dim=-1)  # side by side
             else:
@@ -109,7 +109,7 @@ class SampleLogger(Callback):
     @torch.no_grad()
     def draw_picture(self, trainer: pl.Trainer, pl_module: Any, batch: Any) -> Tensor | None:
         """The latents of the same clips as an autoencoder shows them: uint8 ``[height, width]``, or none."""
-        if not hasattr(pl_module, "rebuild"):
+        if not pl_module.rebuilds:
             return None
         with self.looking(trainer, pl_module):
             return pl_module.autoencoder.picture(pl_module.autoencoder.encode(self.clips(pl_module, batch)))

@@ -14,7 +14,7 @@ from videodiff.checkpoints.config import parse_config, trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model, load_weights
-from videodiff.models import AutoencoderModule
+from videodiff.models.trained import TrainedModule, trained_module
 from videodiff.names import shell_word
 from videodiff.networks import Autoencoder, Latents, Network
 from videodiff.reading import read_text
@@ -77,6 +77,17 @@ class FirstStage(Autoencoder):
         return f"the first stage {self.checkpoint!r} is missing; make it with: {command} ({error})"
 
     # --- the autoencoder's interface ---------------------------------------------------------------------------
+
+    @property
+    def digest(self) -> str:
+        return hexadecimal(self.sha256)
+
+    @property
+    def scale_and_shift(self) -> tuple[float, float] | None:
+        return self.autoencoder.scale_and_shift
+
+    def network_sizes(self) -> dict[str, Any]:
+        return self.autoencoder.network_sizes()
 
     def encode(self, video: Tensor) -> Tensor:
         return self.autoencoder.encode(video)
@@ -176,7 +187,7 @@ def untrained(config: str) -> Autoencoder:
     return autoencoder_module(tree, path).autoencoder
 
 
-def autoencoder_module(config: dict[str, Any], path: Path) -> AutoencoderModule:
+def autoencoder_module(config: dict[str, Any], path: Path) -> TrainedModule:
     """The module of a config whose classes are checked, if it is one that trains an autoencoder."""
     section = config.get("model")
     section = section if isinstance(section, dict) else {}
@@ -189,9 +200,13 @@ def autoencoder_module(config: dict[str, Any], path: Path) -> AutoencoderModule:
     model = build_model(
         {**section, "init_args": {**section["init_args"], "perceptual_weight": 0.0}}, path, ()
     )
-    if not isinstance(model, AutoencoderModule):
+    try:
+        module = trained_module(model, "a first stage is a run")
+    except TypeError as error:
+        raise CheckpointError(f"{path} is no run of an autoencoder (its model is {name})") from error
+    if not module.rebuilds:
         raise CheckpointError(f"{path} is no run of an autoencoder (its model is {name})")
-    return model
+    return module
 
 
 def config_of_name(checkpoint: str) -> str | None:

@@ -12,6 +12,7 @@ import yaml
 from videodiff import placeholder
 from videodiff.cli.check import check_config, check_options
 from videodiff.cli.errors import UsageError, did_you_mean
+from videodiff.cli.network_sizes import left_alone, where_taken
 from videodiff.migrations import migrated_config
 from videodiff.plain import MAX_CHARACTERS, parse_yaml
 
@@ -108,19 +109,35 @@ def read_configs(
     Raises:
         UsageError: for the first mistake.
     """
+    from videodiff.cli.launch import say
+
     merged: dict[str, Any] = {}
     for name in names:
         file = find_config(name)
-        merged = merge(merged, plain_config(file, merged), trusted=trusted)
+        if (told := left_alone(shown(file), load_yaml(file).get("for") or {}, merged, trusted)) is not None:
+            say(told)
+        merged = merge(merged, plain_config(file, merged, trusted), trusted=trusted)
         check_config(merged, str(file), verb, trusted)
     return check_options(options, verb, merged, trusted, where=str(names[-1]) if names else "command line")
 
 
-def plain_config(file: Path, before: Mapping[str, Any]) -> dict[str, Any]:
+def shown(file: Path) -> str:
+    """A config's file as it was named: ``with/smoke`` for one that comes with the package."""
+    return next((name for name, shipped in shipped_configs().items() if shipped == file), str(file))
+
+
+def words_of(key: Any) -> list[str]:
+    """Short names of the classes that a part of an overlay is for: ``VDM + UNet3D``."""
+    return [word.strip() for word in str(key).split("+")]
+
+
+def plain_config(file: Path, before: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:
     """A config as it holds over those before it: ``for: {CLASS: {...}}`` gives way to the part of a class in use.
 
     One overlay can so speak to several models. CLASS is the short name of any class that the model section before it
-    names; parts of several such classes are merged in their order.
+    names, or several that are in use together, ``VDM + UNet3D``: what a network alone can take stands under its own
+    class. Parts are merged in their order. Sizes and conditions of a network (``num_frames``, ``resolution``,
+    ``num_classes``, ...) are left out where its class takes no such argument.
 
     Raises:
         UsageError: if it is empty, or there is a ``for`` and none of its classes is in use.
@@ -136,12 +153,13 @@ def plain_config(file: Path, before: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
         raise UsageError(f"{file}: 'for' must map names of classes to configs")
     used = class_names(before.get("model"))
-    chosen = [part for name, part in parts.items() if name in used]
+    chosen = [part for name, part in parts.items() if used.issuperset(words_of(name))]
     if not chosen:
+        known = dict.fromkeys(word for name in parts for word in words_of(name))
         raise UsageError(
-            f"{file} is made for {', '.join(parts)}; the model before it uses {', '.join(sorted(used)) or 'no class'}"
+            f"{file} is made for {', '.join(known)}; the model before it uses {', '.join(sorted(used)) or 'no class'}"
         )
-    return merge(config, *chosen)
+    return merge(config, *(where_taken(part, before.get("model"), trusted) for part in chosen))
 
 
 def class_names(node: Any) -> set[str]:
@@ -158,7 +176,7 @@ def plain_files(files: Sequence[Path], folder: Path, trusted: Sequence[str] = ()
     before: dict[str, Any] = {}
     plain = []
     for number, file in enumerate(files):
-        config = plain_config(file, before)
+        config = plain_config(file, before, trusted)
         if "for" in load_yaml(file):
             file = folder / f"{number}_{file.name}"
             file.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -201,17 +201,12 @@ def first_stage_of(model: Any) -> dict[str, Any]:
     Raises:
         UsageError: for a model without one.
     """
-    stage = getattr(model, "autoencoder", None)
-    if stage is None or not hasattr(model, "latents_of") or getattr(stage, "sha256", None) is None:
-        what = "is a first stage itself" if hasattr(model, "rebuild") else "has no trained first stage"
+    stage = model.first_stage
+    if stage is None or stage.digest is None:
+        what = "is a first stage itself" if model.rebuilds else "has no trained first stage"
         raise UsageError(f"{SECOND_STAGE}; {type(model).__name__} {what}")
-    scale = getattr(stage.autoencoder, "latent_scale", None)
-    return {
-        "checkpoint": stage.checkpoint,
-        "sha256": bytes(stage.sha256.cpu().tolist()).hex(),
-        "scale": None if scale is None else float(scale.scale),
-        "shift": None if scale is None else float(scale.shift),
-    }
+    scale, shift = stage.scale_and_shift or (None, None)
+    return {"checkpoint": stage.checkpoint, "sha256": stage.digest, "scale": scale, "shift": shift}
 
 
 def check(out: Path) -> int:

@@ -63,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
 
 def scheduler_of(model: Any) -> tuple[dict[str, Any] | None, str]:
     """The model's schedule and sampler for diffusers, or why there is none."""
-    if not hasattr(model, "sampler"):
+    if model.rebuilds:
         return None, "None: an autoencoder has no schedule."
     from videodiff.diffusion.scheduler_config import to_scheduler_config, usage_note
 

@@ -112,10 +112,11 @@ def run(argv: Sequence[str]) -> int:
     import torch
 
     from videodiff.checkpoints import RunLock, resolve_checkpoint
+    from videodiff.sampling.video_model import draws_video
 
     checkpoint = resolve_checkpoint(args.ckpt_path)
     model = load_model(args, checkpoint)
-    if not hasattr(model, "generate"):
+    if not draws_video(model):
         raise UsageError(
             f"{args.ckpt_path} is a run of {type(model).__name__}, which reconstructs videos and draws none: see them "
             f"with videodiff predict --ckpt_path {args.ckpt_path}, or draw from a model trained on its latents"

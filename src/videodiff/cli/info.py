@@ -95,9 +95,12 @@ def figures_of(name: str, config: dict[str, Any], args: argparse.Namespace) -> d
     """The figures of one config."""
     if not config.get("model"):
         raise UsageError("the config has no model; give one with class_path, e.g. videodiff.models.VDM")
+    from videodiff.cli.network_sizes import size_options
     from videodiff.estimate.cards import local_card
     from videodiff.estimate.shadow import Shadow
 
+    if sizes := size_options(config, args.trust):
+        config["model"] = {**config["model"], "init_args": {**config["model"]["init_args"], **sizes}}
     progress = Progress()
     shadow = Shadow(on_meta(config["model"], args.trust), "cuda" if local_card() else "cpu")
     progress("a forward pass")
@@ -149,7 +152,7 @@ def measure(shadow: Any) -> dict[str, Any]:
         "model": type(model).__name__,
         "parameters": counts,
         "trained_parameters": trained,
-        "forward_gflop_per_clip": round(forward_flop(shadow, video, latent) / 1e9, 3),
+        "forward_gflop_per_clip": round(forward_flop(shadow) / 1e9, 3),
         "training_state_bytes": trained * BYTES_TRAINED + frozen * 4,
         "clip_shape": list(video),
         "latent_shape": list(latent),

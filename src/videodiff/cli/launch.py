@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.config import plain_files
+from videodiff.cli.network_sizes import size_options
 
 # A launcher starts the other ranks with the same words; these two tell them what rank 0 decided.
 RUN_VARIABLE, RESUME_VARIABLE = "VIDEODIFF_RUN_DIRECTORY", "VIDEODIFF_RESUME_FROM"
@@ -31,7 +32,8 @@ def build(
     with tempfile.TemporaryDirectory() as folder, trust.guarded_jsonargparse(trusted):
         plain = plain_files(files, Path(folder), trusted)
         configs = [f"--config={file}" for file in plain]
-        cli = RunCLI(verb, directory, configs + rest, written)
+        sizes = [f"--model.{name}={size}" for name, size in size_options(written, trusted).items()]
+        cli = RunCLI(verb, directory, configs + rest + sizes, written)
     cli.datamodule.record_folder = str(directory)
     return cli
 

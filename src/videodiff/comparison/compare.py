@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from videodiff.comparison.drift import drift
 from videodiff.comparison.judging import Judge, asked_protocol, frames_of
 from videodiff.comparison.nearest import nearest, training_clips
 from videodiff.comparison.published import published_rows
-from videodiff.comparison.reconstruction import Reconstruction, first_stage, stage_training
+from videodiff.comparison.reconstruction import Reconstruction, stage_training
 from videodiff.comparison.record import Clips, Comparison, Draw, ModelClips, ModelRecord
 from videodiff.comparison.reference import argument_of, data_rule, departures
 from videodiff.comparison.runs import (
@@ -213,7 +213,7 @@ class Contestant:
             run=run.spec,
             model=type(self.model).__name__,
             checkpoint=checkpoint_record(run),
-            parameters=parameters(self.model),
+            parameters=parameters(self.model.parts()),
             training=training_of(run.path, run.config, run.step, self.flop_per_step()),
             draws=draws,
             first_stage=stage,
@@ -269,7 +269,7 @@ class Contestant:
 
     def first_stage(self) -> tuple[dict[str, Any] | None, Tensor | None]:
         """Reconstruction of the real clips by the first stage, and its training."""
-        stage = first_stage(self.model)
+        stage = self.model.first_stage
         if stage is None:
             return None, None
         self.progress(f"{self.run.name}: reconstructions", 0, len(self.judge.plan))
@@ -291,14 +291,14 @@ class Contestant:
     def flop_per_step(self) -> int | None:
         """Of one optimizer step; None where the run does not say its batch size."""
         size = getattr(self.run.data, "batch_size", None)
-        if not size or not hasattr(self.model, "losses"):
+        if not size:
             return None
         return flop_per_step(self.model, training_batch(self.run.data, self.device), size)
 
 
-def parameters(model: torch.nn.Module) -> dict[str, int]:
+def parameters(parts: Mapping[str, torch.nn.Module]) -> dict[str, int]:
     """Parameters by part of a model."""
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     return {name: count for name, count in counts.items() if count}
 
 

@@ -69,20 +69,25 @@ def with_steps(sampler: Any, steps: int) -> Any:
     return other
 
 
-def flop_per_step(model: Any, batch: dict[str, Any], batch_size: int) -> int:
+def flop_per_step(model: Any, batch: dict[str, Any], batch_size: int) -> int | None:
     """Of forward and backward of one optimizer step, encoding by the first stage included.
 
     Counted on one training clip and taken `batch_size` times.
 
     Args:
-        model: with ``losses``.
+        model: that draws; None comes back for one that is not trained as a whole.
         batch: of one clip, on the model's device.
         batch_size: of the run.
     """
+
+    def step() -> None:
+        if (loss := model.training_loss(batch)) is not None:
+            loss.backward()
+
     model.train()
     try:
         with torch.enable_grad():
-            return batch_size * counted(lambda: model.losses(batch, "train").mean().backward())
+            return batch_size * counted(step) or None
     finally:
         model.zero_grad(set_to_none=True)
         model.eval()

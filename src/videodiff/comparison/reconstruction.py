@@ -22,14 +22,6 @@ from videodiff.metrics.features.lpips import SMALLEST, trunk_file
 from videodiff.metrics.reconstruction import SSIM_WINDOW
 
 
-def first_stage(model: Any) -> Any:
-    """The autoencoder of a latent model; None in pixel space."""
-    stage = getattr(model, "autoencoder", None)
-    if stage is None or type(stage).__name__ == "PixelSpace":
-        return None
-    return stage
-
-
 @torch.no_grad()
 def reconstruct(stage: Any, clips: Tensor, device: torch.device, rule: str = "antialias") -> Tensor:
     """Clips uint8 ``[B, T, H, W, 3]`` through a first stage and back, piece by piece of the length it was made for.
@@ -119,8 +111,8 @@ def is_at_hand() -> bool:
 
 def stage_training(stage: Any) -> dict[str, Any] | None:
     """Training of a first stage from its own run, with the run's name; None if it is not known."""
-    spec = getattr(stage, "checkpoint", None)
-    if not isinstance(spec, str):
+    spec = stage.checkpoint
+    if spec is None:
         return None
     try:
         path = resolve_checkpoint(spec)

@@ -114,7 +114,7 @@ def check_classes(runs: Sequence[Run], reference: Any) -> None:
     wanted = reference.class_names
     for run in runs:
         known = run.data.class_names
-        if wanted and known and getattr(run.model.net, "num_classes", None) is not None:
+        if wanted and known and run.model.num_classes is not None:
             strange = [name for name in wanted if name not in known]
             if strange:
                 raise UnequalRunsError(

@@ -20,6 +20,7 @@ from videodiff.comparison.training import last_step, run_folder
 from videodiff.data.real_clips import differences
 from videodiff.evaluation.of_run import told_of, unfit
 from videodiff.jsonargparse_errors import explain
+from videodiff.sampling.video_model import draws_video
 from videodiff.trust import full_path, guarded_jsonargparse
 
 
@@ -98,7 +99,7 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
     if not isinstance(section, dict) or not isinstance(config.get("data"), dict):
         raise ValueError(f"checkpoint {path}: its config names no model or no data")
     model = build_model(section, path, trusted)
-    if not hasattr(model, "generate"):
+    if not draws_video(model):
         raise ValueError(
             f"{type(model).__name__} reconstructs videos and draws none; compare the models trained on its latents"
         )
@@ -161,11 +162,20 @@ def unfinished(run: Run) -> str | None:
     return f"unfinished: {done} of {wanted} steps" if done < wanted else None
 
 
+def name_of(checkpoint: Path) -> str:
+    """A run's name, its config's or the one it was given: ``vdm_digits`` of ``runs/vdm_digits/2``; else the file's."""
+    is_run = checkpoint.parent.name == "checkpoints" or checkpoint.suffix == ".safetensors"
+    if not is_run:
+        return checkpoint.stem
+    named = (part for part in reversed(run_folder(checkpoint.resolve()).parts) if not part.isdecimal())
+    return next(named, checkpoint.stem)
+
+
 def names_of(runs: Sequence[Run]) -> list[str]:
-    """The model's class; with the run where that is not unique; numbered if that is not either."""
-    classes = [type(run.model).__name__ for run in runs]
-    many = Counter(classes)
-    names = [c if many[c] == 1 else f"{c} ({run.spec})" for c, run in zip(classes, runs, strict=True)]
+    """Each run's own name; with the run as it was given where that is not unique; numbered if that is not either."""
+    own = [name_of(run.path) for run in runs]
+    many = Counter(own)
+    names = [name if many[name] == 1 else f"{name} ({run.spec})" for name, run in zip(own, runs, strict=True)]
     seen: Counter[str] = Counter()
     for i, name in enumerate(names):
         seen[name] += 1

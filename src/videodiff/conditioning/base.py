@@ -120,6 +120,8 @@ class Conditioner(nn.Module):
         answers: fields of ``Request`` that it makes use of.
         sets_frames: whether it says how long the clips of the data must be.
         frames_each: frames of the video for each frame of the low-resolution one that it is told.
+        takes_images: whether still images of a batch stand behind its clips.
+        encoded_share: clips that training encodes for a sample on average, over those of a batch of one.
         keeps_frames: whether it sees to known frames by itself, so that they need not be whole units of a latent.
     """
 
@@ -129,7 +131,12 @@ class Conditioner(nn.Module):
     answers: tuple[str, ...] = ()
     sets_frames: bool = False
     frames_each: int = 1
+    takes_images: bool = False
     keeps_frames: bool = False
+
+    @property
+    def encoded_share(self) -> float:
+        return 1.0
 
     def attach(self, net: Network, latents: Latents) -> None:
         """Take from the network and the latents what it needs of them.

@@ -39,6 +39,11 @@ class PreviousClip(Conditioner):
         check_share("conditional_share", share)
         self.share, self.drop, self.channels = share, drop, 0
 
+    @property
+    def encoded_share(self) -> float:
+        """In a batch of one, the first clip is encoded with the second."""
+        return (1 + self.share) / 2 if self.share > 0 else 1.0
+
     def attach(self, net: Network, latents: Latents) -> None:
         channels, wanted = net.concat_channels, latents.shape(1)[0]
         if self.share > 0 and channels != wanted:

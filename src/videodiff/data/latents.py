@@ -168,17 +168,16 @@ def check_first_stage(latents: Latents, model: Any) -> None:
     Raises:
         ValueError: in one line, with both digests.
     """
-    digest = getattr(getattr(model, "autoencoder", None), "sha256", None)
-    name = latents.first_stage["checkpoint"]
-    if digest is None or not hasattr(model, "latents_of"):
+    stage, name = model.first_stage, latents.first_stage["checkpoint"]
+    if stage is None or stage.digest is None:
         raise ValueError(
             f"data.latents {latents.root} are of the first stage {name}, and {type(model).__name__} has none; "
             "leave data.latents out"
         )
-    found = bytes(digest.cpu().tolist()).hex()
+    found = stage.digest
     if found != latents.first_stage["sha256"]:
         raise ValueError(
             f"data.latents {latents.root} are of another first stage ({name}, sha256 "
-            f"{latents.first_stage['sha256'][:16]}) than the model's ({model.autoencoder.checkpoint}, {found[:16]}); "
+            f"{latents.first_stage['sha256'][:16]}) than the model's ({stage.checkpoint}, {found[:16]}); "
             "encode again with videodiff encode, or name the right run with --model.autoencoder.checkpoint"
         )

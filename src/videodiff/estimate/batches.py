@@ -10,36 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from videodiff.conditioning import Keys
-from videodiff.models import VDM, AutoencoderModule
+from videodiff.models.trained import TrainedModule
 
 
-def clip_frames(model: Any, data: Mapping[str, Any]) -> int:
-    """Frames of the video of one training sample."""
-    if isinstance(model, AutoencoderModule):
-        return model.video_shape[1]
-    unit = model.latents.unit_frames
-    return max(int(data.get("num_frames") or 0) // unit * unit, model.sample_frames)
-
-
-def num_images(model: Any, data: Mapping[str, Any]) -> int:
-    """Still images that training joins to each clip."""
-    return int(data.get("images_per_video") or 0) if isinstance(model, VDM) else 0
-
-
-def make_batch(model: Any, data: Mapping[str, Any], size: int, device: str) -> dict[str, Any]:
+def make_batch(model: TrainedModule, data: Mapping[str, Any], size: int, device: str) -> dict[str, Any]:
     """``size`` samples of the config's data, with ``video [size, 3, T, H, W]`` fp32."""
-    _, _, height, width = model.video_shape
-    frames, images = clip_frames(model, data), num_images(model, data)
-    video = torch.empty(size, 3, frames + images, height, width, device=device)
-    batch: dict[str, Any] = {"video": video, "sample": _Positions(size)}
-    if images:
-        batch["num_images"] = images
-    if getattr(getattr(model, "net", None), "num_classes", None) is not None:
-        batch["label"] = torch.zeros(size, dtype=torch.long, device=device)
-    return batch
+    return {**model.example_batch(data, size, device), "sample": _Positions(size)}
 
 
 def keep_latents(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
@@ -47,14 +25,9 @@ def keep_latents(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in batch.items() if k != "video"}, "latent": model.latents_of(batch["video"])}
 
 
-def without_draws(model: Any) -> None:
+def without_draws(model: TrainedModule) -> None:
     """Replace, on this model alone, what reads numbers of a batch."""
-    if isinstance(model, AutoencoderModule):
-        model.start_step = 0  # the discriminators' phase, where there are any
-    else:
-        model.keys_of = lambda batch, split: EvenKeys(
-            model.seed, split, batch["sample"].tolist(), model.device
-        )
+    model.draw_by(EvenKeys)
 
 
 class EvenKeys(Keys):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from videodiff.models import PVDM, AutoencoderModule, DiffusionModule
+from videodiff.models.trained import TrainedModule, trained_module
 
 from .cards import Card
 from .memory import Memory, memory_of
-from .sampling import drawing_of, network_calls
+from .sampling import drawing_of
 from .shadow import Precision, Shadow
 from .training import Step
 
@@ -36,14 +36,10 @@ def cost(
     Raises:
         TypeError: for a model that is no DiffusionModule or AutoencoderModule.
     """
-    model = shadow.model
-    if not isinstance(model, (DiffusionModule, AutoencoderModule)):
-        raise TypeError(
-            f"costs are counted of a DiffusionModule or an AutoencoderModule, not of {type(model).__name__}"
-        )
+    model = trained_module(shadow.model, "costs are counted")
     data = (config.get("data") or {}).get("init_args") or {}
     trainer = config.get("trainer") or {}
-    calls = network_calls(model) if isinstance(model, DiffusionModule) else 0
+    calls = model.calls_per_clip
     progress("one sample")
     drawing = drawing_of(shadow, calls) if calls else None
     accumulates = int(trainer.get("accumulate_grad_batches") or 1) > 1
@@ -70,11 +66,9 @@ def cost(
     return {"training": training, "sampling": sampling}, memory
 
 
-def flop_per_clip(model: Any, step: Step) -> tuple[int, int]:
+def flop_per_clip(model: TrainedModule, step: Step) -> tuple[int, int]:
     """Training FLOP of one clip: of what is trained, and of encoding by a frozen first stage, on average."""
-    stage = step.first_stage_flop / step.clips
-    if isinstance(model, PVDM) and model.conditional_share > 0:
-        stage *= (1 + model.conditional_share) / 2  # one clip was counted with the one before it
+    stage = model.encoded_share * step.first_stage_flop / step.clips
     return round(step.flop / step.clips), round(stage)
 
 

@@ -13,7 +13,6 @@ import torch
 from videodiff.checkpoints.config import parse_config
 from videodiff.checkpoints.first_stage import SHIPPED, FirstStage, config_of_name
 from videodiff.checkpoints.run import build_model
-from videodiff.models import AutoencoderModule
 
 from .batches import make_batch
 from .shadow import Precision, autocast, hold_perceptual
@@ -45,11 +44,7 @@ def flop_per_second(
         batch = make_batch(model, data, 1, device)
         batch = {**batch, "video": batch["video"].uniform_(-1, 1), "sample": torch.tensor([step])}
         with autocast(precision, device):
-            loss = (
-                model.losses(batch)[0]
-                if isinstance(model, AutoencoderModule)
-                else model.losses(batch, "train").mean()
-            )
+            loss = model.training_loss(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -61,7 +61,7 @@ def memory_of(
     """
     model = shadow.model
     trained = num_bytes([p for p in model.parameters() if p.requires_grad])
-    averaged = trained if hasattr(model, "net") else 0  # the EMA callback knows no other
+    averaged = trained if model.is_averaged else 0  # the EMA callback knows no other
     cost = optimizer_cost(model)
     fixed = num_bytes(shadow.tensors()) + round(cost.state * trained) + averaged
     scratch = trained if cost.whole_scratch and shadow.device != "cpu" else 0

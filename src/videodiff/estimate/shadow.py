@@ -30,14 +30,13 @@ class Shadow:
         copies: dict[int, Tensor] = {}
         for part in self.parts():
             self._replace(part, copies)
-        if hasattr(model, "_device"):
-            model._device = torch.device(device)
+        model._device = torch.device(device)  # as Lightning's modules keep it
 
     def parts(self) -> Iterator[nn.Module]:
         """Every module, those that are kept out of the module tree too."""
         for part in self.model.modules():
             yield part
-            for held in getattr(part, "_held", ()):
+            for held in vars(part).get("_held", ()):
                 yield from held.modules()
 
     def _replace(self, part: nn.Module, copies: dict[int, Tensor]) -> None:

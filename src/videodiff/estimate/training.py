@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videodiff.models import AutoencoderModule, DiffusionModule
+from videodiff.models.trained import TrainedModule, trained_module
 
 from .batches import keep_latents, make_batch, without_draws
 from .functions import remembered
@@ -66,7 +66,7 @@ def step_of(
     Raises:
         TypeError: for a model of another kind than ours, or one that reads numbers of its batch.
     """
-    model, ledger = shadow.model, Ledger()
+    model, ledger = trained_module(shadow.model, "steps are counted"), Ledger()
     without_draws(model)
     model.train()
     with ledger, remembered(ledger):
@@ -83,7 +83,7 @@ def step_of(
         ledger.flop, encoded = 0, _count_first_stage(model, ledger)
         ledger.restart_peak()
         with autocast(precision, shadow.device):
-            loss = _loss(model, batch)
+            loss = model.training_loss(batch)
         forward = ledger.restart_peak() - own
         if not accumulates:
             clear(trained)
@@ -103,28 +103,18 @@ def clear(parameters: list[nn.Parameter]) -> None:
         parameter.grad = None
 
 
-def _loss(model: Any, batch: dict[str, Any]) -> Tensor:
-    if isinstance(model, AutoencoderModule):
-        return model.losses(batch)[0]
-    if isinstance(model, DiffusionModule):
-        return model.losses(batch, "train").mean()
-    raise TypeError(
-        f"steps are counted of a DiffusionModule or an AutoencoderModule, not of {type(model).__name__}"
-    )
-
-
-def _count_first_stage(model: Any, ledger: Ledger) -> list[int]:
+def _count_first_stage(model: TrainedModule, ledger: Ledger) -> list[int]:
     """A cell that grows by the FLOP of every call of a frozen first stage's ``encode``."""
-    cell = [0]
-    if not isinstance(model, DiffusionModule):
+    cell, stage = [0], model.first_stage
+    if stage is None:
         return cell
-    encode = type(model.autoencoder).encode
+    encode = type(stage).encode
 
     def counted(video: Tensor) -> Tensor:
         before = ledger.flop
-        latent = encode(model.autoencoder, video)
+        latent = encode(stage, video)
         cell[0] += ledger.flop - before
         return latent
 
-    model.autoencoder.encode = counted  # type: ignore[method-assign]  # of this one, while steps are counted
+    stage.encode = counted  # type: ignore[method-assign]  # of this one, while steps are counted
     return cell

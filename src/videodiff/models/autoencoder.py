@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from videodiff.conditioning import Keys
 from videodiff.diffusion import clip_through
 from videodiff.models.autoencoder_losses import (
     all_frames,
@@ -31,8 +31,9 @@ from videodiff.models.autoencoder_losses import (
     one_frame_each,
 )
 from videodiff.models.clipping import check_unscaled, clip
-from videodiff.models.diffusion import OptimizerCallable, check_clip_shape, num_counted
+from videodiff.models.diffusion import check_clip_shape, num_counted
 from videodiff.models.rate import LRSchedulerCallable, with_rate
+from videodiff.models.trained import OptimizerCallable, TrainedModule
 from videodiff.networks import Autoencoder
 from videodiff.seeding import key_to_seed, normals, uniforms
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from videodiff.metrics.features import LPIPS
 
 
-class AutoencoderModule(pl.LightningModule):
+class AutoencoderModule(TrainedModule):
     """An autoencoder and its discriminators, trained as one.
 
     Losses are means over pixels, so that a weight means the same at any size. The published KL weights go with sums
@@ -75,6 +76,8 @@ class AutoencoderModule(pl.LightningModule):
     Raises:
         ValueError: for a negative weight or step, a norm that is not above 0, or an unknown choice.
     """
+
+    rebuilds = True
 
     def __init__(
         self,
@@ -138,6 +141,20 @@ class AutoencoderModule(pl.LightningModule):
     def video_shape(self) -> tuple[int, int, int, int]:
         """Shape ``(3, T, H, W)`` of a training clip."""
         return self.autoencoder.video_shape
+
+    @property
+    def core(self) -> nn.Module:
+        return self.autoencoder
+
+    def training_loss(self, batch: dict[str, Any]) -> Tensor:
+        return self.losses(batch)[0]
+
+    def draw_by(self, keys: type[Keys]) -> None:
+        """Its coins choose frames, of which any costs the same; the last phase is the discriminators'."""
+        self.start_step = 0
+
+    def forward_once(self, device: torch.device | str) -> Tensor:
+        return self.autoencoder(torch.zeros(1, *self.video_shape, device=device))[0]
 
     # --- start ------------------------------------------------------------------------------------------------
 

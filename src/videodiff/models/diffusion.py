@@ -5,7 +5,7 @@ what a sample is told in training and in sampling (``conditioning/``), a plan ho
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -24,14 +24,15 @@ from videodiff.diffusion import (
     diffusion_loss,
     masked_diffusion_loss,
 )
+from videodiff.diffusion.denoiser import call_network
 from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.rate import LRSchedulerCallable, with_rate
 from videodiff.models.sampling import SamplingModule
+from videodiff.models.trained import OptimizerCallable, TrainedModule
 from videodiff.networks import Autoencoder, PixelSpace, as_network
 from videodiff.sampling import Autoregressive, LongVideo
 from videodiff.seeding import key_to_seed
 
-OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
 HOOKS = ("prepare", "condition_on", "encode_given")  # what conditioners and latents do now
 
 
@@ -53,7 +54,7 @@ def num_counted(batch: dict[str, Any]) -> float:
     return 0.0 if batch.get("stand_in") else float(len(batch["sample"]))
 
 
-class DiffusionModule(SamplingModule):
+class DiffusionModule(SamplingModule, TrainedModule):
     """A denoising network, its noise schedule and its sampler, trained and sampled as one.
 
     Args:
@@ -139,6 +140,7 @@ class DiffusionModule(SamplingModule):
             )
         check_end(prediction, schedule)  # here, and not when the trained model is first asked for a video
         self.net, self.schedule, self.sampler = net, schedule, sampler
+        self.size_option = "--model.net.resolution" if resolution is None else "--model.resolution"
         # beside the module tree: the weights of a plain module keep their names
         self.__dict__["network"] = as_network(net, num_frames, resolution)
         self.autoencoder = (autoencoder or PixelSpace()).requires_grad_(False)
@@ -147,7 +149,7 @@ class DiffusionModule(SamplingModule):
         self.guidance_scale, self.threshold = guidance_scale, threshold
         self.guidance_rescale, self.threshold_quantile = guidance_rescale, threshold_quantile
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
-        self.seed, self.compile_net = seed, compile
+        self.seed, self.compile_net, self.keys = seed, compile, Keys
         self.conditioners = cast("Sequence[Conditioner]", nn.ModuleList(conditioners))
         self.plan = plan or Autoregressive(self.autoencoder.latents(self.network).clip_units // 2)
         for conditioner in self.conditioners:
@@ -167,7 +169,7 @@ class DiffusionModule(SamplingModule):
 
     def keys_of(self, batch: dict[str, Any], split: str) -> Keys:
         """The random numbers of a batch."""
-        return Keys(self.seed, split, batch["sample"].tolist(), self.device)
+        return self.keys(self.seed, split, batch["sample"].tolist(), self.device)
 
     def example(self, batch: dict[str, Any], split: str) -> Example:
         """A batch as it is learnt: what the conditioners make of it, one after another, less what is dropped."""
@@ -216,9 +218,15 @@ class DiffusionModule(SamplingModule):
             ValueError: naming the option of the data.
         """
         frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
+        images = getattr(data, "images_per_video", 0)
+        if images and not self.network.takes_images:
+            raise ValueError(
+                f"{type(self.net).__name__} takes no still images behind a clip: data.images_per_video must be 0, got "
+                f"{images} (a network that does says takes_images = True)"
+            )
         setters = [c for c in self.conditioners if c.sets_frames]
         if not setters:
-            check_clip_shape(data, self.video_shape, "--model.net.resolution")
+            check_clip_shape(data, self.video_shape, self.size_option)
         for conditioner in setters:
             if frames is not None:
                 conditioner.check_frames(frames, self.latents)
@@ -236,6 +244,41 @@ class DiffusionModule(SamplingModule):
                 f"the data have {needed} classes, the network {known}; set --model.net.num_classes {needed}, "
                 "or --data.classes none to train without them"
             )
+
+    @property
+    def core(self) -> nn.Module:
+        return self.net
+
+    @property
+    def calls_per_clip(self) -> int:
+        return self.sampler.calls(self.schedule)
+
+    @property
+    def encoded_share(self) -> float:
+        return math.prod(conditioner.encoded_share for conditioner in self.conditioners)
+
+    def training_loss(self, batch: dict[str, Any]) -> Tensor:
+        return self.losses(batch, "train").mean()
+
+    def draw_by(self, keys: type[Keys]) -> None:
+        self.keys = keys
+
+    def example_batch(self, data: Mapping[str, Any], size: int, device: torch.device | str) -> dict[str, Any]:
+        unit, (_, _, height, width) = self.latents.unit_frames, self.video_shape
+        frames = max(int(data.get("num_frames") or 0) // unit * unit, self.sample_frames)
+        takes_images = any(conditioner.takes_images for conditioner in self.conditioners)
+        images = int(data.get("images_per_video") or 0) if takes_images else 0
+        batch: dict[str, Any] = {"video": torch.empty(size, 3, frames + images, height, width, device=device)}
+        if images:
+            batch["num_images"] = images
+        if self.num_classes is not None:
+            batch["label"] = torch.zeros(size, dtype=torch.long, device=device)
+        return batch
+
+    def forward_once(self, device: torch.device | str) -> Tensor:
+        shape = self.latents.network_shape(self.latents.clip_units)
+        z, time = torch.zeros(1, *shape, device=device), torch.ones(1, device=device)
+        return call_network(self.net, z, time, self.network.example_condition(shape[1:], device))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         # Dropout is the one consumer of the global generator: give it a key too, so that a resumed step repeats it.

@@ -23,6 +23,22 @@ class Autoencoder(nn.Module, ABC):
     is_identity: bool = False
     """Whether a latent is the video itself."""
     video_shape: tuple[int, int, int, int]
+    checkpoint: str | None = None
+    """The run that it comes from, trained and frozen; None for one that is none's."""
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of its weights, hexadecimal, where it comes from a run."""
+        return None
+
+    @property
+    def scale_and_shift(self) -> tuple[float, float] | None:
+        """What a latent was multiplied by, after what was added to it; None for one that is not scaled."""
+        return None
+
+    def network_sizes(self) -> dict[str, Any]:
+        """Arguments of a network of ours for its latents that follow from their shape."""
+        return {}
 
     @abstractmethod
     def encode(self, video: Tensor) -> Tensor:

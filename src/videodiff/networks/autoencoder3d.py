@@ -233,6 +233,13 @@ class Autoencoder3D(Autoencoder):
             *(n // f for n, f in zip(video_shape[1:], self.downsample, strict=True)),
         )
 
+    @property
+    def scale_and_shift(self) -> tuple[float, float]:
+        return float(self.latent_scale.scale), float(self.latent_scale.shift)
+
+    def network_sizes(self) -> dict[str, int]:
+        return {"resolution": self.latent_shape(self.video_shape)[2]}
+
     def moments(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance ``[B, C, T', H', W']`` fp32 of the posterior of the raw (unscaled) latent."""
         self.latent_shape(tuple(video.shape[1:]))

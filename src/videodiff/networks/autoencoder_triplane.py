@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -118,6 +118,10 @@ class TriplaneAutoencoder(Autoencoder):
                 f"got {tuple(video_shape)}"
             )
         return (self.latent_channels, self.plane_sizes.num_tokens)
+
+    def network_sizes(self) -> dict[str, Any]:
+        frames, height, width = self.plane_sizes
+        return {"num_frames": frames, "plane_size": height if height == width else [height, width]}
 
     def latents(self, net: Network, shared_frames: int = 0) -> ClipLatents:
         """A unit is a clip."""

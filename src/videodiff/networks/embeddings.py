@@ -95,7 +95,11 @@ class TimeEmbedding(OwnSizes, nn.Module):
         return torch.zeros_like(like) if name.startswith(("classes.", "vector.", "concat_time.")) else None
 
     def forward(
-        self, time: Tensor, label: Tensor | None, vector: Tensor | None, concat_time: Tensor | None
+        self,
+        time: Tensor,
+        label: Tensor | None = None,
+        vector: Tensor | None = None,
+        concat_time: Tensor | None = None,
     ) -> Tensor:
         """``time``, ``label``, ``concat_time`` ``[B]`` and ``vector`` ``[B, vector_dim]`` -> ``[B, dim]``."""
         dtype = self.first.weight.dtype

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from ..diffusion.condition import Condition
@@ -57,6 +59,24 @@ class Network(nn.Module, ABC):
             time: ``[B]`` fp32, about 0 to 1000: a function of the noise level alone.
             cond: what it is told; a field is None where nothing is.
         """
+
+    def example_condition(self, space: Sequence[int], device: torch.device | str) -> Condition:
+        """All that it was built to be told, of one sample, in zeros.
+
+        Args:
+            space: the axes of ``z`` behind the channels.
+            device: of the tensors.
+        """
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(1, *shape, dtype=dtype, device=device)
+
+        return Condition(
+            label=None if self.num_classes is None else zeros(dtype=torch.long),
+            vector=zeros(self.vector_dim) if self.vector_dim else None,
+            context=zeros(1, self.context_dim) if self.context_dim else None,
+            concat=zeros(self.concat_channels, *space) if self.concat_channels else None,
+        )
 
     def blocks(self) -> Sequence[nn.Module]:
         """Its repeated blocks, each compiled by itself and none inside another.
@@ -139,11 +159,20 @@ def as_network(net: nn.Module, num_frames: int | None = None, resolution: int | 
             continue
         if stated is not None:
             raise ValueError(
-                f"{name} is for a network that states none: {type(net).__name__} has {stated}, the model {size}; set "
-                f"--model.{name} null"
+                f"{type(net).__name__} makes clips of {name} {stated}, the model is told {size} (--model.{name}, or "
+                f"else data.{name}); set both alike"
             )
         setattr(network, name, size)
     return network
+
+
+def unstated(kind: Any) -> tuple[str, ...]:
+    """Which of ``num_frames`` and ``resolution`` a class of networks neither takes as an argument nor has itself."""
+    try:
+        taken = inspect.signature(kind).parameters
+    except (TypeError, ValueError):
+        return ()
+    return tuple(n for n in ("num_frames", "resolution") if n not in taken and getattr(kind, n, None) is None)
 
 
 def repeated_blocks(net: nn.Module) -> list[nn.Module]:

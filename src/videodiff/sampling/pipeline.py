@@ -23,7 +23,7 @@ from videodiff.diffusion import Sampler
 from videodiff.diffusion.windows import Window
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
-from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, continued
+from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, continued, stage_model
 from videodiff.seeding import generator
 
 Takes = Literal["low_resolution", "frames", "latent"]
@@ -54,17 +54,15 @@ class Stage(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(model, StageModel):
-            raise ValueError(
-                f"{run or 'a stage'} is a {type(model).__name__}, which draws no videos by itself"
-            )
-        self.model, self.run, self.weights = model, run, weights
+        # a module too: its weights are part of the pipeline's
+        self.model = drawing = stage_model(model, run or "a stage")
+        self.run, self.weights = run, weights
         self.takes: Takes | None = takes
         if takes == "frames" and (frames_each is None or frames_each < 2):
             raise ValueError(
                 f"{self} takes frames, and adds others between them: frames_each must be at least 2, got {frames_each}"
             )
-        own = model.frames_each if takes == "low_resolution" else 1
+        own = drawing.frames_each if takes == "low_resolution" else 1
         if takes != "frames" and frames_each not in (None, own):
             raise ValueError(
                 f"{self} takes {takes} and draws {own} frames for each of those: leave out frames_each {frames_each}"

@@ -283,6 +283,17 @@ def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, 
     return {"video": video, "truth": truth, "given": given, "sample": batch["sample"]}
 
 
+def stage_model(model: object, what: str) -> StageModel:
+    """A model as a stage of a pipeline.
+
+    Raises:
+        ValueError: for one that cannot be one, beginning with `what`.
+    """
+    if isinstance(model, StageModel):
+        return model
+    raise ValueError(f"{what} is a {type(model).__name__}, which draws no videos by itself")
+
+
 def draws_video(model: object) -> bool:
     """Whether a model of a run draws video; an autoencoder does not."""
     return isinstance(model, VideoModel)

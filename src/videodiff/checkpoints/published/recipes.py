@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from videodiff.checkpoints.first_stage import FirstStage
 
@@ -128,7 +128,7 @@ def data_section(model: Any) -> Config:
     return part(
         "videodiff.data.VideoDataModule",
         dataset="bouncing_digits",
-        num_frames=getattr(model, "sample_frames", shape[1]),
+        num_frames=model.sample_frames,
         resolution=shape[2],
         batch_size=4,
         num_workers=0,
@@ -137,10 +137,4 @@ def data_section(model: Any) -> Config:
 
 def latent_sizes(kind: str, stage: FirstStage) -> dict[str, Any]:
     """Arguments of a U-Net that its own file does not show and its first stage does."""
-    latent = stage.latent_shape(stage.video_shape)
-    if kind.startswith("lvdm"):
-        return {"resolution": latent[2]}
-    if kind == "pvdm-unet" and hasattr(stage.autoencoder, "plane_sizes"):
-        frames, height, width = cast("tuple[int, int, int]", stage.autoencoder.plane_sizes)
-        return {"num_frames": frames, "plane_size": height if height == width else [height, width]}
-    return {}
+    return stage.network_sizes() if kind.startswith(("lvdm", "pvdm-unet")) else {}

@@ -111,8 +111,7 @@ def write_run(
     section = model_section(found, first_stage)
     section["init_args"] |= changes
     model = build_model(section, out, ())
-    inner = model.net if hasattr(model, "net") else model.autoencoder
-    inner.load_state_dict(found.network.state_dict())
+    model.core.load_state_dict(found.network.state_dict())
     config = {"seed_everything": 0, "model": section, "data": data_section(model)}
     text = numbered_config(yaml.safe_dump(config, sort_keys=False))
     record = {**source, **found.report.to_dict()}
