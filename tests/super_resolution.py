@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from videodiff.conditioning import Conditioner, Example, Keys, View
+from videodiff.conditioning import Conditioner, Example, Keys, Request, View
 from videodiff.diffusion import Condition, Denoiser, KnownUnits
 
 
@@ -52,6 +52,10 @@ class SmallVideo(Conditioner):
         frames = small[:, :, [min(u // self.frames_each, small.shape[2] - 1) for u in units]]
         large = nn.functional.interpolate(frames, scale_factor=(1, self.factor, self.factor), mode="nearest")
         return torch.cat([large, mask.to(large).expand(len(large), 1, -1, *large.shape[3:])], dim=1)
+
+    def check_request(self, request: Request) -> None:
+        if request.low_resolution is None:
+            raise ValueError("this model enlarges a video: draw it as a stage of a pipeline, or give it one")
 
     def tell(self, cond: Condition, view: View) -> Condition:
         mask = view.mask.view(1, 1, -1, 1, 1)

@@ -175,6 +175,16 @@ def test_what_does_not_chain_is_refused(rule, stages):
     assert "\n" not in str(error.value)
 
 
+def test_a_stage_may_ask_for_what_it_takes_before_anything_is_drawn():
+    stage = built(high())
+    with pytest.raises(ValueError, match="draw it as a stage of a pipeline"):
+        stage.generate(1, 8)
+    seen = []
+    stage.conditioners[0].check_request = seen.append
+    Pipeline([Stage(built(low())), Stage(stage)]).check_request(Request(), 12)
+    assert [tuple(request.low_resolution.shape) for request in seen] == [(1, 3, 6, 8, 8)]
+
+
 def test_what_the_first_stage_cannot_be_told_is_refused_before_anything_is_drawn():
     pipeline = Pipeline([Stage(built(high(frames=4, side=8))), Stage(built(high(frames=8)))])
     for model in pipeline.models:

@@ -318,11 +318,14 @@ class Pipeline(pl.LightningModule, VideoModel):
                     f"{group[0]} draws one frame in {self.rate(0)}, and none of the known frames is among them"
                 )
             if number:
-                asked = asked.only(head.answers - {group[0].takes})
-            head.check_request(asked, length)
-            positions = asked.positions
-            if number and group[0].takes == "frames":
-                positions = tuple(range(0, length, group[0].frames_each))
+                asked = asked.only(head.answers - {str(group[0].takes)})
+                # What it takes is not drawn yet: its shape stands in for it.
+                shape = (1, 3, lengths[number - 1], *legs[-1].model.video_shape[2:])
+                full = self.taking(group[0], asked, torch.zeros(()).expand(shape), length)
+            else:
+                full = asked
+            head.check_request(full, length)
+            positions = full.positions
             units, windows = head.total_units(length), []
             passes = head.plan.passes(units, head.latents.clip_units, head.known_units(positions))
             for i, planned in enumerate(passes):
@@ -404,9 +407,14 @@ class Pipeline(pl.LightningModule, VideoModel):
     def told(self, leg: Leg, below: Leg, latent: Tensor) -> Request:
         """What is asked of a leg, with what it takes of the one below, whose latent is done."""
         video = torch.cat(list(below.model.decode_frames(latent, below.num_frames)), dim=2)
-        if leg.stages[0].takes == "frames":
-            return replace(leg.request, frames=video, positions=leg.positions)
-        return replace(leg.request, low_resolution=video)
+        return self.taking(leg.stages[0], leg.request, video, leg.num_frames)
+
+    @staticmethod
+    def taking(stage: Stage, request: Request, video: Tensor, num_frames: int) -> Request:
+        """A request of ``num_frames`` frames with the video of the stage before as what this stage takes it for."""
+        if stage.takes == "frames":
+            return replace(request, frames=video, positions=tuple(range(0, num_frames, stage.frames_each)))
+        return replace(request, low_resolution=video)
 
     def unpacked(
         self, drawn: tuple[Tensor, int] | None, legs: Sequence[Leg], at: int
