@@ -166,6 +166,9 @@ def test_compare_puts_a_pipeline_beside_a_model(home):
     models = json.loads(Path("report/results.json").read_text())["models"]
     assert [run["run"] for run in models[0]["checkpoint"]["runs"]] == ["../low", "../high"]
     assert "runs" not in models[1]["checkpoint"]
+    assert [model["name"] for model in models] == ["cascade", "plain"]
+    assert (models[0]["training"]["steps"], models[0]["training"]["clips"]) == (7 + 9, 2 * (7 + 9))
+    assert models[0]["parameters"].keys() == {"stage 1 net", "stage 2 net"}
     assert models[0]["draws"][0]["flop_per_video"] > models[1]["draws"][0]["flop_per_video"] / 10
 
 

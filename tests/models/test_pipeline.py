@@ -38,7 +38,7 @@ def key_frames() -> Pipeline:
     return Pipeline([Stage(keys, run="keys"), Stage(gaps, "latent", run="gaps")])
 
 
-PIPELINES = {"cascade": (cascade, 20), "frames": (interpolating, 13), "key frames": (key_frames, 17 * FACTOR)}
+PIPELINES = {"cascade": (cascade, 16), "frames": (interpolating, 9), "key frames": (key_frames, 9 * FACTOR)}
 
 
 def test_a_cascade_gives_each_stage_what_the_one_before_has_drawn():
@@ -96,7 +96,7 @@ def test_a_pipeline_that_is_stopped_after_any_window_goes_on_to_the_same_bits(ki
     whole = pipeline.draw_latent(2, frames, 5, on_window=lambda rows, done: kept.append((rows.clone(), done)))
     assert [done for _, done in kept] == list(range(1, len(kept) + 1))
     assert len(kept) > 2
-    for drawn in kept:
+    for drawn in kept[:-1]:
         assert torch.equal(pipeline.draw_latent(2, frames, 5, drawn=drawn), whole)
 
 

@@ -79,7 +79,8 @@ def join(stages: Sequence[Any], where: str, file: Path | None = None) -> dict[st
         file: from where paths are meant; None is the working folder.
 
     Returns:
-        ``weights`` by name, ``config`` and ``runs``.
+        ``weights`` by name, ``config`` and ``runs``: of each ``run``, ``checkpoint``, ``step``, ``ema``, ``weights``,
+        ``max_steps`` and ``batch_size``.
     """
     if not stages:
         raise CheckpointError(f"{where}: a pipeline has at least one stage: {EXAMPLE}")
@@ -103,7 +104,7 @@ def join(stages: Sequence[Any], where: str, file: Path | None = None) -> dict[st
         weights |= {f"stages.{number}.model.{name}": w for name, w in checkpoint["state_dict"].items()}
         runs.append({
             "run": str(stage["run"]), "checkpoint": str(path), "step": checkpoint.get("global_step"),
-            "ema": bool(checkpoint.get("ema")), "weights": digest,
+            "ema": bool(checkpoint.get("ema")), "weights": digest, **facts_of_training(config),
         })  # fmt: skip
         if number and stage.get("takes") == "latent":
             check_first_stage(weights, number, place, stages)
@@ -124,6 +125,14 @@ def config_of(
     if not isinstance(section, dict) or "class_path" not in section:
         raise CheckpointError(f"{place}: checkpoint {path}: its config names no model")
     return {**config, "model": merge(section, {"init_args": stage.get("model") or {}})}
+
+
+def facts_of_training(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How long a config's run is trained, and on how many clips a step; None for what it does not say."""
+    return {
+        "max_steps": (config.get("trainer") or {}).get("max_steps"),
+        "batch_size": ((config.get("data") or {}).get("init_args") or {}).get("batch_size"),
+    }
 
 
 def configs_of(file: Path) -> list[dict[str, Any]]:

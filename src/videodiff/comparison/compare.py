@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from videodiff.comparison.judging import Judge, asked_protocol, frames_of
 from videodiff.comparison.nearest import nearest, training_clips
 from videodiff.comparison.published import published_rows
 from videodiff.comparison.reconstruction import Reconstruction, stage_training
-from videodiff.comparison.record import Clips, Comparison, Draw, ModelClips, ModelRecord
+from videodiff.comparison.record import Clips, Comparison, Draw, ModelClips, ModelRecord, Training
 from videodiff.comparison.reference import argument_of, data_rule, departures
 from videodiff.comparison.runs import (
     Run,
@@ -27,7 +28,7 @@ from videodiff.comparison.runs import (
     open_runs,
 )
 from videodiff.comparison.settings import Settings, make_sampler
-from videodiff.comparison.training import training_of
+from videodiff.comparison.training import together, training_of
 from videodiff.conditioning.asked import request_of
 from videodiff.conditioning.request import recorded
 from videodiff.data.real_clips import differences
@@ -214,7 +215,7 @@ class Contestant:
             model=type(self.model).__name__,
             checkpoint=checkpoint_record(run),
             parameters=parameters(self.model.parts()),
-            training=training_of(run.path, run.config, run.step, self.flop_per_step()),
+            training=self.training(),
             draws=draws,
             first_stage=stage,
             drift=drifts,
@@ -287,6 +288,17 @@ class Contestant:
         draws = self.draws(sampler, frames, count, f"videos of {frames} frames")
         videos = torch.cat([batch.clips for batch in draws])
         return videos[:2], drift(self.judge.sized(videos), self.judge, self.settings.batch_size)
+
+    def training(self) -> Training:
+        """What the weights cost; of a pipeline what those of all its runs did together."""
+        run = self.run
+        if not run.runs:
+            return training_of(run.path, run.config, run.step, self.flop_per_step())
+        parts = []
+        for part in run.runs:
+            config = {"data": {"init_args": {"batch_size": part["batch_size"]}}}
+            parts.append(training_of(Path(part["checkpoint"]), config, part["step"]))
+        return together(parts)
 
     def flop_per_step(self) -> int | None:
         """Of one optimizer step; None where the run does not say its batch size."""

@@ -13,7 +13,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
-from videodiff.checkpoints.pipeline import identity
+from videodiff.checkpoints.exported import PIPELINE, WEIGHTS
+from videodiff.checkpoints.pipeline import facts_of_training, identity
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.comparison.reference import UnequalRunsError, check_classes, options_for, reference_arguments
 from videodiff.comparison.training import last_step, run_folder
@@ -38,7 +39,7 @@ class Run:
         data: of the run's config.
         name: in the tables.
         warnings: what a reader must know.
-        runs: those of a pipeline: ``run``, ``checkpoint``, ``step``, ``ema`` and ``weights`` of each.
+        runs: those of a pipeline, as :func:`~videodiff.checkpoints.pipeline.join` tells them; else empty.
     """
 
     spec: str
@@ -155,16 +156,31 @@ def build_reference(runs: Sequence[Run], given: Mapping[str, Any], split: str, t
 
 def unfinished(run: Run) -> str | None:
     """``unfinished: 1200 of 4000 steps``, or None for a run that came to its end or never had one."""
-    wanted = (run.config.get("trainer") or {}).get("max_steps")
-    if run.step is None or not isinstance(wanted, int) or wanted < 0:
+    found = [
+        f"unfinished: {left}" + (f" of {part['run']}" if run.runs else "")
+        for part in parts_of(run)
+        if (left := steps_left(Path(part["checkpoint"]), part["step"], part["max_steps"]))
+    ]
+    return "; ".join(found) or None
+
+
+def steps_left(checkpoint: Path, step: int | None, wanted: Any) -> str | None:
+    """``1200 of 4000 steps`` of a run that has not come to its end."""
+    if step is None or not isinstance(wanted, int) or wanted < 0:
         return None
-    done = max(run.step, last_step(run_folder(run.path)))  # best.ckpt of a finished run lies before its end
-    return f"unfinished: {done} of {wanted} steps" if done < wanted else None
+    done = max(step, last_step(run_folder(checkpoint)))  # best.ckpt of a finished run lies before its end
+    return f"{done} of {wanted} steps" if done < wanted else None
+
+
+def parts_of(run: Run) -> list[dict[str, Any]]:
+    """The runs that were trained: those of a pipeline, or this one alone."""
+    own = {"run": run.spec, "checkpoint": str(run.path), "step": run.step, **facts_of_training(run.config)}
+    return run.runs or [own]
 
 
 def name_of(checkpoint: Path) -> str:
     """A run's name, its config's or the one it was given: ``vdm_digits`` of ``runs/vdm_digits/2``; else the file's."""
-    is_run = checkpoint.parent.name == "checkpoints" or checkpoint.suffix == ".safetensors"
+    is_run = checkpoint.parent.name == "checkpoints" or checkpoint.name in (WEIGHTS, PIPELINE)
     if not is_run:
         return checkpoint.stem
     named = (part for part in reversed(run_folder(checkpoint.resolve()).parts) if not part.isdecimal())
@@ -226,4 +242,6 @@ def check_frames(runs: Sequence[Run], frames: int | None) -> None:
 def checkpoint_record(run: Run) -> dict[str, Any]:
     """What identifies the weights."""
     found = {"file": run.path.as_posix(), "sha256": run.sha256, "step": run.step, "ema": run.ema}
-    return found | ({"runs": run.runs} if run.runs else {})
+    names = ("run", "checkpoint", "step", "ema", "weights")
+    runs = [{name: part[name] for name in names} for part in run.runs]
+    return found | ({"runs": runs} if runs else {})

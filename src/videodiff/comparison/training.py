@@ -64,6 +64,19 @@ def training_of(
     )
 
 
+def together(parts: Sequence[Training]) -> Training:
+    """What several trainings cost; a sum is not known where one of its parts is not."""
+
+    def total(values: Sequence[Any]) -> Any:
+        return None if None in values else sum(values)
+
+    return Training(
+        steps=sum(part.steps for part in parts),
+        clips=total([part.clips for part in parts]),
+        seconds=total([part.seconds for part in parts]),
+    )
+
+
 def seconds_of(lines: Sequence[dict[str, Any]], steps: int) -> float | None:
     """Seconds of `steps` optimizer steps, validation, sampling and pauses left out; None if they were not recorded.
 
