@@ -18,6 +18,8 @@ from videodiff.checkpoints import (
 )
 from videodiff.cli import main
 from videodiff.diffusion import CosineSchedule, DDIMSampler
+from videodiff.estimate.shadow import Shadow
+from videodiff.estimate.training import step_of
 from videodiff.models import DiffusionModule
 from videodiff.networks import Autoencoder
 
@@ -92,6 +94,15 @@ def test_a_first_stage_is_the_trained_autoencoder_frozen(stage):
     assert sum(p.numel() for p in found.parameters()) == sum(p.numel() for p in stage.parameters())
     whole = torch.cat(list(found.decode_stream(stage.encode(clips()))), 2)
     assert torch.equal(whole, stage.decode(stage.encode(clips())))
+
+
+def test_a_latent_model_encodes_by_it_and_counts_what_that_takes(stage):
+    model = Latent("stage")
+    assert model.latents.autoencoder is model.autoencoder
+    assert torch.equal(model.latents.encode(clips()), stage.encode(clips()))
+    with torch.device("meta"):
+        shadow = Shadow(Latent("stage"))
+    assert step_of(shadow, {}, 1).first_stage_flop > 0
 
 
 def test_gradients_pass_through_its_decoder_for_guidance(stage):

@@ -43,6 +43,7 @@ class FirstStage(Autoencoder):
     """
 
     sha256: Tensor
+    checkpoint: str
 
     def __init__(self, checkpoint: str, config: str | None = None) -> None:
         super().__init__()
@@ -102,7 +103,9 @@ class FirstStage(Autoencoder):
         return self.autoencoder.decode_stream(latent)
 
     def latents(self, net: Network, shared_frames: int = 0) -> Latents:
-        return self.autoencoder.latents(net, shared_frames)
+        latents = self.autoencoder.latents(net, shared_frames)
+        latents.autoencoder = self  # what it encodes is counted here
+        return latents
 
     def picture(self, latent: Tensor) -> Tensor | None:
         return self.autoencoder.picture(latent)

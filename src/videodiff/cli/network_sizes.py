@@ -14,6 +14,8 @@ def class_of_network(model: Any, trusted: Sequence[str] = ()) -> Any:
 
     net = (model.get("init_args") or {}).get("net") if isinstance(model, Mapping) else None
     path = net.get("class_path") if isinstance(net, Mapping) else net
+    if not isinstance(path, str):
+        return None
     try:
         return resolve(path, trusted)
     except ValueError:
@@ -33,7 +35,12 @@ def size_options(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict
 
     model, data = config.get("model"), config.get("data")
     net = class_of_network(model, trusted)
-    if net is None or not isinstance(data, Mapping) or "class_path" not in data:
+    if (
+        net is None
+        or not isinstance(model, Mapping)
+        or not isinstance(data, Mapping)
+        or "class_path" not in data
+    ):
         return {}
     options = model.get("init_args") or {}
     taken = parameters(resolve(model["class_path"], trusted)).names
