@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,9 +23,11 @@ from videodiff.estimate.cards import GIB, find_card, listed
 from videodiff.estimate.functions import remembered
 from videodiff.estimate.ledger import Ledger
 from videodiff.estimate.measured import real_model
+from videodiff.estimate.pieces import joined
 from videodiff.estimate.shadow import Shadow, autocast, hold_perceptual
 from videodiff.estimate.training import step_of
 from videodiff.models import AutoencoderModule
+from videodiff.networks import attention
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.yaml"))
@@ -197,6 +200,43 @@ def test_recomputing_costs_flop_and_saves_memory():
     )
     assert again.flop > 1.1 * plain.flop
     assert again.forward_bytes < 0.8 * plain.forward_bytes
+
+
+@pytest.mark.parametrize("name", ["lvdm_digits", "pvdm_digits"])
+def test_the_first_stage_is_counted_apart_from_what_is_trained(name):
+    shadow, data = Shadow(on_meta(small(name)["model"], ())), small(name)["data"]["init_args"]
+    step, kept = (step_of(shadow, data, 1, kept_latents=kept) for kept in (False, True))
+    assert step.first_stage_flop > kept.first_stage_flop == 0
+    assert step.flop == kept.flop
+
+
+def test_pieces_are_counted_as_if_each_were_run(monkeypatch):
+    """Thirty pieces, one of them smaller, whose inside is ten times as wide as what they are given."""
+    layer = torch.nn.Sequential(torch.nn.Linear(32, 320), torch.nn.GELU(), torch.nn.Linear(320, 32))
+    weights, features = Shadow(layer).tensors(), attention.CPU_PIECE // 200
+
+    def counted(context, with_graph):
+        ledger = Ledger()
+        with ledger, context(ledger), torch.set_grad_enabled(with_graph):
+            ledger.take(weights)
+            x = torch.zeros(4, 1490, 32, requires_grad=with_graph)
+            y = attention.in_pieces(layer, x, features)
+            forward = ledger.restart_peak()
+            if with_graph:
+                y.sum().backward()
+            numbers = ledger.flop, forward, ledger.peak, ledger.live
+        for weight in weights:
+            weight.grad = None
+        return numbers
+
+    def each(ledger):
+        return nullcontext()
+
+    for with_graph in (True, False):
+        flop, *numbers = counted(joined, with_graph)
+        assert counted(each, with_graph) == (flop, *[pytest.approx(number, rel=0.01) for number in numbers])
+    monkeypatch.setattr(attention, "CPU_PIECE", 2**40)
+    assert counted(each, False)[1] > 2 * numbers[0]  # they do matter
 
 
 @pytest.mark.slow

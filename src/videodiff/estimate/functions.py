@@ -10,6 +10,7 @@ from typing import Any
 from videodiff.networks.norms import ModulatedGroupNorm
 
 from .ledger import Ledger
+from .pieces import joined
 from .shapes import key_of
 
 
@@ -70,7 +71,8 @@ def remembered(ledger: Ledger) -> Iterator[None]:
     for name, once in (("forward", forward_once), ("backward", backward_once)):
         setattr(norm, name, staticmethod(once))
     try:
-        yield
+        with joined(ledger):
+            yield
     finally:
         for name, original in originals.items():
             setattr(norm, name, original)

@@ -56,9 +56,12 @@ def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, features: int, se
         sequences: batch entries of its batched kernels for each of the N.
     """
     size = CPU_PIECE // (len(x) * features) if x.device.type == "cpu" else MAX_SEQUENCES // sequences
-    if size >= x.shape[1]:
-        return function(x)
-    return torch.cat([function(piece) for piece in x.split(max(size, 1), dim=1)], dim=1)
+    return function(x) if size >= x.shape[1] else piecewise(function, x, max(size, 1))
+
+
+def piecewise(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """``function(x)`` for ``size`` entries of the second axis at a time."""
+    return torch.cat([function(piece) for piece in x.split(size, dim=1)], dim=1)
 
 
 def attend_over_frames(
