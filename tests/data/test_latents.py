@@ -203,6 +203,40 @@ def test_processes_and_interruptions_leave_no_trace_in_the_bytes(videos, tmp_pat
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
 
+@pytest.mark.parametrize("damage", ["cut", "head", "latents", "record"])
+def test_a_shard_that_was_damaged_after_an_interruption_is_named_and_encoded_anew(
+    videos, tmp_path, damage, capsys
+):
+    whole, out = kept(videos, tmp_path / "whole"), tmp_path / "out"
+    out.mkdir()
+
+    def stop(done, total, bad):
+        if done > 8:  # two shards of four clips are written
+            raise KeyboardInterrupt
+
+    how = Encoding(windows=2, dtype="fp32", shard_clips=4, batch_size=3)
+    with pytest.raises(KeyboardInterrupt):
+        encode_data(data_of(videos), halve, out, FACTS, how, report=stop)
+    shard, other = sorted(out.glob("*.safetensors"))
+    before, size = other.stat().st_mtime_ns, shard.stat().st_size
+    if damage == "cut":
+        shard.write_bytes(shard.read_bytes()[: size // 2])
+    elif damage == "record":
+        record = out / ".sha256.part"
+        record.write_text(record.read_text()[1:])
+    else:
+        content = bytearray(shard.read_bytes())
+        content[9 if damage == "head" else -9] ^= 1
+        shard.write_bytes(content)
+    capsys.readouterr()
+    assert kept(videos, out) == out
+    said = capsys.readouterr().err
+    assert (f"{shard} is damaged" in said) == (damage != "record")
+    assert ("it is encoded anew" in said) == (damage != "record")
+    assert other.stat().st_mtime_ns == before
+    assert contents(out) == contents(whole)
+
+
 def test_two_processes_do_not_write_one_shard(tmp_path):
     path = tmp_path / "train-00000.safetensors"
     with locked(path) as file:

@@ -259,6 +259,75 @@ def test_an_interrupted_preparation_ends_in_the_same_bytes(videos, tmp_path, for
     assert done[0] == at + 2  # nothing was done twice
 
 
+def interrupted(videos, out, settings):
+    """A preparation that was ended after six of eight videos."""
+
+    def stop(done, total, left_out):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(str(videos), str(out), settings, progress=stop)
+    return out / ".prepare"
+
+
+def flip(file, at):
+    with file.open("r+b") as data:
+        data.seek(at)
+        (byte,) = data.read(1)
+        data.seek(at)
+        data.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "video", "behind"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_part_that_was_damaged_after_an_interruption_is_named_and_made_anew(
+    videos, tmp_path, form, damage, capsys
+):
+    prepare(str(videos), str(tmp_path / "whole"), small(form))
+    work = interrupted(videos, tmp_path / "out", small(form))
+    lines = [json.loads(line) for line in (work / "journal.jsonl").read_text().splitlines()]
+    second = [line for line in lines if line["status"] == "ok"][1]
+    file, out = work / "data" / second["out"]["file"], second["out"]
+    start = out.get("offset", 0)
+    if damage == "cut":
+        os.truncate(file, start + out["bytes"] // 2)
+    elif damage == "video" or form != "shards":
+        flip(file, start + out["bytes"] // 2)
+    else:
+        flip(file, out["end"] - 600)  # in its facts
+    capsys.readouterr()
+    done = []
+    prepare(str(videos), str(tmp_path / "out"), small(form), progress=lambda n, *_: done.append(n))
+    said = capsys.readouterr().err
+    assert str(file) in said
+    assert f"{second['path']} and the videos after it are prepared anew" in said
+    assert done[0] == lines.index(second) + 1  # what lies before it is kept
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+@pytest.mark.parametrize("name", ["journal.jsonl", "settings.json"])
+def test_a_damaged_record_of_an_interrupted_preparation_is_named_and_made_anew(
+    videos, tmp_path, name, damage, capsys
+):
+    prepare(str(videos), str(tmp_path / "whole"), small("packed"))
+    file = interrupted(videos, tmp_path / "out", small("packed")) / name
+    if damage == "cut":
+        os.truncate(file, file.stat().st_size // 2)
+    else:
+        flip(file, 0)
+    capsys.readouterr()
+    prepare(str(videos), str(tmp_path / "out"), small("packed"))
+    said = capsys.readouterr().err
+    if (
+        name != "journal.jsonl" or damage == "flipped"
+    ):  # a journal that ends early is that of an earlier moment
+        assert str(file) in said
+        assert "prepared anew" in said
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("step", ["files.json", "copy_tree_up", "sha256_of"])
 @pytest.mark.parametrize("form", FORMS)
 def test_an_interrupted_end_is_finished(videos, tmp_path, form, step, monkeypatch):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from videodiff.data.encode_plan import (
     claim,
     clips_of,
     finished,
+    hashes_of,
     head_of,
     locked,
+    note_hash,
     shards_to_write,
     split_of,
     unreadable,
@@ -36,6 +38,7 @@ from videodiff.data.encode_plan import (
 from videodiff.data.latent_store import DTYPES, MANIFEST, LatentSplit, write_manifest
 from videodiff.data.patient_loader import PatientLoader
 from videodiff.data.pixels import to_float
+from videodiff.data.prepared import sha256_of
 from videodiff.data.shared_memory import Piped, choose_route, room, tell
 from videodiff.data.stream import MIN_BAD_CLIPS, BadDataError, ClipDataset
 
@@ -83,7 +86,8 @@ def encode_data(
         name: shards_to_write(out, name, splits[name], how) for name in how.splits
     }
     every = [shard for those in shards.values() for shard in those]
-    mine = [shard for shard in every[rank::world] if not is_whole(shard, splits[shard.split])]
+    known = hashes_of(out)
+    mine = [shard for shard in every[rank::world] if not is_whole(shard, splits[shard.split], known)]
     Writer(data, encode, how, device, splits, tuple(head["shape"])).write(mine, report)
     if not all(shard.path.exists() for shard in every):
         return False
@@ -99,12 +103,14 @@ def encode_data(
     return True
 
 
-def is_whole(shard: Shard, split: LatentSplit) -> bool:
-    """Whether a shard is written; a damaged one is told, and written anew."""
+def is_whole(shard: Shard, split: LatentSplit, known: Mapping[str, str]) -> bool:
+    """Whether a shard is written, with the hash that is known of it; a damaged one is told, and written anew."""
     if not shard.path.exists():
         return False
     try:
         unreadable(shard, split)
+        if shard.path.name in known and sha256_of(shard.path) != known[shard.path.name]:
+            raise ValueError(f"{shard.path} is damaged")
     except ValueError as error:
         tell(f"{error}; it is encoded anew")
         return False
@@ -175,7 +181,9 @@ class Writer:
                         if report is not None:
                             report(done, total, sum(map(len, self.bad_videos.values())))
                     # One key only: the library writes several in no fixed order.
-                    file.write(safetensors.torch.save({"latent": torch.cat(rows)}, {"bad": json.dumps(bad)}))
+                    content = safetensors.torch.save({"latent": torch.cat(rows)}, {"bad": json.dumps(bad)})
+                    note_hash(shard.path, content)
+                    file.write(content)
 
     def _batches(self, shard: Shard) -> Iterator[list[int]]:
         size = self.how.batch_size

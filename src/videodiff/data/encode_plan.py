@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ from videodiff.names import text_name
 from videodiff.plain import parse_json
 
 PLAN = "latents.part.json"
+HASHES = ".sha256.part"  # a line for each shard that was written; it goes with all other parts when all are
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Encode = Callable[[Tensor], Tensor]
@@ -218,6 +220,23 @@ def finished(split: LatentSplit, shards: Sequence[Shard]) -> LatentSplit:
             "bytes": shard.path.stat().st_size, "sha256": sha256_of(shard.path),
         })  # fmt: skip
     return replace(split, bad=bad, shards=records)
+
+
+def note_hash(path: Path, content: bytes) -> None:
+    """Write down what a shard is to be, before it takes its name."""
+    line = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+    atomic.append(path.with_name(HASHES), json.dumps(line) + "\n")
+
+
+def hashes_of(out: Path) -> dict[str, str]:
+    """SHA-256 of the shards that were written so far, by name; damaged lines, and those of an older version, lack."""
+    found: dict[str, str] = {}
+    with suppress(FileNotFoundError):
+        for line in (out / HASHES).read_bytes().splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                known = json.loads(line)
+                found[known["file"]] = known["sha256"]
+    return found
 
 
 def unreadable(shard: Shard, split: LatentSplit) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from videodiff import atomic
 from videodiff.data.prepare.settings import Settings
-from videodiff.data.prepared import read_blocks
+from videodiff.data.prepared import read_blocks, sha256_of
 from videodiff.data.shard_index import PREPARED_KEY
 from videodiff.data.shared_memory import tell
 
@@ -78,8 +78,13 @@ def _cut(folder: Path, lines: list[dict[str, Any]], suffix: str) -> dict[str, in
     return ends
 
 
-def count_whole(folder: Path, lines: list[dict[str, Any]]) -> int:
-    """How many videos have all their data, up to the first that a power cut has taken some from; it is told."""
+def count_whole(
+    folder: Path, lines: list[dict[str, Any]], settings: Settings, class_names: list[str] | None
+) -> int:
+    """How many videos have all their data as they were written, up to the first that lacks or changed some; it is told.
+
+    Everything is read once: what a preparation goes on from becomes part of a finished set.
+    """
     for number, line in enumerate(lines):
         out = line["out"]
         if out is None:
@@ -87,10 +92,14 @@ def count_whole(folder: Path, lines: list[dict[str, Any]]) -> int:
         file = folder / out["file"]
         size, needed = file.stat().st_size if file.is_file() else 0, out.get("end", out["bytes"])
         if size < needed:
-            tell(
-                f"{file} has {size} bytes of {needed}; {line['path']} and the videos after it are prepared anew"
-            )
-            return number
+            found = f"has {size} bytes of {needed}"
+        else:
+            is_whole = sha256_of(file, out.get("offset", 0), out["bytes"]) == out["sha256"]
+            if is_whole and (settings.form != "shards" or _is_framed(file, line, settings, class_names)):
+                continue
+            found = "is damaged"
+        tell(f"{file} {found}; {line['path']} and the videos after it are prepared anew")
+        return number
     return len(lines)
 
 
@@ -149,32 +158,15 @@ class ShardForm(Form):
         key = self._free(_without_suffix(line["path"]))
         self.used.add(key.lower())
         start = self.ends.get(name, 0)
+        header, behind = _frame_of(line, key, self.settings, self.class_names)
         with open(self.folder / name, "ab", opener=atomic.no_link) as file:
-            header = _header(f"{key}.mp4", out["bytes"])
             file.write(header)
             for block in read_blocks(part):
                 file.write(block)
-            file.write(bytes(-out["bytes"] % 512))
-            for suffix, text in self._texts(line).items():
-                data = text.encode(errors="surrogateescape")
-                file.write(_header(f"{key}.{suffix}", len(data)) + data + bytes(-len(data) % 512))
+            file.write(behind)
             self.ends[name] = file.tell()
         out |= {"file": name, "key": key, "offset": start + len(header), "end": self.ends[name]}
         part.unlink()
-
-    def _texts(self, line: dict[str, Any]) -> dict[str, str]:
-        texts = {}
-        if self.class_names is not None:
-            texts["cls"] = str(self.class_names.index(line["label"]))
-        facts = {
-            PREPARED_KEY: 1, "frames": line["out"]["frames"], "fps": self.settings.fps or line["fps"],
-            "seeks": line["out"]["seeks"], "label": line["label"],
-            "source": line["path"], "source_sha256": line["sha256"],
-        }  # fmt: skip
-        texts["json"] = json.dumps(facts)
-        if line["caption"]:
-            texts["txt"] = line["caption"]
-        return texts
 
     def _free(self, stem: str) -> str:
         folder, slash, base = stem.rpartition("/")
@@ -192,6 +184,38 @@ class ShardForm(Form):
 
 
 FORM_CLASSES: dict[str, type[Form]] = {"packed": PackedForm, "video": VideoForm, "shards": ShardForm}
+
+
+def _frame_of(
+    line: dict[str, Any], key: str, settings: Settings, class_names: list[str] | None
+) -> tuple[bytes, bytes]:
+    """What stands before and behind a video in its shard: its head, what fills its last block up, and its texts."""
+    out, texts = line["out"], {}
+    if class_names is not None:
+        texts["cls"] = str(class_names.index(line["label"]))
+    facts = {
+        PREPARED_KEY: 1, "frames": out["frames"], "fps": settings.fps or line["fps"], "seeks": out["seeks"],
+        "label": line["label"], "source": line["path"], "source_sha256": line["sha256"],
+    }  # fmt: skip
+    texts["json"] = json.dumps(facts)
+    if line["caption"]:
+        texts["txt"] = line["caption"]
+    behind = bytes(-out["bytes"] % 512)
+    for suffix, text in texts.items():
+        data = text.encode(errors="surrogateescape")
+        behind += _header(f"{key}.{suffix}", len(data)) + data + bytes(-len(data) % 512)
+    return _header(f"{key}.mp4", out["bytes"]), behind
+
+
+def _is_framed(file: Path, line: dict[str, Any], settings: Settings, class_names: list[str] | None) -> bool:
+    """Whether a shard has around a video what was written there."""
+    out = line["out"]
+    header, behind = _frame_of(line, out["key"], settings, class_names)
+    with open(file, "rb") as shard:
+        shard.seek(out["offset"] - len(header))
+        is_headed = shard.read(len(header)) == header
+        shard.seek(out["offset"] + out["bytes"])
+        return is_headed and shard.read(len(behind)) == behind
 
 
 def _header(name: str, size: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,8 +14,10 @@ from typing import Any
 from videodiff import atomic
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.shared_memory import tell
+from videodiff.reading import read_json
 
 WORK = ".prepare"  # folder of everything unfinished, in the output folder
+FILES = "files.json"  # in it: sizes of the data files, once they are closed
 
 
 class Journal:
@@ -36,12 +39,34 @@ class Journal:
         self.path = folder / "journal.jsonl"
         head = folder / "settings.json"
         wanted = {"settings": asdict(settings), "listing": listing}
-        if head.exists():
-            refuse_other(folder.parent, json.loads(head.read_text(encoding="utf-8")), settings, listing)
+        before = self._head(head)
+        if before is not None:
+            refuse_other(folder.parent, before, settings, listing)
         else:
             folder.mkdir(parents=True, exist_ok=True)
             atomic.write_text(head, json.dumps(wanted))
         self.lines = self._read()
+
+    def _head(self, file: Path) -> dict[str, Any] | None:
+        """What is prepared here; None for nothing, or for what nobody can tell any more, which is forgotten.
+
+        Raises:
+            ValueError: if it cannot be told and the data are on their way out of the folder already.
+        """
+        if not file.exists():
+            return None
+        try:
+            before = read_json(file)
+            if isinstance(before, dict) and isinstance(before.get("settings"), dict) and "listing" in before:
+                return before
+            raise ValueError(f"{file} is damaged")
+        except ValueError as error:
+            if (file.parent / FILES).exists():
+                raise ValueError(f"{error}; remove {file.parent.parent} and prepare it anew") from error
+            tell(f"{error}; everything is prepared anew")
+        shutil.rmtree(file.parent / "data", ignore_errors=True)
+        self.path.unlink(missing_ok=True)
+        return None
 
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():

@@ -21,6 +21,7 @@ from videodiff.data.layouts import Options, list_videos
 from videodiff.data.prepare.examine import Job, OutputError, entry_name, examine
 from videodiff.data.prepare.forms import FORM_CLASSES, Form, copy_tree_up, count_whole
 from videodiff.data.prepare.journal import (
+    FILES,
     WORK,
     Journal,
     as_line,
@@ -34,9 +35,6 @@ from videodiff.migrations import FORMATS
 from videodiff.reading import read_json
 
 Progress = Callable[[int, int, int], None]  # videos done, videos in all, videos left out
-
-
-FILES = "files.json"  # in the work folder: sizes of the data files, once they are closed
 
 
 @dataclass
@@ -180,7 +178,7 @@ def prepare(
         journal = Journal(work, settings, digest)
         lines = journal.lines
         if not (work / FILES).exists():
-            journal.keep(count_whole(work / "data", lines))
+            journal.keep(count_whole(work / "data", lines, settings, listing.class_names))
         if len(lines) < len(found):
             _work_off(work, journal, found, listing.class_names, settings, workers, progress)
         report = _finish(folder, lines, listing, settings, digest)
