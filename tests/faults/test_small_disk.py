@@ -41,7 +41,7 @@ COMMANDS = {
     "prepare shards": ["prepare", "{videos}", "--size", "32", "--form", "shards", "--layout", "videos"],
     "encode": [
         "encode", "--config", "lvdm_digits", "--config", "with/smoke", "--model.autoencoder.checkpoint", "{stage}",
-        "--shard_clips", "4",
+        "--shard_clips", "4", "--data.num_train_clips", "12", "--data.num_val_clips", "4", "--data.num_test_clips", "4",
     ],
     "compare": ["compare", RUN, "--num_clips", "4", "--steps", "2", "--shown", "2"],
     "export": ["export", RUN],

@@ -285,7 +285,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 f"checkpoint {path} not written: {len(bad)} tensors are not finite, the first is {bad[0]} "
                 "(go on from the last good checkpoint with a lower learning rate)"
             )
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(exist_ok=True)  # but not the run's: one that vanished is not begun anew
         save_checkpoint(checkpoint, path)
 
     def load_checkpoint(

@@ -16,6 +16,9 @@ class RunLock:
 
     Args:
         directory: the run folder.
+
+    Raises:
+        RuntimeError: in place of what is raised within it, if the folder is no longer there.
     """
 
     def __init__(self, directory: str | os.PathLike) -> None:
@@ -81,8 +84,18 @@ class RunLock:
         self.acquire()
         return self
 
-    def __exit__(self, *args: Any) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not self.path.parent.is_dir():
+            raise gone(self.path.parent) from error
         self.release()
+
+
+def gone(folder: Path) -> RuntimeError:
+    """What there is to say when a folder that was written to is no longer there."""
+    return RuntimeError(
+        f"{folder} vanished while it was written to (removed, moved, or on a disk that is no longer there); what goes "
+        "on there needs it back, else begin again"
+    )
 
 
 def parse_holder(text: str) -> dict[str, Any]:

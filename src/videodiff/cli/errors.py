@@ -72,7 +72,8 @@ def one_line(error: BaseException) -> str:
     if type(error).__name__ in {"ArgumentError", "ParserError"} or text.startswith(JSONARGPARSE):
         return explain(text)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        text = f"{error.filename}: {error.strerror.lower()}"
+        name = error.filename
+        text = f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {error.strerror.lower()}"
     if _raised_by_us(error):  # on one line already, but for a name that holds the end of one
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     text = " ".join(next((line for line in text.splitlines() if line.strip()), "").split())
