@@ -202,7 +202,7 @@ def test_recomputing_costs_flop_and_saves_memory():
     assert again.forward_bytes < 0.8 * plain.forward_bytes
 
 
-@pytest.mark.parametrize("name", ["lvdm_digits", "pvdm_digits"])
+@pytest.mark.parametrize("name", ["lvdm_digits", pytest.param("pvdm_digits", marks=pytest.mark.slow)])
 def test_the_first_stage_is_counted_apart_from_what_is_trained(name):
     shadow, data = Shadow(on_meta(small(name)["model"], ())), small(name)["data"]["init_args"]
     step, kept = (step_of(shadow, data, 1, kept_latents=kept) for kept in (False, True))
