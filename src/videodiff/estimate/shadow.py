@@ -24,7 +24,7 @@ class Shadow:
         device: whose operators are run: ``cpu``, or ``cuda`` on a machine that has one.
     """
 
-    def __init__(self, model: nn.Module, device: str = "cpu") -> None:
+    def __init__(self, model: Any, device: str = "cpu") -> None:
         self.model, self.device = model, device
         hold_perceptual(model, "meta")
         copies: dict[int, Tensor] = {}
@@ -40,7 +40,8 @@ class Shadow:
                 yield from held.modules()
 
     def _replace(self, part: nn.Module, copies: dict[int, Tensor]) -> None:
-        for store in (part._parameters, part._buffers):
+        stores: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+        for store in stores:
             for name, value in store.items():
                 if value is None:
                     continue

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -91,9 +91,10 @@ class Stage(nn.Module):
                     f"the latents {ours} of {self}, which fills gaps, are not those of {before}, {theirs}"
                 )
             return
-        if self.takes not in self.model.answers:
+        takes = str(self.takes)
+        if takes not in self.model.answers:
             raise ValueError(
-                f"{self} cannot take {self.takes.replace('_', ' ')} of {before}: none of its conditioners makes use of "
+                f"{self} cannot take {takes.replace('_', ' ')} of {before}: none of its conditioners makes use of "
                 "it; give it another place, or another takes"
             )
         (height, width), (small_height, small_width) = (
@@ -164,7 +165,7 @@ class Pipeline(pl.LightningModule, VideoModel):
             stage.check_after(before)
         stages[0].takes = None
         self.seed = seed
-        self.stages = nn.ModuleList(stages)
+        self.stages = cast("Sequence[Stage]", nn.ModuleList(stages))
         for group in self.groups:
             passes = group[0].model.plan.num_passes
             if len(group) > max(passes, 1):
@@ -218,12 +219,12 @@ class Pipeline(pl.LightningModule, VideoModel):
         return self.groups[0][0].model.answers
 
     @property
-    def sampler(self) -> Sampler:
+    def sampler(self) -> Sampler:  # type: ignore[override]  # it is set on the stage, not here
         """Of the last stage; every stage has its own."""
         return self.last.sampler
 
     @property
-    def guidance_scale(self) -> float:
+    def guidance_scale(self) -> float:  # type: ignore[override]  # it is set on the stage, not here
         """Of the last stage; every stage has its own."""
         return self.last.guidance_scale
 
@@ -234,7 +235,7 @@ class Pipeline(pl.LightningModule, VideoModel):
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts of every stage, by its number and their names."""
-        found = {}
+        found: dict[str, nn.Module] = {}
         for number, model in enumerate(self.models, 1):
             found |= {f"stage {number} {name}": part for name, part in model.parts().items()}
         return found
@@ -380,27 +381,27 @@ class Pipeline(pl.LightningModule, VideoModel):
         first, at = (0, 0) if drawn is None else (drawn[1], bisect_left(starts, drawn[1]) - 1)
         before, latent = self.unpacked(drawn, legs, at)
         for number, leg in enumerate(legs[at:], at):
-            start, is_new = starts[number], latent is None or number > at
+            start = starts[number]
             before = latent if number > at else before
             told = leg.request if before is None else self.told(leg, legs[number - 1], before)
-            if is_new:
+            if latent is None or number > at:
                 latent = leg.model.blank(num_videos, leg.units, told)
             for k, (stage, window) in enumerate(leg.windows, start):
                 if k < first:
                     continue
 
                 def report(done: int, steps: int, k: int = k) -> None:
-                    progress(k * steps + done, starts[-1] * steps)
+                    if progress is not None:
+                        progress(k * steps + done, starts[-1] * steps)
 
                 chosen = sampler or stage.model.sampler
                 if k > start:
                     chosen = later_sampler or stage.model.later_sampler(chosen)
                 noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
-                stage.model.sample_window(
-                    latent, window, told, noise, chosen, guidance_scale, report if progress else None
-                )
+                stage.model.sample_window(latent, window, told, noise, chosen, guidance_scale, report)
                 if on_window is not None:
                     on_window(packed(before, latent), k + 1)
+        assert latent is not None  # a pipeline has a stage
         return latent
 
     def told(self, leg: Leg, below: Leg, latent: Tensor) -> Request:
@@ -445,9 +446,9 @@ def scaled(request: Request, rate: int, size: tuple[int, int]) -> Request:
     if request.frames is None:
         return request
     kept = [i for i, position in enumerate(request.positions) if position % rate == 0]
-    frames = request.frames[:, :, kept]
-    if tuple(frames.shape[-2:]) != tuple(size):
-        frames = nn.functional.adaptive_avg_pool3d(frames, (len(kept), *size)) if kept else None
     if not kept:
         return replace(request, frames=None, positions=())
+    frames = request.frames[:, :, kept]
+    if tuple(frames.shape[-2:]) != tuple(size):
+        frames = nn.functional.adaptive_avg_pool3d(frames, (len(kept), *size))
     return replace(request, frames=frames, positions=tuple(request.positions[i] // rate for i in kept))
