@@ -86,8 +86,8 @@ class SamplingModule(pl.LightningModule, StageModel):
 
     @property
     def first_stage(self) -> Autoencoder | None:
-        """What encodes, of a run that is named the autoencoder in it; None in pixel space."""
-        return None if self.autoencoder.is_identity else self.latents.autoencoder
+        """The autoencoder; None in pixel space."""
+        return None if self.autoencoder.is_identity else self.autoencoder
 
     def parts(self) -> Mapping[str, nn.Module]:
         return dict(self.named_children())
