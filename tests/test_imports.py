@@ -28,6 +28,7 @@ GROUND = (
     "jsonargparse_errors",
     "trainer",
     "words",
+    "precision",
 )
 ARROWS = {
     "__init__": (),
@@ -47,6 +48,7 @@ ARROWS = {
     "jsonargparse_errors": (),
     "trainer": (),
     "words": (),
+    "precision": (),
     "diffusion": (),
     "data": (),
     "metrics": (),
@@ -122,6 +124,7 @@ LIGHT = (
     "reading",
     "memory",
     "words",
+    "precision",
 )
 LATE_ROOM_FILES = ("training.py", "lightning.py", "generate.py")
 

@@ -1,9 +1,9 @@
-"""The precision that `fit` takes by itself."""
+"""The precision that is taken where nobody says it, in training, drawing and comparing alike."""
 
 import pytest
 import torch
 
-from videodiff.cli.lightning import default_precision
+from videodiff.precision import default_precision
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ VERB_KEYS: dict[str, dict[str, Any]] = {
     "predict": {"return_predictions": bool | None},
 }
 LOOKS = ("validate", "test", "predict")
+DRAWS = "generate"
+"""Takes options of the model alone: it has no trainer and reads no data."""
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 
@@ -96,6 +98,8 @@ def root_hints(verb: str) -> dict[str, Any]:
     """Type of every top-level key of a verb's config; ``trainer`` and our callbacks are plain mappings."""
     import pytorch_lightning as pl
 
+    if verb == DRAWS:
+        return {"model": pl.LightningModule}
     return {
         "model": pl.LightningModule,
         "data": pl.LightningDataModule,

@@ -158,13 +158,19 @@ def actions_of(command: str) -> list[argparse.Action]:
 
 
 def documented(command: str, known: Sequence[str] | dict[str, argparse.Action]) -> list[str]:
-    """Options of fit, validate, test and predict that Lightning's parser takes, as far as their help names them."""
+    """Dotted options, and others that Lightning's parser takes, as far as a command's help names them."""
     from videodiff import cli
     from videodiff.cli import help
 
-    if command not in cli.VERBS:
+    if command == "generate":
+        from videodiff.cli import generate
+
+        text = generate.EPILOG
+    elif command in cli.VERBS:
+        text = help.verb(command)
+    else:
         return []
-    found = re.findall(r"(?<!\S)--[a-z_]+(?:\.[a-z_]+)*", help.verb(command))
+    found = re.findall(r"(?<!\S)--[a-z_]+(?:\.[a-z_]+)*", text)
     return [option for option in dict.fromkeys(found) if option not in known]
 
 

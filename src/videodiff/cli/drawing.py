@@ -25,7 +25,14 @@ def clip_path(out: Path, index: int) -> Path:
     return out / f"clip_{index:05d}.mkv"
 
 
-def settings(args: argparse.Namespace, checkpoint: Path, model: Any, num_frames: int) -> dict[str, Any]:
+def settings(
+    args: argparse.Namespace,
+    checkpoint: Path,
+    model: Any,
+    num_frames: int,
+    precision: str,
+    options: Mapping[str, str],
+) -> dict[str, Any]:
     """Everything that decides what is drawn; of a pipeline, of each of its stages."""
     from videodiff.checkpoints.pipeline import identity
 
@@ -46,7 +53,8 @@ def settings(args: argparse.Namespace, checkpoint: Path, model: Any, num_frames:
         "interpolator": args.interpolator,
         "fps": args.fps,
     }
-    return plan | {name: value for name, value in told_by(args).items() if name not in plan}
+    plan |= {name: value for name, value in told_by(args).items() if name not in plan}
+    return plan | {"precision": precision} | ({"options": dict(options)} if options else {})
 
 
 def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> None:
@@ -76,8 +84,8 @@ def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> Non
             for old in (*out.glob("clip_*"), *out.glob(".latents_*")):
                 old.unlink()
             atomic.write_json(file, plan)
-        elif before != as_json(plan):
-            other = next(key for key in plan if as_json(plan[key]) != before.get(key))
+        elif not is_same(before, plan):
+            other = next(key for key in {**plan, **before} if as_json(plan.get(key)) != before.get(key))
             raise UsageError(f"{refusal} (it was begun with another {other}: {before.get(other)})")
         return
     if world == 1 and any(out.glob("clip_*.mkv")):  # processes of one job may find each other's
@@ -101,7 +109,12 @@ def read_plan(out: Path) -> dict[str, Any] | None:
 
 def is_begun(out: Path, plan: dict[str, Any]) -> bool:
     """Whether drawing by this plan was begun in a folder and is not finished."""
-    return (out / PLAN).is_file() and not (out / RECORD).exists() and read_plan(out) == as_json(plan)
+    return (out / PLAN).is_file() and not (out / RECORD).exists() and is_same(read_plan(out), plan)
+
+
+def is_same(before: dict[str, Any] | None, plan: dict[str, Any]) -> bool:
+    """Whether a plan that was read is this one; an older one says nothing of its precision."""
+    return before is not None and {"precision": plan["precision"], **before} == as_json(plan)
 
 
 def as_json(value: Any) -> Any:

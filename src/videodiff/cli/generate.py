@@ -13,10 +13,13 @@ from typing import Any
 from videodiff import atomic
 from videodiff.cli import drawing
 from videodiff.cli.arguments import LightParser
+from videodiff.cli.check import DRAWS
 from videodiff.cli.condition import add_flags, read_request
 from videodiff.cli.errors import UsageError
+from videodiff.cli.options import split_options
 from videodiff.cli.outputs import Leftovers, begun, folder_of_run, make_folder
 from videodiff.names import shell_word
+from videodiff.precision import PRECISIONS, autocast, default_precision
 from videodiff.words import real, whole
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp", "langevin")
@@ -38,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``generate``."""
     p = LightParser(
         "videodiff generate",
+        DRAWS,
         description="Draw videos from a trained model.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,6 +95,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--batch_size", type=whole(1, 100_000), default=8, help="videos drawn at once (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the networks (default: bf16-mixed on a GPU that has units for it, else 32-true)",
+    )
     add("--fps", type=whole(1, 10_000), default=8, help="of the written files (default 8)")
     add("--out", type=Path, help="directory to write (default: <run>/generate/<n>)")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
@@ -107,7 +116,8 @@ def steps(text: str) -> tuple[int, int | None]:
 
 def run(argv: Sequence[str]) -> int:
     """Parse, draw, write; returns the exit code."""
-    args = parser().parse_args(argv)
+    args, words = parser().parse_known_args(argv)
+    options = {name[2:]: value for name, value in split_options(words)}
     check(args)
     import torch
 
@@ -115,7 +125,7 @@ def run(argv: Sequence[str]) -> int:
     from videodiff.sampling.video_model import draws_video
 
     checkpoint = resolve_checkpoint(args.ckpt_path)
-    model = load_model(args, checkpoint)
+    model = load_model(args, checkpoint, words)
     if not draws_video(model):
         raise UsageError(
             f"{args.ckpt_path} is a run of {type(model).__name__}, which reconstructs videos and draws none: see them "
@@ -129,7 +139,8 @@ def run(argv: Sequence[str]) -> int:
     leftovers = Leftovers(args.out or run_directory / "generate")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     mine = list(range(rank, args.num_samples, world))
-    plan = drawing.settings(args, checkpoint, model, num_frames)
+    precision = args.precision or default_precision(device.type)
+    plan = drawing.settings(args, checkpoint, model, num_frames, precision, options)
     out = output_directory(args.out, run_directory, plan)
     try:
         with RunLock(out) if world == 1 else nullcontext():
@@ -137,7 +148,7 @@ def run(argv: Sequence[str]) -> int:
                 atomic.clear_parts(out)  # of a command that was killed
             drawing.claim(out, plan, rank, world)
             started = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with autocast(device.type, precision):
                 drawn = drawing.draw(model, args, mine, num_frames, request, out)
             seconds = time.perf_counter() - started
             if rank > 0:
@@ -164,25 +175,60 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def load_model(args: argparse.Namespace, checkpoint: Path) -> Any:
-    """The model of a run or a pipeline; with ``--interpolator`` the pipeline of the two runs."""
-    from videodiff.checkpoints import load_run
+def load_model(args: argparse.Namespace, checkpoint: Path, words: Sequence[str]) -> Any:
+    """The model of a run or a pipeline, with dotted options in its config; with ``--interpolator`` the pipeline of two.
+
+    Raises:
+        UsageError: for an option that the model does not have, or that its weights do not fit, in one line.
+        ValueError: for a checkpoint that cannot be loaded.
+    """
+    from videodiff.checkpoints import CheckpointError, load_run
     from videodiff.checkpoints.pipeline import with_interpolator
 
-    if args.interpolator is None:
-        return load_run(str(checkpoint), trusted=args.trust)
-    changes = {} if args.long_video is None else {"long_video": args.long_video}
-    return with_interpolator(str(checkpoint), args.interpolator, changes, args.trust)
+    changes = changed_arguments(checkpoint, words, args.trust) if words else {}
+    try:
+        if args.interpolator is None:
+            return load_run(str(checkpoint), changes, args.trust)
+        if args.long_video is not None:
+            changes = {**changes, "long_video": args.long_video}
+        return with_interpolator(str(checkpoint), args.interpolator, changes, args.trust)
+    except CheckpointError as error:
+        if not words:
+            raise
+        raise UsageError(f"{' '.join(name for name, _ in split_options(words))}: {error}") from error
+
+
+def changed_arguments(checkpoint: Path, words: Sequence[str], trusted: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a run's model with dotted options in them, merged and checked as ``test`` does it.
+
+    Raises:
+        UsageError: for the first mistake, with the nearest right option; or for another class of model.
+    """
+    from videodiff.checkpoints import load_checkpoint, trusted_config
+    from videodiff.cli.config import check_options
+
+    section = trusted_config(load_checkpoint(checkpoint), checkpoint, trusted).get("model")
+    if not isinstance(section, dict) or "class_path" not in section:
+        return {}  # loading says so
+    config = check_options(words, DRAWS, {"model": section}, trusted, f"config of {checkpoint}")["model"]
+    if config["class_path"] != section["class_path"]:
+        raise UsageError(
+            f"--model {config['class_path']}: the weights of {checkpoint} are of {section['class_path']}; generate "
+            "changes options of that model"
+        )
+    return config["init_args"]
 
 
 def configure(model: Any, args: argparse.Namespace) -> None:
     """Options that change how a model draws; each belongs to models that have such a thing."""
+    from videodiff.cli.signatures import parameters
+
     models = model.models
     for name in ("guidance_rescale", "reconstruction_weight", "long_video"):
         value = getattr(args, name)
         if value is None:
             continue
-        those = [part for part in models if hasattr(part, name)]
+        those = [part for part in models if name in parameters(part.__class__).names]
         if not those:
             raise UsageError(f"--{name} does not apply to {type(model).__name__}")
         for part in those:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -15,6 +14,7 @@ from videodiff import callbacks
 from videodiff.checkpoints.files import AtomicCheckpointIO
 from videodiff.cli.launch import say
 from videodiff.names import is_text
+from videodiff.precision import default_precision
 from videodiff.trust import any_file_names
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "defaults.yaml"
@@ -135,16 +135,6 @@ def tensorboard(folder: Path) -> TensorBoardLogger | bool:
         say(f"no TensorBoard files in {folder}: its name is not UTF-8; metrics.jsonl has all there is")
         return False
     return TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
-
-
-def default_precision(accelerator: str) -> str:
-    """bf16-mixed where CUDA will be used and has bf16 units (emulated, it is slower than fp32), else full precision."""
-    cuda = (
-        accelerator in ("auto", "gpu", "cuda")
-        and torch.cuda.is_available()
-        and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
-    return "bf16-mixed" if cuda else "32-true"
 
 
 def quiet_lightning() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from videodiff import trust
-from videodiff.cli.check import CLASS_KEYS, groups, root_hints
+from videodiff.cli.check import CLASS_KEYS, DRAWS, groups, root_hints
 from videodiff.cli.config import merge
 from videodiff.cli.errors import UsageError, did_you_mean, nearest
 from videodiff.cli.signatures import Parameters, accepts, class_hint, element_hint, may_import, parameters
@@ -62,13 +62,16 @@ def check_name(option: str, verb: str, others: Sequence[str], command: str) -> N
     Raises:
         UsageError: with the nearest right option.
     """
-    if option in (*TAKES_VALUE, *FLAGS):
+    others = [*others] if verb == DRAWS else [*others, *FLAGS, *ALIASES]
+    if verb != DRAWS and option in (*TAKES_VALUE, *FLAGS):
         return
     hints, known = root_hints(verb), groups()
     first, _, below = option[2:].rstrip("+").partition(".")
     if first not in hints:
-        near = nearest(f"--{first}", [*(f"--{key}" for key in hints), *others, *FLAGS, *ALIASES])
-        places = [] if below else places_of(first, known)
+        near = nearest(f"--{first}", [*(f"--{key}" for key in hints), *others])
+        places = (
+            [] if below else [place for place in places_of(first, known) if place[2:].split(".")[0] in hints]
+        )
         meant = places or ([f"{near}.{below}" if below else near] if near else [])
         hint = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
         raise UsageError(f"{command} has no option {option!r}{hint}; see videodiff {command} --help")

@@ -37,6 +37,7 @@ from videodiff.evaluation.of_run import told_of
 from videodiff.evaluation.protocol import Protocol
 from videodiff.evaluation.results import versions
 from videodiff.evaluation.sampling import Batch
+from videodiff.precision import default_precision
 
 
 def compare_runs(
@@ -86,6 +87,7 @@ def compare_runs(
         asked["reference"] = data_rule(data) | {name: argument_of(data, name) for name in settings.reference}
     asked |= {
         "device": device.type,
+        "precision": default_precision(device.type),
         "num_clips": judge.count,
         "frames": judge.protocol.frames,
         "weights": [run.sha256 for run in opened],

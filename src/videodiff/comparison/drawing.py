@@ -15,6 +15,7 @@ from videodiff.conditioning.request import Request
 from videodiff.diffusion import Sampler
 from videodiff.evaluation.of_run import as_bytes
 from videodiff.evaluation.sampling import Batch
+from videodiff.precision import autocast, default_precision
 
 Progress = Callable[[str, int, int], None]
 
@@ -85,7 +86,7 @@ class Draws:
         if self.labels is not None and request.label is None:
             label = torch.tensor([self.labels[i % len(self.labels)] for i in indices])
             request = replace(request, label=label)
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with torch.no_grad(), autocast(device, default_precision(device)):
             videos = self.model.generate(
                 len(indices), self.frames, self.seed, request, indices=indices, sampler=sampler,
                 later_sampler=sampler, guidance_scale=self.guidance,

@@ -60,7 +60,9 @@ def check_same(out: Path, facts: Mapping[str, Any]) -> None:
 
 def made_with(record: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that tells one comparison from another, out of its record, as JSON holds it."""
-    settings = {k: v for k, v in record["settings"].items() if k not in ("notes", "weights")}
+    # The precision is the device's; records of before it was written down are of the same comparison.
+    left_out = ("notes", "weights", "precision")
+    settings = {k: v for k, v in record["settings"].items() if k not in left_out}
     weights = record["settings"].get("weights") or [  # of records from before they were among the settings
         model["checkpoint"].get("sha256") for model in record.get("models", [])
     ]
