@@ -172,6 +172,25 @@ def test_compare_puts_a_pipeline_beside_a_model(home):
     assert models[0]["draws"][0]["flop_per_video"] > models[1]["draws"][0]["flop_per_video"] / 10
 
 
+def test_compare_refuses_a_stage_that_draws_nothing_alone_before_anything_is_drawn(home, capsys):
+    words = [
+        "compare",
+        "runs/cascade",
+        "runs/high",
+        "--protocol",
+        "random:8",
+        "--num_clips",
+        "4",
+        "--steps",
+        "2",
+    ]
+    assert main([*words, "--device", "cpu", "--out", "report", *TRUSTED]) == 2
+    said = capsys.readouterr().err
+    assert "runs/high: this model enlarges a video" in said
+    assert "judged" not in said
+    assert not Path("report").exists()
+
+
 def test_an_exported_pipeline_holds_its_runs_and_draws_the_same(home):
     assert generate("runs/cascade", "before") == 0
     assert main(["export", "runs/cascade", "--out", "elsewhere/mine", *TRUSTED]) == 0

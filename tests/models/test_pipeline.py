@@ -193,3 +193,20 @@ def test_what_the_first_stage_cannot_be_told_is_refused_before_anything_is_drawn
         pipeline.generate(1, 8, request=Request(torch.tensor([1])))
     with pytest.raises(ValueError, match="lies outside a video of 8 frames"):
         pipeline.generate(1, 8, request=Request(frames=torch.zeros(1, 3, 1, 16, 16), positions=(9,)))
+
+
+@pytest.mark.slow
+def test_a_trained_stage_draws_the_video_whose_small_version_it_is_told():
+    torch.manual_seed(0)
+    stage = build_model(high(frames=4, side=8, frames_each=2), Path("model"), TRUST)
+    optimizer = torch.optim.AdamW(stage.net.parameters(), lr=3e-3)
+    clips = torch.rand(4, 3, 2, 4, 4).repeat_interleave(2, 2) * 2 - 1
+    clips = torch.nn.functional.interpolate(clips, scale_factor=(1, 2, 2))
+    for step in range(150):
+        optimizer.zero_grad()
+        stage.losses({"video": clips, "sample": 4 * step + torch.arange(4)}, "train").mean().backward()
+        optimizer.step()
+    small = torch.nn.functional.avg_pool3d(clips[:, :, ::2], (1, 2, 2))
+    drawn = stage.eval().generate(4, 4, request=Request(low_resolution=small), sampler=DDIMSampler(10))
+    right, wrong = (drawn - clips).square().mean(), (drawn - clips.roll(1, 0)).square().mean()
+    assert right < 0.3 * wrong

@@ -80,8 +80,8 @@ def compare_runs(
     device = pick_device(settings.device)
     judge = Judge(data, settings, frames, device, progress)
     asked = settings.record()
+    check_told(opened, settings, judge.protocol.frames)
     if settings.told:
-        check_told(opened, settings, judge.protocol.frames)
         asked["told"] = recorded(settings.told)
     if settings.reference:
         asked["reference"] = data_rule(data) | {name: argument_of(data, name) for name in settings.reference}
@@ -125,7 +125,7 @@ def compare_runs(
 
 
 def check_told(runs: Sequence[Run], settings: Settings, frames: int) -> None:
-    """Refuse, before anything is drawn, what a model cannot be told.
+    """Refuse, before anything is drawn, what a model cannot be told, or one that draws only when it is told more.
 
     Raises:
         ValueError: naming its run.
