@@ -144,6 +144,7 @@ def test_a_plain_module_goes_through_every_command(here, capsys, monkeypatch, so
     capsys.readouterr()
     assert main(["info", "mine.yaml", "--json", *TRUST]) == 0
     figures = json.loads(capsys.readouterr().out)
+    assert figures["network"] == name
     assert figures["clip_shape"] == ([3, 8, 32, 32] if name == "Bare" else [3, 8, 16, 16])
     assert figures["training"]["flop_per_clip"] > 0
     assert figures["sampling"]["network_calls"] == 2

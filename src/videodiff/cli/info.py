@@ -150,6 +150,7 @@ def measure(shadow: Any) -> dict[str, Any]:
     latent = tuple(int(n) for n in model.autoencoder.latent_shape(video))
     return {
         "model": type(model).__name__,
+        "network": type(model.core).__name__,
         "parameters": counts,
         "trained_parameters": trained,
         "forward_gflop_per_clip": round(forward_flop(shadow) / 1e9, 3),

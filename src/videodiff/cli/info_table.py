@@ -10,7 +10,7 @@ Row = tuple[str, str]
 
 def table(figures: dict[str, Any]) -> str:
     """One line for each figure."""
-    rows = [("config", figures["config"]), ("model", figures["model"])]
+    rows = [("config", figures["config"]), ("model", f"{figures['model']}, {figures['network']}")]
     rows += [(f"parameters, {name}", f"{count:,}") for name, count in figures["parameters"].items()]
     rows += [
         ("forward pass", f"{figures['forward_gflop_per_clip']:,} GFLOP per clip"),
