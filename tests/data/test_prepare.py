@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -395,18 +396,30 @@ def test_a_full_disk_keeps_what_was_written(videos, tmp_path, monkeypatch):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_a_full_disk_under_a_worker_is_not_the_videos_fault(videos, tmp_path, monkeypatch):
+@pytest.mark.parametrize("when", ["opened", "written", "closed"])
+def test_a_full_disk_under_a_worker_is_not_the_videos_fault(videos, tmp_path, when, monkeypatch):
     from videodiff.data.prepare import encode
 
-    def full(self, frames):
+    plain = encode.FrameWriter._open_video
+
+    def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(encode.FrameWriter, "write", full)
+    def opened(self):
+        if when == "opened":
+            full()
+        plain(self)
+        written = (
+            full if when == "written" else lambda packets: None
+        )  # what is buffered is not yet on the disk
+        self.container = SimpleNamespace(mux=written, close=full)
+
+    monkeypatch.setattr(encode.FrameWriter, "_open_video", opened)
     with pytest.raises(OSError, match=r"no space left on device. after 0 of 8 videos"):
-        prepare(str(videos), str(tmp_path / "out"), small("packed"))
+        prepare(str(videos), str(tmp_path / "out"), small("video"))
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert sum(prepare(str(videos), str(tmp_path / "out"), small("packed")).kept.values()) == 6
+    assert sum(prepare(str(videos), str(tmp_path / "out"), small("video")).kept.values()) == 6
 
 
 def test_two_processes_never_prepare_into_one_folder(videos, tmp_path):

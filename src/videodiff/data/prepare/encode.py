@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from typing import Any, cast
 
@@ -23,6 +24,10 @@ CRF = 8  # about 45 dB at 64 pixels, in 1.4 times the bytes of crf 12, which giv
 ENCODER = {"g": str(KEY_FRAME_DISTANCE), "bf": "0", "refs": "1", "tune": "fastdecode", "preset": "medium"}
 
 
+class OutputError(OSError):
+    """The result cannot be written; the video is not to blame."""
+
+
 class FrameWriter:
     """Writes one video's frames to a file beside its target and renames it when all went well.
 
@@ -30,6 +35,9 @@ class FrameWriter:
         path: target.
         settings: form packed writes the frames as they are; video and shards an mp4.
         fps: frame rate of the mp4.
+
+    Raises:
+        OutputError: from beginning to end, for what cannot be written.
 
     Attributes:
         facts: after a clean end, `frames`, `bytes` and `sha256` of the file; of an mp4, whether it `seeks`: gave its
@@ -43,12 +51,21 @@ class FrameWriter:
         self.facts: dict[str, Any] = {}
 
     def __enter__(self) -> FrameWriter:
-        self.temporary = str(self.place.enter_context(atomic.beside(self.path)))
-        if self.settings.form == "packed":
-            self.file = open(self.temporary, "xb")
-        else:
-            self._open_video()
+        with self._to_disk():
+            self.temporary = str(self.place.enter_context(atomic.beside(self.path)))
+            if self.settings.form == "packed":
+                self.file = open(self.temporary, "xb")
+            else:
+                self._open_video()
         return self
+
+    @contextmanager
+    def _to_disk(self) -> Iterator[None]:
+        """Within it, what fails is the disk, not the video that is read."""
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror or str(error), self.path) from error
 
     def _open_video(self) -> None:
         lossless = self.settings.quality == "lossless"
@@ -72,11 +89,12 @@ class FrameWriter:
     def write(self, frames: np.ndarray) -> None:
         """Append uint8 ``[n, R, R, 3]``."""
         self.num_frames += len(frames)
-        if self.settings.form == "packed":
-            self.file.write(np.ascontiguousarray(frames).data)
-            return
-        for picture in frames:
-            self.container.mux(self.stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        with self._to_disk():
+            if self.settings.form == "packed":
+                self.file.write(np.ascontiguousarray(frames).data)
+                return
+            for picture in frames:
+                self.container.mux(self.stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         if kind is not None:
@@ -84,7 +102,7 @@ class FrameWriter:
                 (self.file if self.settings.form == "packed" else self.container).close()
             self.place.__exit__(kind, *error)
             return
-        with self.place:
+        with self._to_disk(), self.place:
             if self.settings.form == "packed":
                 self.file.close()
             else:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videodiff.data.entries import Entry, posix
 from videodiff.data.image_read import read_image
-from videodiff.data.prepare.encode import FrameWriter
+from videodiff.data.prepare.encode import FrameWriter, OutputError
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import read_blocks, sha256_of
 from videodiff.data.readers import count_frames, index_entry, read_entry_in_order
@@ -42,10 +42,6 @@ class Job:
     split: str
     part: str | None
     settings: Settings
-
-
-class OutputError(OSError):
-    """The result cannot be written; the video is not to blame."""
 
 
 def examine(job: Job, beat: Callable[[], None]) -> dict[str, Any]:
@@ -236,10 +232,7 @@ def _write(
     with FrameWriter(job.part, settings, settings.fps or clip.facts.get("fps") or 25.0) as writer:
         for frames in clip.blocks(numbers, settings):
             count += len(frames)
-            try:
-                writer.write(frames.numpy())
-            except OSError as error:
-                raise OutputError(error.errno, error.strerror or str(error), job.part) from error
+            writer.write(frames.numpy())
             beat()
         _check_length(count, settings)
     return count, writer.facts
