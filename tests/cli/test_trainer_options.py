@@ -12,7 +12,7 @@ import yaml
 
 import videodiff
 from videodiff.cli import main
-from videodiff.cli.config import read_configs, shipped_configs
+from videodiff.cli.config import check_options, read_configs, shipped_configs
 from videodiff.cli.errors import UsageError
 from videodiff.cli.trainer_options import STRATEGIES, TRAINER, check_trainer
 from videodiff.data import VideoDataModule
@@ -156,10 +156,10 @@ def test_an_option_that_does_what_it_says_is_taken(key, value):
 
 @pytest.mark.parametrize(("value", "taken_by"), [("2.5", ["gradient_clip_val"]), ("abc", []), ("nan", [])])
 def test_no_option_of_the_trainer_takes_a_number_of_the_wrong_kind(value, taken_by):
-    said = {}
+    said, config = {}, read_configs(["vdm_digits"], "fit")
     for name in TRAINER:
         try:
-            check_trainer(read_configs(["vdm_digits", "with/smoke"], "fit", [f"--trainer.{name}", value]))
+            check_trainer(check_options([f"--trainer.{name}", value], "fit", config))
             said[name] = None
         except UsageError as error:
             said[name] = str(error)

@@ -32,8 +32,15 @@ EPILOG = """examples:
   videodiff generate --ckpt_path RUN --condition first.png                 # from a picture, or a folder of frames
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames 0,15    # fill in between
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames ::4     # four times the frame rate
-  videodiff generate --ckpt_path RUN --condition small.mp4 --condition_as low_resolution
+  videodiff generate --ckpt_path RUN --low_resolution small.mp4
   videodiff generate --ckpt_path cascade.yaml                              # several runs, stage by stage
+  videodiff generate --ckpt_path RUN --model.sampler DPMSolverPP2MSampler --model.sampler.num_steps 25
+
+any argument of any part of the model, by its path, as `test` takes them; written to samples.json:
+  --model.sampler CLASS          another sampler, e.g. DPMSolverPP2MSampler
+  --model.sampler.num_steps N    its steps, and so on: eta, gamma, grid
+  --model.guidance_scale W       classifier-free guidance; 1 is none
+  --model.threshold MODE         static, dynamic or none
 """
 
 
