@@ -104,6 +104,12 @@ def test_every_command_of_the_new_pages_parses(words, tmp_path, monkeypatch):
     for name in (b for a, b in pairwise(words) if a == "--config" and b != "mine.yaml"):
         find_config(name)
     if words[0] in LIGHT:
+        monkeypatch.chdir(tmp_path)
+        for name in (
+            b for a, b in pairwise(words) if a == "--condition"
+        ):  # it is looked for as the words are read
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
         parser = LIGHT[words[0]].parser()
         known, rest = parser.parse_known_args(words[1:])
         assert isinstance(known, argparse.Namespace)
