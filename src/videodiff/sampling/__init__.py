@@ -1,7 +1,8 @@
 """What draws video, and how one longer than a clip is drawn: which windows, in which order, stage by stage."""
 
-from videodiff.sampling.pipeline import Pipeline, Stage
+from videodiff.sampling.pipeline import Pipeline
 from videodiff.sampling.plans import Autoregressive, ClipByClip, Hierarchical, LongVideo
+from videodiff.sampling.stage import Stage
 from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, video_model
 
 __all__ = [
