@@ -130,6 +130,10 @@ def test_a_folder_without_usable_videos(kind, said, verbs, run, tmp_path, refuse
         (["--config", "vdm_digts"], ["no config 'vdm_digts'", "'vdm_digits'"]),
         (["--config", "with/smok"], ["no config 'with/smok'", "'with/smoke'"]),
         (["--config", "own.yaml"], ["no config 'own.yaml'", "Shipped: "]),
+        (
+            ["--samples.every_n_steps", "1", "--samples.label", "[3,77]"],
+            ["samples.label [3, 77]", "10 classes", "got 77"],
+        ),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_or_exist_is_named_and_leaves_no_folder(options, said, tmp_path, refused):

@@ -15,6 +15,7 @@ from videodiff.callbacks.ema import EMA
 from videodiff.callbacks.watchdog import Watchdog
 from videodiff.conditioning.request import Request
 from videodiff.data.video_io import gif_bytes, to_uint8, video_grid, write_mp4
+from videodiff.sampling.video_model import draws_video, video_model
 from videodiff.trainer import callbacks_of
 
 
@@ -58,6 +59,30 @@ class SampleLogger(Callback):
         self.step = 0
         self.originals: Tensor | None = None  # validation clips [N, 3, T, H, W], for modules that reconstruct
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse a sheet that the model cannot draw, before the first step.
+
+        Raises:
+            ValueError: naming the options of the sheet.
+        """
+        if stage != "fit" or not self.every_n_steps or not draws_video(pl_module):
+            return
+        model = video_model(pl_module)
+        try:
+            model.check_request(self.request, self.num_frames or model.video_shape[1])
+        except ValueError as error:
+            set_here = {"num_frames": self.num_frames, "label": self.label and list(self.label)}
+            told = " and ".join(f"samples.{name} {value}" for name, value in set_here.items() if value)
+            raise ValueError(f"{told or 'samples'} cannot be drawn: {error}") from None
+
+    @property
+    def request(self) -> Request:
+        """What the videos of a sheet are told."""
+        if not self.label:
+            return Request()
+        labels = [self.label[i % len(self.label)] for i in range(self.num_videos)]
+        return Request(label=torch.tensor(labels))
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.step = trainer.global_step
 
@@ -88,9 +113,7 @@ class SampleLogger(Callback):
     def draw(self, trainer: pl.Trainer, pl_module: Any, batch: Any = None) -> Tensor:
         """Videos as uint8 ``[N, T, H, W, 3]`` on the CPU; ``batch`` is what to reconstruct for want of another."""
         arguments: dict[str, Any] = {"num_frames": self.num_frames, "seed": self.seed}
-        if self.label is not None:
-            labels = [self.label[i % len(self.label)] for i in range(self.num_videos)]
-            arguments["request"] = Request(label=torch.tensor(labels))
+        arguments["request"] = self.request
         dogs = [c for c in callbacks_of(trainer) if isinstance(c, Watchdog)]
 
         def beat(done: int, total: int) -> None:

@@ -39,10 +39,8 @@ class Label(Conditioner):
             return
         if classes is None:
             raise ValueError("this model has no classes; leave the class out")
-        if int(label.max()) >= classes or int(label.min()) < -1:
-            raise ValueError(
-                f"this model has {classes} classes (0 to {classes - 1}), got {label.tolist()[0]}"
-            )
+        if unknown := [number for number in label.tolist() if not -1 <= number < classes]:
+            raise ValueError(f"this model has {classes} classes (0 to {classes - 1}), got {unknown[0]}")
 
     def learn(self, example: Example) -> Example:
         if self.num_classes is None:

@@ -247,11 +247,12 @@ class SamplingModule(pl.LightningModule, StageModel):
         return self.latents.stream(latent, num_frames)
 
     def check_request(self, request: Request, num_frames: int) -> None:
-        """Refuse what no conditioner answers, or known frames outside the video.
+        """Refuse what no conditioner answers, known frames outside the video, or a length that it cannot draw."""
+        self.check_told(request, num_frames)
+        self.windows(self.total_units(num_frames), self.known_units(request.positions))
 
-        Raises:
-            ValueError: in one line.
-        """
+    def check_told(self, request: Request, num_frames: int) -> None:
+        """Refuse what no conditioner answers, or known frames outside the video."""
         if request.positions and request.positions[-1] >= num_frames:
             raise ValueError(
                 f"known frame {request.positions[-1]} lies outside a video of {num_frames} frames"

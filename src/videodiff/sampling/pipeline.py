@@ -208,7 +208,7 @@ class Pipeline(pl.LightningModule, VideoModel):
                 full = self.taking(group[0], asked, torch.zeros(()).expand(shape), length)
             else:
                 full = asked
-            head.check_request(full, length)
+            head.check_told(full, length)
             positions = full.positions
             units, windows = head.total_units(length), []
             passes = head.plan.passes(units, head.latents.clip_units, head.known_units(positions))

@@ -224,6 +224,14 @@ class StageModel(VideoModel):
         """
 
     @abstractmethod
+    def check_told(self, request: Request, num_frames: int) -> None:
+        """Refuse what none of its conditioners makes use of, whichever model draws the windows.
+
+        Raises:
+            ValueError: in one line.
+        """
+
+    @abstractmethod
     def check_windows(self, windows: Sequence[Window]) -> None:
         """Refuse windows that it was not trained for.
 
