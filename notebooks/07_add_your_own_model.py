@@ -136,7 +136,7 @@ show_clips(
     {
         "real": four,
         "samples": model.generate(4, seed=0),
-        "samples of class 3": model.generate(4, seed=0, label=torch.full((4,), 3)),
+        "samples of class 3": model.generate(4, seed=0, request=Request(label=torch.full((4,), 3))),
         "continued from the first three frames above": model.generate(
             4, seed=0, request=Request(frames=four[:, :, :3], positions=(0, 1, 2))
         ),

@@ -133,8 +133,8 @@ def test_an_untrained_temporal_layer_is_the_identity():
 
 def test_images_see_themselves_and_videos_see_no_image():
     expected = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
-    assert torch.equal(attention.image_mask(4, 2), expected)
-    assert attention.image_mask(4, 0) is None
+    assert torch.equal(attention.image_mask((False, False, True, True)), expected)
+    assert attention.image_mask((False,) * 4) is None
 
 
 def test_buckets_are_those_of_the_published_network():
