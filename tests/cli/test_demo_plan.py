@@ -46,7 +46,7 @@ def test_planned_steps_take_the_planned_minutes():
 
 def test_the_line_says_how_slow_what_is_left_and_how_long():
     assert plan(7.0).line == (
-        "too busy or too slow for 7 minutes: a step takes 7.0 times that of two idle cores; "
+        "too busy or too slow for 7 minutes: a step takes 7.0 times that of the plan; "
         "VDM, LVDM alone, in about 21 minutes"
     )
     assert "all models, in about 14 minutes" in plan(4.0).line

@@ -156,7 +156,7 @@ class Clock:
 
 
 def measured_slowness(overlays: Sequence[str]) -> float:
-    """Time that a training step takes here and now, over that on two idle cores."""
+    """Time that a training step takes here and now, over that on the machine of the plan."""
     from videodiff.callbacks.record import read_metrics
 
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,8 @@ class Stage:
     Args:
         title: what is said while it runs.
         config: shipped name.
-        steps: that two idle cores take in its share of ``MINUTES``, a third of them for each model.
+        steps: that the machine of the plan takes in its share of ``MINUTES``, a third of them for each model: two idle
+            cores that take 4.5 steps of VDM a second (docs/results.md).
         share: of the time of its model.
         first_stage: config of the training whose autoencoder it needs.
     """
@@ -27,7 +28,7 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """What ``steps`` take on two idle cores."""
+        """What ``steps`` take on the machine of the plan."""
         return 60 * MINUTES * self.share / len(MODELS)
 
 
@@ -74,7 +75,7 @@ def plan(slowness: float, minutes: float | None = None) -> Plan:
     little. All models get the same share of their steps, so the same time.
 
     Args:
-        slowness: time that a step takes here, over that on two idle cores.
+        slowness: time that a step takes here, over that on the machine of the plan.
         minutes: of training, all models together; None where nobody says.
     """
     one = MINUTES * slowness / len(MODELS)  # minutes of all steps of a model
@@ -82,7 +83,7 @@ def plan(slowness: float, minutes: float | None = None) -> Plan:
     limit = LONGEST if minutes is None else minutes
     wanted = MINUTES if minutes is None else minutes
     fitting = min(int(limit / least + 1e-9), len(MODELS))  # what fits exactly, fits
-    why = f"too busy or too slow for {wanted:g} minutes: a step takes {slowness:.1f} times that of two idle cores; "
+    why = f"too busy or too slow for {wanted:g} minutes: a step takes {slowness:.1f} times that of the plan; "
     if fitting == len(MODELS):
         total = max(wanted, len(MODELS) * least)
         line = f"{why}all models, in about {total:.0f} minutes" if total > wanted else ""
