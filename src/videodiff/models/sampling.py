@@ -24,6 +24,7 @@ from videodiff.diffusion import (
 from videodiff.diffusion.windows import Window
 from videodiff.networks import Autoencoder, Latents, Network
 from videodiff.sampling import LongVideo, OnWindow, StageModel
+from videodiff.sampling.video_model import check_counts
 from videodiff.seeding import generator
 
 
@@ -189,12 +190,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         request = (request or Request()).to(self.device)
         guidance_scale = request.guidance if guidance_scale is None else guidance_scale
         indices = range(num_videos) if indices is None else indices
-        if num_videos < 1 or num_frames < 1:
-            raise ValueError(
-                f"num_videos and num_frames must be at least 1, got {num_videos} and {num_frames}"
-            )
-        if len(indices) != num_videos:
-            raise ValueError(f"{len(indices)} indices were given for {num_videos} videos")
+        check_counts(num_videos, num_frames, indices)
         self.check_request(request, num_frames)
         sampler = sampler or self.sampler
         later_sampler = later_sampler or self.later_sampler(sampler)

@@ -23,7 +23,7 @@ from videodiff.diffusion import Sampler
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
 from videodiff.sampling.stage import Leg, Stage
-from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, continued
+from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, check_counts, continued
 from videodiff.seeding import generator
 
 
@@ -254,12 +254,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         request = (request or Request()).to(self.device)
         guidance_scale = request.guidance if guidance_scale is None else guidance_scale
         indices = range(num_videos) if indices is None else indices
-        if num_videos < 1 or num_frames < 1:
-            raise ValueError(
-                f"num_videos and num_frames must be at least 1, got {num_videos} and {num_frames}"
-            )
-        if len(indices) != num_videos:
-            raise ValueError(f"{len(indices)} indices were given for {num_videos} videos")
+        check_counts(num_videos, num_frames, indices)
         legs = self.legs(num_frames, request)
         starts = list(accumulate((len(leg.windows) for leg in legs), initial=0))
         first, at = (0, 0) if drawn is None else (drawn[1], bisect_left(starts, drawn[1]) - 1)

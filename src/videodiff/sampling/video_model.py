@@ -278,6 +278,18 @@ class StageModel(VideoModel):
         """
 
 
+def check_counts(num_videos: int, num_frames: int, indices: Sequence[int]) -> None:
+    """Refuse to draw no video, no frame, or other indices than one for each video.
+
+    Raises:
+        ValueError: naming the numbers.
+    """
+    if num_videos < 1 or num_frames < 1:
+        raise ValueError(f"num_videos and num_frames must be at least 1, got {num_videos} and {num_frames}")
+    if len(indices) != num_videos:
+        raise ValueError(f"{len(indices)} indices were given for {num_videos} videos")
+
+
 def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, Any]:
     """Each clip of a batch continued from its first quarter (at least one frame), or as ``asked`` says: a prediction.
 
