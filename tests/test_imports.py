@@ -29,6 +29,7 @@ GROUND = (
     "trainer",
     "words",
     "precision",
+    "frame_size",
 )
 ARROWS = {
     "__init__": (),
@@ -49,6 +50,7 @@ ARROWS = {
     "trainer": (),
     "words": (),
     "precision": (),
+    "frame_size": (),
     "diffusion": (),
     "data": (),
     "metrics": (),
