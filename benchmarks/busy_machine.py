@@ -34,8 +34,8 @@ def train(names: list[str], folder: Path) -> None:
     """Train a config; after every round say how many steps it took, and wait for the seconds of the next one."""
     from pytorch_lightning.callbacks import Callback
 
-    from videodiff.cli.config import find_config, read_configs
     from videodiff.cli.launch import build
+    from videodiff.config.loader import find_config, read_configs
 
     class Rounds(Callback):
         def __init__(self) -> None:

@@ -12,7 +12,7 @@ from gpu_setting import Setting
 from in_sections import Tell
 from torch import Tensor, nn
 
-from videodiff.estimate.sampling import condition
+from videodiff.cost.sampling import condition
 from videodiff.metrics.features.frozen import exact_fp32
 from videodiff.models import AutoencoderModule
 

@@ -15,11 +15,11 @@ from torch import nn
 
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.run import build_model
-from videodiff.cli.config import read_configs
-from videodiff.cli.info import with_full_paths
+from videodiff.cli.commands.info import with_full_paths
 from videodiff.cli.lightning import default_precision
-from videodiff.estimate.cards import local_card
-from videodiff.estimate.shadow import hold_perceptual
+from videodiff.config.loader import read_configs
+from videodiff.cost.accelerators import local_card
+from videodiff.cost.meta_model import hold_perceptual
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from in_sections import Tell
 from torch.utils.data import DataLoader, IterableDataset
 
 from videodiff.callbacks import EMA, NonFiniteGuard, Throughput
-from videodiff.estimate.batches import keep_latents, make_batch
-from videodiff.estimate.memory import memory_of
-from videodiff.estimate.shadow import Shadow
+from videodiff.cost.batches import keep_latents, make_batch
+from videodiff.cost.memory import memory_of
+from videodiff.cost.meta_model import Shadow
 from videodiff.models import AutoencoderModule
 from videodiff.networks.compilation import compile_each, modules_of
 

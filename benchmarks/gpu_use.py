@@ -14,8 +14,8 @@ from gpu_setting import Setting, System
 from in_sections import Tell
 from torch.utils.data import DataLoader
 
+from videodiff.cost.sampling import network_calls
 from videodiff.data.latents import collate_latents
-from videodiff.estimate.sampling import network_calls
 from videodiff.models import AutoencoderModule
 
 CALLS, CLIPS = 20, 64

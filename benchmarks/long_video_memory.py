@@ -33,7 +33,7 @@ def write_once(frames: int, resolution: int, width: int, way: str, folder: Path)
     """Build the model, write ``frames`` frames of one video (0: none) and return peak and seconds."""
     import torch
 
-    from videodiff.cli import drawing
+    from videodiff.cli import clip_files
     from videodiff.diffusion import DDIMSampler, ScaledLinearSchedule
     from videodiff.models import LVDM
     from videodiff.networks import Autoencoder3D, UNet3D
@@ -48,10 +48,10 @@ def write_once(frames: int, resolution: int, width: int, way: str, folder: Path)
         autoencoder.decode_stream = lambda latent: iter([autoencoder.decode(latent)])
     start = time.process_time()
     if frames:
-        path = drawing.clip_path(folder, 0)
+        path = clip_files.clip_path(folder, 0)
         latent = torch.randn(1, *model.latents.shape(model.total_units(frames)))
-        drawing.write_batch(model, latent, frames, [path], 8)
-        drawing.write_sheet(folder / "sheet.mp4", [path], 8)
+        clip_files.write_batch(model, latent, frames, [path], 8)
+        clip_files.write_sheet(folder / "sheet.mp4", [path], 8)
     return {"peak_mib": peak_mib(), "seconds": time.process_time() - start}
 
 

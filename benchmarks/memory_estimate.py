@@ -22,12 +22,12 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, IterableDataset
 
 from videodiff.callbacks import EMA
-from videodiff.cli.config import read_configs
-from videodiff.cli.info import on_meta, with_full_paths
-from videodiff.estimate.batches import make_batch
-from videodiff.estimate.measured import real_model
-from videodiff.estimate.memory import memory_of
-from videodiff.estimate.shadow import Shadow
+from videodiff.cli.commands.info import on_meta, with_full_paths
+from videodiff.config.loader import read_configs
+from videodiff.cost.batches import make_batch
+from videodiff.cost.measured import real_model
+from videodiff.cost.memory import memory_of
+from videodiff.cost.meta_model import Shadow
 
 CONFIGS = (
     "vdm_digits", "lvdm_autoencoder_digits", "lvdm_digits", "pvdm_autoencoder_digits", "pvdm_digits",

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from videodiff.data import BouncingDigits, DriftingClouds, VideoDataModule, to_float, video_io
-from videodiff.report.inline import show_clips, show_frames
+from videodiff.report.notebook import show_clips, show_frames
 
 digits = BouncingDigits("train", size=None, num_frames=16, resolution=32)
 clouds = DriftingClouds("train", size=None, num_frames=16, resolution=32)

@@ -26,7 +26,7 @@ from videodiff.data import VideoDataModule
 from videodiff.diffusion import CosineSchedule, DDIMSampler
 from videodiff.models import LVDM, PVDM, VDM, AutoencoderModule
 from videodiff.networks import Autoencoder3D, TriplaneAutoencoder, TriplaneUNet, UNet3D
-from videodiff.report.inline import show_clips, show_curves, show_frames
+from videodiff.report.notebook import show_clips, show_curves, show_frames
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 torch.manual_seed(0)

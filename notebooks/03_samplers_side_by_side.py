@@ -29,7 +29,7 @@ from videodiff.diffusion import (
     DPMSolverPP2MSampler,
     LangevinSampler,
 )  # fmt: skip
-from videodiff.report.inline import show_clips, show_curves
+from videodiff.report.notebook import show_clips, show_curves
 
 source = DriftingClouds("train", size=256, num_frames=8, resolution=16)
 clips = torch.stack(

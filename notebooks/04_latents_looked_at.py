@@ -27,7 +27,7 @@ from videodiff.models import AutoencoderModule
 from videodiff.networks import Autoencoder3D, TriplaneAutoencoder
 from videodiff.networks.plane_tools import hold_still, plane_sheet, swap_motion
 from videodiff.networks.planes import split_planes
-from videodiff.report.inline import show_clips, show_frames, show_picture
+from videodiff.report.notebook import show_clips, show_frames, show_picture
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 torch.manual_seed(0)

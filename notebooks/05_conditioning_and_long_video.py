@@ -28,7 +28,7 @@ from videodiff.conditioning import Request
 from videodiff.data import DriftingClouds, to_float
 from videodiff.diffusion import CosineSchedule, DDIMSampler, autoregressive, cover, interpolation
 from videodiff.models import VDM
-from videodiff.report.inline import show_clips, show_curves, show_frames, show_picture
+from videodiff.report.notebook import show_clips, show_curves, show_frames, show_picture
 
 
 class GaussianNetwork(nn.Module):

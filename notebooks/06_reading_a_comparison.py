@@ -25,7 +25,7 @@ from pathlib import Path
 
 from videodiff.cli import main
 from videodiff.comparison import Settings, compare_runs
-from videodiff.report.inline import show_clips, show_curves
+from videodiff.report.notebook import show_clips, show_curves
 
 folder = Path(tempfile.mkdtemp())
 options = {

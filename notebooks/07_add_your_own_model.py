@@ -29,7 +29,7 @@ from videodiff.data import VideoDataModule, to_float
 from videodiff.diffusion import CosineSchedule, DDIMSampler
 from videodiff.models import VDM
 from videodiff.networks import TimeEmbedding
-from videodiff.report.inline import show_clips, show_curves
+from videodiff.report.notebook import show_clips, show_curves
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 torch.manual_seed(0)

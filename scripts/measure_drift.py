@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from videodiff.checkpoints import load_run
-from videodiff.cli.generate import steps
+from videodiff.cli.commands.generate import steps
 from videodiff.data import BouncingDigits
 from videodiff.data.pixels import to_uint8
 from videodiff.metrics import frechet_interval, mean_interval

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from videodiff.cli import main
-from videodiff.cli.encode import parser
+from videodiff.cli.commands.encode import parser
 
 TEXT = (Path(__file__).parent.parent / "docs/latents.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, flags=re.S) for line in block.splitlines()]

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from videodiff.cli import COMMANDS, compare, encode, evaluate, generate, help, info, main, prepare
-from videodiff.cli.config import find_config
+from videodiff.cli import COMMANDS, help, main
+from videodiff.cli.commands import compare, encode, evaluate, generate, info, prepare
+from videodiff.config.loader import find_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -116,7 +117,7 @@ def test_every_command_of_the_new_pages_parses(words, tmp_path, monkeypatch):
         assert all(word.startswith("--data.") or not word.startswith("-") for word in rest), rest
     elif words[0] in ("fit", "test") and "mine.yaml" not in words:
         options = [word for word in words if word.startswith("--")]
-        from videodiff.cli.check import root_hints
+        from videodiff.config.check import root_hints
 
         known = {
             "--config",

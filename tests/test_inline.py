@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from videodiff.report.inline import show_clips, show_curves, show_frames, show_picture
+from videodiff.report.notebook import show_clips, show_curves, show_frames, show_picture
 
 
 def pictures(shown):

@@ -19,6 +19,7 @@ from real_run import SMALLEST
 from videodiff.checkpoints import load_config
 from videodiff.cli import main
 from videodiff.cli.errors import one_line
+from videodiff.config.trust import load_with_names
 from videodiff.data.annotations import read_captions, take_clips
 from videodiff.data.entries import natural_key
 from videodiff.data.layouts import list_videos
@@ -28,7 +29,6 @@ from videodiff.data.video_io import read_video, write_lossless, write_mp4
 from videodiff.names import is_text, markdown_code, markdown_text, shell_line, shell_word, text_name
 from videodiff.names import one_line as one_line_of
 from videodiff.seeding import key_to_seed
-from videodiff.trust import load_with_names
 
 LATIN = os.fsdecode(b"caf\xe9")
 NAMES = [

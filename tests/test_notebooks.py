@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videodiff.report.inline import Shown
+from videodiff.report.notebook import Shown
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))

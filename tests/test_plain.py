@@ -8,15 +8,15 @@ import torch
 from videodiff.checkpoints.config import load_config, parse_config
 from videodiff.checkpoints.exported import read_record
 from videodiff.checkpoints.files import save_checkpoint
-from videodiff.cli.config import load_yaml
 from videodiff.comparison.results import read_comparison
+from videodiff.config.loader import load_yaml
+from videodiff.config.trust import load_with_names
 from videodiff.data.annotations import read_captions
 from videodiff.data.latent_store import read_latents
 from videodiff.diffusion.scheduler_config import read_scheduler_config
 from videodiff.evaluation.folders import read_samples_record
 from videodiff.evaluation.results import read_result
 from videodiff.plain import MAX_DEPTH, MAX_NODES, MAX_NUMBER, parse_json, parse_yaml
-from videodiff.trust import load_with_names
 
 
 def merged(wide, deep):

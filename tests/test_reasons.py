@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videodiff.cli.errors import FAILED, exit_code, one_line
-from videodiff.jsonargparse_errors import explain
+from videodiff.config.jsonargparse_errors import explain
 from videodiff.reasons import reason
 
 

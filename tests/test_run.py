@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from videodiff.checkpoints.files import load_checkpoint
-from videodiff.cli import demo, demo_plan, main
-from videodiff.cli.demo import verdicts
+from videodiff.cli import demo_plan, main
+from videodiff.cli.commands import demo
+from videodiff.cli.commands.demo import verdicts
 from videodiff.data import video_io
 from videodiff.models import VDM
 
@@ -260,15 +261,15 @@ def test_bad_input_is_one_line_and_exit_code_2(run, tmp_path, monkeypatch, capfd
 
 def plain_words(names, folder):
     """Options that give shipped configs to the parser behind the commands, which knows no ``for``."""
-    from videodiff.cli.config import find_config, plain_files
+    from videodiff.config.loader import find_config, plain_files
 
     files = plain_files([find_config(name) for name in names], folder)
     return [word for file in files for word in ("--config", str(file))]
 
 
 def test_an_integer_limit_means_batches_and_a_float_a_share(tmp_path):
-    from videodiff.cli.config import read_configs
     from videodiff.cli.lightning import RunCLI
+    from videodiff.config.loader import read_configs
 
     names = ["vdm_digits", "with/smoke"]
     configs = plain_words(names, tmp_path)

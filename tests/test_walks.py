@@ -44,8 +44,6 @@ def test_a_file_counts_if_a_function_of_it_runs_in_any_thread_and_not_for_its_bo
 def test_a_video_reaches_its_loss_through_no_command_and_a_config_its_model_through_no_data(tmp_path):
     loss, model = walks.to_loss(tmp_path), walks.to_model(tmp_path)
     assert {"data/video_decode.py", "models/diffusion.py", "networks/unet3d.py", "diffusion/loss.py"} <= loss
-    assert {"cli/config.py", "networks/unet3d.py", "diffusion/schedule.py"} <= model
-    assert not [file for file in loss if file.startswith(("cli/", "evaluation/", "callbacks/", "estimate/"))]
-    assert not [
-        file for file in model if file.startswith(("data/", "evaluation/", "callbacks/", "estimate/"))
-    ]
+    assert {"config/loader.py", "networks/unet3d.py", "diffusion/schedule.py"} <= model
+    assert not [file for file in loss if file.startswith(("cli/", "evaluation/", "callbacks/", "cost/"))]
+    assert not [file for file in model if file.startswith(("data/", "evaluation/", "callbacks/", "cost/"))]

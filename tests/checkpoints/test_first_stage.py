@@ -17,9 +17,9 @@ from videodiff.checkpoints import (
     trusted_config,
 )
 from videodiff.cli import main
+from videodiff.cost.meta_model import Shadow
+from videodiff.cost.training import step_of
 from videodiff.diffusion import CosineSchedule, DDIMSampler
-from videodiff.estimate.shadow import Shadow
-from videodiff.estimate.training import step_of
 from videodiff.models import DiffusionModule
 from videodiff.networks import Autoencoder
 

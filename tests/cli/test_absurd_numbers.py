@@ -7,8 +7,8 @@ import pytest
 
 from videodiff import memory
 from videodiff.cli import main
-from videodiff.cli.ranges import MOST_WORKERS
-from videodiff.cli.trainer_options import check_machine
+from videodiff.config.ranges import MOST_WORKERS
+from videodiff.config.trainer_options import check_machine
 from videodiff.data import VideoDataModule
 
 SMOKE = ["--config", "vdm_digits", "--config", "with/smoke"]

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from videodiff.cli import main
-from videodiff.cli.config import load_yaml, plain_config, plain_files
-from videodiff.cli.errors import UsageError
+from videodiff.config.loader import load_yaml, plain_config, plain_files
 from videodiff.data import video_io
+from videodiff.usage import UsageError
 
 DIGITS = ["--config", "lvdm_autoencoder_digits", "--config", "with/smoke", "--data.layout", "auto"]
 

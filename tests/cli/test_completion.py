@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from videodiff.cli import COMMANDS, VERBS, completion, main
+from videodiff.cli import COMMANDS, VERBS, main
+from videodiff.cli.commands import completion
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_options_are_those_of_the_command_s_help(command, capsys):
 @pytest.mark.parametrize("verb", VERBS)
 def test_options_of_training_are_known_to_its_parsers(verb):
     from videodiff.cli.lightning import RunCLI  # noqa: F401 - the parser behind root_hints
-    from videodiff.cli.options import FLAGS, TAKES_VALUE, root_hints
+    from videodiff.config.options import FLAGS, TAKES_VALUE, root_hints
 
     options = completion.candidates([verb, "--"])
     assert {"--config", "--trainer.max_steps", "--data.root"} - {"--trainer.max_steps"} <= set(options)

@@ -2,9 +2,9 @@ import copy
 
 import pytest
 
-from videodiff.cli.config import find_config, load_yaml, merge, shipped_configs
-from videodiff.cli.errors import UsageError
+from videodiff.config.loader import find_config, load_yaml, merge, shipped_configs
 from videodiff.plain import MAX_NODES, parse_yaml
+from videodiff.usage import UsageError
 
 
 def written(tmp_path, text):

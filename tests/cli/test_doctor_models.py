@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from videodiff.cli import doctor, main, models
+from videodiff.cli import main
+from videodiff.cli.commands import doctor, models
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ import sys
 
 import pytest
 
-from videodiff import cli
+from videodiff import cli, usage
 from videodiff.cli import errors, main
-from videodiff.jsonargparse_errors import explain
+from videodiff.config.jsonargparse_errors import explain
 
 
 def run_raising(error, monkeypatch, words=("models",)):
     def raising(_):
         raise error
 
-    from videodiff.cli import models
+    from videodiff.cli.commands import models
 
     monkeypatch.setattr(models, "run", raising)
     return main(list(words))
@@ -26,7 +26,7 @@ class MisconfigurationException(Exception):
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (errors.UsageError("no such thing"), 2, "no such thing"),
+        (usage.UsageError("no such thing"), 2, "no such thing"),
         (
             ValueError("resolution must be divisible by 8, got 100"),
             2,

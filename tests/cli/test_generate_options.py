@@ -6,7 +6,7 @@ import shlex
 import pytest
 import torch
 
-from videodiff.cli import drawing, main
+from videodiff.cli import clip_files, main
 from videodiff.data import video_io
 
 DRAW = "generate --num_samples 1 --class_id 1"
@@ -100,10 +100,10 @@ def test_a_plan_of_before_precisions_were_written_goes_on(run, tmp_path, capsys)
     _, record = drawn(run, tmp_path, "whole", "--steps 2")
     plan = {k: v for k, v in record.items() if k not in ("seconds_per_video", "device", "torch", "clips")}
     old = {k: v for k, v in plan.items() if k != "precision"}
-    assert drawing.is_same(old, plan)
-    assert not drawing.is_same(old | {"seed": 7}, plan)
-    assert not drawing.is_same(plan | {"options": {"model.threshold": "none"}}, plan)
-    assert not drawing.is_same(None, plan)
+    assert clip_files.is_same(old, plan)
+    assert not clip_files.is_same(old | {"seed": 7}, plan)
+    assert not clip_files.is_same(plan | {"options": {"model.threshold": "none"}}, plan)
+    assert not clip_files.is_same(None, plan)
 
 
 def test_precision_is_what_is_asked_and_else_what_the_card_has_units_for(run, tmp_path, monkeypatch):

@@ -16,16 +16,16 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from videodiff.cli import main
-from videodiff.cli.config import read_configs
-from videodiff.cli.info import Progress, on_meta, with_full_paths
-from videodiff.estimate.batches import make_batch, without_draws
-from videodiff.estimate.cards import GIB, find_card, listed
-from videodiff.estimate.functions import remembered
-from videodiff.estimate.ledger import Ledger
-from videodiff.estimate.measured import real_model
-from videodiff.estimate.pieces import joined
-from videodiff.estimate.shadow import Shadow, autocast, hold_perceptual
-from videodiff.estimate.training import step_of
+from videodiff.cli.commands.info import Progress, on_meta, with_full_paths
+from videodiff.config.loader import read_configs
+from videodiff.cost.accelerators import GIB, find_card, listed
+from videodiff.cost.batches import make_batch, without_draws
+from videodiff.cost.counter import Ledger
+from videodiff.cost.functions import remembered
+from videodiff.cost.measured import real_model
+from videodiff.cost.meta_model import Shadow, autocast, hold_perceptual
+from videodiff.cost.pieces import joined
+from videodiff.cost.training import step_of
 from videodiff.models import AutoencoderModule
 from videodiff.networks import attention
 

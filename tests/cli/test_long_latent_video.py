@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from videodiff.checkpoints import load_checkpoint, load_run, save_checkpoint
-from videodiff.cli import drawing, main
+from videodiff.cli import clip_files, main
 from videodiff.data import BouncingDigits, video_io
 from videodiff.models import LVDM
 
@@ -35,7 +35,7 @@ def home(tmp_path_factory):
 def seen(monkeypatch):
     """What commands drew: the latent of the last batch, and the units that each window wrote."""
     kept = {"written": []}
-    window, write = LVDM.sample_window, drawing.write_batch
+    window, write = LVDM.sample_window, clip_files.write_batch
 
     def sample_window(self, latent, plan, *rest):
         before = latent[:, :, list(plan.context)].clone()
@@ -48,7 +48,7 @@ def seen(monkeypatch):
         write(model, latent, *rest)
 
     monkeypatch.setattr(LVDM, "sample_window", sample_window)
-    monkeypatch.setattr(drawing, "write_batch", write_batch)
+    monkeypatch.setattr(clip_files, "write_batch", write_batch)
     return kept
 
 

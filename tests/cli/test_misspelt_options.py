@@ -6,7 +6,7 @@ import pytest
 
 from videodiff.cli import main
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.errors import UsageError
+from videodiff.usage import UsageError
 
 MISSPELT = {  # a command line -> the right option that is named
     "fit --cofig x": "--config",

@@ -2,7 +2,8 @@ import copy
 
 import pytest
 
-from videodiff.cli.config import (
+from videodiff.cli.commands import fit
+from videodiff.config.loader import (
     check_config,
     check_options,
     class_names,
@@ -13,9 +14,9 @@ from videodiff.cli.config import (
     shipped_configs,
     words_of,
 )
-from videodiff.cli.errors import UsageError
-from videodiff.cli.options import split_options
-from videodiff.cli.signatures import accepts, class_hint, parameters
+from videodiff.config.options import split_options
+from videodiff.config.signatures import accepts, class_hint, parameters
+from videodiff.usage import UsageError
 
 CONFIG = {
     "model": {
@@ -204,10 +205,10 @@ def test_classes_of_a_trusted_module_are_checked_like_ours(tmp_path, monkeypatch
 
 
 def test_seed_is_short_for_seed_everything(monkeypatch):
-    from videodiff.cli import main, training
+    from videodiff.cli import main
 
     seen = []
-    monkeypatch.setattr(training, "run", lambda verb, words: seen.append((verb, words)) or 0)
+    monkeypatch.setattr(fit, "run", lambda verb, words: seen.append((verb, words)) or 0)
     assert main(["fit", "--seed", "3", "-v", "--data.seed=4"]) == 0
     assert main(["test", "--seed=3"]) == 0
     assert seen == [("fit", ["--seed_everything", "3", "--data.seed=4"]), ("test", ["--seed_everything=3"])]

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from videodiff.cli import completion, main
+from videodiff.cli import main
+from videodiff.cli.commands import completion
 from videodiff.conditioning import Conditioner, Request, request
 from videodiff.conditioning.asked import continuation, request_of
 from videodiff.conditioning.request import Flag, flags, one_number

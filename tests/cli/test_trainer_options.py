@@ -12,10 +12,10 @@ import yaml
 
 import videodiff
 from videodiff.cli import main
-from videodiff.cli.config import check_options, read_configs, shipped_configs
-from videodiff.cli.errors import UsageError
-from videodiff.cli.trainer_options import STRATEGIES, TRAINER, check_trainer
+from videodiff.config.loader import check_options, read_configs, shipped_configs
+from videodiff.config.trainer_options import STRATEGIES, TRAINER, check_trainer
 from videodiff.data import VideoDataModule
+from videodiff.usage import UsageError
 
 SMOKE = ["--config", "vdm_digits", "--config", "with/smoke"]
 DEFAULTS = Path(videodiff.__file__).with_name("defaults.yaml")

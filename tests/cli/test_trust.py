@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from videodiff import trust
+from videodiff.config import trust
 
 ALLOWED = [
     "torch.optim.AdamW",
@@ -45,8 +45,8 @@ ESCAPES = [
     "pytorch_lightning.callbacks.lambda_function.LambdaCallback",
     "pytorch_lightning.callbacks.LambdaCallback",
     "pytorch_lightning.cli.LightningCLI",
-    "videodiff.trust.importlib.import_module",
-    "videodiff.cli.errors.UsageError",
+    "videodiff.config.trust.importlib.import_module",
+    "videodiff.cli.errors.one_line",
 ]
 
 NOT_CLASSES = [

@@ -11,7 +11,7 @@ import torch
 
 from compared_runs import relabel
 from videodiff.cli import main
-from videodiff.cli.compare import parser, reference_of, write_report
+from videodiff.cli.commands.compare import parser, reference_of, write_report
 from videodiff.comparison import Settings, compare_runs, read_comparison
 from videodiff.comparison.formats import terminal
 from videodiff.comparison.judging import Judge

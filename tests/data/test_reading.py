@@ -21,7 +21,7 @@ from videodiff.data.prepare.examine import Job, examine
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.resize import RULE_NAMES, resize, rule_text
 from videodiff.data.video_io import probe, read_clip, read_frames, read_image, read_video, write_lossless
-from videodiff.data.views import AtRate, Lengthened, nearest, num_ticks, steady
+from videodiff.data.wrapped_sources import AtRate, Lengthened, nearest, num_ticks, steady
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 needs_assets = pytest.mark.skipif(ASSETS is None, reason="VIDEODIFF_TEST_ASSETS (real clips) is not set")

@@ -12,7 +12,7 @@ import torch
 from local_server import Server
 from prepared_sets import clip, tar
 from video_corpus import copy, from_second_key, h264_open
-from videodiff.data import ranges, shard_index
+from videodiff.data import byte_ranges, shard_index
 from videodiff.data.shard_index import expand_braces, find_shards, index_shard, split_key
 from videodiff.data.shards import ShardSource
 from videodiff.data.stream import ClipDataset, GlobalBatches
@@ -336,7 +336,7 @@ def _epoch(dataset, world, rank, workers, first=0):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(ranges.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(byte_ranges.time, "sleep", lambda seconds: None)
 
 
 def test_shards_behind_http_are_read_by_ranges_and_never_whole(shards, videos, cache):

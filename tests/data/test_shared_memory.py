@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from videodiff import memory
-from videodiff.cli import doctor, errors
+from videodiff.cli import errors
+from videodiff.cli.commands import doctor
 from videodiff.data import VideoDataModule, datamodule, shared_memory
 from videodiff.data.shared_memory import Packed, choose_route, shared_int64
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from videodiff.config.trust import resolve
 from videodiff.diffusion import (
     AncestralSampler,
     Condition,
@@ -26,7 +27,6 @@ from videodiff.diffusion.scheduler_config import (
     usage_note,
 )
 from videodiff.diffusion.scheduler_keys import DEFAULTS, READ, READ_BY, WITHOUT_EFFECT
-from videodiff.trust import resolve
 
 SHAPE = (2, 3, 4)
 SCHEDULES = {

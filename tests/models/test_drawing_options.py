@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from videodiff.cli import main
-from videodiff.cli.config import read_configs
 from videodiff.conditioning import Request
+from videodiff.config.loader import read_configs
 from videodiff.diffusion import (
     AncestralSampler,
     ClassifierFreeGuidance,

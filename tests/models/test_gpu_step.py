@@ -7,10 +7,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from videodiff import conditioning
-from videodiff.cli.config import read_configs
-from videodiff.cli.info import on_meta
-from videodiff.estimate.batches import keep_latents, make_batch
-from videodiff.estimate.shadow import hold_perceptual
+from videodiff.cli.commands.info import on_meta
+from videodiff.config.loader import read_configs
+from videodiff.cost.batches import keep_latents, make_batch
+from videodiff.cost.meta_model import hold_perceptual
 from videodiff.models import AutoencoderModule, autoencoder
 
 CONFIGS = ["vdm_ucf101", "lvdm_autoencoder_digits", "pvdm_autoencoder_sky", "lvdm_digits", "pvdm_digits"]

@@ -12,9 +12,9 @@ import torch
 import yaml
 
 from videodiff import models
-from videodiff.cli.config import read_configs
 from videodiff.conditioning import Request
-from videodiff.estimate.measured import real_model
+from videodiff.config.loader import read_configs
+from videodiff.cost.measured import real_model
 from videodiff.models.trained import TrainedModule
 from videodiff.sampling import VideoModel
 

@@ -15,7 +15,8 @@ from published_files import needs_assets
 from videodiff.checkpoints import load_run
 from videodiff.checkpoints.export import export_run
 from videodiff.checkpoints.published import KINDS
-from videodiff.cli import importing, main
+from videodiff.cli import main
+from videodiff.cli.commands import import_published
 from videodiff.data import video_io
 from videodiff.diffusion.scheduler_config import to_scheduler_config
 
@@ -197,4 +198,4 @@ def test_a_scheduler_config_takes_the_place_of_the_sampler(pvdm, tmp_path):
 
 
 def test_the_command_knows_every_kind():
-    assert importing.KINDS == KINDS
+    assert import_published.KINDS == KINDS

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from videodiff.checkpoints.published.recipes import RECIPES
+from videodiff.config.trust import resolve
 from videodiff.diffusion import Condition, NetworkDenoiser, Threshold
-from videodiff.trust import resolve
 
 NET = {"class_path": "x", "init_args": {"concat_channels": 4}}
 

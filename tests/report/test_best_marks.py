@@ -5,7 +5,7 @@ import pytest
 from report_records import entry
 from videodiff.comparison.best import best_towards, penalty_interval
 from videodiff.report.metric_info import headline, metric_info
-from videodiff.report.number import duration, memory, plain, short
+from videodiff.report.number_format import duration, memory, plain, short
 from videodiff.report.scale import linear_ticks, log_ticks, scale_for
 
 

@@ -11,7 +11,7 @@ from videodiff.comparison.record import Clips, Comparison, ModelClips
 from videodiff.comparison.verdict import verdict
 from videodiff.report import build_page, write_page
 from videodiff.report.markup import VOID, element
-from videodiff.report.shell import part
+from videodiff.report.page_template import part
 
 
 class Reader(HTMLParser):

@@ -6,9 +6,9 @@ import torch
 from PIL import Image, features
 
 from report_records import moving_squares
-from videodiff.report import sheet as sheets
+from videodiff.report import contact_sheet as sheets
+from videodiff.report.contact_sheet import LOSSLESS, QUALITIES, encode_sheets, shown_size, split_clips, tile
 from videodiff.report.player import Reel
-from videodiff.report.sheet import LOSSLESS, QUALITIES, encode_sheets, shown_size, split_clips, tile
 
 
 def cut(picture, sheet, clip, frame):

@@ -8,10 +8,10 @@ from typing import Any
 from videodiff import placeholder
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint
 from videodiff.checkpoints.folders import NAMES
+from videodiff.config.trust import check_tree
 from videodiff.migrations import migrated_config
 from videodiff.plain import parse_yaml
 from videodiff.reading import read_text
-from videodiff.trust import check_tree
 
 # Arguments of the trainer that are of a machine, not of an experiment.
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "plugins")

@@ -14,11 +14,11 @@ from videodiff.checkpoints.config import parse_config, trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model, load_weights
+from videodiff.config.trust import check_tree
 from videodiff.models.trained import TrainedModule, trained_module
 from videodiff.names import shell_word
 from videodiff.networks import Autoencoder, Latents, Network
 from videodiff.reading import read_text
-from videodiff.trust import check_tree
 
 SHIPPED = Path(__file__).resolve().parent.parent / "configs"
 

@@ -9,8 +9,8 @@ from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_checkpoint, non_finite
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.glance import TRAINING
-from videodiff.jsonargparse_errors import explain
-from videodiff.trust import check_tree, guarded_jsonargparse
+from videodiff.config.jsonargparse_errors import explain
+from videodiff.config.trust import check_tree, guarded_jsonargparse
 from videodiff.weights import without_wrappers
 
 

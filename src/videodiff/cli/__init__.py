@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
-from videodiff import stopping
+from videodiff import stopping, usage
 from videodiff.cli import errors, help, streams, waiting
 
 VERBS = ("fit", "validate", "test", "predict")
@@ -27,6 +28,8 @@ COMMANDS = (
     "new-model",
     "completion",
 )
+FILES = {"import": "import_published", "new-model": "new_model"}
+"""Files in ``commands/`` of the commands whose name cannot be a module's."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,8 +78,8 @@ def _dispatch(words: list[str]) -> int:
         return errors.DONE
     if command not in COMMANDS:
         kind = "option" if command.startswith("-") else "command"
-        hint = errors.did_you_mean(command, [*COMMANDS, "--help", "--version"])
-        raise errors.UsageError(f"unknown {kind} {command[:80]!r}{hint}; see videodiff --help")
+        hint = usage.did_you_mean(command, [*COMMANDS, "--help", "--version"])
+        raise usage.UsageError(f"unknown {kind} {command[:80]!r}{hint}; see videodiff --help")
     if any(word.partition("=")[0] == "--trust" for word in rest):
         from videodiff.cli import trusted_here
 
@@ -87,57 +90,8 @@ def _dispatch(words: list[str]) -> int:
 def _run(command: str, rest: list[str]) -> int:
     if command in VERBS:
         return _verb(command, rest)
-    if command == "generate":
-        from videodiff.cli import generate
-
-        return generate.run(rest)
-    if command == "evaluate":
-        from videodiff.cli import evaluate
-
-        return evaluate.run(rest)
-    if command == "compare":
-        from videodiff.cli import compare
-
-        return compare.run(rest)
-    if command == "prepare":
-        from videodiff.cli import prepare
-
-        return prepare.run(rest)
-    if command == "encode":
-        from videodiff.cli import encode
-
-        return encode.run(rest)
-    if command == "import":
-        from videodiff.cli import importing
-
-        return importing.run(rest)
-    if command == "export":
-        from videodiff.cli import exporting
-
-        return exporting.run(rest)
-    if command == "models":
-        from videodiff.cli import models
-
-        return models.run(rest)
-    if command == "info":
-        from videodiff.cli import info
-
-        return info.run(rest)
-    if command == "demo":
-        from videodiff.cli import demo
-
-        return demo.run(rest)
-    if command == "new-model":
-        from videodiff.cli import new_model
-
-        return new_model.run(rest)
-    if command == "completion":
-        from videodiff.cli import completion
-
-        return completion.run(rest)
-    from videodiff.cli import doctor
-
-    return doctor.run(rest)
+    module = importlib.import_module(f"videodiff.cli.commands.{FILES.get(command, command)}")
+    return int(module.run(rest))
 
 
 def _verb(verb: str, words: list[str]) -> int:
@@ -149,9 +103,9 @@ def _verb(verb: str, words: list[str]) -> int:
         from videodiff.cli.help import full
 
         return full(verb, words)
-    from videodiff.cli import training
+    from videodiff.cli.commands import fit
 
-    return training.run(verb, words)
+    return fit.run(verb, words)
 
 
 def _is_seed(word: str) -> bool:

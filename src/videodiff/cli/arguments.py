@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from videodiff.cli.errors import UsageError, did_you_mean, nearest
+from videodiff.usage import UsageError, did_you_mean, nearest
 
 NUMBER = re.compile(r"-\.?\d")
 KINDS = {"int": "a whole number", "float": "a number"}
@@ -52,7 +52,7 @@ class LightParser(argparse.ArgumentParser):
             if own is None and not word.startswith("--"):
                 own, equals = self.short(name), "its value stands in the same word"
             if own is None and self.verb is not None and word.startswith("--"):
-                from videodiff.cli.options import FLAGS, check_name
+                from videodiff.config.options import FLAGS, check_name
 
                 check_name(name, self.verb, self.options(), self.command)
                 takes_value = name not in FLAGS

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from videodiff import stopping
+from videodiff.usage import UsageError
 
 DONE, FAILED, USAGE, INTERRUPTED, STOPPED = 0, 1, 2, 130, 143
 
@@ -24,23 +24,6 @@ BAD_INPUT = (
     PermissionError,
     FileExistsError,
 )
-
-
-class UsageError(ValueError):
-    """The command line or a config asks for something that does not exist or is not allowed."""
-
-
-def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.55) -> str | None:
-    """The candidate that ``name`` is most likely a misspelling of, or None; ``cutoff`` is how alike, from 0 to 1."""
-    by_folded = {candidate.lower(): candidate for candidate in candidates}
-    near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=cutoff)
-    return by_folded[near[0]] if near else None
-
-
-def did_you_mean(name: str, candidates: Iterable[str], shown: str = "{}") -> str:
-    """``"; did you mean 'x'?"``, or an empty text if nothing is near; ``shown`` dresses the name."""
-    near = nearest(name, candidates)
-    return f"; did you mean {shown.format(near)!r}?" if near else ""
 
 
 def exit_code(error: BaseException) -> int:
@@ -59,7 +42,7 @@ def exit_code(error: BaseException) -> int:
 def one_line(error: BaseException) -> str:
     """The message of an error on one line, with its type where the message alone would not be understood."""
     from videodiff import reasons
-    from videodiff.jsonargparse_errors import explain
+    from videodiff.config.jsonargparse_errors import explain
 
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "interrupted"

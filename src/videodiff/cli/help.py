@@ -149,7 +149,7 @@ def full(name: str, words: list[str]) -> int:
     Raises:
         UsageError: without the class, or for one that a config may not name.
     """
-    from videodiff.cli.errors import UsageError
+    from videodiff.usage import UsageError
 
     asked = next((at for at, word in enumerate(words) if word.partition("=")[0].endswith(".help")), None)
     arguments = ["--help"]
@@ -160,7 +160,7 @@ def full(name: str, words: list[str]) -> int:
             raise UsageError(
                 f"{option} needs a class, e.g. {option} {'VideoDataModule' if 'data' in option else 'VDM'}"
             )
-        from videodiff import trust
+        from videodiff.config import trust
 
         trust.check_class_path(class_path)
         arguments = [option, class_path if "." in class_path else trust.full_path(class_path)]

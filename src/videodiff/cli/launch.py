@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.config import plain_files
-from videodiff.cli.network_sizes import size_options
+from videodiff.config.loader import plain_files
+from videodiff.config.network_sizes import size_options
 
 # A launcher starts the other ranks with the same words; these two tell them what rank 0 decided.
 RUN_VARIABLE, RESUME_VARIABLE = "VIDEODIFF_RUN_DIRECTORY", "VIDEODIFF_RESUME_FROM"
@@ -23,9 +23,9 @@ def build(
     written: dict[str, Any],
 ) -> Any:
     """The trainer, model and data of checked configs; single options come last, so that they win."""
-    from videodiff import trust
     from videodiff.cli.lightning import RunCLI
-    from videodiff.cli.trainer_options import check_machine, check_trainer
+    from videodiff.config import trust
+    from videodiff.config.trainer_options import check_machine, check_trainer
 
     check_trainer(written)
     check_machine(written)

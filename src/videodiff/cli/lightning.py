@@ -13,9 +13,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from videodiff import callbacks
 from videodiff.checkpoints.files import AtomicCheckpointIO
 from videodiff.cli.launch import say
+from videodiff.config.trust import any_file_names
 from videodiff.names import is_text
 from videodiff.precision import default_precision
-from videodiff.trust import any_file_names
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "defaults.yaml"
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from videodiff import atomic
-from videodiff.cli.errors import UsageError
+from videodiff.usage import UsageError
 
 # What a run writes before its first step; a folder that holds nothing else holds no work.
 BOOKKEEPING = (

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.condition import told_by
-from videodiff.cli.errors import UsageError
 from videodiff.plain import parse_yaml
+from videodiff.usage import UsageError
 
 NONE = "none"
 

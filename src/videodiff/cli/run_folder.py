@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from videodiff import atomic
-from videodiff.cli.errors import UsageError
 from videodiff.cli.launch import rank, say
 from videodiff.cli.outputs import BOOKKEEPING
 from videodiff.names import shell_word
+from videodiff.usage import UsageError
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 # Beginnings of the names of all that a training leaves in its folder.

@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 
 from videodiff import atomic
-from videodiff.cli.config import check_config
-from videodiff.cli.errors import UsageError
 from videodiff.cli.launch import say
+from videodiff.config.loader import check_config
 from videodiff.migrations import FORMATS, migrated, numbered_config
 from videodiff.plain import parse_yaml
+from videodiff.usage import UsageError
 
 ORIGIN = "origin.json"
 

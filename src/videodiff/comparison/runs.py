@@ -18,11 +18,11 @@ from videodiff.checkpoints.pipeline import facts_of_training, identity
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.comparison.reference import UnequalRunsError, check_classes, options_for, reference_arguments
 from videodiff.comparison.training import last_step, run_folder
+from videodiff.config.jsonargparse_errors import explain
+from videodiff.config.trust import full_path, guarded_jsonargparse
 from videodiff.data.real_clips import differences
 from videodiff.evaluation.of_run import told_of, unfit
-from videodiff.jsonargparse_errors import explain
 from videodiff.sampling.video_model import draws_video
-from videodiff.trust import full_path, guarded_jsonargparse
 
 
 @dataclass

@@ -10,13 +10,13 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from videodiff.data.accounts import left_out, report, summary, write_skipped
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_check import LatentCheck
 from videodiff.data.latent_store import Latents
 from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
 from videodiff.data.patient_loader import PatientLoader
 from videodiff.data.pixels import to_float
+from videodiff.data.problems import left_out, report, summary, write_skipped
 from videodiff.data.selection import GENERATED, Selection
 from videodiff.data.shared_memory import Piped, Route, choose_route, crowded, room, tell
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches, StandIn

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from videodiff import atomic, placeholder
+from videodiff.data.byte_ranges import AGENT, TIMEOUT_S, TRIES
 from videodiff.data.prepared import read_blocks
-from videodiff.data.ranges import AGENT, TIMEOUT_S, TRIES
 
 PIECE = 2**20
 TELL_S = 5.0

@@ -14,7 +14,7 @@ from videodiff.data.layouts import LAYOUTS, Options, list_videos
 from videodiff.data.presets import Preset, find_preset
 from videodiff.data.resize import rule_text
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
-from videodiff.data.views import AtRate, Lengthened
+from videodiff.data.wrapped_sources import AtRate, Lengthened
 
 GENERATED: dict[str, type[GeneratedSource]] = {
     "bouncing_digits": BouncingDigits,

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import atomic, placeholder, weights
+from videodiff.data.byte_ranges import ChangedError, RangeReader, RemoteFile, is_url, stat_file
 from videodiff.data.clips import natural_key
-from videodiff.data.ranges import ChangedError, RangeReader, RemoteFile, is_url, stat_file
 from videodiff.data.video_io import VIDEO_SUFFIXES
 from videodiff.plain import parse_json
 

@@ -19,8 +19,8 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
+from videodiff.data.byte_ranges import is_url, read_range
 from videodiff.data.clips import ClipSource
-from videodiff.data.ranges import is_url, read_range
 from videodiff.data.shard_index import Sample, ShardIndex, find_shards, index_shards, to_cache
 from videodiff.data.shard_splits import number_classes, split_shards
 from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_frames

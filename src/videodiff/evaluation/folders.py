@@ -15,7 +15,7 @@ from videodiff.data.entries import scan
 from videodiff.data.frame_folder import uneven, without_masks
 from videodiff.data.layouts.images import stills
 from videodiff.data.passed_over import encoded_twice, encodings_note, passed_over
-from videodiff.data.views import AtRate
+from videodiff.data.wrapped_sources import AtRate
 from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol
 from videodiff.evaluation.reference import cached_reference, load_reference, read_file, reference_key

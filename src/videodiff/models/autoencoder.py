@@ -32,7 +32,7 @@ from videodiff.models.autoencoder_losses import (
 )
 from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.diffusion import check_clip_shape, num_counted
-from videodiff.models.rate import LRSchedulerCallable, with_rate
+from videodiff.models.optimizer import LRSchedulerCallable, with_rate
 from videodiff.models.trained import OptimizerCallable, TrainedModule
 from videodiff.networks import Autoencoder
 from videodiff.seeding import key_to_seed, normals, uniforms

@@ -26,7 +26,7 @@ from videodiff.diffusion import (
 )
 from videodiff.diffusion.denoiser import call_network
 from videodiff.models.clipping import check_unscaled, clip
-from videodiff.models.rate import LRSchedulerCallable, with_rate
+from videodiff.models.optimizer import LRSchedulerCallable, with_rate
 from videodiff.models.sampling import SamplingModule
 from videodiff.models.trained import OptimizerCallable, TrainedModule
 from videodiff.networks import Autoencoder, PixelSpace, as_network

@@ -2,8 +2,8 @@
 
 from videodiff.report.chart import Chart, Point, Series, legend
 from videodiff.report.page import build_page, write_page
+from videodiff.report.page_template import Section, page_shell
 from videodiff.report.player import Column, Reel, control_bar, player_grid
-from videodiff.report.shell import Section, page_shell
 from videodiff.report.table import metric_table
 
 __all__ = [

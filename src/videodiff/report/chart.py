@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from videodiff.report.markup import Html, element, join
-from videodiff.report.number import plain, short
+from videodiff.report.number_format import plain, short
 from videodiff.report.scale import Scale, scale_for
 
 WIDTH, HEIGHT = 360, 270

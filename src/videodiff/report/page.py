@@ -6,7 +6,9 @@ from pathlib import Path
 
 from videodiff import atomic
 from videodiff.comparison.record import Clips, Comparison
+from videodiff.report.contact_sheet import LOSSLESS, QUALITIES
 from videodiff.report.markup import Html, element, join
+from videodiff.report.page_template import Section, page_shell
 from videodiff.report.player import Reel, control_bar
 from videodiff.report.section_clips import ClipSections
 from videodiff.report.section_plots import curves_section, drift_section, tradeoffs_section
@@ -25,8 +27,6 @@ from videodiff.report.section_results import (
     results_section,
     stages_section,
 )
-from videodiff.report.sheet import LOSSLESS, QUALITIES
-from videodiff.report.shell import Section, page_shell
 
 BUDGET = 1_900_000  # bytes of a page; clips are compressed more where it would be exceeded
 # Bytes kept for all that is not clips. A fixed share: with the true size a second more or less, which changes the

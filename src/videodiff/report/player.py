@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from videodiff.report.chart import mark_of
+from videodiff.report.contact_sheet import LOSSLESS, Sheet, encode_sheets, shown_size, split_clips
 from videodiff.report.markup import Html, element
-from videodiff.report.sheet import LOSSLESS, Sheet, encode_sheets, shown_size, split_clips
 
 SPEEDS = ("0.25", "0.5", "1", "2", "4")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from videodiff.comparison.record import Clips, Comparison, ModelClips
 from videodiff.report.markup import Html, element, join
-from videodiff.report.number import plain
+from videodiff.report.number_format import plain
 from videodiff.report.player import Column, Reel, player_grid
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from videodiff.comparison.record import Comparison
 from videodiff.report.chart import mark_of
 from videodiff.report.markup import Html, element, join
-from videodiff.report.number import short
+from videodiff.report.number_format import short
 from videodiff.report.table import pairs
 
 SWITCHES = {

@@ -9,7 +9,7 @@ from videodiff.comparison.best import best_of
 from videodiff.report.chart import mark_of
 from videodiff.report.markup import Html, element, join
 from videodiff.report.metric_info import WORDS, MetricInfo, metric_info
-from videodiff.report.number import NONE, plain
+from videodiff.report.number_format import NONE, plain
 
 Entries = Mapping[str, Mapping[str, Any]]
 BEST = join(

@@ -1,0 +1,1 @@
+"""The commands, one file each; ``run(words)`` gives the exit code."""

@@ -1,0 +1,242 @@
+"""encode: the latents of a data set written once, so that training the second stage encodes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videodiff.cli.arguments import LightParser
+from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.config.loader import find_config, read_configs
+from videodiff.names import shell_word
+from videodiff.usage import UsageError
+from videodiff.words import whole
+
+EPILOG = """Options of the data and the model are as for fit: --data.root DIR, --model.autoencoder.checkpoint RUN.
+
+An interrupted encode goes on when the same command is given again, and ends in the same bytes. Several processes
+(torchrun, or RANK and WORLD_SIZE) share the work.
+
+examples:
+  videodiff encode --config lvdm_digits --out latents/lvdm_digits
+  videodiff fit --config lvdm_digits --data.latents latents/lvdm_digits
+  videodiff encode --config pvdm_sky --data.root sky_timelapse --windows_per_video 16 --out latents/sky
+"""
+SECOND_STAGE = "encode takes the config or run of a second stage (lvdm_*, pvdm_*)"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``encode``."""
+    p = LightParser(
+        "videodiff encode",
+        "encode",
+        usage="videodiff encode --config FILE|NAME --out DIR [options] [--data.root DIR ...]",
+        description="Write the first stage's latents of every video, for training with --data.latents DIR.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument
+    add(
+        "-c",
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE|NAME",
+        help="of a second stage, as for fit",
+    )
+    add("--ckpt_path", metavar="RUN", help="a run of a second stage, in place of a config")
+    add("--out", type=Path, help="folder to write")
+    add(
+        "--windows_per_video",
+        type=whole(),
+        help="windows of each training video (default 8; 1 for the built-in sets, whose videos are as long as a clip)",
+    )
+    add("--dtype", default="fp16", help="fp16 or fp32 (default fp16)")
+    add("--splits", default="train,val,test", help="which (default train,val,test)")
+    add("--batch_size", type=whole(1, 100_000), default=8, help="clips encoded at once (default 8)")
+    add(
+        "--shard_clips",
+        type=whole(),
+        default=256,
+        help="clips per file; what an interruption may lose (default 256)",
+    )
+    add("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    add("--check", action="store_true", help="only compare the files in --out with their hashes")
+    add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
+    return p
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, encode, tell; returns the exit code."""
+    args, rest = parser().parse_known_args(argv)
+    if args.out is None:
+        raise UsageError("encode needs --out DIR")
+    if args.out.exists() and not args.out.is_dir():
+        raise UsageError(f"--out {args.out} is a file; name a directory")
+    if args.check:
+        return check(args.out)
+    if not args.config and args.ckpt_path is None:
+        raise UsageError("encode needs --config FILE or NAME, or --ckpt_path RUN, of a second stage")
+    config = read_config(args, rest)
+    if not config.get("model") or not config.get("data"):
+        raise UsageError(f"{SECOND_STAGE}; this one has no {'data' if config.get('model') else 'model'}")
+    leftovers = Leftovers(args.out)
+    make_folder(args.out)
+    try:
+        return encode(args, config)
+    except BaseException as error:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            leftovers.remove(args.out)
+        if isinstance(error, KeyboardInterrupt):
+            print(f"videodiff: the same command goes on in {args.out}", file=sys.stderr)
+        raise
+
+
+def read_config(args: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
+    """The checked config: that of the run, the configs over it, and single options over both."""
+    if args.ckpt_path is None:
+        return read_configs(args.config, "encode", rest, args.trust)
+    import yaml
+
+    from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
+
+    checkpoint = resolve_checkpoint(args.ckpt_path)
+    config = trusted_config(load_checkpoint(checkpoint), checkpoint, args.trust)
+    stored = {k: v for k, v in config.items() if k in ("model", "data", "seed_everything")}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(yaml.safe_dump(stored))
+        try:
+            files = [file, *map(find_config, args.config)]
+            return read_configs(files, "encode", rest, args.trust)
+        except UsageError as error:
+            raise UsageError(str(error).replace(str(file), f"config of {checkpoint}")) from None
+
+
+def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
+    """Build data and first stage and write the latents; the folder exists."""
+    import torch
+
+    from videodiff.cli.commands.generate import pick_device
+    from videodiff.cli.commands.prepare import ProgressLine
+    from videodiff.data.encode import encode_data
+    from videodiff.data.encode_plan import Encoding
+
+    device = pick_device(args.device)
+    model, data = build(config, args.trust)
+    stage = first_stage_of(model)
+    windows = args.windows_per_video
+    if windows is None:
+        windows = 8 if data.dataset == "folder" else 1
+    how = Encoding(
+        windows=windows, dtype=args.dtype, splits=tuple(args.splits.split(",")), shard_clips=args.shard_clips,
+        batch_size=args.batch_size,
+    )  # fmt: skip
+    model.check_data(data)
+    model.autoencoder.to(device)
+    data.record_folder = None
+    line = ProgressLine("encode", "clips")
+    rank, world = place()
+    try:
+        with torch.no_grad():
+            facts = {"first_stage": stage, "model": type(model).__name__}
+            is_done = encode_data(data, model.latents_of, args.out, facts, how, device, rank, world, line)
+    finally:
+        line.close()
+    if is_done:
+        tell(args.out)
+    else:
+        print(
+            f"videodiff: process {rank} of {world} is done; the last one to finish writes {args.out}/latents.json "
+            "(if another was stopped, give the same command again)",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def place() -> tuple[int, int]:
+    """This process's number and how many there are.
+
+    Raises:
+        UsageError: for numbers that do not fit.
+    """
+    rank, world = (os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        raise UsageError(f"RANK must be from 0 to WORLD_SIZE - 1, got RANK={rank} WORLD_SIZE={world}")
+    return int(rank), int(world)
+
+
+def build(config: dict[str, Any], trusted: Sequence[str]) -> tuple[Any, Any]:
+    """Model and data of a checked config, without a trainer; latents that it may name already are not looked at."""
+    import pytorch_lightning as pl
+    from jsonargparse import ArgumentParser
+
+    from videodiff.cli.commands.info import with_full_paths
+    from videodiff.config.trust import guarded_jsonargparse
+
+    parts = {key: with_full_paths(config[key], trusted) for key in ("model", "data")}
+    seed = config.get("seed_everything") or 0
+    p = ArgumentParser(exit_on_error=False)
+    p.add_subclass_arguments(pl.LightningModule, "model", required=True)
+    p.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
+    with guarded_jsonargparse(trusted):
+        parsed = p.parse_object(parts)
+        for part in (parsed.model, parsed.data):
+            if part.get("init_args", {}).get("seed", None) == 0:  # as fit does
+                part.init_args.seed = 0 if isinstance(seed, bool) else seed
+        if "latents" in parsed.data.get("init_args", {}):
+            parsed.data.init_args.latents = None
+        built = p.instantiate_classes(parsed)
+    return built.model.eval(), built.data
+
+
+def first_stage_of(model: Any) -> dict[str, Any]:
+    """What the manifest says of the first stage.
+
+    Raises:
+        UsageError: for a model without one.
+    """
+    stage = model.first_stage
+    if stage is None or stage.digest is None:
+        what = "is a first stage itself" if model.rebuilds else "has no trained first stage"
+        raise UsageError(f"{SECOND_STAGE}; {type(model).__name__} {what}")
+    scale, shift = stage.scale_and_shift or (None, None)
+    return {"checkpoint": stage.checkpoint, "sha256": stage.digest, "scale": scale, "shift": shift}
+
+
+def check(out: Path) -> int:
+    """Compare every file with its hash.
+
+    Raises:
+        UsageError: if one differs.
+    """
+    from videodiff.data.latent_store import damaged_shards, read_latents
+
+    damaged = damaged_shards(read_latents(out))
+    if damaged:
+        raise UsageError(
+            f"{damaged[0]} is damaged ({len(damaged)} such files); remove {out} and encode again"
+        )
+    tell(out)
+    return 0
+
+
+def tell(out: Path) -> None:
+    """What the folder holds, and how to train from it."""
+    from videodiff.data.latent_store import read_latents, shards_of
+
+    latents = read_latents(out)
+    size = sum(shard["bytes"] for _, shard in shards_of(latents))
+    for name, split in latents.splits.items():
+        row = f"  {name:6}{split.videos:8} videos x {split.windows} window{'s' * (split.windows > 1)}"
+        bad = f", {len(split.bad)} unreadable" if split.bad else ""
+        print(row + (", each also mirrored" if split.mirrored else "") + bad)
+    print(
+        f"{out}: {list(latents.shape)} {latents.dtype}, {size / 1e6:.1f} MB; train with --data.latents "
+        f"{shell_word(out)}"
+    )

@@ -1,0 +1,214 @@
+"""The verbs with a trainer, and fit: from the words on the command line to one call of the trainer."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videodiff import atomic
+from videodiff.cli.arguments import LightParser
+from videodiff.cli.commands.run_trained import look
+from videodiff.cli.condition import add_flags
+from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, rank, say
+from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
+from videodiff.cli.run_folder import (
+    CHECKPOINTS,
+    config_file,
+    holds_run,
+    is_foreign,
+    place_checkpoints,
+    refuse_links,
+    write_config,
+)
+from videodiff.cli.starting import (
+    Source,
+    begin,
+    check_same_run,
+    config_of,
+    config_of_source,
+    given_source,
+    starting_point,
+    write_origin,
+)
+from videodiff.config.loader import find_config, read_configs, shipped_configs
+from videodiff.migrations import numbered_config
+from videodiff.usage import UsageError
+
+
+def run(verb: str, argv: list[str]) -> int:
+    """Run one verb; returns the exit code."""
+    options, rest = own_options(verb).parse_known_args(argv)
+    inherited = RUN_VARIABLE in os.environ
+    try:
+        return fit(options, rest) if verb == "fit" else look(verb, options, rest)
+    finally:
+        if not inherited:
+            for name in (RUN_VARIABLE, RESUME_VARIABLE):
+                os.environ.pop(name, None)
+
+
+def own_options(verb: str) -> argparse.ArgumentParser:
+    """The options that are ours and not the LightningCLI's."""
+    parser = LightParser(f"videodiff {verb}", verb, add_help=False)
+    parser.add_argument("-c", "--config", action="append", default=[])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--name")
+    parser.add_argument("--ckpt_path")
+    parser.add_argument("--trust", action="append", default=[])
+    parser.add_argument("--force", action="store_true")
+    if verb == "fit":
+        parser.add_argument("--init_from")
+        parser.add_argument("--checkpoints", type=Path)
+    if verb in ("test", "predict"):
+        add_flags(parser)
+    if verb == "test":
+        parser.add_argument("--protocol")
+        parser.add_argument("--num_clips", type=int)
+        parser.add_argument("--inception", action="store_true")
+        parser.add_argument("--against")
+    return parser
+
+
+def fit(options: argparse.Namespace, rest: list[str]) -> int:
+    """Train; goes on from the checkpoint of the highest step that verifies when the run directory holds a run."""
+    files = [find_config(name) for name in options.config]
+    source = given_source(options)
+    if source is None or files or (options.out is not None and holds_run(options.out)):
+        return fit_files(options, rest, files, source)
+    with tempfile.TemporaryDirectory() as folder:
+        return fit_files(options, rest, [config_of_source(source, options, Path(folder))], source)
+
+
+def fit_files(options: argparse.Namespace, rest: list[str], files: list[Path], source: Source | None) -> int:
+    """``fit`` with its configs found."""
+    from videodiff.checkpoints import RunLock
+
+    leftovers = Leftovers(options.out or Path("runs") / run_name(options, files))
+    directory, existing = choose_run(options, files)
+    refuse_links(directory, options.checkpoints)
+    if existing and (own := config_file(directory)) is not None:
+        files.insert(0, own)
+    try:
+        if not files:
+            raise needs_config()
+        written = read_configs(files, "fit", rest, options.trust)
+        if rank() > 0:
+            return train(options, directory, files, rest, existing, written, source)
+        make_folder(directory)
+        with RunLock(directory):
+            if not existing and holds_run(directory):
+                raise UsageError(f"--out {directory}: another run has just been made there; name another one")
+            atomic.clear_parts(directory)  # of a command that was killed
+            place_checkpoints(directory, options.checkpoints)
+            return train(options, directory, files, rest, existing, written, source)
+    except BaseException:
+        if rank() == 0 and not existing:
+            leftovers.remove(directory)
+        raise
+
+
+def run_name(options: argparse.Namespace, files: Sequence[Path]) -> str:
+    """The folder of runs that a run without ``--out`` joins."""
+    return options.name or (files[0].stem if files else "")
+
+
+def needs_config() -> UsageError:
+    """What to say when ``fit`` is given nothing to do."""
+    return UsageError(f"fit needs --config FILE or NAME; shipped: {', '.join(shipped_configs())}")
+
+
+def train(
+    options: argparse.Namespace,
+    directory: Path,
+    files: list[Path],
+    rest: list[str],
+    existing: bool,
+    written: dict[str, Any],
+    source: Source | None,
+) -> int:
+    """The part of ``fit`` that every rank does."""
+    from videodiff.checkpoints import check_resumable, load_weights, resolve_checkpoint, set_aside
+
+    start = starting_point(directory, existing, source)
+    before: dict[str, Any] = {}
+    if start is not None and not start.begins:
+        before = config_of(start, options.trust)
+        check_resumable(start.content, start.path)
+    cli = build("fit", directory, files, rest, options.trust, written)
+    done, checkpoint = 0, None
+    if start is not None:
+        record: dict[str, Any] = {}
+        if start.begins:
+            record["weights"] = begin(start, cli, options.force)
+        else:
+            done, checkpoint = int(start.step or 0), str(start.path)
+            lines = check_same_run(start, before, cli, options.force)
+            load_weights(
+                cli.model, start.content["state_dict"], start.path
+            )  # refuses another model in one line
+            if 0 <= cli.trainer.max_steps <= done:
+                return nothing_left(directory, start, cli.trainer.max_steps)
+            for line in [start.head(), *lines]:
+                say(line)
+        if rank() == 0 and not start.lies_in(directory):
+            write_origin(directory, start, **record)
+        elif rank() == 0 and start is source and (folder := set_aside(directory, start.path)) is not None:
+            say(f"checkpoints beyond step {done} now lie in {folder}, where no command looks by itself")
+        start.forget()
+    if rank() == 0:
+        write_config(directory, numbered_config(cli.config_text()))
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint)
+    if cli.trainer.global_step <= done:
+        raise RuntimeError(
+            f"no training step was taken (max_steps {cli.trainer.max_steps}, max_time reached?)"
+        )
+    say(f"trained {cli.trainer.global_step} steps; last checkpoint: {resolve_checkpoint(str(directory))}")
+    return 0
+
+
+def nothing_left(directory: Path, start: Source, max_steps: int) -> int:
+    """What to say where ``max_steps`` are done already: a run of its own is finished, a new one would not begin.
+
+    Raises:
+        UsageError: if the checkpoint is of another run.
+    """
+    if start.lies_in(directory):
+        last = directory / CHECKPOINTS / "last.ckpt"
+        if rank() == 0 and start.path.suffix == ".ckpt" and start.path.name != last.name:
+            atomic.second_name(start.path, last)  # the last save was cut short between its names
+        say(f"{directory} is finished: {start.step} of {max_steps} steps are done")
+        return 0
+    raise UsageError(
+        f"{start.path} is at step {start.step} and trainer.max_steps is {max_steps}: nothing is left to train; set "
+        f"--trainer.max_steps above {start.step}, or begin at step 0 with its weights: --init_from {start.given}"
+    )
+
+
+def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path, bool]:
+    """The run's directory, and whether it already holds a run."""
+    if RUN_VARIABLE in os.environ:
+        directory = Path(os.environ[RUN_VARIABLE])
+        return directory, RESUME_VARIABLE in os.environ
+    if options.out is None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                "several processes were launched from outside: name the run they share with --out DIR"
+            )
+        if not files:
+            raise needs_config()
+        directory, existing = numbered_folder(run_name(options, files), Path("runs")), False
+    else:
+        directory = options.out
+        existing = holds_run(directory)
+        if directory.exists() and not directory.is_dir():
+            raise UsageError(f"--out {directory} is a file; name a directory")
+        if not existing and directory.is_dir() and any(map(is_foreign, directory.iterdir())):
+            raise UsageError(
+                f"--out {directory} is not empty and holds no run (no config.yaml, no checkpoint); name another one"
+            )
+    os.environ[RUN_VARIABLE] = str(directory)
+    if existing:
+        os.environ[RESUME_VARIABLE] = "1"
+    return directory, existing

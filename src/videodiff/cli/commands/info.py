@@ -1,0 +1,263 @@
+"""info: what a config would cost, counted without allocating it; ``--measure`` alone runs anything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videodiff import reasons
+from videodiff.cli.arguments import LightParser
+from videodiff.cli.info_table import table
+from videodiff.config.loader import load_yaml, read_configs
+from videodiff.config.options import check_name, split_options
+from videodiff.usage import UsageError
+from videodiff.words import real, whole
+
+BYTES_TRAINED = 4 + 4 + 8 + 4
+"""fp32 weight, gradient, two Adam moments and the EMA average of one trained parameter."""
+EPILOG = """KEY=VALUE and --KEY VALUE change single values: model.net.width=64
+
+examples:
+  videodiff info pvdm_sky --card 24GiB
+  videodiff info vdm_kinetics600 --card h100 --tflops 350
+  videodiff info vdm_digits --measure
+  videodiff info runs/cascade              # each stage of a pipeline"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``info``."""
+    p = LightParser(
+        "videodiff info",
+        usage="videodiff info CONFIG [CONFIG...] [--card CARD] [--json] [--trust MODULE] [--model.net.width 64 ...]",
+        description="Parameters, FLOPs, memory by batch size and training time of a config. Nothing is allocated.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument
+    add("configs", nargs="*", metavar="CONFIG", help="file or shipped name; later ones override")
+    add("-c", "--config", action="append", default=[], help="the same, as for fit")
+    add(
+        "--card",
+        help="largest batch on it: a size such as 24GiB, or a100, h100, rtx4090, ... (default: the GPU here)",
+    )
+    add(
+        "--steps",
+        type=whole(1, 2**53),
+        help="optimizer steps to give the hours for (default: the config's max_steps)",
+    )
+    add("--tflops", type=real(0), help="TFLOP/s that are achieved (default: 40%% of the card's bf16 peak)")
+    add("--measure", action="store_true", help="run real steps of one clip here for the hours")
+    add("--quick", action="store_true", help="parameters, shapes and one forward pass only: a second or two")
+    add("--json", action="store_true", help="machine-readable, on stdout")
+    add("--trust", action="append", default=[], metavar="MODULE", help="also allow its classes")
+    return p
+
+
+def run(argv: list[str]) -> int:
+    """Print the figures of a config; returns the exit code."""
+    words, options = _split(argv)
+    for option, _ in split_options(options):
+        check_name(option, "fit", (), "info")
+    args = parser().parse_intermixed_args(words)  # configs may stand on both sides of an option
+    names = [*args.configs, *args.config]
+    if not names:
+        raise UsageError("info needs a config: a YAML file or a shipped name (see videodiff models)")
+    for name in ("steps", "tflops"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"--{name} must be above 0, got {value}")
+    asked = [f"--{name}" for name in ("card", "steps", "tflops", "measure") if getattr(args, name)]
+    if args.quick and asked:
+        raise UsageError(f"--quick does not count what {asked[0]} is about; leave one of them out")
+    if args.measure and args.tflops is not None:
+        raise UsageError("--measure finds the throughput that --tflops gives; leave one of them out")
+    if args.card is not None:
+        from videodiff.cost.accelerators import find_card
+
+        find_card(args.card)
+    if len(names) == 1 and (stages := stages_of(names[0])):
+        with tempfile.TemporaryDirectory() as folder:
+            return tell_stages(stages, Path(folder), options, args)
+    figures = figures_of(" + ".join(names), read_configs(names, "fit", options, args.trust), args)
+    print(json.dumps(figures, indent=2) if args.json else table(figures))
+    return 0
+
+
+def figures_of(name: str, config: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one config."""
+    if not config.get("model"):
+        raise UsageError("the config has no model; give one with class_path, e.g. videodiff.models.VDM")
+    from videodiff.config.network_sizes import size_options
+    from videodiff.cost.accelerators import local_card
+    from videodiff.cost.meta_model import Shadow
+
+    if sizes := size_options(config, args.trust):
+        config["model"] = {**config["model"], "init_args": {**config["model"]["init_args"], **sizes}}
+    progress = Progress()
+    shadow = Shadow(on_meta(config["model"], args.trust), "cuda" if local_card() else "cpu")
+    progress("a forward pass")
+    figures = {"config": name, **measure(shadow)}
+    if not args.quick:
+        figures |= estimate(shadow, config, args, progress)
+    return figures
+
+
+def stages_of(name: str) -> list[dict[str, Any]]:
+    """The stages of a pipeline, each with its ``run`` and the ``config`` of that; empty for a config."""
+    path = Path(name)
+    if not (path / "pipeline.yaml").is_file() and not (path.is_file() and "pipeline" in load_yaml(path)):
+        return []
+    from videodiff.checkpoints import resolve_checkpoint
+    from videodiff.checkpoints.pipeline import configs_of
+
+    return configs_of(resolve_checkpoint(path))
+
+
+def tell_stages(
+    stages: Sequence[dict[str, Any]], folder: Path, options: list[str], args: argparse.Namespace
+) -> int:
+    """Print the figures of every stage."""
+    found = []
+    for number, stage in enumerate(stages, 1):
+        file = folder / f"stage_{number}.yaml"
+        file.write_text(yaml.safe_dump(stage["config"]), encoding="utf-8")
+        config = read_configs([str(file)], "fit", options, args.trust)
+        found.append(figures_of(f"stage {number}, {stage['run']}", config, args))
+    print(json.dumps({"stages": found}, indent=2) if args.json else "\n\n".join(map(table, found)))
+    return 0
+
+
+def measure(shadow: Any) -> dict[str, Any]:
+    """Parameters, GFLOP of one forward pass of one clip, bytes of training state, shapes."""
+    from videodiff.cost.sampling import forward_flop
+
+    model = shadow.model
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    counts = {name: counts.get(name, 0) for name in ("net", "autoencoder")} | {
+        k: n for k, n in counts.items() if n
+    }
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    video = tuple(int(n) for n in model.video_shape)
+    latent = tuple(int(n) for n in model.autoencoder.latent_shape(video))
+    return {
+        "model": type(model).__name__,
+        "network": type(model.core).__name__,
+        "parameters": counts,
+        "trained_parameters": trained,
+        "forward_gflop_per_clip": round(forward_flop(shadow) / 1e9, 3),
+        "training_state_bytes": trained * BYTES_TRAINED + frozen * 4,
+        "clip_shape": list(video),
+        "latent_shape": list(latent),
+    }
+
+
+def estimate(
+    shadow: Any, config: dict[str, Any], args: argparse.Namespace, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """FLOP and memory of training and sampling, the largest batch on a card, hours; see ``videodiff.cost``."""
+    from videodiff.cost import accelerators, estimate
+
+    try:
+        cost, memory = estimate.cost(shadow, config, progress)
+    except (TypeError, NotImplementedError, RuntimeError) as error:
+        nothing = dict.fromkeys(("training", "sampling", "card", "time"))
+        return {**nothing, "not_counted": reasons.reason(error)}
+    card = accelerators.find_card(args.card) if args.card else accelerators.local_card()
+    hours_to_train = hours(config, args, cost["training"], card)
+    return {**cost, "card": card and estimate.on_card(memory, card), "time": hours_to_train}
+
+
+class Progress:
+    """One line on stderr for each part that begins more than two seconds after the start."""
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        self.seconds, self.began = seconds, time.monotonic()
+
+    def __call__(self, part: str) -> None:
+        if time.monotonic() - self.began > self.seconds:
+            print(f"videodiff info: counting {part}", file=sys.stderr, flush=True)
+
+
+def hours(
+    config: dict[str, Any], args: argparse.Namespace, training: dict[str, Any], card: Any
+) -> dict[str, Any] | None:
+    """Hours to the config's steps on one card, and what throughput that takes for granted."""
+    from videodiff.cost import accelerators, estimate
+
+    steps = args.steps or int((config.get("trainer") or {}).get("max_steps") or 0)
+    if steps < 1:
+        return None
+    assumed = card if card is not None and card.peak else accelerators.find_card(estimate.DEFAULT_CARD)
+    if args.measure:
+        from videodiff.cost.measured import flop_per_second
+
+        per_clip = training["flop_per_clip"] + training["first_stage_flop_per_clip"]
+        section, data = with_full_paths(config["model"], args.trust), config.get("data") or {}
+        speed, why = flop_per_second(section, data.get("init_args") or {}, per_clip, args.trust)
+    elif args.tflops is not None:
+        speed, why = args.tflops * 1e12, "as given"
+    else:
+        assert assumed.peak is not None  # the default card has one
+        speed = estimate.UTILISATION * assumed.peak
+        share, peak = estimate.UTILISATION, assumed.peak / 1e12
+        why = f"assumed: {share:.0%} of the bf16 peak of {assumed.name}, {peak:g} TFLOP/s"
+    return {
+        "steps": steps,
+        "flop_per_second": speed,
+        "throughput": why,
+        "hours": estimate.hours(training["flop_per_step"], steps, speed),
+    }
+
+
+def on_meta(spec: dict[str, Any], trusted: Sequence[str]) -> Any:
+    """The model of a config's ``model`` section on the meta device, where it takes no memory."""
+    import pytorch_lightning as pl
+    import torch
+    from jsonargparse import ArgumentParser
+
+    from videodiff.config.trust import guarded_jsonargparse
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
+    with guarded_jsonargparse(trusted), torch.device("meta"):
+        parsed = parser.parse_object({"model": with_full_paths(spec, trusted)})
+        return parser.instantiate_classes(parsed).model.eval()
+
+
+def with_full_paths(node: Any, trusted: Sequence[str]) -> Any:
+    """The same tree with short class names written out."""
+    from videodiff.config.trust import full_path
+
+    if isinstance(node, dict):
+        node = {key: with_full_paths(value, trusted) for key, value in node.items()}
+        path = node.get("class_path")
+        return {**node, "class_path": full_path(path)} if isinstance(path, str) and "." not in path else node
+    return [with_full_paths(value, trusted) for value in node] if isinstance(node, list) else node
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words of info itself, and changes to the config (``--a.b 3``, ``a.b=3``, ``--model VDM``)."""
+    words: list[str] = []
+    options: list[str] = []
+    queue = list(argv)
+    while queue:
+        word = queue.pop(0)
+        key = word.partition("=")[0]
+        if word.startswith("--") and ("." in key or key in ("--model", "--data")):
+            options.append(word)
+            if "=" not in word and queue and not queue[0].startswith("--"):
+                options.append(queue.pop(0))
+        elif "=" in word and not word.startswith("-"):
+            options.append(f"--{word}")
+        else:
+            words.append(word)
+    return words, options

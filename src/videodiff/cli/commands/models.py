@@ -1,0 +1,66 @@
+"""models: what comes with videodiff, read from the sources without importing them."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+from pathlib import Path
+
+from videodiff.config.loader import shipped_configs
+
+SOURCES = Path(__file__).resolve().parents[2] / "models"
+
+
+def run(argv: list[str]) -> int:
+    """Print models and shipped configs; returns the exit code."""
+    from videodiff.cli.arguments import LightParser
+
+    parser = LightParser("videodiff models", description="Models and configs that come with videodiff.")
+    parser.add_argument("--json", action="store_true", help="machine-readable, on stdout")
+    args: argparse.Namespace = parser.parse_args(argv)
+    found = {
+        "models": [{"name": name, "about": about} for name, about in models().items()],
+        "configs": [{"name": name, "about": first_comment(file)} for name, file in shipped_configs().items()],
+    }
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    width = max((len(row["name"]) for rows in found.values() for row in rows), default=0)
+    for title, rows in found.items():
+        print(f"{title}:")
+        for row in rows:
+            print(f"  {row['name']:{width}s}  {row['about']}")
+    return 0
+
+
+def models() -> dict[str, str]:
+    """Public subclasses of DiffusionModule -> first line of their docstring, by name."""
+    classes = {
+        node.name: node
+        for file in sorted(SOURCES.glob("*.py"))
+        for node in ast.parse(file.read_text(encoding="utf-8"), str(file)).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+
+    def is_model(name: str) -> bool:
+        bases = (
+            [ast.unparse(base).rpartition(".")[2] for base in classes[name].bases] if name in classes else []
+        )
+        return any(base == "DiffusionModule" or is_model(base) for base in bases)
+
+    return {
+        name: (ast.get_docstring(node) or "").split("\n", 1)[0]
+        for name, node in sorted(classes.items())
+        if is_model(name)
+    }
+
+
+def first_comment(file: Path) -> str:
+    """The first comment line of a config, without its mark."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and line.strip("# "):
+            return line.strip("# ").strip()
+        if line.strip() and not line.startswith("#"):
+            break
+    return ""

@@ -1,0 +1,1 @@
+"""Configs: found, read, merged, checked, and what they may name."""

@@ -1,0 +1,355 @@
+"""Every key, class and number of a config, checked before jsonargparse sees it; one line per mistake.
+
+The walk follows the constructors' own signatures, so a new model or option needs no entry here. Paths in
+messages leave out ``init_args``: ``model.net.width``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from videodiff.config import trust
+from videodiff.config.ranges import RANGES
+from videodiff.config.signatures import (
+    Parameters,
+    accepts,
+    as_number,
+    choices,
+    class_hint,
+    describe,
+    element_hint,
+    is_callable,
+    may_import,
+    parameters,
+)
+from videodiff.usage import UsageError, did_you_mean
+from videodiff.words import shortened
+
+OWN_KEYS: dict[str, Any] = {
+    "config": None,
+    "seed_everything": bool | int,
+    "ckpt_path": str | None,
+    "out": str | None,
+    "name": str | None,
+    "weights_only": bool | None,
+}
+"""Keys of a config beside trainer, model and data, with their types."""
+
+VERB_KEYS: dict[str, dict[str, Any]] = {
+    "validate": {"verbose": bool},
+    "test": {"verbose": bool},
+    "predict": {"return_predictions": bool | None},
+}
+LOOKS = ("validate", "test", "predict")
+DRAWS = "generate"
+"""Takes options of the model alone: it has no trainer and reads no data."""
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+
+
+def check_config(config: Mapping[str, Any], where: str, verb: str, trusted: Sequence[str] = ()) -> None:
+    """Check a whole config (files merged, options applied).
+
+    Args:
+        config: mapping of top-level keys.
+        where: what to call it in messages; the path of the file last merged.
+        verb: ``fit``, ``validate``, ``test`` or ``predict``.
+        trusted: modules from ``--trust``.
+
+    Raises:
+        UsageError: for the first mistake, in one line.
+    """
+    Checker(where, trusted).root(config, verb)
+
+
+def check_options(
+    argv: Sequence[str],
+    verb: str,
+    merged_config: Mapping[str, Any],
+    trusted: Sequence[str] = (),
+    where: str = "config",
+) -> dict[str, Any]:
+    """Check dotted command-line options (``--model.net.width 32``) against a config and its classes.
+
+    Args:
+        argv: what follows the verb; our own flags (``--config``, ``--trust``, ``-v``, ...) are passed over.
+        verb: as in :func:`check_config`.
+        merged_config: the config that the options override; not changed.
+        trusted: modules from ``--trust``.
+        where: what to call the config in messages about keys that no option brought.
+
+    Returns:
+        The config with the options in it.
+
+    Raises:
+        UsageError: for the first mistake, led by the option.
+    """
+    from videodiff.config.options import apply_options
+
+    config, labels = apply_options(argv, verb, merged_config, trusted)
+    Checker(where, trusted, labels).root(config, verb)
+    return config
+
+
+def root_hints(verb: str) -> dict[str, Any]:
+    """Type of every top-level key of a verb's config; ``trainer`` and our callbacks are plain mappings."""
+    import pytorch_lightning as pl
+
+    if verb == DRAWS:
+        return {"model": pl.LightningModule}
+    return {
+        "model": pl.LightningModule,
+        "data": pl.LightningDataModule,
+        **dict.fromkeys(groups(), dict),
+        **OWN_KEYS,
+        **VERB_KEYS.get(verb, {}),
+    }
+
+
+def groups() -> dict[str, Parameters]:
+    """Top-level mappings with the arguments of one fixed class: the trainer and each callback of ours."""
+    import pytorch_lightning as pl
+
+    from videodiff.cli.lightning import COMMON_CALLBACKS, FIT_CALLBACKS
+
+    classes = {"trainer": pl.Trainer, **FIT_CALLBACKS, **COMMON_CALLBACKS}
+    return {key: parameters(cls) for key, cls in classes.items()}
+
+
+class Checker:
+    """One walk over one config.
+
+    Args:
+        where: name of the config in messages.
+        trusted: modules from ``--trust``.
+        labels: paths that came from the command line -> the option as it was written.
+    """
+
+    def __init__(
+        self, where: str, trusted: Sequence[str] = (), labels: Mapping[tuple[str, ...], str] | None = None
+    ) -> None:
+        self.where, self.trusted, self.labels = where, tuple(trusted), labels or {}
+
+    def fail(self, path: tuple[str, ...], message: str) -> UsageError:
+        """The error, led by the option that brought it or by the file."""
+        path = tuple(part for part in path if not part.isdecimal())
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.labels:
+                option, dotted = self.labels[path[:end]], ".".join(path[:end])
+                if message.startswith(f"{dotted} must "):
+                    return UsageError(option + message.removeprefix(dotted))
+                return UsageError(f"{option}: {message.removeprefix(f'{dotted}: ')}")
+        # The files were checked before: what does not fit here came with an option that goes on below it.
+        below = next(
+            (option for label, option in self.labels.items() if path and label[: len(path)] == path), None
+        )
+        if below is not None:
+            return UsageError(f"{below}: {message}")
+        return UsageError(f"{self.where}: {message}")
+
+    def root(self, config: Mapping[str, Any], verb: str) -> None:
+        """Check the top level, then everything below it."""
+        hints, known = root_hints(verb), groups()
+        for key, value in config.items():
+            name = str(key).rstrip("+")
+            if name == "trust" and value not in (None, [], ""):
+                raise self.fail((name,), "'trust' is given on the command line only (--trust MODULE)")
+            if name == "weights_only" and value not in (None, True):
+                raise self.fail(
+                    (name,), "weights_only cannot be switched off: a checkpoint must not run code"
+                )
+            if name == "pipeline":
+                raise self.fail(
+                    (name,),
+                    f"it names trained runs, and {verb} takes such a pipeline as --ckpt_path"
+                    if verb in LOOKS
+                    else "it names trained runs as a pipeline, which is not trained; fit each of them by itself",
+                )
+            if name not in hints and name != "trust":
+                raise self.fail((name,), f"{verb} has no option {name!r}{did_you_mean(name, hints)}")
+        for key, value in config.items():
+            name = str(key).rstrip("+")
+            if name in known:
+                self.group(value, name, known[name])
+            elif name in ("model", "data"):
+                self.part(value, hints[name], (name,))
+            elif name in hints:
+                self.value(value, hints[name], (name,))
+
+    def group(self, value: Any, key: str, known: Parameters) -> None:
+        """Check the mapping of arguments of one fixed class, such as ``trainer``."""
+        if value is None:
+            return
+        if not isinstance(value, Mapping):
+            raise self.fail((key,), f"{key} must be a mapping of options, got {_shown(value)}")
+        self.arguments(value, known, (key,), key)
+
+    def arguments(
+        self, given: Mapping[str, Any], known: Parameters, path: tuple[str, ...], owner: str
+    ) -> None:
+        """Check names, then values, of the arguments given to a class."""
+        for key in given:
+            name = str(key).rstrip("+")
+            if name not in known.hints and not known.is_open:
+                hint = did_you_mean(name, known.names) or _few("Options", known.names)
+                raise self.fail((*path, name), f"{owner} has no option {name!r}{hint}")
+        for key, value in given.items():
+            name = str(key).rstrip("+")
+            self.value(value, known.hints.get(name), (*path, name))
+
+    def part(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
+        """Check a value that chooses a class: a mapping with ``class_path``, a name, or a YAML file."""
+        if value is None:
+            return
+        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+            self.part_file(value, hint, path)
+            return
+        if isinstance(value, str):
+            value = {"class_path": value}
+        if not isinstance(value, Mapping):
+            raise self.fail(
+                path, f"{'.'.join(path)} must name a class (class_path, init_args), got {_shown(value)}"
+            )
+        if wrong := next((key for key in value if key not in CLASS_KEYS), None):
+            reason = did_you_mean(str(wrong), CLASS_KEYS) or "; its arguments belong under init_args"
+            raise self.fail(
+                (*path, str(wrong)), f"{'.'.join(path)} has no key {str(wrong)!r} beside class_path{reason}"
+            )
+        target = self.resolved(value["class_path"], hint, path) if "class_path" in value else None
+        known = parameters(target) if target is not None else Parameters({}, is_open=True)
+        for key in ("init_args", "dict_kwargs"):
+            given = value.get(key)
+            if given is None:
+                continue
+            if not isinstance(given, Mapping):
+                raise self.fail(path, f"{key} of {'.'.join(path)} must be a mapping, got {_shown(given)}")
+            name = getattr(target, "__name__", "")
+            self.arguments(given, known, path, f"{'.'.join(path)} {name}".strip())
+
+    def part_file(self, name: str, hint: Any, path: tuple[str, ...]) -> None:
+        """Check a part in a file of its own, named relative to the config or to the working directory."""
+        from videodiff.config.loader import load_yaml
+
+        files = [Path(self.where).parent / name, Path(name)]
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
+            raise self.fail(path, f"{'.'.join(path)}: no file {name}")
+        Checker(str(file), self.trusted).part(load_yaml(file), hint, path)
+
+    def resolved(self, class_path: Any, hint: Any, path: tuple[str, ...]) -> Any:
+        """The class that a path names, checked against the allow-list and the type wanted here."""
+        base = class_hint(hint)
+        try:
+            if isinstance(class_path, str) and "." in class_path:
+                trust.check_prefix(class_path, self.trusted)
+            elif isinstance(class_path, str):
+                class_path = _short(class_path, base) or class_path
+            target = trust.resolve(class_path, self.trusted)
+        except ValueError as error:
+            if not str(error).startswith("unknown class"):
+                raise self.fail(path, f"{'.'.join(path)}: {error}") from error
+            raise self.fail(path, _unknown(class_path, base, path)) from error
+        built = target if inspect.isclass(target) else trust.builds(target)
+        protocol = getattr(base, "_is_protocol", False)
+        if base is not None and not protocol and built is not None and not issubclass(built, base):
+            near = did_you_mean(built.__name__, _candidates(base)) or _few("Choose from", _candidates(base))
+            raise self.fail(path, f"{'.'.join(path)}: {built.__name__} is not a {base.__name__}{near}")
+        return target
+
+    def value(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
+        """Check any value: numbers, classes, and what lies inside lists and mappings."""
+        self.number(value, hint, path)
+        if isinstance(value, Mapping):
+            if "class_path" in value or "init_args" in value:
+                self.part(value, hint, path)
+            elif accepts(hint, value) is False:
+                raise self.fail(path, f"{'.'.join(path)} must be {describe(hint)}, got {_shown(value)}")
+            else:
+                for key, inner in value.items():
+                    self.value(inner, None, (*path, str(key)))
+        elif isinstance(value, (list, tuple)):
+            for index, inner in enumerate(value):
+                self.value(inner, element_hint(hint), (*path, str(index)))
+            self.plain(value, hint, path)
+        elif isinstance(value, str) and may_import(hint):
+            self.name(value, hint, path)
+        else:
+            self.plain(value, hint, path)
+
+    def name(self, value: str, hint: Any, path: tuple[str, ...]) -> None:
+        """Check text where a class could stand: jsonargparse would import a dotted name."""
+        dotted = trust.PATH.fullmatch(value) is not None and not value.endswith((".yaml", ".yml"))
+        wants_class = class_hint(hint) is not None or is_callable(hint)
+        if dotted or (wants_class and not accepts(hint, value)):
+            self.part(value, hint, path)
+        else:
+            self.plain(value, hint, path)
+
+    def number(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
+        """Check that a number is finite and inside the range that goes with its name."""
+        rule = RANGES.get(path[-1])
+        wanted = (
+            not isinstance(value, str)
+            or rule is not None
+            or (accepts(hint, 0.5) and not accepts(hint, "text"))
+        )
+        number = as_number(value) if wanted else None
+        if number is None:
+            if rule is not None and isinstance(value, str) and not accepts(hint, value):
+                raise self.fail(path, f"{'.'.join(path)} must be a number {rule[1]}, got {_shown(value)}")
+            return
+        if not math.isfinite(number):
+            raise self.fail(path, f"{'.'.join(path)} must be a finite number, got {shortened(value)}")
+        if rule is not None and not rule[0](number):
+            raise self.fail(path, f"{'.'.join(path)} must be {rule[1]}, got {shortened(value)}")
+
+    def plain(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
+        """Check a plain value against its annotation, as far as that says anything."""
+        if hint is None or value is None or accepts(hint, value) is not False:
+            return
+        near = did_you_mean(str(value), [str(choice) for choice in choices(hint)])
+        raise self.fail(path, f"{'.'.join(path)} must be {describe(hint)}, got {_shown(value)}{near}")
+
+
+def _short(name: str, base: type | None) -> str | None:
+    """The dotted path of the class of that short name that fits ``base``; several rooms may use one name."""
+    found = [(path, cls) for path, cls in trust.short_name_classes() if path.rpartition(".")[2] == name]
+    return next((path for path, cls in found if base is None or issubclass(cls, base)), None)
+
+
+def _candidates(base: type | None) -> list[str]:
+    """Short names that could stand where ``base`` is wanted: finished classes, not the base they share."""
+    room = "videodiff.networks." if base is not None and base.__module__.startswith("torch.nn.") else ""
+    return list(
+        dict.fromkeys(
+            path.rpartition(".")[2]
+            for path, cls in trust.short_name_classes()
+            if (base is None or (issubclass(cls, base) and cls is not base))
+            and path.startswith(room)
+            and not inspect.isabstract(cls)
+            and not cls.__module__.endswith(".base")
+        )
+    )
+
+
+def _unknown(class_path: str, base: type | None, path: tuple[str, ...]) -> str:
+    kind = {"data": "data module"}.get(
+        path[-1], path[-1] if not path[-1].isdecimal() else path[-2].rstrip("s")
+    )
+    names, short = _candidates(base), class_path.rpartition(".")[2]
+    plural = "Models" if path == ("model",) else "Choices"
+    near = did_you_mean(short, names)
+    return f"unknown {kind} {class_path!r}{near}{_few(plural, names, lead=' ' if near else '; ')}"
+
+
+def _few(title: str, names: Sequence[str], lead: str = "; ") -> str:
+    shown = [name for name in names if not name.startswith("_")][:8]
+    more = ", ..." if len(names) > len(shown) else ""
+    return f"{lead}{title}: {', '.join(shown)}{more}" if shown else ""
+
+
+def _shown(value: Any) -> str:
+    return "a mapping" if isinstance(value, Mapping) else shortened(repr(value))

@@ -1,0 +1,87 @@
+"""All that is counted of a config, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from videodiff.models.trained import TrainedModule, trained_module
+
+from .accelerators import Card
+from .memory import Memory, memory_of
+from .meta_model import Precision, Shadow
+from .sampling import drawing_of
+from .training import Step
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16-mixed")
+UTILISATION = 0.4
+"""Share of a card's peak that is assumed when no throughput is given: an assumption, not a measurement."""
+DEFAULT_CARD = "h100"
+
+
+def cost(
+    shadow: Shadow, config: Mapping[str, Any], progress: Callable[[str], None] = lambda part: None
+) -> tuple[dict[str, Any], dict[str, Memory]]:
+    """FLOP of training and sampling, and memory by batch size.
+
+    Args:
+        shadow: the model.
+        config: of the whole run, merged.
+        progress: called with the name of each part before it is counted.
+
+    Returns:
+        ``training`` and ``sampling`` (none for an autoencoder) as plain data, and the memory of each precision.
+
+    Raises:
+        TypeError: for a model that is no DiffusionModule or AutoencoderModule.
+    """
+    model = trained_module(shadow.model, "costs are counted")
+    data = (config.get("data") or {}).get("init_args") or {}
+    trainer = config.get("trainer") or {}
+    calls = model.calls_per_clip
+    progress("one sample")
+    drawing = drawing_of(shadow, calls) if calls else None
+    accumulates = int(trainer.get("accumulate_grad_batches") or 1) > 1
+    memory: dict[str, Memory] = {
+        p: memory_of(shadow, data, p, accumulates, progress=progress) for p in PRECISIONS
+    }
+    batch = int(data.get("batch_size") or 1)
+    flop, stage = flop_per_clip(model, memory["fp32"].one)
+    training = {
+        "flop_per_clip": flop,
+        "first_stage_flop_per_clip": stage,
+        "batch_size": batch,
+        "flop_per_step": batch * (flop + stage),
+        "accumulate_grad_batches": int(trainer.get("accumulate_grad_batches") or 1),
+        "memory_bytes": {p: {str(n): m.at(n) for n in BATCHES} for p, m in memory.items()},
+        "counted_on": shadow.device,
+    }
+    sampling = drawing and {
+        "network_calls": drawing.calls,
+        "flop_per_call": drawing.call_flop,
+        "decode_flop": drawing.decode_flop,
+        "flop_per_clip": drawing.flop,
+    }
+    return {"training": training, "sampling": sampling}, memory
+
+
+def flop_per_clip(model: TrainedModule, step: Step) -> tuple[int, int]:
+    """Training FLOP of one clip: of what is trained, and of encoding by a frozen first stage, on average."""
+    stage = model.encoded_share * step.first_stage_flop / step.clips
+    return round(step.flop / step.clips), round(stage)
+
+
+def on_card(memory: Mapping[str, Memory], card: Card) -> dict[str, Any]:
+    """The largest batches that a card holds."""
+    return {
+        "name": card.name,
+        "memory_bytes": card.num_bytes,
+        "usable_bytes": card.usable,
+        "largest_batch": {p: m.largest_batch(card.usable) for p, m in memory.items()},
+    }
+
+
+def hours(flop_per_step: int, steps: int, flop_per_second: float) -> float:
+    """Hours that ``steps`` optimizer steps take at a throughput."""
+    return steps * flop_per_step / flop_per_second / 3600

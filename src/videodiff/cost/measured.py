@@ -1,0 +1,73 @@
+"""Throughput of real training steps on this machine."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videodiff.checkpoints.config import parse_config
+from videodiff.checkpoints.first_stage import SHIPPED, FirstStage, config_of_name
+from videodiff.checkpoints.run import build_model
+
+from .batches import make_batch
+from .meta_model import Precision, autocast, hold_perceptual
+
+STEPS = 3
+
+
+def flop_per_second(
+    section: Mapping[str, Any], data: Mapping[str, Any], flop_per_clip: float, trusted: Sequence[str] = ()
+) -> tuple[float, str]:
+    """FLOP per second of training steps of one clip, after one that does not count, and how they were measured.
+
+    Args:
+        section: the ``model`` section of a config, classes with their full paths.
+        data: ``init_args`` of its data.
+        flop_per_clip: of one such step.
+        trusted: modules from ``--trust``.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision: Precision = (
+        "bf16-mixed"
+        if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        else "fp32"
+    )
+    model = real_model(section, trusted).to(device).train()
+    optimizer = model.make_optimizer([p for p in model.parameters() if p.requires_grad])
+    began = 0.0
+    for step in range(STEPS + 1):
+        batch = make_batch(model, data, 1, device)
+        batch = {**batch, "video": batch["video"].uniform_(-1, 1), "sample": torch.tensor([step])}
+        with autocast(precision, device):
+            loss = model.training_loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        if step == 0:
+            began = time.perf_counter()
+    seconds = (time.perf_counter() - began) / STEPS
+    why = f"measured: {STEPS} {precision} steps of one clip here on {device}, {seconds:.3g} s each"
+    return flop_per_clip / seconds, why
+
+
+def real_model(section: Mapping[str, Any], trusted: Sequence[str] = ()) -> Any:
+    """The model with random weights; a trained first stage or LPIPS is not looked for, it costs the same untrained."""
+    section = copy.deepcopy(dict(section))
+    part = (section.get("init_args") or {}).get("autoencoder")
+    if isinstance(part, dict) and str(part.get("class_path", "")).endswith(FirstStage.__name__):
+        options = part.get("init_args") or {}
+        name = options.get("config") or config_of_name(options.get("checkpoint", ""))
+        if name is not None:
+            path = Path(name) if Path(name).is_file() else SHIPPED / f"{name}.yaml"
+            tree = parse_config(path.read_text(encoding="utf-8"), str(path))
+            section["init_args"]["autoencoder"] = tree["model"]["init_args"]["autoencoder"]
+    model = build_model(section, Path("config"), trusted)
+    hold_perceptual(model, "cpu")
+    return model
