@@ -233,6 +233,69 @@ def test_arrows_point_down(file):
     assert breaches(file, file.read_text()) == []
 
 
+def without_types(tree: ast.Module) -> ast.Module:
+    """The module without what is imported for type checkers alone."""
+    return ast.Module(
+        [
+            node
+            for node in tree.body
+            if not isinstance(node, ast.If) or ast.unparse(node.test) != "TYPE_CHECKING"
+        ],
+        [],
+    )
+
+
+def circles(needs: dict[str, set[str]]) -> list[list[str]]:
+    """Every set of modules of which each needs, directly or not, all others."""
+
+    def reached(module: str) -> set[str]:
+        seen, todo = set(), [module]
+        while todo:
+            new = needs[todo.pop()] - seen
+            seen |= new
+            todo += new
+        return seen
+
+    reach = {module: reached(module) for module in needs}
+    return sorted({
+        tuple(sorted({other for other in reach[module] if module in reach[other]} | {module}))
+        for module in needs if module in reach[module]
+    })  # fmt: skip
+
+
+# To be one: the room of configs is being put together out of these.
+MERGING = {
+    f"videodiff.{module}"
+    for module in (
+        "cli.launch",
+        "cli.lightning",
+        "config.check",
+        "config.loader",
+        "config.network_sizes",
+        "config.options",
+    )
+}
+
+
+def test_no_module_needs_itself():
+    """Also by what is imported inside functions, but for types. A package's own file only names what is in it."""
+    modules = {
+        ".".join(("videodiff", *file.relative_to(PACKAGE).with_suffix("").parts)): file
+        for file in FILES
+        if file.name != "__init__.py"
+    }
+    needs = {
+        module: {
+            name if name in modules else name.rpartition(".")[0]
+            for name, _ in imports(without_types(ast.parse(file.read_text())), file)
+        }
+        & modules.keys() - {module}
+        for module, file in modules.items()
+    }
+    assert [circle for circle in circles(needs) if not set(circle) <= MERGING] == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [("a", "b", "c")]
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
 def test_nothing_runs_code_from_data(file):
     assert forbidden(file, file.read_text()) == []

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from videodiff import placeholder
-from videodiff.checkpoints import load_checkpoint
-from videodiff.checkpoints.config import load_config, parse_config
+from videodiff.checkpoints import load_checkpoint, load_config
+from videodiff.checkpoints.config import parse_config
 from videodiff.checkpoints.exported import read_record
 from videodiff.cli import main
 from videodiff.config.loader import load_yaml

@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from videodiff.checkpoints.config import load_config, parse_config
+from videodiff.checkpoints import load_config
+from videodiff.checkpoints.config import parse_config
 from videodiff.checkpoints.exported import read_record
 from videodiff.checkpoints.files import save_checkpoint
 from videodiff.comparison.results import read_comparison

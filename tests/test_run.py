@@ -7,7 +7,7 @@ import statistics
 import pytest
 import torch
 
-from videodiff.checkpoints.files import load_checkpoint
+from videodiff.checkpoints import load_checkpoint
 from videodiff.cli import demo_plan, main
 from videodiff.cli.commands import demo
 from videodiff.cli.commands.demo import verdicts

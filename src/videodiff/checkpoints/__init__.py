@@ -1,12 +1,11 @@
 """Checkpoint files and run folders: writing, verifying, finding and opening them."""
 
 from videodiff.checkpoints.bare_weights import is_bare, load_beginning
-from videodiff.checkpoints.config import load_config, portable_config, trusted_config
+from videodiff.checkpoints.config import portable_config, trusted_config
 from videodiff.checkpoints.exported import sha256_of
 from videodiff.checkpoints.files import (
     AtomicCheckpointIO,
     CheckpointError,
-    load_checkpoint,
     save_checkpoint,
     verify_checkpoint,
 )
@@ -17,9 +16,10 @@ from videodiff.checkpoints.folders import (
     resolve_checkpoint,
     set_aside,
 )
+from videodiff.checkpoints.load import load_checkpoint, load_config, load_run
 from videodiff.checkpoints.lock import RunLock
 from videodiff.checkpoints.partial import fit_weights
-from videodiff.checkpoints.run import check_resumable, load_run, load_weights
+from videodiff.checkpoints.run import check_resumable, load_weights
 
 __all__ = [
     "AtomicCheckpointIO",

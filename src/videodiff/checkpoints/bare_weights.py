@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from videodiff.checkpoints.files import CheckpointError, check_schema, is_sealed, load_checkpoint
+from videodiff.checkpoints.files import CheckpointError, check_schema, is_sealed, load_file
 from videodiff.weights import load_training_file, without_wrappers
 
 
@@ -20,7 +20,7 @@ def load_beginning(path: Path) -> dict[str, Any]:
         CheckpointError: in one line, for a damaged file, or one without named tensors. Nothing in it is run.
     """
     try:
-        return load_checkpoint(path)
+        return load_file(path)
     except CheckpointError:
         if is_sealed(path):
             raise

@@ -1,12 +1,11 @@
 """The configuration that a run folder or a checkpoint carries, read as plain, bounded, allowed YAML."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from videodiff import placeholder
-from videodiff.checkpoints.files import CheckpointError, load_checkpoint
+from videodiff.checkpoints.files import CheckpointError
 from videodiff.checkpoints.folders import NAMES
 from videodiff.config.trust import check_tree
 from videodiff.migrations import migrated_config
@@ -17,20 +16,17 @@ from videodiff.reading import read_text
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "plugins")
 
 
-def load_config(spec: str | os.PathLike) -> dict[str, Any]:
-    """The configuration of a run folder or of a checkpoint (the text stored in it; a file needs no folder around it).
+def folder_config(run: Path) -> dict[str, Any]:
+    """The configuration in a run's folder.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if it is no mapping.
     """
-    path = Path(spec)
-    if path.is_dir():
-        file = path / "config.yaml"
-        if not file.is_file():
-            raise FileNotFoundError(f"run {path} has no config.yaml")
-        return parse_config(read_text(file), str(file))
-    return stored_config(load_checkpoint(path), path)
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise FileNotFoundError(f"run {run} has no config.yaml")
+    return parse_config(read_text(file), str(file))
 
 
 def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -39,7 +35,7 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if text:
         return parse_config(text, f"config in {path}")
     if path.parent.name == "checkpoints" and (path.parent.parent / "config.yaml").is_file():
-        return load_config(path.parent.parent)
+        return folder_config(path.parent.parent)
     raise CheckpointError(
         f"checkpoint {path} carries no config and lies in no run folder; its model is unknown (to begin a run with it, "
         "give fit --init_from FILE the model with --config NAME|FILE)"

@@ -23,11 +23,10 @@ from videodiff.checkpoints.exported import (
     read_record,
     sha256_of,
 )
-from videodiff.checkpoints.files import load_checkpoint
 from videodiff.checkpoints.first_stage import state_sha256
 from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.load import load_checkpoint, load_run
 from videodiff.checkpoints.pipeline import find_run, parse
-from videodiff.checkpoints.run import load_run
 from videodiff.migrations import FORMATS, migrated, numbered_config
 from videodiff.plain import parse_json
 

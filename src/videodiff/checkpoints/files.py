@@ -211,12 +211,8 @@ def crc_before(file: BinaryIO, count: int) -> int:
     return zlib.crc32(b"\0\0", crc)
 
 
-def load_checkpoint(
-    path: str | os.PathLike, finite: bool = False, max_bytes: int = MAX_BYTES
-) -> dict[str, Any]:
-    """Read a checkpoint to the CPU: regular file, size, checksum, ``weights_only`` unpickling, schema.
-
-    The file of a pipeline is read as a checkpoint with the weights of all its runs.
+def load_file(path: str | os.PathLike, finite: bool = False, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Read the checkpoint of one run to the CPU: regular file, size, checksum, ``weights_only`` unpickling, schema.
 
     Args:
         path: the file.
@@ -227,9 +223,7 @@ def load_checkpoint(
         CheckpointError: in one line, for whatever is wrong with the file. Nothing in it is ever imported or run.
     """
     if is_pipeline(Path(path)):
-        from videodiff.checkpoints.pipeline import read_pipeline  # reads the checkpoints that it names
-
-        return read_pipeline(path)
+        raise CheckpointError(f"{path} is a pipeline of several runs; name the checkpoint of one")
     verify_checkpoint(path, max_bytes)
     is_exported = Path(path).suffix == ".safetensors"
     try:
@@ -291,7 +285,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> Any:
-        return load_checkpoint(path)
+        return load_file(path)
 
     def remove_checkpoint(self, path: Any) -> None:
         unlink(Path(path))

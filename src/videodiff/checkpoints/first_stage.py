@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from videodiff.checkpoints.config import parse_config, trusted_config
-from videodiff.checkpoints.files import CheckpointError, load_checkpoint
+from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.config.trust import check_tree
@@ -168,7 +168,7 @@ def trained(path: Path, load: bool = True) -> Autoencoder:
         CheckpointError: in one line, for a damaged or hostile checkpoint, or one of another kind of model.
     """
     with torch.device("cpu"):  # also where costs are counted on the meta device
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_file(path)
     model = autoencoder_module(trusted_config(checkpoint, path), path)
     if load:
         load_weights(model, checkpoint["state_dict"], path)

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from videodiff.checkpoints.exported import WEIGHTS
-from videodiff.checkpoints.files import load_checkpoint
+from videodiff.checkpoints.files import load_file
 from videodiff.weights.archive import MAX_PICKLE_BYTES, transcribe
 
 # What training goes on from, besides the weights.
@@ -46,7 +46,7 @@ def glance(path: Path) -> Progress:
                 raise ValueError("not as torch writes it")
             return progress_of(transcribe(archive.read(entry)))
     except Exception:  # damaged, of another program, or with a value that is not written down
-        return progress_of(load_checkpoint(path))
+        return progress_of(load_file(path))
 
 
 def progress_of(checkpoint: dict) -> Progress:

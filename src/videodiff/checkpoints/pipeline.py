@@ -15,7 +15,7 @@ from torch import Tensor
 from videodiff import placeholder
 from videodiff.checkpoints.config import place_first_stage, stored_config
 from videodiff.checkpoints.exported import is_pipeline, sha256_of
-from videodiff.checkpoints.files import CheckpointError, load_checkpoint
+from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.first_stage import state_sha256
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import merge
@@ -90,7 +90,7 @@ def join(stages: Sequence[Any], where: str, file: Path | None = None) -> dict[st
         place = f"{where}: stage {number + 1}"
         check_stage(stage, place)
         path = find_run(stage["run"], place, file)
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_file(path)
         config = config_of(stage, checkpoint, path, place)
         digest = state_sha256(checkpoint["state_dict"]).hex()
         if stage.get("weights") not in (None, digest):
@@ -146,7 +146,7 @@ def configs_of(file: Path) -> list[dict[str, Any]]:
         place = f"{file}: stage {number}"
         check_stage(stage, place)
         path = find_run(stage["run"], place, file)
-        found.append({"run": stage["run"], "config": config_of(stage, load_checkpoint(path), path, place)})
+        found.append({"run": stage["run"], "config": config_of(stage, load_file(path), path, place)})
     return found
 
 

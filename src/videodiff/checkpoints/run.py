@@ -1,13 +1,11 @@
 """The model of a run, built from its configuration and filled with its weights."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from videodiff.checkpoints.config import trusted_config
-from videodiff.checkpoints.files import CheckpointError, load_checkpoint, non_finite
-from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.files import CheckpointError, non_finite
 from videodiff.checkpoints.glance import TRAINING
 from videodiff.config.jsonargparse_errors import explain
 from videodiff.config.trust import check_tree, guarded_jsonargparse
@@ -28,31 +26,10 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
             )
 
 
-def load_run(
-    spec: str | os.PathLike, overrides: Mapping[str, Any] | None = None, trusted: Sequence[str] = ()
-) -> Any:
-    """Build the model of a run from its config text and load the averaged weights; in evaluation mode, on the CPU.
-
-    Args:
-        spec: whatever ``resolve_checkpoint`` takes.
-        overrides: merged key by key into the model's ``init_args``; a new ``class_path`` replaces the whole part.
-        trusted: further modules that may be named, from the command line.
-
-    Returns:
-        The LightningModule of the run.
-
-    Raises:
-        FileNotFoundError: if there is no such checkpoint.
-        ValueError: for a damaged or hostile checkpoint, or one of another model, in one line.
-    """
-    path = resolve_checkpoint(spec)
-    return built(load_checkpoint(path), path, overrides or {}, trusted)
-
-
 def built(
     checkpoint: Mapping[str, Any], path: Path, overrides: Mapping[str, Any], trusted: Sequence[str]
 ) -> Any:
-    """The model of a checkpoint that is read already, as :func:`load_run` builds it."""
+    """The model of a checkpoint that is read already, as :func:`~videodiff.checkpoints.load_run` builds it."""
     section = trusted_config(checkpoint, path, trusted).get("model")
     if not isinstance(section, dict) or "class_path" not in section:
         raise CheckpointError(f"checkpoint {path}: its config names no model")
