@@ -41,6 +41,7 @@ ARROWS = {
     "seeding": ("names",),
     "usage": (),
     "config": (
+        "frame_size",
         "migrations",
         "names",
         "placeholder",
@@ -109,7 +110,6 @@ ARROWS = {
         "comparison.record",
         "comparison.best",
         "comparison.verdict",
-        "metrics.directory",
         "data.real_clips",
         "data.video_io",
     ),
@@ -128,6 +128,7 @@ HEAVY = {
 }
 LIGHT = (
     "atomic",
+    "frame_size",
     "migrations",
     "names",
     "plain",

@@ -112,9 +112,12 @@ def test_factors_may_differ_between_axes(downsample):
     [
         (lambda: tiny(downsample=(3, 4, 4)), "powers of two"),
         (lambda: tiny(downsample=(1, 1, 1)), "at least 2"),
-        (lambda: tiny(num_frames=5), "T must be a multiple of 2"),
-        (lambda: tiny(resolution=18), "H must be a multiple of 4"),
-        (lambda: tiny().encode(torch.zeros(1, 3, 8, 16, 14)), "W must be a multiple of 4"),
+        (lambda: tiny(num_frames=5), "num_frames must be a multiple of 2"),
+        (
+            lambda: tiny(resolution=18),
+            "resolution must be divisible by 4 .downsample., got 18; the nearest is 20",
+        ),
+        (lambda: tiny().encode(torch.zeros(1, 3, 8, 16, 14)), "by 4 .*, got 16x14; the nearest is 16$"),
         (lambda: tiny(norm_over="video"), "clip or frame"),
         (lambda: LatentScale(0), "at least 1 clip"),
     ],

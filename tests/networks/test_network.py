@@ -1,30 +1,14 @@
 """What every network promises; those in ``videodiff.networks`` are found by themselves."""
 
-import importlib
-import inspect
-import pkgutil
-
 import pytest
 import torch
 from torch import nn
 
-from videodiff import networks
+from network_classes import NETWORKS
 from videodiff.diffusion import Condition
+from videodiff.frame_size import FrameSize
 from videodiff.networks import Network, as_network
 
-for module in pkgutil.iter_modules(networks.__path__):
-    importlib.import_module(f"{networks.__name__}.{module.name}")
-
-
-def kinds(base):
-    """Finished subclasses, however deep."""
-    for kind in base.__subclasses__():
-        if kind.__module__.startswith("videodiff.") and not inspect.isabstract(kind):
-            yield kind
-        yield from kinds(kind)
-
-
-NETWORKS = {kind.__name__: kind for kind in kinds(Network) if kind.__name__ != "PlainNetwork"}
 # Arguments that make one small, for those whose defaults are not: a new network is tested with its defaults.
 SMALL = {
     "UNet3D": dict(resolution=8, num_frames=4, width=8, num_blocks=1, attention_resolutions=(4,), head_dim=8),
@@ -46,7 +30,7 @@ def built(name, **options):
 def latent_of(net):
     """Noise of the shape that it is made for."""
     planes = getattr(net, "plane_sizes", None)
-    axes = (net.num_frames, net.resolution, net.resolution) if planes is None else (planes.num_tokens,)
+    axes = (net.num_frames, *FrameSize.of(net.resolution)) if planes is None else (planes.num_tokens,)
     return torch.randn(2, net.channels or 3, *axes, generator=torch.Generator().manual_seed(1))
 
 

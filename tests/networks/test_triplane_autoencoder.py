@@ -192,8 +192,8 @@ def test_pixels_from_patches_are_those_of_a_transposed_convolution():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(resolution=30, patch_size=8), r"resolution must be a multiple of patch_size \(8\), got 30"),
-        (dict(resolution=(16, 0)), "resolution must be a multiple of .*got 0"),
+        (dict(resolution=30, patch_size=8), r"resolution must be divisible by 8 \(patch_size\), got 30"),
+        (dict(resolution=(16, 0)), "resolution must be at least 1, got 16x0"),
         (dict(num_frames=0), "at least 1, got 0"),
         (dict(width=12), "width must be a multiple of 8, got 12"),
         (dict(head_dim=6), "head_dim must be a multiple of 4 .*got 6"),

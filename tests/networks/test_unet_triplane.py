@@ -231,8 +231,8 @@ def test_the_slowest_sinusoid_stops_short_of_one_in_ten_thousand_steps():
     ("options", "message"),
     [
         (dict(num_frames=3), "num_frames must be divisible by 2 .*got 3"),
-        (dict(plane_size=(8, 7)), "plane_size must be divisible by 2 .*got 7"),
-        (dict(plane_size=0), "plane_size must be divisible by 2 .*got 0"),
+        (dict(plane_size=(8, 7)), "plane_size must be divisible by 2 .*got 8x7"),
+        (dict(plane_size=0), "plane_size must be at least 1, got 0"),
         (dict(attention_levels=(0, 2)), r"attention_levels must lie between 0 and 1, got \[2\]"),
         (dict(heads=5), "heads must divide the 32 channels.*got 5"),
         (dict(width=7, heads=7), "width must be even and at least 4, got 7"),

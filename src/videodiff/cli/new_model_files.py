@@ -5,10 +5,10 @@ from __future__ import annotations
 NETWORK = '''"""$Class: a small factorised video transformer, to be changed into your own model."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videodiff.diffusion import Condition
+from videodiff.frame_size import FrameSize, Resolution
 
 
 class Block(nn.Module):
@@ -23,24 +23,24 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """``x [N, L, width]``, ``embedding [N, width]`` -> ``[N, L, width]``."""
-        scale, shift, scale_mlp, shift_mlp = self.modulation(F.silu(embedding))[:, None].chunk(4, dim=-1)
-        qkv = self.qkv(F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift)
+        scale, shift, scale_mlp, shift_mlp = self.modulation(nn.functional.silu(embedding))[:, None].chunk(4, dim=-1)
+        qkv = self.qkv(nn.functional.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift)
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return x + self.mlp(F.layer_norm(x, x.shape[-1:]) * (1 + scale_mlp) + shift_mlp)
+        x = x + self.out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.mlp(nn.functional.layer_norm(x, x.shape[-1:]) * (1 + scale_mlp) + shift_mlp)
 
 
 class $Class(nn.Module):
     """``(z [B, C, T, H, W], time [B], Condition) -> [B, C, T, H, W]``: patches, then pixels and frames in turn."""
 
     def __init__(
-        self, resolution: int = 32, num_frames: int = 16, channels: int = 3, patch_size: int = 4,
+        self, resolution: Resolution = 32, num_frames: int = 16, channels: int = 3, patch_size: int = 4,
         width: int = 64, depth: int = 2, heads: int = 4, num_classes: int | None = None) -> None:  # fmt: skip
         super().__init__()
         self.resolution, self.num_frames, self.channels = resolution, num_frames, channels
-        self.num_classes, self.width = num_classes, width
+        self.num_classes, self.width, self.size_factor = num_classes, width, patch_size
         self.patches = nn.Conv2d(channels, width, patch_size, stride=patch_size)
-        self.places = nn.Parameter(0.02 * torch.randn((resolution // patch_size) ** 2, width))
+        self.places = nn.Parameter(0.02 * torch.randn(FrameSize.of(resolution).pixels // patch_size**2, width))
         self.moments = nn.Parameter(0.02 * torch.randn(num_frames, 1, width))
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.classes = None if num_classes is None else nn.Embedding(num_classes + 1, width)  # the last: none

@@ -24,8 +24,10 @@ from videodiff.config.signatures import (
     element_hint,
     is_callable,
     may_import,
+    members,
     parameters,
 )
+from videodiff.frame_size import FrameSize, Resolution
 from videodiff.usage import UsageError, did_you_mean
 from videodiff.words import shortened
 
@@ -260,8 +262,13 @@ class Checker:
         return target
 
     def value(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
-        """Check any value: numbers, classes, and what lies inside lists and mappings."""
+        """Check any value: numbers, sizes of frames, classes, and what lies inside lists and mappings."""
         self.number(value, hint, path)
+        if set(members(Resolution)) <= set(members(hint)) and (
+            value is not None or type(None) not in members(hint)
+        ):
+            self.frame_size(value, path)
+            return
         if isinstance(value, Mapping):
             if "class_path" in value or "init_args" in value:
                 self.part(value, hint, path)
@@ -305,6 +312,16 @@ class Checker:
             raise self.fail(path, f"{'.'.join(path)} must be a finite number, got {shortened(value)}")
         if rule is not None and not rule[0](number):
             raise self.fail(path, f"{'.'.join(path)} must be {rule[1]}, got {shortened(value)}")
+
+    def frame_size(self, value: Any, path: tuple[str, ...]) -> None:
+        """Check the size of a frame, one number or height and width."""
+        name = ".".join(path)
+        try:
+            size = FrameSize.of(value, name)
+        except ValueError as error:
+            raise self.fail(path, str(error)) from error
+        for side in size:
+            self.number(side, int, path)
 
     def plain(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
         """Check a plain value against its annotation, as far as that says anything."""

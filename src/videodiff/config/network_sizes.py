@@ -22,7 +22,7 @@ def class_of_network(model: Any, trusted: Sequence[str] = ()) -> Any:
         return None
 
 
-def size_options(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, int]:
+def size_options(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:
     """``num_frames`` and ``resolution`` of the data's clips for a model of pixels whose network states none.
 
     Args:
@@ -31,6 +31,7 @@ def size_options(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict
     """
     from videodiff.config.signatures import parameters
     from videodiff.config.trust import resolve
+    from videodiff.frame_size import FrameSize
     from videodiff.networks.network import unstated
 
     model, data = config.get("model"), config.get("data")
@@ -48,7 +49,7 @@ def size_options(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict
         data.get("init_args") or {},
         inspect.signature(resolve(data["class_path"], trusted)).parameters,
     )
-    found = {}
+    found: dict[str, Any] = {}
     for name in unstated(net):
         if (
             name in taken
@@ -57,8 +58,8 @@ def size_options(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict
             and options.get("autoencoder") is None
         ):
             size = given.get(name, usual[name].default)
-            if isinstance(size, int):
-                found[name] = size
+            if size is not None:
+                found[name] = FrameSize.of(size).written if name == "resolution" else size
     return found
 
 

@@ -22,8 +22,10 @@ from videodiff.diffusion import (
     Weighting,
     check_end,
     diffusion_loss,
+    masked_diffusion_loss,
 )
 from videodiff.diffusion.denoiser import call_network
+from videodiff.frame_size import FrameSize, Resolution
 from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.optimizer import LRSchedulerCallable, with_rate
 from videodiff.models.sampling import SamplingModule
@@ -37,11 +39,14 @@ HOOKS = ("prepare", "condition_on", "encode_given")  # what conditioners and lat
 
 def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> None:
     """Refuse data whose clips are not ``video_shape (3, T, H, W)``, naming the option that would change the model."""
-    frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
-    if None not in (frames, side) and (3, frames, side, side) != tuple(video_shape):
+    frames, resolution = getattr(data, "num_frames", None), getattr(data, "resolution", None)
+    if frames is None or resolution is None:
+        return
+    size, own = FrameSize.of(resolution, "data.resolution"), FrameSize(*video_shape[2:])
+    if (frames, size) != (video_shape[1], own):
         raise ValueError(
-            f"data.num_frames and data.resolution ({frames}, {side}) must be what the model draws "
-            f"({video_shape[1]}, {video_shape[2]}); set both parts, e.g. {option} {side}"
+            f"data.num_frames and data.resolution ({frames}, {size}) must be what the model draws "
+            f"({video_shape[1]}, {own}); set both parts, e.g. {option} {size}"
         )
 
 
@@ -111,7 +116,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         seed: int = 0,
         compile: bool = False,
         num_frames: int | None = None,
-        resolution: int | None = None,
+        resolution: Resolution | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= guidance_scale < math.inf:
@@ -187,7 +192,9 @@ class DiffusionModule(SamplingModule, TrainedModule):
         t = self.schedule.draw_times(keys.uniforms(split, "time"))
         eps = keys.normals(split, "noise", shape=tuple(x.shape[1:]))
         how = (self.prediction, self.weighting, self.loss_norm, self.min_snr_gamma, self.clip_loss)
-        return diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, *how, known=example.known)
+        if example.known is None:
+            return diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, *how)
+        return masked_diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, example.known, *how)
 
     def latents_of(self, video: Tensor) -> Tensor:
         """What is kept of training clips ``[B, 3, T, H, W]`` so that none is encoded again: ``[B, C, U, *S]``, fp32.
@@ -214,7 +221,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         Raises:
             ValueError: naming the option of the data.
         """
-        frames, side = getattr(data, "num_frames", None), getattr(data, "resolution", None)
+        frames, resolution = getattr(data, "num_frames", None), getattr(data, "resolution", None)
         images = getattr(data, "images_per_video", 0)
         if images and not self.network.takes_images:
             raise ValueError(
@@ -227,10 +234,12 @@ class DiffusionModule(SamplingModule, TrainedModule):
         for conditioner in setters:
             if frames is not None:
                 conditioner.check_frames(frames, self.latents)
-        if setters and side is not None and (side, side) != self.video_shape[2:]:
-            raise ValueError(
-                f"data.resolution must be what the first stage was trained on, {self.video_shape[2]}, got {side}"
-            )
+        if setters and resolution is not None:
+            size, own = FrameSize.of(resolution, "data.resolution"), FrameSize(*self.video_shape[2:])
+            if size != own:
+                raise ValueError(
+                    f"data.resolution must be what the first stage was trained on, {own}, got {size}"
+                )
         self.check_classes(data)
 
     def check_classes(self, data: Any) -> None:

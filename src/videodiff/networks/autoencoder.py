@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..frame_size import FrameSize
 from .latents import FrameLatents, Latents
 from .network import Network
 
@@ -19,6 +20,9 @@ class Autoencoder(nn.Module, ABC):
     A trainable one says two things more: ``video_shape``, the clips it is made for, and ``last_layer``. What a latent
     of another length is, and where a known frame lies in it, its ``latents`` say.
     """
+
+    size_factor: int | tuple[int, int] = 1
+    """What height and width of its clips must be multiples of, one number for both."""
 
     is_identity: bool = False
     """Whether a latent is the video itself."""
@@ -124,7 +128,7 @@ class PixelSpace(Autoencoder):
                 "the network does not say how many frames of which size it makes: set --model.num_frames and "
                 "--model.resolution to those of the data"
             )
-        return FrameLatents(self, (3, net.num_frames, net.resolution, net.resolution), 1)
+        return FrameLatents(self, (3, net.num_frames, *FrameSize.of(net.resolution)), 1)
 
 
 def check_unshared(shared_frames: int) -> None:

@@ -8,13 +8,14 @@ on the way up, group norm over whole clips, replicated borders, no attention.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..frame_size import FrameSize, Resolution
 from .autoencoder import Autoencoder, LatentScale
 from .block_cosines import block_cosines
 from .blocks import FrameNorm, set_norm_groups, zero_init
@@ -161,7 +162,7 @@ class Autoencoder3D(Autoencoder):
 
     Args:
         num_frames: frames of a training clip.
-        resolution: side of its frames, in pixels.
+        resolution: height and width of its frames in pixels, one number for a square.
         width: channels of the first layer; they double at every halving.
         downsample: how many times fewer frames, rows and columns the latent has; powers of two.
         latent_channels: channels of the latent.
@@ -182,7 +183,7 @@ class Autoencoder3D(Autoencoder):
     def __init__(
         self,
         num_frames: int = 16,
-        resolution: int = 256,
+        resolution: Resolution = 256,
         width: int = 32,
         downsample: tuple[int, int, int] = (4, 8, 8),
         latent_channels: int = 4,
@@ -194,10 +195,13 @@ class Autoencoder3D(Autoencoder):
         super().__init__()
         if norm_over not in ("clip", "frame"):
             raise ValueError(f"norm_over must be clip or frame, got {norm_over!r}")
-        self.video_shape = (3, num_frames, resolution, resolution)
+        size = FrameSize.of(resolution)
+        self.video_shape = (3, num_frames, *size)
         self.downsample: Size3 = cast(Size3, tuple(downsample))  # from YAML it may be a list
         self.latent_channels = latent_channels
         strides = stage_strides(self.downsample)
+        self.size_factor: tuple[int, int] = self.downsample[1:]
+        size.check_multiple(self.size_factor, "downsample")
         self.latent_shape(self.video_shape)
         self.encoder = Encoder3D(width, strides, 2 * latent_channels, norm_over)
         self.decoder = Decoder3D(width, strides, latent_channels, norm_over)
@@ -223,11 +227,12 @@ class Autoencoder3D(Autoencoder):
         Raises:
             ValueError: for a size that is no multiple of its factor.
         """
-        for name, size, factor in zip(("T", "H", "W"), video_shape[1:], self.downsample, strict=True):
-            if size % factor or size < factor:
-                raise ValueError(
-                    f"video {tuple(video_shape)}: {name} must be a multiple of {factor} (downsample), got {size}"
-                )
+        _, frames, height, width = video_shape
+        if frames % self.downsample[0] or frames < self.downsample[0]:
+            raise ValueError(
+                f"num_frames must be a multiple of {self.downsample[0]} (downsample), got {frames}"
+            )
+        FrameSize(height, width).check_multiple(self.size_factor, "downsample", "size of a video")
         return (
             self.latent_channels,
             *(n // f for n, f in zip(video_shape[1:], self.downsample, strict=True)),
@@ -237,8 +242,9 @@ class Autoencoder3D(Autoencoder):
     def scale_and_shift(self) -> tuple[float, float]:
         return float(self.latent_scale.scale), float(self.latent_scale.shift)
 
-    def network_sizes(self) -> dict[str, int]:
-        return {"resolution": self.latent_shape(self.video_shape)[2]}
+    def network_sizes(self) -> dict[str, Any]:
+        _, _, height, width = self.latent_shape(self.video_shape)
+        return {"resolution": FrameSize(height, width).written}
 
     def moments(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance ``[B, C, T', H', W']`` fp32 of the posterior of the raw (unscaled) latent."""

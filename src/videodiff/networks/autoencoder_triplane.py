@@ -8,6 +8,7 @@ from typing import Any, Literal
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..frame_size import FrameSize, Resolution
 from .autoencoder import Autoencoder
 from .latents import ClipLatents
 from .network import Network
@@ -65,7 +66,7 @@ class TriplaneAutoencoder(Autoencoder):
     def __init__(
         self,
         num_frames: int = 16,
-        resolution: int | tuple[int, int] = 256,
+        resolution: Resolution = 256,
         patch_size: int = 8,
         latent_channels: int = 4,
         width: int = 384,
@@ -81,20 +82,18 @@ class TriplaneAutoencoder(Autoencoder):
         super().__init__()
         if output not in ("sigmoid", "linear"):
             raise ValueError(f"output must be sigmoid or linear, got {output!r}")
-        height, breadth = (resolution, resolution) if isinstance(resolution, int) else resolution
         if num_frames < 1 or patch_size < 1 or latent_channels < 1 or depth < 1:
             raise ValueError(
                 "num_frames, patch_size, latent_channels and depth must be at least 1, "
                 f"got {num_frames}, {patch_size}, {latent_channels} and {depth}"
             )
-        for size in (height, breadth):
-            if size < patch_size or size % patch_size:
-                raise ValueError(f"resolution must be a multiple of patch_size ({patch_size}), got {size}")
+        size, self.size_factor = FrameSize.of(resolution), patch_size
+        size.check_multiple(patch_size, "patch_size")
         if width < 8 or width % 8:
             raise ValueError(f"width must be a multiple of 8, got {width}")
-        self.video_shape = (3, num_frames, height, breadth)
+        self.video_shape = (3, num_frames, *size)
         self.patch_size, self.latent_channels, self.output = patch_size, latent_channels, output
-        self.plane_sizes = PlaneSizes(num_frames, height // patch_size, breadth // patch_size)
+        self.plane_sizes = PlaneSizes(num_frames, size.height // patch_size, size.width // patch_size)
         s, h, w = self.plane_sizes
         self.from_pixels = nn.Linear(3 * patch_size**2, width)
         self.encoder = TimeSformer(width, depth, heads, head_dim, time_rotary, recompute)
@@ -121,7 +120,7 @@ class TriplaneAutoencoder(Autoencoder):
 
     def network_sizes(self) -> dict[str, Any]:
         frames, height, width = self.plane_sizes
-        return {"num_frames": frames, "plane_size": height if height == width else [height, width]}
+        return {"num_frames": frames, "plane_size": FrameSize(height, width).written}
 
     def latents(self, net: Network, shared_frames: int = 0) -> ClipLatents:
         """A unit is a clip."""

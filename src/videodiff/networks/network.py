@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion.condition import Condition
+from ..frame_size import FrameSize, Resolution
 from .compilation import compile_each
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class Network(nn.Module, ABC):
     Attributes:
         channels: C of ``z``; None is any.
         num_frames: units of the clip that one call makes: frames of pixels, latent frames; None is what the model says.
-        resolution: height and width of its frames in pixels; None is what the model says.
+        resolution: height and width of its frames in pixels, one number for a square; None is what the model says.
+        size_factor: what the height and the width of ``z`` must be multiples of.
         num_classes: classes of ``Condition.label``; None is no label.
         vector_dim: width of ``Condition.vector``; None is no vector.
         context_dim: width of the tokens of ``Condition.context``; None is no context.
@@ -36,7 +38,8 @@ class Network(nn.Module, ABC):
 
     channels: int | None = None
     num_frames: int | None = None
-    resolution: int | None = None
+    resolution: Resolution | list[int] | None = None
+    size_factor: int = 1
     num_classes: int | None = None
     vector_dim: int | None = None
     context_dim: int | None = None
@@ -95,12 +98,27 @@ class Network(nn.Module, ABC):
         Raises:
             ValueError: naming the option to change.
         """
+        _, *axes = latents.network_shape(latents.clip_units)
+        if len(axes) != 3:  # time, height and width
+            return
+        _, _, height, width = latents.video_shape
+        each = FrameSize(
+            max(height // axes[1], 1), max(width // axes[2], 1)
+        )  # pixels to a place of the latent
+        reason = "patches and halvings of the network"
+        if each.pixels > 1:
+            reason = (
+                f"{each} of the first stage times {self.size_factor} of the network's patches and halvings"
+            )
+        factor = each.height * self.size_factor, each.width * self.size_factor
+        FrameSize(height, width).check_multiple(factor, reason, "resolution of the clips")
 
 
 FACTS = {
     "channels": int,
     "num_frames": int,
     "resolution": int,
+    "size_factor": int,
     "num_classes": int,
     "vector_dim": int,
     "context_dim": int,
@@ -123,7 +141,8 @@ class PlainNetwork(Network):
         self.module = module
         for name, kind in FACTS.items():
             value = getattr(module, name, None)
-            if isinstance(value, kind):  # a list of widths under the same name says something else
+            is_pair = name == "resolution" and isinstance(value, tuple | list) and len(value) == 2
+            if is_pair or isinstance(value, kind):  # a list of widths under the same name says something else
                 setattr(self, name, value)
 
     def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
@@ -141,7 +160,9 @@ class PlainNetwork(Network):
             own(**options)
 
 
-def as_network(net: nn.Module, num_frames: int | None = None, resolution: int | None = None) -> Network:
+def as_network(
+    net: nn.Module, num_frames: int | None = None, resolution: Resolution | None = None
+) -> Network:
     """A module as a :class:`Network`: itself, or a view of a plain one.
 
     Args:
@@ -155,11 +176,14 @@ def as_network(net: nn.Module, num_frames: int | None = None, resolution: int | 
     network = net if isinstance(net, Network) else PlainNetwork(net)
     for name, size in (("num_frames", num_frames), ("resolution", resolution)):
         stated = getattr(network, name)
-        if size is None or size == stated:
+        if size is None:
             continue
         if stated is not None:
+            made, told = FrameSize.of(stated, name), FrameSize.of(size, name)
+            if made == told:
+                continue
             raise ValueError(
-                f"{type(net).__name__} makes clips of {name} {stated}, the model is told {size} (--model.{name}, or "
+                f"{type(net).__name__} makes clips of {name} {made}, the model is told {told} (--model.{name}, or "
                 f"else data.{name}); set both alike"
             )
         setattr(network, name, size)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.condition import Condition
+from ..frame_size import FrameSize, Resolution
 from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
 from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, set_norm_groups, zero_init
 from .compilation import modules_of
@@ -64,7 +65,8 @@ class UNet3D(OwnSizes, Network):
     Args:
         channels: channels of ``z``.
         out_channels: channels of the output; None is as ``channels``.
-        resolution: height and width it is made for; the first level has this size over ``patch_size``.
+        resolution: height and width it is made for, one number for a square; the first level has this size over
+            ``patch_size``.
         patch_size: side of the squares of pixels that the first level sees as one place, their values as its channels
             (Hoogeboom et al. 2023, "simple diffusion", section 3.3): the arithmetic falls with its square, and
             attention comes nearer to the pixels. 1 is the paper's.
@@ -72,7 +74,8 @@ class UNet3D(OwnSizes, Network):
         width: channels of the first level, even and at least 4.
         channel_multipliers: channels of each level over ``width``; each level halves the size.
         num_blocks: residual blocks per level.
-        attention_resolutions: sizes at which attention is used. Each must be the size of a level.
+        attention_resolutions: sizes at which attention is used. Each must be the size of a level, which is the shorter
+            of its height and width.
         head_dim: width of an attention head.
         heads: this many heads at every level instead, as LVDM has.
         embedding_dim: width of the time embedding; None is ``4 * width``.
@@ -104,7 +107,7 @@ class UNet3D(OwnSizes, Network):
         self,
         channels: int = 3,
         out_channels: int | None = None,
-        resolution: int = 64,
+        resolution: Resolution = 64,
         patch_size: int = 1,
         num_frames: int = 16,
         width: int = 64,
@@ -142,7 +145,7 @@ class UNet3D(OwnSizes, Network):
         head_dims = {w: head_dim if heads is None else w // max(heads, 1) for w in widths}
         check_heads(width, widths, sizes, attention_resolutions, head_dims, temporal_position)
         self.channels, self.out_channels = channels, channels if out_channels is None else out_channels
-        self.resolution, self.num_frames = resolution, num_frames
+        self.resolution, self.num_frames = FrameSize.of(resolution).written, num_frames
         self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
         self.recompute, self.patch_size = recompute, patch_size
         self.size_factor = patch_size * 2 ** (len(widths) - 1)
@@ -277,11 +280,8 @@ class UNet3D(OwnSizes, Network):
                 f"UNet3D was built for at most {self.num_frames} frames (num_frames), got {num_videos_frames} beside "
                 f"{num_images} still images; make longer videos window by window"
             )
-        if z.shape[3] % self.size_factor or z.shape[4] % self.size_factor:
-            raise ValueError(
-                f"height and width must be divisible by {self.size_factor} (patch_size, and one halving per level), "
-                f"got {z.shape[3]} x {z.shape[4]}"
-            )
+        why = "patch_size, and one halving between levels"
+        FrameSize(*z.shape[3:]).check_multiple(self.size_factor, why, "size of z")
         for name, option, is_built in (
             ("label", "num_classes", self.num_classes is not None),
             ("vector", "vector_dim", self.vector_dim is not None),
@@ -303,8 +303,8 @@ class UNet3D(OwnSizes, Network):
             )
 
 
-def level_sizes(resolution: int, num_levels: int, patch_size: int = 1) -> list[int]:
-    """Height of each level, the first being ``resolution`` over ``patch_size``, each half of the one before.
+def level_sizes(resolution: Resolution, num_levels: int, patch_size: int = 1) -> list[int]:
+    """The shorter side of each level, the first being ``resolution`` over ``patch_size``, each half of the one before.
 
     Raises:
         ValueError: if it cannot be halved so often.
@@ -312,12 +312,10 @@ def level_sizes(resolution: int, num_levels: int, patch_size: int = 1) -> list[i
     if num_levels < 1:
         raise ValueError("channel_multipliers must name at least one level, got none")
     factor = patch_size * 2 ** (num_levels - 1)
-    if resolution < factor or resolution % factor:
-        raise ValueError(
-            f"resolution must be divisible by {factor} (patch_size {patch_size}, {num_levels - 1} halvings, one less "
-            f"than channel_multipliers), got {resolution}"
-        )
-    return [resolution // patch_size >> level for level in range(num_levels)]
+    reason = f"patch_size {patch_size}, {num_levels - 1} halvings, one less than channel_multipliers"
+    size = FrameSize.of(resolution)
+    size.check_multiple(factor, reason)
+    return [min(size) // patch_size >> level for level in range(num_levels)]
 
 
 def check_heads(

@@ -16,6 +16,7 @@ from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
 from ..diffusion.condition import Condition
+from ..frame_size import FrameSize, Resolution
 from .attention import attend_over_frames, in_pieces, project_frames, turned_weights
 from .blocks import PointwiseConv, from_tokens, tokens
 from .embeddings import BucketBias, rotary_table, sinusoidal_embedding
@@ -157,7 +158,7 @@ class UNet3DPort(Network):
         channel_multipliers: channels of each level over ``width``.
         channels: channels of the video.
         num_frames: frames of a video; it takes others too, to which its positions extend.
-        resolution: height and width it is made for.
+        resolution: height and width it is made for, one number for a square.
 
     Raises:
         ValueError: if ``resolution`` cannot be halved once less than there are levels.
@@ -171,16 +172,14 @@ class UNet3DPort(Network):
         channel_multipliers: tuple[int, ...] = (1, 2, 4, 8),
         channels: int = 3,
         num_frames: int = 16,
-        resolution: int = 64,
+        resolution: Resolution = 64,
     ) -> None:
         super().__init__()
         factor = 2 ** (len(channel_multipliers) - 1)
-        if resolution % factor:
-            raise ValueError(
-                f"resolution must be divisible by {factor} (one halving between levels), got {resolution}"
-            )
+        size = FrameSize.of(resolution)
+        size.check_multiple(factor, "one halving between levels")
         self.width, self.size_factor = width, factor
-        self.channels, self.num_frames, self.resolution = channels, num_frames, resolution
+        self.channels, self.num_frames, self.resolution = channels, num_frames, size.written
         dims = [width, *(width * m for m in channel_multipliers)]
         pairs, e = list(pairwise(dims)), 4 * width
         self.time_rel_pos_bias = BucketBias(HEADS)
@@ -219,10 +218,7 @@ class UNet3DPort(Network):
         """
         if cond.tensors() or any(cond.images):
             raise ValueError("UNet3DPort is unconditional and trains on videos alone, got a condition")
-        if z.shape[3] % self.size_factor or z.shape[4] % self.size_factor:
-            raise ValueError(
-                f"height and width must be divisible by {self.size_factor}, got {list(z.shape[3:])}"
-            )
+        FrameSize(*z.shape[3:]).check_multiple(self.size_factor, "one halving between levels", "size of z")
         num_frames = z.shape[2]
         positions = rotary_table(self.frequencies, num_frames), self.time_rel_pos_bias(num_frames)
         embedding = F.silu(self.time_mlp(sinusoidal_embedding(time, self.width)))

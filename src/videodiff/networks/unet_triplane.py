@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.condition import Condition
+from ..frame_size import FrameSize, Resolution
 from .attention import SpatialAttention
 from .blocks import FrameNorm, ResBlock, from_tokens, set_norm_groups, tokens, zero_init
 from .compilation import modules_of
@@ -102,7 +103,7 @@ class TriplaneUNet(OwnSizes, Network):
         self,
         channels: int = 4,
         num_frames: int = 16,
-        plane_size: int | tuple[int, int] = 32,
+        plane_size: Resolution = 32,
         width: int = 128,
         channel_multipliers: tuple[int, ...] = (1, 2, 4, 4),
         num_blocks: int = 2,
@@ -119,8 +120,8 @@ class TriplaneUNet(OwnSizes, Network):
     ) -> None:
         super().__init__()
         widths = [width * multiplier for multiplier in channel_multipliers]
-        height, breadth = (plane_size, plane_size) if isinstance(plane_size, int) else plane_size
-        self.plane_sizes = PlaneSizes(num_frames, height, breadth)
+        self.plane_sizes = PlaneSizes(num_frames, *FrameSize.of(plane_size, "plane_size"))
+        self.size_factor = 2 ** max(len(widths) - 1, 0)
         check_sizes(self.plane_sizes, width, widths, num_blocks, attention_levels, heads)
         self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
         self.num_frames = num_frames
@@ -279,13 +280,10 @@ def check_sizes(
         raise ValueError(f"num_blocks must be at least 1, got {num_blocks}")
     if width < 4 or width % 2:
         raise ValueError(f"width must be even and at least 4, got {width}")
-    factor = 2 ** (len(widths) - 1)
-    for name, size in zip(("num_frames", "plane_size", "plane_size"), planes, strict=True):
-        if size < 1 or size % factor:
-            raise ValueError(
-                f"{name} must be divisible by {factor} ({len(widths) - 1} halvings, one less than "
-                f"channel_multipliers), got {size}"
-            )
+    factor, reason = 2 ** (len(widths) - 1), f"{len(widths) - 1} halvings, one less than channel_multipliers"
+    if planes.num_frames < 1 or planes.num_frames % factor:
+        raise ValueError(f"num_frames must be divisible by {factor} ({reason}), got {planes.num_frames}")
+    FrameSize(planes.height, planes.width).check_multiple(factor, reason, "plane_size")
     unreached = sorted(set(attention_levels) - set(range(len(widths))))
     if unreached:
         raise ValueError(f"attention_levels must lie between 0 and {len(widths) - 1}, got {unreached}")

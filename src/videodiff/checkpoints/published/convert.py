@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videodiff.frame_size import FrameSize
 from videodiff.weights import without_wrappers
 
 from .formats import Format, Ignore
@@ -87,9 +88,10 @@ def convert(kind: str, state_dict: Mapping[str, Any], average: bool = True, **si
 
 def at_resolution(known: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
     """The arguments read, with attention at the same levels of a network that is made for another resolution."""
-    side, old = sizes.get("resolution"), known.get("resolution")
-    if side is None or "attention_resolutions" not in known:
+    new, old = sizes.get("resolution"), known.get("resolution")
+    if new is None or "attention_resolutions" not in known:
         return known
+    side = min(FrameSize.of(new))  # which levels are called by
     return known | {"attention_resolutions": [r * side // old for r in known["attention_resolutions"]]}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from videodiff.checkpoints.first_stage import FirstStage
+from videodiff.frame_size import FrameSize
 
 from .convert import Imported
 
@@ -129,7 +130,7 @@ def data_section(model: Any) -> Config:
         "videodiff.data.VideoDataModule",
         dataset="bouncing_digits",
         num_frames=model.sample_frames,
-        resolution=shape[2],
+        resolution=FrameSize(*shape[2:]).written,
         batch_size=4,
         num_workers=0,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.frame_size import size_option
 from videodiff.words import whole
 
 KINDS = (
@@ -51,8 +52,9 @@ def parser() -> argparse.ArgumentParser:
     add("--raw", action="store_true", help="take the raw weights, not their moving average")
     add(
         "--resolution",
-        type=whole(1, 32_768),
-        help="side of the videos (LVDM, lucidrains: it does not show in the weights)",
+        type=size_option(),
+        metavar="N|HxW",
+        help="height and width of the videos in pixels (LVDM, lucidrains: they do not show in the weights)",
     )
     add("--frames", type=whole(), help="frames of a clip (the same)")
     add(
@@ -106,9 +108,9 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def sizes(args: argparse.Namespace) -> dict[str, int]:
+def sizes(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of the network that the user gave."""
-    given = {"resolution": args.resolution, "num_frames": args.frames}
+    given = {"resolution": args.resolution and args.resolution.written, "num_frames": args.frames}
     return {name: value for name, value in given.items() if value is not None}
 
 
