@@ -110,6 +110,7 @@ ARROWS = {
         "comparison.record",
         "comparison.best",
         "comparison.verdict",
+        "metrics.directory",
         "data.real_clips",
         "data.video_io",
     ),

@@ -48,6 +48,27 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{os.fspath(path)}, line {line}: not JSON ({said})") from error
 
 
+def read_mapping(
+    path: str | os.PathLike[str], what: str = "mapping", max_bytes: int | None = None
+) -> dict[str, Any]:
+    """The mapping of a JSON file.
+
+    Args:
+        path: the file.
+        what: what a file that is JSON and no mapping fails to hold.
+        max_bytes: a larger file is refused unread.
+
+    Raises:
+        ValueError: if it holds none, with the file.
+    """
+    if max_bytes is not None and Path(path).stat().st_size > max_bytes:
+        raise ValueError(f"{os.fspath(path)} is larger than {max_bytes} bytes")
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise ValueError(f"{os.fspath(path)} holds no {what}")
+    return record
+
+
 def csv_rows(path: str, encoding: str = "utf-8", errors: str = "strict") -> Iterator[list[str]]:
     """The rows of a CSV file.
 

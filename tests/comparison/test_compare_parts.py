@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from videodiff.checkpoints import load_run
 from videodiff.comparison import Comparison, Draw, ModelRecord, Training, write_results
-from videodiff.comparison.best import BETTER, best_of, best_towards, better
+from videodiff.comparison.best import best_of, best_towards
 from videodiff.comparison.cost import LiveTensors, counted, flop_per_video, peak_memory
 from videodiff.comparison.drawing import Draws
 from videodiff.comparison.formats import comma_separated, latex, markdown, terminal
@@ -27,7 +27,7 @@ from videodiff.comparison.tables import number
 from videodiff.comparison.training import POINTS, read_lines, training_of
 from videodiff.comparison.verdict import verdict
 from videodiff.evaluation.sampling import Batch
-from videodiff.report.metric_info import metric_info
+from videodiff.metrics.directory import METRICS, better
 
 
 def draws(model, sampler="ddim", steps=2, frames=4, count=5, batch_size=2):
@@ -210,8 +210,7 @@ def test_best_is_marked_only_where_its_interval_lies_apart():
 
 
 def test_tables_and_page_mark_the_same_value():
-    names = [*BETTER, "evaluator_is_splits1", "brightness"]
-    assert [better(name) for name in names] == [metric_info(name).better for name in names]
+    names = [*METRICS, "evaluator_is_splits1", "brightness"]
     source = random.Random(0)
     for _ in range(500):
         name, entries = source.choice(names), []
@@ -220,7 +219,7 @@ def test_tables_and_page_mark_the_same_value():
             floor = {"floor": 0.0} if source.random() < 0.8 else {}
             known = entry((low + high) / 2, low, high, **floor)
             entries.append(source.choice([known] * 8 + [None, {"value": None}, {"value": 1.0}]))
-        assert best_index(entries, name) == best_towards(entries, metric_info(name).better)
+        assert best_index(entries, name) == best_towards(entries, better(name))
 
 
 NOISE = {"name": "noise", "metrics": {"evaluator_fd": entry(535, 520, 550), "rand_fd": entry(90, 85, 95)}}

@@ -78,7 +78,7 @@ def test_the_loss_draws_no_randomness():
         ({"prediction": "noise"}, "prediction must be one of eps, x, v, got 'noise'"),
         ({"weighting": "snr"}, "weighting must be simple, truncated_snr or min_snr, got 'snr'"),
         ({"norm": "huber"}, "norm must be l1 or l2, got 'huber'"),
-        ({"clip": True}, "only a prediction of x can be clipped in the loss, got prediction 'v'"),
+        ({"clamp": True}, "only a prediction of x can be clamped in the loss, got prediction 'v'"),
     ],
 )
 def test_an_unknown_name_is_refused(kwargs, message):
@@ -86,30 +86,30 @@ def test_an_unknown_name_is_refused(kwargs, message):
         loss(lambda z, *_: z, **kwargs)
 
 
-def test_a_clipped_estimate_beyond_the_range_costs_nothing_at_its_end_and_leads_back_elsewhere():
+def test_a_clamped_estimate_beyond_the_range_costs_nothing_at_its_end_and_leads_back_elsewhere():
     x = torch.tensor([-1.0, -1.0, -1.0, 0.0]).view(4, 1)
     output = torch.tensor([-1.5, -0.5, 3.0, -1.5], requires_grad=True)
     t = torch.full((4,), 0.5)
 
-    def clipped(is_clipped):
+    def clamped(is_clamped):
         def net(z, *_):
             return output.view(4, 1)
 
-        return diffusion_loss(net, SCHEDULE, x, torch.zeros(4, 1), t, Condition(), "x", clip=is_clipped)
+        return diffusion_loss(net, SCHEDULE, x, torch.zeros(4, 1), t, Condition(), "x", clamp=is_clamped)
 
-    assert clipped(True).tolist() == [0.0, 0.25, 4.0, 1.0]
-    assert clipped(False).tolist() == [0.25, 0.25, 16.0, 2.25]
-    clipped(True).sum().backward()
+    assert clamped(True).tolist() == [0.0, 0.25, 4.0, 1.0]
+    assert clamped(False).tolist() == [0.25, 0.25, 16.0, 2.25]
+    clamped(True).sum().backward()
     assert output.grad.tolist() == [0.0, 1.0, 4.0, -2.0]  # down to the least error from either side
 
 
-def test_inside_the_range_a_clipped_loss_is_the_plain_one():
+def test_inside_the_range_a_clamped_loss_is_the_plain_one():
     x, eps, t = batch()
     for norm in ("l1", "l2"):
         losses = [
             diffusion_loss(
-                lambda z, *_: z.tanh(), SCHEDULE, x, eps, t, Condition(), "x", norm=norm, clip=clip
+                lambda z, *_: z.tanh(), SCHEDULE, x, eps, t, Condition(), "x", norm=norm, clamp=clamp
             )
-            for clip in (False, True)
+            for clamp in (False, True)
         ]
         assert torch.equal(*losses)

@@ -4,7 +4,6 @@ import pytest
 
 from report_records import entry
 from videodiff.comparison.best import best_towards, penalty_interval
-from videodiff.report.metric_info import headline, metric_info
 from videodiff.report.number_format import duration, memory, plain, short
 from videodiff.report.scale import linear_ticks, log_ticks, scale_for
 
@@ -39,36 +38,6 @@ def test_the_best_is_marked_only_where_its_interval_lies_apart_from_all_others(b
 
 def test_a_value_on_both_sides_of_the_real_one_may_be_no_distance_away():
     assert penalty_interval(entry(1.1, 0.3, floor=1.0), "real") == (0.0, pytest.approx(0.4))
-
-
-@pytest.mark.parametrize(
-    ("name", "better"),
-    [
-        ("fvd", "lower"), ("evaluator_fd", "lower"), ("rand_fd", "lower"), ("kvd", "lower"), ("psnr", "higher"),
-        ("is_splits10", "higher"), ("evaluator_is_splits1", "higher"), ("digit_speed", "real"),
-        ("digit_residual", "lower"), ("cloud_drift_in_range", "higher"), ("r_fvd", "lower"), ("new_thing", "none"),
-    ],
-)  # fmt: skip
-def test_metrics_know_which_way_is_better(name, better):
-    assert metric_info(name).better == better
-
-
-def test_all_figures_of_the_built_in_data_are_described():
-    from videodiff.data import BouncingDigits, DriftingClouds
-    from videodiff.metrics.motion import cloud_motion, digit_motion
-
-    for source, measure, prefix in (
-        (BouncingDigits("val", 1, 4, 16), digit_motion, "digit_"),
-        (DriftingClouds("val", 1, 4, 16), cloud_motion, "cloud_"),
-    ):
-        for name in measure(source.read(0, 0, 4, 1)[None]):
-            assert name == "digit" or metric_info(prefix + name).better != "none", name
-
-
-def test_plots_show_a_distance_before_a_figure():
-    assert headline(["digit_residual", "evaluator_fd", "digit_speed"]) == "evaluator_fd"
-    assert headline(["digit_speed", "new_fd"]) == "new_fd"
-    assert headline(["frame_contrast"]) is None
 
 
 def test_numbers_are_written_for_people():

@@ -125,7 +125,7 @@ def test_the_best_is_starred_where_intervals_separate_and_nowhere_else(record, p
     starred = {name: len(re.findall(r'class="star"', row)) for name, row in rows.items()}
     assert starred == {"A": 2, "B": 0, "C": 0}  # 4 +- 0.4 against 7 and 7.2; the score has no interval
     text = Reader(page).text
-    assert "Best, with an interval apart from all others: A on evaluator FD, path residual" in text
+    assert "Best, with an interval apart from all others: A on evaluator-FD, path residual" in text
     assert "Nobody is marked on evaluator IS" in text
     assert "noise 90.00 [89.0, 91.0]), by more than the 95 % intervals: A 4.000 [3.60, 4.40], B 7.000" in text
     assert verdict(record) in text
@@ -154,7 +154,7 @@ def test_no_drift_is_drawn_without_intervals_and_every_curve_says_its_count():
     drift = section(build_page(record, clips_of(record, count=1, size=16)), "drift")
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", drift)
     assert captions == [
-        "evaluator FD along the video, 4 videos of each model",
+        "evaluator-FD along the video, 4 videos of each model",
         "path residual along the video, 4 videos of each model; 2 windows without an interval left out",
     ]
     assert (
@@ -166,7 +166,7 @@ def test_no_drift_is_drawn_without_intervals_and_every_curve_says_its_count():
         one.drift = [{"frames": [0, 15], "metrics": {"evaluator_fd": entry(4.0, count=2)}}]
     drift = section(build_page(record, clips_of(record, count=1, size=16)), "drift")
     assert "<figure" not in drift
-    assert "Without a curve, as 2 videos of each model give no interval: evaluator FD." in drift
+    assert "Without a curve, as 2 videos of each model give no interval: evaluator-FD." in drift
 
 
 def test_baselines_floor_and_papers_stand_apart(page):

@@ -12,7 +12,7 @@ from safetensors.torch import load, load_file
 from videodiff import placeholder, reasons
 from videodiff.migrations import migrated
 from videodiff.names import is_text
-from videodiff.plain import parse_json
+from videodiff.reading import read_mapping
 
 WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.yaml", "videodiff.json"
 PIPELINE = "pipeline.yaml"  # names the runs of a folder that has no weights of its own
@@ -43,15 +43,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     placeholder.refuse(file)
-    if file.stat().st_size > MAX_TEXT:
-        raise ValueError(f"{file} is larger than {MAX_TEXT} bytes")
-    try:
-        record = parse_json(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{file} holds no mapping")
-    return record
+    return read_mapping(file, max_bytes=MAX_TEXT)
 
 
 def verify_exported(path: Path) -> None:

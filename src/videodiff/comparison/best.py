@@ -1,4 +1,4 @@
-"""Which way a metric is better, and which value of a column is best.
+"""Which value of a column is best.
 
 The best has an interval that lies apart from all others', is better than clips made without a model by more than the
 intervals, and is of a model that no such clips beat on the protocol's distance.
@@ -6,34 +6,16 @@ intervals, and is of a model that no such clips beat on the protocol's distance.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-Direction = Literal["lower", "higher", "real", "none"]
+from videodiff.metrics.directory import DISTANCES, Direction, better
 
 # A bootstrap of clips that all gave one value has no width, which says little: of n such clips up to 3/n of all may
 # give another (the rule of three). From this many on that is 3 %.
 ENOUGH = 100
 
-# Distances of whole sets of clips, where several were measured the first is the one that a protocol is about.
-DISTANCES = ("fvd", "evaluator_fd", "rand_fd", "kvd")
-
 Entries = Mapping[str, Mapping[str, Any]]
-
-BETTER: dict[str, Direction] = {
-    **dict.fromkeys(("fvd", "fvd_inf", "kvd", "evaluator_fd", "rand_fd", "lpips"), "lower"),
-    **dict.fromkeys(("evaluator_is", "is_k400", "is", "psnr", "ssim"), "higher"),
-    **dict.fromkeys(("digit_present", "digit_identity", "digit_speed_in_range"), "higher"),
-    **dict.fromkeys(("digit_residual", "cloud_spread", "cloud_horizon_error"), "lower"),
-    **dict.fromkeys(("cloud_drift_in_range", "cloud_horizon"), "higher"),
-    **dict.fromkeys(("digit_speed", "cloud_speed", "cloud_drift_x", "cloud_drift_y"), "real"),
-}
-
-
-def better(name: str) -> Direction:
-    """Which way a metric is better; ``real`` is towards the value of the real clips, its floor."""
-    return BETTER.get(re.sub(r"_splits\d+$", "", name), "none")
 
 
 def penalty_interval(entry: Mapping[str, Any] | None, way: Direction) -> tuple[float, float] | None:
@@ -102,7 +84,6 @@ def best_of(
     records: Sequence[Entries],
     names: Sequence[str],
     without_model: Sequence[Entries] = (),
-    way_of: Callable[[str], Direction] = better,
 ) -> dict[str, int | None]:
     """For each metric the position of the model that is marked as best, None where nobody is.
 
@@ -112,7 +93,6 @@ def best_of(
         records: metrics of the models.
         names: of the metrics.
         without_model: metrics of noise and frozen frames.
-        way_of: which way a metric is better.
     """
     distance = distance_of(records)
     beaten = {
@@ -123,7 +103,7 @@ def best_of(
     }
     found = {
         name: best_towards(
-            [record.get(name) for record in records], way_of(name), [base.get(name) for base in without_model]
+            [record.get(name) for record in records], better(name), [base.get(name) for base in without_model]
         )
         for name in names
     }

@@ -11,7 +11,7 @@ from videodiff.comparison.folder import RECORD, check_folder, check_same
 from videodiff.comparison.formats import comma_separated, latex, markdown
 from videodiff.comparison.record import Comparison
 from videodiff.migrations import migrated
-from videodiff.plain import parse_json
+from videodiff.reading import read_mapping
 
 
 def write_results(comparison: Comparison, out: str | os.PathLike[str]) -> Path:
@@ -53,13 +53,7 @@ def read_comparison(path: str | os.PathLike[str]) -> Comparison:
     """
     path = Path(path)
     path = path / RECORD if path.is_dir() else path
-    try:
-        record = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} holds no record of a comparison")
-    record = migrated("comparison", record, path)
+    record = migrated("comparison", read_mapping(path, "record of a comparison"), path)
     try:
         return Comparison.from_dict(record)
     except (ValueError, AttributeError) as error:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from videodiff.comparison.best import best_of, better
+from videodiff.comparison.best import best_of
 from videodiff.comparison.record import Comparison, Draw, Metrics, ModelRecord
 from videodiff.data.real_clips import shown
+from videodiff.metrics.directory import better
 
 MARKED = (
     "Best is marked only where its interval lies apart from all others' and from those of clips made without a model; "

@@ -8,8 +8,8 @@ from typing import Any
 from videodiff.comparison.best import distance_of, is_better
 from videodiff.comparison.record import Comparison
 from videodiff.comparison.tables import number
+from videodiff.metrics.directory import metric_info
 
-LABELS = {"fvd": "FVD", "evaluator_fd": "evaluator-FD", "rand_fd": "rand-FD", "kvd": "KVD"}
 UNMEASURED = "noise and frozen frames were not measured"
 UNSAID = "so nothing here says that a model is better than noise or frozen frames"
 
@@ -30,7 +30,7 @@ def verdict(comparison: Comparison) -> str:
     counts = sorted({draw.count for draw in shown.values()})
     facts = [f"{' or '.join(f'{count:,}' for count in counts)} clips", "lower is better"]
     facts += [valued(name, entry) for name, entry in rivals.items()]
-    head = f"On {LABELS[distance]} ({'; '.join(facts)})"
+    head = f"On {metric_info(distance).label} ({'; '.join(facts)})"
     if rivals:
         said = [f"{head}, by more than the 95 % intervals: {', '.join(against(measured, rivals))}"]
     else:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_store import EntryReader, Latents, LatentSplit, read_latents
-from videodiff.data.stream import epoch_and_index
+from videodiff.data.stream import epoch_and_index, stacked_facts
 from videodiff.seeding import uniform
 
 ORDER = (
@@ -121,13 +121,7 @@ class LatentDataset(Dataset[dict[str, Any]]):
 
 def collate_latents(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Stack samples to ``{"latent": fp32 [B, C, *S], "sample": [B], "label": [B]}``; captions are a list of texts."""
-    batch: dict[str, Any] = {"latent": torch.stack([sample["latent"] for sample in samples])}
-    for key in ("sample", "label"):
-        if key in samples[0]:
-            batch[key] = torch.tensor([sample[key] for sample in samples], dtype=torch.int64)
-    if "caption" in samples[0]:
-        batch["caption"] = [sample["caption"] for sample in samples]
-    return batch
+    return {"latent": torch.stack([sample["latent"] for sample in samples]), **stacked_facts(samples)}
 
 
 def open_latents(root: str, fingerprint: dict[str, Any], limits: dict[str, int | None]) -> Latents:

@@ -303,10 +303,17 @@ class Collate:
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         video = torch.stack([sample["video"] for sample in samples])  # [B, T + I, R, R, 3]
-        batch: dict[str, Any] = {"video": video.permute(0, 4, 1, 2, 3), "num_images": self.num_images}
-        for key in ("sample", "label"):
-            if key in samples[0]:
-                batch[key] = torch.tensor([sample[key] for sample in samples], dtype=torch.int64)
-        if "caption" in samples[0]:
-            batch["caption"] = [sample["caption"] for sample in samples]
-        return batch
+        beside = stacked_facts(samples)
+        return {"video": video.permute(0, 4, 1, 2, 3), "num_images": self.num_images, **beside}
+
+
+def stacked_facts(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is known of samples beside their clips: ``sample``, ``label`` ``[B]`` int64; ``caption``, a list of text."""
+    facts: dict[str, Any] = {
+        key: torch.tensor([sample[key] for sample in samples], dtype=torch.int64)
+        for key in ("sample", "label")
+        if key in samples[0]
+    }
+    if "caption" in samples[0]:
+        facts["caption"] = [sample["caption"] for sample in samples]
+    return facts

@@ -11,14 +11,14 @@ from videodiff.diffusion.guidance import (
     Threshold,
     downsample,
 )
-from videodiff.diffusion.loss import Weighting, diffusion_loss, loss_weight
-from videodiff.diffusion.masking import GivenUnits, KnownUnits, masked_diffusion_loss
+from videodiff.diffusion.loss import KnownUnits, Weighting, diffusion_loss, loss_weight
+from videodiff.diffusion.masking import GivenUnits
 from videodiff.diffusion.measurement import MeasurementGuidance
 from videodiff.diffusion.noise import Generator, normal_like
 from videodiff.diffusion.prediction import (
     Prediction,
     check_end,
-    clip_through,
+    clamp_through,
     prediction_target,
     to_eps,
     to_x,
@@ -77,13 +77,12 @@ __all__ = [
     "autoregressive",
     "call_network",
     "check_end",
-    "clip_through",
+    "clamp_through",
     "cover",
     "diffusion_loss",
     "downsample",
     "interpolation",
     "loss_weight",
-    "masked_diffusion_loss",
     "normal_like",
     "prediction_target",
     "to_eps",

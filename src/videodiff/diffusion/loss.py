@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,10 +10,27 @@ from torch import Tensor
 
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Network, call_network
-from videodiff.diffusion.prediction import Prediction, clip_through, prediction_target
+from videodiff.diffusion.prediction import Prediction, clamp_through, prediction_target
 from videodiff.diffusion.schedule import NoiseSchedule
 
 Weighting = Literal["simple", "truncated_snr", "min_snr"]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownUnits:
+    """The units of a training sample that are given.
+
+    Args:
+        mask: ``[B, 1, U, ...]`` bool, broadcastable to the latent; True where a unit is given.
+        eps: noise on them, ``[B, C, U, ...]``.
+        t: their time s, ``[B]`` in [0, 1].
+        in_loss: whether their own denoising, from ``z_s``, is part of the loss, as in the published code.
+    """
+
+    mask: Tensor
+    eps: Tensor
+    t: Tensor
+    in_loss: bool = False
 
 
 def diffusion_loss(
@@ -26,9 +44,10 @@ def diffusion_loss(
     weighting: Weighting = "simple",
     norm: Literal["l2", "l1"] = "l2",
     gamma: float = 5.0,
-    clip: bool = False,
+    clamp: bool = False,
+    known: KnownUnits | None = None,
 ) -> Tensor:
-    """Mean weighted error of the network's output against its target, ``[B]`` fp32.
+    """Mean weighted error of the network's output against its target, ``[B]`` fp32; of given units only if they say so.
 
     Args:
         net: ``(z, time, cond) -> output``.
@@ -41,29 +60,40 @@ def diffusion_loss(
         weighting: see ``loss_weight``; the factor of a sample is the same for both norms.
         norm: squared or absolute error.
         gamma: cut of the min_snr weighting.
-        clip: compare the estimate of x as a sampler that clips it to [-1, 1] will see it. What lies beyond the range
+        clamp: compare the estimate of x as a sampler that clamps it to [-1, 1] will see it. What lies beyond the range
             costs nothing where the data are at its end, so a network need not hit black to make it: the best estimate
             E[x | z] is the same, as it lies in the range. Its prediction must be x.
+        known: units that are given: the network sees them at their own noise, and learns the others (He et al. 2022,
+            section 3.3). Its mask is in ``cond.concat``.
 
     Raises:
-        ValueError: if ``prediction``, ``weighting`` or ``norm`` is unknown, or ``clip`` is asked of a prediction of
-            noise.
+        ValueError: if ``prediction``, ``weighting`` or ``norm`` is unknown, ``clamp`` is asked of a prediction of
+            noise, or all units of a sample are given and none of them is in the loss (on a CPU; elsewhere the loss is
+            not a number).
     """
-    check_error(prediction, norm, clip)
-    alpha, sigma = schedule.alpha_sigma(t, x.ndim)
-    z = schedule.add_noise(x, eps, t)
-    output = call_network(net, z, schedule.network_time(t), cond)
-    error = (clip_through(output) if clip else output) - prediction_target(prediction, x, eps, alpha, sigma)
-    error = error.square() if norm == "l2" else error.abs()
-    return error.flatten(1).mean(1) * loss_weight(schedule.log_snr(t), prediction, weighting, gamma)
-
-
-def check_error(prediction: Prediction, norm: str, clip: bool) -> None:
-    """Raise ValueError for a norm that is not l1 or l2, or where clipping is asked of a prediction of noise."""
     if norm not in ("l1", "l2"):
         raise ValueError(f"norm must be l1 or l2, got {norm!r}")
-    if clip and prediction != "x":
-        raise ValueError(f"only a prediction of x can be clipped in the loss, got prediction {prediction!r}")
+    if clamp and prediction != "x":
+        raise ValueError(f"only a prediction of x can be clamped in the loss, got prediction {prediction!r}")
+
+    def noised(eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma = schedule.alpha_sigma(t, x.ndim)
+        return schedule.add_noise(x, eps, t), prediction_target(prediction, x, eps, alpha, sigma)
+
+    z, target = noised(eps, t)
+    if known is not None:
+        z_known, target_known = noised(known.eps, known.t)
+        z, target = torch.where(known.mask, z_known, z), torch.where(known.mask, target_known, target)
+    output = call_network(net, z, schedule.network_time(t), cond)
+    error = (clamp_through(output) if clamp else output) - target
+    error = (error.square() if norm == "l2" else error.abs()).flatten(1)
+    if known is not None and not known.in_loss:
+        counted = (~known.mask).expand_as(x).flatten(1)
+        # Elsewhere the host would wait for the answer in every step; LVDM checks its counts when it is made.
+        if x.device.type == "cpu" and not bool(counted.any(1).all()):
+            raise ValueError("every unit of a sample is given: there is nothing to learn")
+        error = error * counted * (counted.shape[1] / counted.sum(1, keepdim=True))
+    return error.mean(1) * loss_weight(schedule.log_snr(t), prediction, weighting, gamma)
 
 
 def loss_weight(

@@ -69,8 +69,8 @@ def to_eps(kind: Prediction, output: Tensor, z: Tensor, alpha: Tensor, sigma: Te
     return sigma * z + alpha * output
 
 
-def clip_through(x: Tensor) -> Tensor:
-    """``x`` clipped to [-1, 1], with the gradient of ``x`` itself: beyond the range it still leads back (STE)."""
+def clamp_through(x: Tensor) -> Tensor:
+    """``x`` clamped to [-1, 1], with the gradient of ``x`` itself: beyond the range it still leads back (STE)."""
     return x + (x.clamp(-1, 1) - x).detach()
 
 

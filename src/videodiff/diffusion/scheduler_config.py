@@ -24,7 +24,7 @@ from videodiff.diffusion.schedule import (
     ScaledLinearSchedule,
 )
 from videodiff.diffusion.scheduler_keys import check_keys
-from videodiff.plain import parse_json
+from videodiff.reading import read_mapping
 
 Config = dict[str, Any]
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x": "sample"}
@@ -205,15 +205,7 @@ def read_scheduler_config(path: str | os.PathLike, **options: Any) -> Config:
     if not path.is_file():
         raise FileNotFoundError(f"no scheduler config {path}")
     placeholder.refuse(path)
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_BYTES} bytes; a scheduler config is a few hundred")
-    try:
-        config = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no mapping")
-    return from_scheduler_config(config, **options)
+    return from_scheduler_config(read_mapping(path, max_bytes=MAX_BYTES), **options)
 
 
 def schedule_part(config: Mapping[str, Any]) -> Config:

@@ -1,27 +1,58 @@
 """Numbers about clips: feature networks, distances, scores. Usable without the rest of the package."""
 
-from .distribution import DistributionMetric
-from .features import LPIPS, C3DFeatures, EvaluatorFeatures, FeatureExtractor, I3DFeatures, RandomFeatures
-from .frechet import InfinityFit, frechet_distance, frechet_distance_from_moments, frechet_infinity
-from .frechet_intervals import frechet_difference_interval, frechet_infinity_interval, frechet_interval
-from .inception import inception_score, softmax
-from .intervals import Interval, mean_difference_interval, mean_interval, repeats_interval
-from .kernel import kernel_distance
-from .kernel_intervals import kernel_difference_interval, kernel_interval
-from .moments import FeatureStats, read_record
-from .reconstruction import psnr, ssim
-from .video import (
-    ContentDebiasedFVD,
-    FrechetFrameDistance,
-    FrechetVideoDistance,
-    KernelVideoDistance,
-    ReconstructionFVD,
-)
-from .video_pairs import PSNR, SSIM, LPIPSMetric, PairMetric
-from .video_score import VideoInceptionScore
+from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .directory import METRICS, MetricInfo, metric_info
+    from .distribution import DistributionMetric
+    from .features import LPIPS, C3DFeatures, EvaluatorFeatures, FeatureExtractor, I3DFeatures, RandomFeatures
+    from .frechet import InfinityFit, frechet_distance, frechet_distance_from_moments, frechet_infinity
+    from .frechet_intervals import frechet_difference_interval, frechet_infinity_interval, frechet_interval
+    from .inception import inception_score, softmax
+    from .intervals import Interval, mean_difference_interval, mean_interval, repeats_interval
+    from .kernel import kernel_distance
+    from .kernel_intervals import kernel_difference_interval, kernel_interval
+    from .moments import FeatureStats, read_record
+    from .reconstruction import psnr, ssim
+    from .video import (
+        ContentDebiasedFVD,
+        FrechetFrameDistance,
+        FrechetVideoDistance,
+        KernelVideoDistance,
+        ReconstructionFVD,
+    )
+    from .video_pairs import PSNR, SSIM, LPIPSMetric, PairMetric
+    from .video_score import VideoInceptionScore
+
+# The directory is asked for by what loads no torch, so everything is imported when it is asked for.
+_HOMES = {
+    "directory": ("METRICS", "MetricInfo", "metric_info"),
+    "distribution": ("DistributionMetric",),
+    "features": (
+        "LPIPS", "C3DFeatures", "EvaluatorFeatures", "FeatureExtractor", "I3DFeatures", "RandomFeatures",
+    ),
+    "frechet": ("InfinityFit", "frechet_distance", "frechet_distance_from_moments", "frechet_infinity"),
+    "frechet_intervals": ("frechet_difference_interval", "frechet_infinity_interval", "frechet_interval"),
+    "inception": ("inception_score", "softmax"),
+    "intervals": ("Interval", "mean_difference_interval", "mean_interval", "repeats_interval"),
+    "kernel": ("kernel_distance",),
+    "kernel_intervals": ("kernel_difference_interval", "kernel_interval"),
+    "moments": ("FeatureStats", "read_record"),
+    "reconstruction": ("psnr", "ssim"),
+    "video": (
+        "ContentDebiasedFVD", "FrechetFrameDistance", "FrechetVideoDistance", "KernelVideoDistance",
+        "ReconstructionFVD",
+    ),
+    "video_pairs": ("PSNR", "SSIM", "LPIPSMetric", "PairMetric"),
+    "video_score": ("VideoInceptionScore",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "LPIPS",
+    "METRICS",
     "PSNR",
     "SSIM",
     "C3DFeatures",
@@ -37,6 +68,7 @@ __all__ = [
     "Interval",
     "KernelVideoDistance",
     "LPIPSMetric",
+    "MetricInfo",
     "PairMetric",
     "RandomFeatures",
     "ReconstructionFVD",
@@ -53,9 +85,16 @@ __all__ = [
     "kernel_interval",
     "mean_difference_interval",
     "mean_interval",
+    "metric_info",
     "psnr",
     "read_record",
     "repeats_interval",
     "softmax",
     "ssim",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

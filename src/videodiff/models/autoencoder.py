@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from videodiff.conditioning import Keys
-from videodiff.diffusion import clip_through
+from videodiff.diffusion import clamp_through
 from videodiff.models.autoencoder_losses import (
     all_frames,
     balance,
@@ -232,7 +232,7 @@ class AutoencoderModule(TrainedModule):
         noise = normals([(self.seed, "train", "posterior", p) for p in positions], shape, self.device)
         rebuilt, kl = self.autoencoder(video, noise)
         if self.clip_loss:
-            rebuilt = clip_through(rebuilt)
+            rebuilt = clamp_through(rebuilt)
         frames, rebuilt_frames = self.chosen_frames(positions, (video, rebuilt))
         parts = {"pixel": self.pixels(video, rebuilt), "kl": kl.float().mean() / video[0, :, 0].numel()}
         reconstruction = self.pixel_weight * parts["pixel"]

@@ -22,7 +22,6 @@ from videodiff.diffusion import (
     Weighting,
     check_end,
     diffusion_loss,
-    masked_diffusion_loss,
 )
 from videodiff.diffusion.denoiser import call_network
 from videodiff.frame_size import FrameSize, Resolution
@@ -192,9 +191,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         t = self.schedule.draw_times(keys.uniforms(split, "time"))
         eps = keys.normals(split, "noise", shape=tuple(x.shape[1:]))
         how = (self.prediction, self.weighting, self.loss_norm, self.min_snr_gamma, self.clip_loss)
-        if example.known is None:
-            return diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, *how)
-        return masked_diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, example.known, *how)
+        return diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, *how, known=example.known)
 
     def latents_of(self, video: Tensor) -> Tensor:
         """What is kept of training clips ``[B, 3, T, H, W]`` so that none is encoded again: ``[B, C, U, *S]``, fp32.

@@ -23,9 +23,8 @@ from videodiff.diffusion import (
 )
 from videodiff.diffusion.windows import Window
 from videodiff.networks import Autoencoder, Latents, Network
-from videodiff.sampling import LongVideo, OnWindow, StageModel
-from videodiff.sampling.video_model import check_counts
-from videodiff.seeding import generator
+from videodiff.sampling import LongVideo, StageModel
+from videodiff.sampling.video_model import Call
 
 
 class SamplingModule(pl.LightningModule, StageModel):
@@ -170,55 +169,23 @@ class SamplingModule(pl.LightningModule, StageModel):
             "reconstruction_weight": getattr(self, "reconstruction_weight", None),
         }
 
-    @torch.no_grad()
-    def draw_latent(
-        self,
-        num_videos: int,
-        num_frames: int,
-        seed: int = 0,
-        request: Request | None = None,
-        *,
-        indices: Sequence[int] | None = None,
-        sampler: Sampler | None = None,
-        later_sampler: Sampler | None = None,
-        guidance_scale: float | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        drawn: tuple[Tensor, int] | None = None,
-        on_window: OnWindow | None = None,
-    ) -> Tensor:
-        """Draw latents ``[num_videos, C, U, *S]``."""
-        request = (request or Request()).to(self.device)
-        guidance_scale = request.guidance if guidance_scale is None else guidance_scale
-        indices = range(num_videos) if indices is None else indices
-        check_counts(num_videos, num_frames, indices)
-        self.check_request(request, num_frames)
-        sampler = sampler or self.sampler
-        later_sampler = later_sampler or self.later_sampler(sampler)
-        total = self.total_units(num_frames)
-        windows = self.windows(total, self.known_units(request.positions))
-        latent = self.blank(num_videos, total, request)
+    def generate_windows(self, call: Call) -> Tensor:
+        """Latents ``[num_videos, C, U, *S]``."""
+        sampler = call.sampler or self.sampler
+        later_sampler = call.later_sampler or self.later_sampler(sampler)
+        total = self.total_units(call.num_frames)
+        windows = self.windows(total, self.known_units(call.request.positions))
+        latent = self.blank(len(call.indices), total, call.request)
         first = 0
-        if drawn is not None:
-            first = drawn[1]
-            latent.copy_(drawn[0])
+        if call.drawn is not None:
+            first = call.drawn[1]
+            latent.copy_(call.drawn[0])
         for k, window in enumerate(windows[first:], first):
-
-            def report(done: int, steps: int, k: int = k) -> None:
-                if progress is not None:
-                    progress(k * steps + done, len(windows) * steps)
-
-            noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
+            chosen, report = later_sampler if k else sampler, call.report(k, len(windows))
             self.sample_window(
-                latent,
-                window,
-                request,
-                noise,
-                later_sampler if k else sampler,
-                guidance_scale,
-                report,
+                latent, window, call.request, call.noise(k), chosen, call.guidance_scale, report
             )
-            if on_window is not None:
-                on_window(latent, k + 1)
+            call.finish(latent, k + 1)
         return latent
 
     def known_units(self, positions: Sequence[int]) -> tuple[int, ...]:

@@ -92,8 +92,8 @@ class TurnTables:
         return self.tables[key]
 
 
-class TimeAttention(nn.Module):
-    """Self-attention over the first axis of ``[S, N, D]``, with a norm before it; explicit, for short sequences.
+class NormedAttention(nn.Module):
+    """What attention is made of here: a norm before it, queries, keys and values in one projection, and the way out.
 
     Args:
         dim: D.
@@ -105,10 +105,13 @@ class TimeAttention(nn.Module):
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
         self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(
-            dim, 3 * heads * head_dim, bias=False
-        )  # features in the order head, (q, k, v), D
+        # Features in the order head, (q, k, v), D
+        self.qkv = nn.Linear(dim, 3 * heads * head_dim, bias=False)
         self.out = nn.Linear(heads * head_dim, dim)
+
+
+class TimeAttention(NormedAttention):
+    """Self-attention over the first axis of ``[S, N, D]``, with a norm before it; explicit, for short sequences."""
 
     def forward(self, x: Tensor, table: Tensor | None = None, read: slice = slice(None)) -> Tensor:
         """What is to be added to ``x[read]``: ``[S, N, D]`` -> ``[S', N, D]``.
@@ -127,17 +130,8 @@ class TimeAttention(nn.Module):
         return self.out(attend_over_frames(q, k, v, None, None).unflatten(1, (-1, self.heads)).flatten(2))
 
 
-class SpaceAttention(nn.Module):
+class SpaceAttention(NormedAttention):
     """Self-attention over the places of each frame of ``[S, N, n, D]``, with a norm before it; fused."""
-
-    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
-        super().__init__()
-        self.heads, self.head_dim = heads, head_dim
-        self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(
-            dim, 3 * heads * head_dim, bias=False
-        )  # features in the order head, (q, k, v), D
-        self.out = nn.Linear(heads * head_dim, dim)
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         """What is to be added to ``x [S, N, n, D]``; ``table [2, n, head_dim]`` are the angles of the places."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from videodiff.comparison.best import has_interval
 from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
+from videodiff.metrics.directory import headline, metric_info
 from videodiff.report.chart import Chart, Point, Series, legend
 from videodiff.report.markup import Html, element, join
-from videodiff.report.metric_info import headline, metric_info
 from videodiff.report.number_format import duration, memory, plain, short
 from videodiff.report.section_results import floors, shown, stage_training
 from videodiff.report.table import metric_names

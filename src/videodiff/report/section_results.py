@@ -9,8 +9,8 @@ from typing import Any
 from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
 from videodiff.comparison.verdict import verdict
 from videodiff.data.real_clips import shown as told
+from videodiff.metrics.directory import headline, metric_info
 from videodiff.report.markup import Html, element, join
-from videodiff.report.metric_info import headline, metric_info
 from videodiff.report.number_format import NONE, duration, memory, plain, short
 from videodiff.report.table import (
     best_models,

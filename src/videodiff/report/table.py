@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videodiff.comparison.best import best_of
+from videodiff.metrics.directory import WORDS, metric_info
 from videodiff.report.chart import mark_of
 from videodiff.report.markup import Html, element, join
-from videodiff.report.metric_info import WORDS, MetricInfo, metric_info
 from videodiff.report.number_format import NONE, plain
 
 Entries = Mapping[str, Mapping[str, Any]]
@@ -51,12 +51,7 @@ def metric_head(name: str) -> Html:
     arrow = element("span", f" {info.arrow}", aria_hidden="true") if info.arrow else None
     said = element("span", f", {WORDS[info.better]}", class_="unseen")
     key = element("small", name) if name != info.label else None
-    return element("th", info.label, arrow, said, key, scope="col", title=explained(info))
-
-
-def explained(info: MetricInfo) -> str:
-    """The sentence of a metric and which way is better."""
-    return f"{info.says} {WORDS[info.better].capitalize()}."
+    return element("th", info.label, arrow, said, key, scope="col", title=info.explanation)
 
 
 def model_head(name: str, index: int) -> Html:
@@ -68,7 +63,7 @@ def best_models(
     records: Sequence[Entries], names: Sequence[str], baselines: Sequence[Entries] = ()
 ) -> dict[str, int | None]:
     """For each metric the position of the best model, None where nobody is better than all others and than none."""
-    return best_of(records, names, baselines, lambda name: metric_info(name).better)
+    return best_of(records, names, baselines)
 
 
 def metric_table(
@@ -137,7 +132,7 @@ def footnotes(names: Sequence[str]) -> Html:
     items = []
     for name in names:
         info = metric_info(name)
-        items += [element("dt", f"{info.label} {info.arrow}".strip()), element("dd", explained(info))]
+        items += [element("dt", f"{info.label} {info.arrow}".strip()), element("dd", info.explanation)]
     return element("details", element("summary", "What the columns say"), element("dl", items))
 
 

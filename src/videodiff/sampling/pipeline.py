@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any, cast
@@ -23,8 +23,7 @@ from videodiff.diffusion import Sampler
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
 from videodiff.sampling.stage import Leg, Stage
-from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, check_counts, continued
-from videodiff.seeding import generator
+from videodiff.sampling.video_model import Call, StageModel, VideoModel, continued
 
 
 class Pipeline(pl.LightningModule, VideoModel):
@@ -229,57 +228,34 @@ class Pipeline(pl.LightningModule, VideoModel):
             rate *= group[0].frames_each
         return rate
 
-    @torch.no_grad()
-    def draw_latent(
-        self,
-        num_videos: int,
-        num_frames: int,
-        seed: int = 0,
-        request: Request | None = None,
-        *,
-        indices: Sequence[int] | None = None,
-        sampler: Sampler | None = None,
-        later_sampler: Sampler | None = None,
-        guidance_scale: float | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        drawn: tuple[Tensor, int] | None = None,
-        on_window: OnWindow | None = None,
-    ) -> Tensor:
-        """Draw the last stage's latents ``[num_videos, C, U, *S]``.
+    def generate_windows(self, call: Call) -> Tensor:
+        """The last stage's latents ``[num_videos, C, U, *S]``.
 
-        A sampler or a guidance scale given here is every stage's. Windows are counted through all stages, and so is
+        A sampler or a guidance scale of the call is every stage's. Windows are counted through all stages, and so is
         their noise. What ``on_window`` is given, and ``drawn`` takes, has a row for each video: the latent of the stage
         before, whose video is made of it again, then that of the stage at work.
         """
-        request = (request or Request()).to(self.device)
-        guidance_scale = request.guidance if guidance_scale is None else guidance_scale
-        indices = range(num_videos) if indices is None else indices
-        check_counts(num_videos, num_frames, indices)
-        legs = self.legs(num_frames, request)
+        legs = self.legs(call.num_frames, call.request)
         starts = list(accumulate((len(leg.windows) for leg in legs), initial=0))
-        first, at = (0, 0) if drawn is None else (drawn[1], bisect_left(starts, drawn[1]) - 1)
-        before, latent = self.unpacked(drawn, legs, at)
+        first, at = (0, 0) if call.drawn is None else (call.drawn[1], bisect_left(starts, call.drawn[1]) - 1)
+        before, latent = self.unpacked(call.drawn, legs, at)
         for number, leg in enumerate(legs[at:], at):
             start = starts[number]
             before = latent if number > at else before
             told = leg.request if before is None else self.told(leg, legs[number - 1], before)
             if latent is None or number > at:
-                latent = leg.model.blank(num_videos, leg.units, told)
+                latent = leg.model.blank(len(call.indices), leg.units, told)
             for k, (stage, window) in enumerate(leg.windows, start):
                 if k < first:
                     continue
-
-                def report(done: int, steps: int, k: int = k) -> None:
-                    if progress is not None:
-                        progress(k * steps + done, starts[-1] * steps)
-
-                chosen = sampler or stage.model.sampler
+                chosen = call.sampler or stage.model.sampler
                 if k > start:
-                    chosen = later_sampler or stage.model.later_sampler(chosen)
-                noise = [generator(seed, "sample", index, k, device=self.device) for index in indices]
-                stage.model.sample_window(latent, window, told, noise, chosen, guidance_scale, report)
-                if on_window is not None:
-                    on_window(packed(before, latent), k + 1)
+                    chosen = call.later_sampler or stage.model.later_sampler(chosen)
+                report = call.report(k, starts[-1])
+                stage.model.sample_window(
+                    latent, window, told, call.noise(k), chosen, call.guidance_scale, report
+                )
+                call.finish(packed(before, latent), k + 1)
         assert latent is not None  # a pipeline has a stage
         return latent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -18,8 +19,47 @@ from videodiff.diffusion.windows import Window
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
 from videodiff.sampling.plans import LongVideo
+from videodiff.seeding import generator
 
 OnWindow = Callable[[Tensor, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of :meth:`VideoModel.draw_latent`, which says what each of it is; checked, the request on the device.
+
+    A sampler or guidance that is None is the model's own.
+    """
+
+    num_frames: int
+    seed: int
+    request: Request
+    indices: Sequence[int]
+    sampler: Sampler | None
+    later_sampler: Sampler | None
+    guidance_scale: float | None
+    progress: Callable[[int, int], None] | None
+    drawn: tuple[Tensor, int] | None
+    on_window: OnWindow | None
+    device: torch.device
+
+    def noise(self, window: int) -> list[torch.Generator]:
+        """The randomness of one window, a generator for each video."""
+        return [generator(self.seed, "sample", index, window, device=self.device) for index in self.indices]
+
+    def report(self, window: int, windows: int) -> Callable[[int, int], None]:
+        """How the steps of one of so many windows are reported."""
+
+        def steps_done(done: int, steps: int) -> None:
+            if self.progress is not None:
+                self.progress(window * steps + done, windows * steps)
+
+        return steps_done
+
+    def finish(self, latent: Tensor, windows_done: int) -> None:
+        """Say that a window is done."""
+        if self.on_window is not None:
+            self.on_window(latent, windows_done)
 
 
 class VideoModel(ABC):
@@ -94,7 +134,7 @@ class VideoModel(ABC):
         latent = self.draw_latent(num_videos, num_frames, seed, request, **options)
         return torch.cat(list(self.decode_frames(latent, num_frames)), dim=2)
 
-    @abstractmethod
+    @torch.no_grad()
     def draw_latent(
         self,
         num_videos: int,
@@ -131,6 +171,30 @@ class VideoModel(ABC):
             ValueError: if a count is below 1, a known frame lies outside the video, or the model cannot do what is
                 asked.
         """
+        request = (request or Request()).to(self.device)
+        indices = range(num_videos) if indices is None else indices
+        check_counts(num_videos, num_frames, indices)
+        self.check_request(request, num_frames)
+        guidance_scale = request.guidance if guidance_scale is None else guidance_scale
+        return self.generate_windows(
+            Call(
+                num_frames,
+                seed,
+                request,
+                indices,
+                sampler,
+                later_sampler,
+                guidance_scale,
+                progress,
+                drawn,
+                on_window,
+                self.device,
+            )
+        )
+
+    @abstractmethod
+    def generate_windows(self, call: Call) -> Tensor:
+        """All windows of a call, one after another: what :meth:`draw_latent` returns."""
 
     @abstractmethod
     def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:

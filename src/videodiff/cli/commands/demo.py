@@ -95,7 +95,9 @@ def run(argv: Sequence[str]) -> int:
 
 def verdicts(results: dict[str, Any]) -> list[str]:
     """Whether each model lies before clips made without one, by intervals that do not touch; what to do if not."""
-    metrics = {"evaluator_fd": "evaluator-FD", "rand_fd": "rand-FD"}
+    from videodiff.metrics.directory import metric_info
+
+    metrics = {name: metric_info(name).label for name in ("evaluator_fd", "rand_fd")}
     lines = ["", "before clips made without a model, by more than the 95 % intervals:"]
     is_behind = False
     for model in results["models"]:

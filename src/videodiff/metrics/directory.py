@@ -1,0 +1,186 @@
+"""The directory of metrics: what each is called, which way it is better, its unit, and what it says in one sentence.
+
+Whatever a command writes is in it; tables, page, terminal, documentation and the mark of the best ask it and nothing
+else. It imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Direction = Literal["lower", "higher", "real", "none"]
+
+ARROWS = {"lower": "↓", "higher": "↑", "real": "≈", "none": ""}
+WORDS = {
+    "lower": "lower is better",
+    "higher": "higher is better",
+    "real": "closer to the real clips' value is better",
+    "none": "neither way is better",
+}
+SHARE = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a reader is told of a metric.
+
+    Args:
+        name: by which results hold it.
+        label: for the head of a column.
+        better: which way; ``real`` is towards the value of the real clips (the floor).
+        says: one sentence on what it measures and what it misses.
+        unit: of its values; empty for a plain number.
+        within: bounds of its values, where they are known.
+    """
+
+    name: str
+    label: str
+    better: Direction
+    says: str
+    unit: str = ""
+    within: tuple[float, float] | None = None
+
+    @property
+    def arrow(self) -> str:
+        """Of the direction."""
+        return ARROWS[self.better]
+
+    @property
+    def explanation(self) -> str:
+        """The sentence, the unit and which way is better."""
+        unit = f" In {self.unit}." if self.unit else ""
+        return f"{self.says}{unit} {WORDS[self.better].capitalize()}."
+
+
+METRICS: dict[str, MetricInfo] = {
+    info.name: info
+    for info in (
+        # Distances of whole sets of clips. Where several were measured, the first is the one that a protocol is about.
+        MetricInfo(
+            "fvd", "FVD", "lower",
+            "Fréchet distance of I3D features (Unterthiner et al. 2018). Biased upwards by about 1/clips: compare at "
+            "equal counts only. Sees single frames more than motion.",
+        ),
+        MetricInfo(
+            "evaluator_fd", "evaluator-FD", "lower",
+            "Fréchet distance of the features of a small classifier trained on the built-in clips; not FVD.",
+        ),
+        MetricInfo(
+            "rand_fd", "rand-FD", "lower",
+            "Fréchet distance of the features of a fixed random network, in units of the real clips' spread; not FVD.",
+        ),
+        MetricInfo(
+            "kvd", "KVD", "lower",
+            "Kernel distance (cubic polynomial) of I3D features; unbiased, so it can fall below 0.",
+        ),
+        MetricInfo(
+            "fvd_inf", "FVD∞", "lower",
+            "FVD extrapolated to endless clips, without the bias of the count; of wider spread.",
+        ),
+        # Scores of the generated clips alone; the number of splits is added to the name.
+        MetricInfo(
+            "evaluator_is", "evaluator IS", "higher",
+            "Inception score of the built-in classifier: clips that are clear, and of many classes. Never looks at "
+            "real clips.",
+        ),
+        MetricInfo(
+            "is_k400", "IS (I3D)", "higher", "Inception score over the 400 classes of I3D; a stand-in for that of C3D."
+        ),
+        MetricInfo("is", "IS", "higher", "Inception score of C3D, as published for UCF-101 (Saito et al. 2020)."),
+        # Reconstructions beside their clips.
+        MetricInfo("psnr", "PSNR", "higher", "Peak signal-to-noise ratio of reconstructions.", "dB"),
+        MetricInfo("ssim", "SSIM", "higher", "Structural similarity of reconstructions (Wang et al. 2004), at most 1."),
+        MetricInfo("lpips", "LPIPS", "lower", "Perceptual distance of reconstructions (Zhang et al. 2018)."),
+        # Exact figures of the built-in sets.
+        MetricInfo(
+            "digit_present", "digit present", "higher", "Share of frames that show one compact digit, 0 to 1.",
+            within=SHARE,
+        ),
+        MetricInfo(
+            "digit_residual", "path residual", "lower",
+            "Distance of the digit from the best straight, reflected path: does it fly as it must?", "pixels",
+        ),
+        MetricInfo(
+            "digit_speed", "speed", "real", "Speed along the digit's path; 0 where there is none.", "pixels per frame"
+        ),
+        MetricInfo(
+            "digit_speed_in_range", "speed in range", "higher", "Share of clips with a speed that real ones have.",
+            within=SHARE,
+        ),
+        MetricInfo(
+            "digit_identity", "identity", "higher", "Share of frames that read as the same digit as their clip.",
+            within=SHARE,
+        ),
+        MetricInfo("cloud_drift_x", "drift x", "real", "Mean drift of the sky to the right.", "pixels per frame"),
+        MetricInfo("cloud_drift_y", "drift y", "real", "Mean drift of the sky downwards.", "pixels per frame"),
+        MetricInfo(
+            "cloud_spread", "drift spread", "lower", "Unevenness of the drift over time.", "pixels per frame"
+        ),
+        MetricInfo("cloud_speed", "speed", "real", "Speed of the drift.", "pixels per frame"),
+        MetricInfo(
+            "cloud_drift_in_range", "drift in range", "higher",
+            "Share of clips that drift evenly at a speed that real ones have.", within=SHARE,
+        ),
+        MetricInfo(
+            "cloud_horizon", "horizon", "higher", "Share of columns and frames with dark ground of its height.",
+            within=SHARE,
+        ),
+        MetricInfo(
+            "cloud_horizon_error", "horizon error", "lower", "Wobble of the horizon over time.", "pixels"
+        ),
+        # Statistics of frames along long video.
+        MetricInfo("frame_brightness", "brightness", "none", "Mean of the frames, 0 to 255.", "grey levels"),
+        MetricInfo("frame_contrast", "contrast", "none", "Standard deviation within a frame.", "grey levels"),
+        MetricInfo("frame_detail", "detail", "none", "Mean difference of neighbouring pixels.", "grey levels"),
+        MetricInfo("frame_change", "change", "none", "Mean difference of neighbouring frames.", "grey levels"),
+    )
+}  # fmt: skip
+
+DISTANCES = ("fvd", "evaluator_fd", "rand_fd", "kvd")
+# Which metric stands on the axis of a plot, if several are there.
+HEADLINES = (*DISTANCES, "digit_residual", "cloud_spread")
+
+
+def metric_info(name: str) -> MetricInfo:
+    """What is known of a metric; of an unknown one its name, and no direction.
+
+    Names that the classes of this room make for networks of the user's own (``frechet_NETWORK``, ``lpips_TRUNK``,
+    ``is_splits10``, ``r_fvd``) are read as what they are made of.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if splits := re.fullmatch(r"(.+)_splits(\d+)", name):
+        kind = METRICS.get(splits[1])
+        base = kind or (METRICS["is"] if name.startswith("is_") else None)
+        if base is not None:
+            parts = f"{splits[2]} part{'' if splits[2] == '1' else 's'}"
+            says = f"{base.says} Mean over {parts}; it grows with the size of a part."
+            return replace(base, name=name, label=base.label if kind else name, says=says)
+    if name.startswith("r_") and (base := metric_info(name[2:])).better != "none":
+        return replace(
+            base,
+            name=name,
+            label=f"R-{base.label}",
+            says=f"{base.label} between clips and their reconstructions.",
+        )
+    if (base := METRICS.get(name.split("_")[0])) is not None and base.name in ("psnr", "lpips"):
+        return replace(base, name=name, label=name)
+    if name.endswith(("_fd", "_fvd", "_error", "_loss")) or name.startswith(
+        ("frechet", "kernel", "cd_fvd", "frame_fid")
+    ):
+        return MetricInfo(name, name, "lower", "A distance from the real clips; 0 is best.")
+    return MetricInfo(name, name, "none", "No description of this metric is at hand.")
+
+
+def better(name: str) -> Direction:
+    """Which way a metric is better; ``real`` is towards the value of the real clips, its floor."""
+    return metric_info(name).better
+
+
+def headline(names: list[str]) -> str | None:
+    """The metric that plots show: the first known of :data:`HEADLINES`, else the first with a direction."""
+    known = [name for name in HEADLINES if name in names]
+    directed = [name for name in names if better(name) in ("lower", "higher")]
+    return next(iter([*known, *directed]), None)
