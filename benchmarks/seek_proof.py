@@ -23,7 +23,8 @@ from data_loading import moving_scene
 
 from videodiff.data.resize import resize
 from videodiff.data.video_decode import SKIPPING
-from videodiff.data.video_probe import VIDEO_SUFFIXES, VideoInfo, open_stream, packets_of, probe
+from videodiff.data.video_file import VIDEO_SUFFIXES, open_stream, packets_of
+from videodiff.data.video_probe import VideoInfo, probe
 from videodiff.data.video_read import read_frames
 from videodiff.seeding import uniform
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from videodiff.data import VideoDataModule
-from videodiff.data.entries import listing_hash
 from videodiff.data.layouts import Options, list_videos
+from videodiff.data.splits import listing_hash
 from videodiff.data.tfrecord import HEADER, index_records, masked_crc, read_example
 from videodiff.data.video_io import write_lossless
 

@@ -15,7 +15,15 @@ import pytest
 import torch
 
 from videodiff.cli import main
-from videodiff.data import BadVideoError, ClipSource, FolderSource, VideoDataModule, datamodule, video_probe
+from videodiff.data import (
+    BadVideoError,
+    ClipSource,
+    FolderSource,
+    VideoDataModule,
+    datamodule,
+    video_file,
+    video_probe,
+)
 from videodiff.data.entries import find_videos, scan
 from videodiff.data.prepare.examine import Job, examine
 from videodiff.data.prepare.settings import Settings
@@ -43,7 +51,7 @@ def linear_with_times(path: Path) -> list[tuple[int, torch.Tensor, bool]]:
 
     After a packet that the decoder refuses it starts anew at the next key frame.
     """
-    with av.open(str(path), **video_probe.TAGS) as container:
+    with av.open(str(path), **video_file.TAGS) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         frames, skipping = [], False
@@ -94,7 +102,7 @@ def test_windows_of_good_files_equal_linear_decoding(folder):
 @pytest.mark.slow
 def test_every_window_of_every_good_file_equals_linear_decoding():
     rng = np.random.default_rng(1)
-    for path in sorted(p for p in DATA.rglob("*") if p.suffix in video_probe.VIDEO_SUFFIXES and p.is_file()):
+    for path in sorted(p for p in DATA.rglob("*") if p.suffix in video_file.VIDEO_SUFFIXES and p.is_file()):
         if "bad" not in path.parts:
             check_windows(path, rng, windows=8)
 
@@ -271,7 +279,7 @@ def test_a_file_that_was_replaced_after_it_was_probed_is_refused(tmp_path):
 def test_a_file_that_costs_too_much_is_given_up(tmp_path, monkeypatch):
     write_lossless(tmp_path / "a.mkv", noise(20, 16, 16, 3))
     info = probe(tmp_path / "a.mkv")
-    monkeypatch.setattr(video_probe, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(video_file, "MAX_SECONDS", 0.0)
     for read in (
         lambda: probe(tmp_path / "a.mkv"),
         lambda: read_clip(info, 0, 4),
@@ -578,4 +586,4 @@ def test_a_thousand_mutated_clips_neither_crash_nor_hang(tmp_path):
     lines = [line for line in done.stdout.splitlines() if line[:4].isdigit()]
     assert done.returncode == 0, (done.returncode, lines[-1:], done.stderr[-500:])
     assert len(lines) == 1000
-    assert max(float(line.split()[1]) for line in lines) < video_probe.MAX_SECONDS
+    assert max(float(line.split()[1]) for line in lines) < video_file.MAX_SECONDS

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from browser import CHROMIUM, Browser
-from videodiff.data import video_io, video_probe, video_write
+from videodiff.data import video_file, video_io, video_write
 from videodiff.data.video_io import (
     BadVideoError,
     gif_bytes,
@@ -213,7 +213,7 @@ def test_a_pipe_and_a_missing_file_do_not_block(tmp_path):
 
 def test_frames_beyond_the_size_limit_are_not_decoded(tmp_path, monkeypatch):
     write_mp4(tmp_path / "a.mp4", noise(2, 64, 64, 3))
-    monkeypatch.setattr(video_probe, "MAX_PIXELS", 64 * 63)
+    monkeypatch.setattr(video_file, "MAX_PIXELS", 64 * 63)
     with pytest.raises(BadVideoError, match="exceed the limit"):
         probe(tmp_path / "a.mp4")
 

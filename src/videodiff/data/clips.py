@@ -16,17 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videodiff.data.entries import (
-    SPLIT_FOLDERS,
-    Entry,
-    class_folders,
-    find_videos,
-    listing_hash,
-    natural_key,
-    split_videos,
-)
+from videodiff.data.entries import Entry, find_videos, natural_key
 from videodiff.data.readers import count_frames, index_entry, read_entry
-from videodiff.data.video_probe import BadVideoError, VideoInfo
+from videodiff.data.splits import SPLIT_FOLDERS, class_folders, listing_hash, split_videos
+from videodiff.data.video_file import BadVideoError
+from videodiff.data.video_probe import VideoInfo
 from videodiff.data.video_proof import share
 
 __all__ = [

@@ -18,7 +18,7 @@ from PIL import Image
 
 from videodiff.data.entries import LOOKED_AT, Entry, Tree, natural_key, spread
 from videodiff.data.image_read import read_image
-from videodiff.data.video_probe import BadVideoError
+from videodiff.data.video_file import BadVideoError
 
 FOLDERS_LOOKED_AT = LOOKED_AT // 4
 DEEP_LOOKED_AT = 8  # pictures of more than 8 bits whose values are read

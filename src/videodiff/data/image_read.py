@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from videodiff.data.resize import resize
-from videodiff.data.video_probe import MAX_BYTES, BadVideoError, VideoInfo, check_size, reading, regular_file
+from videodiff.data.video_file import BadVideoError, check_size, reading, regular_file
+from videodiff.data.video_probe import MAX_BYTES, VideoInfo
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 # Of these, a file may hold many pictures. An animated .png is read by FFmpeg, the others here.

@@ -14,7 +14,8 @@ from videodiff.data.entries import Entry
 from videodiff.data.image_read import STACK_SUFFIXES, probe_stack, read_image, read_stack
 from videodiff.data.resize import resize
 from videodiff.data.tfrecord import read_example
-from videodiff.data.video_probe import BadVideoError, VideoInfo, probe
+from videodiff.data.video_file import BadVideoError
+from videodiff.data.video_probe import VideoInfo, probe
 from videodiff.data.video_read import read_frames, read_in_order
 
 BLOCK = 64  # frames of a sequence that are read at once where one after the other would open a file for each

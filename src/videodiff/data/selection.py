@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from videodiff.data.annotations import add_captions, take_clips
 from videodiff.data.clips import ClipSource, FolderSource
-from videodiff.data.entries import Listing, limited, listing_hash
+from videodiff.data.entries import Listing
 from videodiff.data.layouts import LAYOUTS, Options, list_videos
 from videodiff.data.presets import Preset, find_preset
 from videodiff.data.resize import rule_text
+from videodiff.data.splits import limited, listing_hash
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
 from videodiff.data.wrapped_sources import AtRate, Lengthened
 

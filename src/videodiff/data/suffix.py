@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from videodiff.data.image_read import IMAGE_SUFFIXES
-from videodiff.data.video_probe import VIDEO_SUFFIXES
+from videodiff.data.video_file import VIDEO_SUFFIXES
 
 # Read where a layout asks for them.
 OTHER_SUFFIXES = frozenset({".npy", ".tar", ".tfrecord", ".tfrecords", ".csv", ".txt"})

@@ -15,7 +15,8 @@ from typing import Literal, TypeVar
 import av
 import numpy as np
 
-from videodiff.data.video_probe import VideoInfo, frames_of, open_stream, packets_of
+from videodiff.data.video_file import open_stream, packets_of
+from videodiff.data.video_probe import VideoInfo, frames_of
 from videodiff.data.video_proof import COUNT, STAMPS, UNTRIED, checksum
 
 # Decoders that can leave out frames nobody refers to. That the others come out the same, their checksums must show.

@@ -2,7 +2,8 @@
 
 from videodiff.data.image_read import IMAGE_SUFFIXES, read_image
 from videodiff.data.pixels import resize_crop, to_float, to_uint8, video_grid
-from videodiff.data.video_probe import VIDEO_SUFFIXES, BadVideoError, VideoInfo, probe
+from videodiff.data.video_file import VIDEO_SUFFIXES, BadVideoError
+from videodiff.data.video_probe import VideoInfo, probe
 from videodiff.data.video_read import read_clip, read_frames, read_video
 from videodiff.data.video_write import VideoWriter, gif_bytes, write_lossless, write_mp4
 

@@ -19,19 +19,16 @@ from torch import Tensor
 
 from videodiff.data.resize import IN_DECODER, ONE_THREAD, resize
 from videodiff.data.video_decode import after_seek, in_order
-from videodiff.data.video_probe import (
-    MAX_BYTES,
-    REORDERED,
+from videodiff.data.video_file import (
     BadVideoError,
-    VideoInfo,
     check_size,
     open_stream,
     packets_of,
     pixel_aspect,
-    probe,
     reading,
     regular_file,
 )
+from videodiff.data.video_probe import MAX_BYTES, REORDERED, VideoInfo, probe
 from videodiff.data.video_proof import COUNT, LINEAR, PRIMED, SEEK
 
 # A decode from the beginning may pass this many pixels (about 2 s of one core) to reach a window. In longer files a

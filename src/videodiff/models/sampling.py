@@ -24,7 +24,7 @@ from videodiff.diffusion import (
 from videodiff.diffusion.windows import Window
 from videodiff.networks import Autoencoder, Latents, Network
 from videodiff.sampling import LongVideo, StageModel
-from videodiff.sampling.video_model import Call
+from videodiff.sampling.call import Call
 
 
 class SamplingModule(pl.LightningModule, StageModel):

@@ -1,9 +1,10 @@
 """What draws video, and how one longer than a clip is drawn: which windows, in which order, stage by stage."""
 
+from videodiff.sampling.call import OnWindow
 from videodiff.sampling.pipeline import Pipeline
 from videodiff.sampling.plans import Autoregressive, ClipByClip, Hierarchical, LongVideo
 from videodiff.sampling.stage import Stage
-from videodiff.sampling.video_model import OnWindow, StageModel, VideoModel, video_model
+from videodiff.sampling.video_model import StageModel, VideoModel, video_model
 
 __all__ = [
     "Autoregressive",

@@ -22,8 +22,9 @@ from videodiff.conditioning.request import Request
 from videodiff.diffusion import Sampler
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
+from videodiff.sampling.call import Call
 from videodiff.sampling.stage import Leg, Stage
-from videodiff.sampling.video_model import Call, StageModel, VideoModel, continued
+from videodiff.sampling.video_model import StageModel, VideoModel, continued
 
 
 class Pipeline(pl.LightningModule, VideoModel):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -18,48 +17,8 @@ from videodiff.diffusion import Sampler
 from videodiff.diffusion.windows import Window
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
+from videodiff.sampling.call import Call, OnWindow
 from videodiff.sampling.plans import LongVideo
-from videodiff.seeding import generator
-
-OnWindow = Callable[[Tensor, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One call of :meth:`VideoModel.draw_latent`, which says what each of it is; checked, the request on the device.
-
-    A sampler or guidance that is None is the model's own.
-    """
-
-    num_frames: int
-    seed: int
-    request: Request
-    indices: Sequence[int]
-    sampler: Sampler | None
-    later_sampler: Sampler | None
-    guidance_scale: float | None
-    progress: Callable[[int, int], None] | None
-    drawn: tuple[Tensor, int] | None
-    on_window: OnWindow | None
-    device: torch.device
-
-    def noise(self, window: int) -> list[torch.Generator]:
-        """The randomness of one window, a generator for each video."""
-        return [generator(self.seed, "sample", index, window, device=self.device) for index in self.indices]
-
-    def report(self, window: int, windows: int) -> Callable[[int, int], None]:
-        """How the steps of one of so many windows are reported."""
-
-        def steps_done(done: int, steps: int) -> None:
-            if self.progress is not None:
-                self.progress(window * steps + done, windows * steps)
-
-        return steps_done
-
-    def finish(self, latent: Tensor, windows_done: int) -> None:
-        """Say that a window is done."""
-        if self.on_window is not None:
-            self.on_window(latent, windows_done)
 
 
 class VideoModel(ABC):

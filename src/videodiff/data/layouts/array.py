@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from videodiff import placeholder
-from videodiff.data.entries import SPLIT_FOLDERS, Entry, Listing, Tree, complete
+from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
+from videodiff.data.splits import SPLIT_FOLDERS, complete
 
 
 def open_array(path: str) -> np.ndarray:

@@ -9,8 +9,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from videodiff.data.entries import SPLIT_FOLDERS, Entry, Listing, Tree, complete
+from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
+from videodiff.data.splits import SPLIT_FOLDERS, complete
 from videodiff.data.tfrecord import index_records, read_example
 
 SIDE = 64

@@ -10,8 +10,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from videodiff.data.entries import Entry, Listing, Tree, complete
+from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
+from videodiff.data.splits import complete
 from videodiff.reading import csv_records, csv_rows
 
 COLUMNS = {"label", "youtube_id", "time_start", "time_end"}

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from videodiff.data.entries import Entry, Listing, Tree, below, complete, top_of
+from videodiff.data.entries import Entry, Listing, Tree, top_of
 from videodiff.data.layouts.options import Options
+from videodiff.data.splits import below, complete
 
 FOLDERS = {"train": ("sky_train", "train"), "val": ("sky_val", "val"), "test": ("sky_test", "test")}
 

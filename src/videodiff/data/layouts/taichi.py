@@ -6,8 +6,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from videodiff.data.entries import Entry, Listing, Tree, by_split_folder, complete
+from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
+from videodiff.data.splits import by_split_folder, complete
 
 NAME = re.compile(r"^(?P<id>.+)#\d+#\d+(\.\w+)?$")
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from videodiff import placeholder
-from videodiff.data.entries import Entry, Listing, Tree, complete
+from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
+from videodiff.data.splits import complete
 from videodiff.reading import read_text
 
 LISTS = "ucfTrainTestlist"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from videodiff.data.entries import Entry, Listing, Tree, by_split_folder, class_folders, complete
+from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
+from videodiff.data.splits import by_split_folder, class_folders, complete
 
 
 def fits(tree: Tree) -> bool:

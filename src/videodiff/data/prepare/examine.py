@@ -20,7 +20,8 @@ from videodiff.data.prepare.encode import FrameWriter, OutputError
 from videodiff.data.prepare.settings import Settings
 from videodiff.data.prepared import read_blocks, sha256_of
 from videodiff.data.readers import count_frames, index_entry, read_entry_in_order
-from videodiff.data.video_probe import TAGS, BadVideoError, VideoInfo, demuxers
+from videodiff.data.video_file import TAGS, BadVideoError, demuxers
+from videodiff.data.video_probe import VideoInfo
 from videodiff.data.wrapped_sources import describe_leap, nearest, num_ticks, steady
 
 BLOCK_BYTES = 64 * 2**20  # of decoded frames held at once
