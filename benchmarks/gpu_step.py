@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from videodiff.callbacks import EMA, NonFiniteGuard, Throughput
 from videodiff.cost.batches import keep_latents, make_batch
 from videodiff.cost.memory import memory_of
-from videodiff.cost.meta_model import Shadow
+from videodiff.cost.meta_model import MetaModel
 from videodiff.models import AutoencoderModule
 from videodiff.networks.compilation import compile_each, modules_of
 
@@ -158,7 +158,7 @@ def estimate(setting: Setting, systems: tuple[System, ...], tell: Tell) -> None:
     precision = "bf16-mixed" if setting.precision == "bf16-mixed" else "fp32"
     for system in systems:
         config = setting.config(system.configs, system.options)
-        shadow = Shadow(setting.build(config, "meta"), setting.device)
-        memory = memory_of(shadow, config["data"]["init_args"], precision, kept_latents=system.kept)
+        meta = MetaModel(setting.build(config, "meta"), setting.device)
+        memory = memory_of(meta, config["data"]["init_args"], precision, kept_latents=system.kept)
         sizes = [2**n for n in range(system.batch.bit_length())]
         tell({system.name: {"peak_bytes": {str(n): memory.at(n) for n in sizes}}})

@@ -27,7 +27,7 @@ from videodiff.config.loader import read_configs
 from videodiff.cost.batches import make_batch
 from videodiff.cost.measured import real_model
 from videodiff.cost.memory import memory_of
-from videodiff.cost.meta_model import Shadow
+from videodiff.cost.meta_model import MetaModel
 
 CONFIGS = (
     "vdm_digits", "lvdm_autoencoder_digits", "lvdm_digits", "pvdm_autoencoder_digits", "pvdm_digits",
@@ -74,8 +74,8 @@ def measured(config: dict[str, Any], size: int, precision: str) -> int:
 
 def estimated(config: dict[str, Any], precision: str) -> Any:
     """What ``videodiff info`` says, as a function of the clips."""
-    shadow = Shadow(on_meta(config["model"], ()))
-    return memory_of(shadow, config["data"]["init_args"], precision)
+    meta = MetaModel(on_meta(config["model"], ()))
+    return memory_of(meta, config["data"]["init_args"], precision)
 
 
 def main() -> None:

@@ -77,7 +77,13 @@ ARROWS = {
         "metrics.features",
         "metrics.reconstruction",
     ),
-    "callbacks": ("conditioning.request", "sampling.video_model", "data.video_io", "metrics.intervals"),
+    "callbacks": (
+        "conditioning.request",
+        "sampling.video_model",
+        "data.video_io",
+        "metrics.intervals",
+        "cost.counter",
+    ),
     "evaluation": (
         "conditioning.request",
         "conditioning.asked",
@@ -96,6 +102,7 @@ ARROWS = {
         "checkpoints",
         "evaluation",
         "diffusion",
+        "cost.real_run",
     ),
     "cost": (
         "models",

@@ -17,7 +17,7 @@ from videodiff.checkpoints import (
     trusted_config,
 )
 from videodiff.cli import main
-from videodiff.cost.meta_model import Shadow
+from videodiff.cost.meta_model import MetaModel
 from videodiff.cost.training import step_of
 from videodiff.diffusion import CosineSchedule, DDIMSampler
 from videodiff.models import DiffusionModule
@@ -101,8 +101,8 @@ def test_a_latent_model_encodes_by_it_and_counts_what_that_takes(stage):
     assert model.latents.autoencoder is model.autoencoder
     assert torch.equal(model.latents.encode(clips()), stage.encode(clips()))
     with torch.device("meta"):
-        shadow = Shadow(Latent("stage"))
-    assert step_of(shadow, {}, 1).first_stage_flop > 0
+        meta = MetaModel(Latent("stage"))
+    assert step_of(meta, {}, 1).first_stage_flop > 0
 
 
 def test_gradients_pass_through_its_decoder_for_guidance(stage):

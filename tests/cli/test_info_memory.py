@@ -19,11 +19,11 @@ from videodiff.cli import main
 from videodiff.cli.commands.info import Progress, on_meta, with_full_paths
 from videodiff.config.loader import read_configs
 from videodiff.cost.accelerators import GIB, find_card, listed
-from videodiff.cost.batches import make_batch, without_draws
-from videodiff.cost.counter import Ledger
-from videodiff.cost.functions import remembered
+from videodiff.cost.batches import make_batch, without_randomness
+from videodiff.cost.counter import Counter
+from videodiff.cost.group_norm import remembered
 from videodiff.cost.measured import real_model
-from videodiff.cost.meta_model import Shadow, autocast, hold_perceptual
+from videodiff.cost.meta_model import MetaModel, autocast, hold_perceptual
 from videodiff.cost.pieces import joined
 from videodiff.cost.training import step_of
 from videodiff.models import AutoencoderModule
@@ -58,7 +58,7 @@ def test_memory_is_within_15_percent_of_what_the_allocator_gives(name):
         assert memory.at(clips) == pytest.approx(script.measured(config, clips, "fp32"), rel=0.15)
 
 
-class FakeLedger(TorchDispatchMode):
+class FakeCounter(TorchDispatchMode):
     """The same count by torch's own ``FakeTensorMode``: every operator of a step, none remembered."""
 
     def __init__(self):
@@ -92,12 +92,12 @@ def peak_by_fake_tensors(config, clips, precision):
     """Largest live bytes of loss and backward beyond weights and batch, gradients starting as none."""
     model, mode = on_meta(config["model"], ()), FakeTensorMode(allow_non_fake_inputs=True)
     hold_perceptual(model, "meta")
-    without_draws(model)
+    without_randomness(model)
     model.train()
     if hasattr(model, "_device"):
         model._device = torch.device("cpu")
     with mode:
-        for part in Shadow.parts(SimpleNamespace(model=model)):
+        for part in MetaModel.parts(SimpleNamespace(model=model)):
             for store in (part._parameters, part._buffers):
                 for name, value in store.items():
                     if value is not None:
@@ -106,31 +106,31 @@ def peak_by_fake_tensors(config, clips, precision):
                         )
                         is_weight = isinstance(value, torch.nn.Parameter)
                         store[name] = torch.nn.Parameter(fake, value.requires_grad) if is_weight else fake
-        batch, ledger = make_batch(model, config["data"]["init_args"], clips, "cpu"), FakeLedger()
-        ledger.take([*model.parameters(), *model.buffers(), batch["video"]])
-        before = ledger.live
-        return peak_of_step(model, batch, precision, ledger) - before
+        batch, counter = make_batch(model, config["data"]["init_args"], clips, "cpu"), FakeCounter()
+        counter.take([*model.parameters(), *model.buffers(), batch["video"]])
+        before = counter.live
+        return peak_of_step(model, batch, precision, counter) - before
 
 
-def peak_of_step(model, batch, precision, ledger):
-    with ledger:
+def peak_of_step(model, batch, precision, counter):
+    with counter:
         with autocast(precision, "cpu"):
             is_autoencoder = isinstance(model, AutoencoderModule)
             loss = model.losses(batch)[0] if is_autoencoder else model.losses(batch, "train").mean()
         loss.backward()
-    return ledger.peak
+    return counter.peak
 
 
 def peak_by_shapes(config, clips, precision):
-    shadow, ledger = Shadow(on_meta(config["model"], ())), Ledger()
-    without_draws(shadow.model)
-    shadow.model.train()
-    with Ledger():
-        batch = make_batch(shadow.model, config["data"]["init_args"], clips, "cpu")
-    ledger.take([*shadow.model.parameters(), *shadow.model.buffers(), batch["video"]])
-    before = ledger.live
-    with remembered(ledger):
-        return peak_of_step(shadow.model, batch, precision, ledger) - before
+    meta, counter = MetaModel(on_meta(config["model"], ())), Counter()
+    without_randomness(meta.model)
+    meta.model.train()
+    with Counter():
+        batch = make_batch(meta.model, config["data"]["init_args"], clips, "cpu")
+    counter.take([*meta.model.parameters(), *meta.model.buffers(), batch["video"]])
+    before = counter.live
+    with remembered(counter):
+        return peak_of_step(meta.model, batch, precision, counter) - before
 
 
 @pytest.mark.parametrize(
@@ -182,14 +182,14 @@ def test_flop_are_those_of_a_real_step(name, recompute):
         is_autoencoder = isinstance(model, AutoencoderModule)
         loss = model.losses(batch)[0] if is_autoencoder else model.losses(batch, "train").mean()
         loss.backward()
-    step = step_of(Shadow(on_meta(config["model"], ())), data, 2)
+    step = step_of(MetaModel(on_meta(config["model"], ())), data, 2)
     assert step.flop == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
 def test_recomputing_costs_flop_and_saves_memory():
     plain, again = (
         step_of(
-            Shadow(on_meta(c["model"], ())),
+            MetaModel(on_meta(c["model"], ())),
             c["data"]["init_args"],
             2,
         )
@@ -204,8 +204,8 @@ def test_recomputing_costs_flop_and_saves_memory():
 
 @pytest.mark.parametrize("name", ["lvdm_digits", pytest.param("pvdm_digits", marks=pytest.mark.slow)])
 def test_the_first_stage_is_counted_apart_from_what_is_trained(name):
-    shadow, data = Shadow(on_meta(small(name)["model"], ())), small(name)["data"]["init_args"]
-    step, kept = (step_of(shadow, data, 1, kept_latents=kept) for kept in (False, True))
+    meta, data = MetaModel(on_meta(small(name)["model"], ())), small(name)["data"]["init_args"]
+    step, kept = (step_of(meta, data, 1, kept_latents=kept) for kept in (False, True))
     assert step.first_stage_flop > kept.first_stage_flop == 0
     assert step.flop == kept.flop
 
@@ -213,23 +213,23 @@ def test_the_first_stage_is_counted_apart_from_what_is_trained(name):
 def test_pieces_are_counted_as_if_each_were_run(monkeypatch):
     """Thirty pieces, one of them smaller, whose inside is ten times as wide as what they are given."""
     layer = torch.nn.Sequential(torch.nn.Linear(32, 320), torch.nn.GELU(), torch.nn.Linear(320, 32))
-    weights, features = Shadow(layer).tensors(), attention.CPU_PIECE // 200
+    weights, features = MetaModel(layer).tensors(), attention.CPU_PIECE // 200
 
     def counted(context, with_graph):
-        ledger = Ledger()
-        with ledger, context(ledger), torch.set_grad_enabled(with_graph):
-            ledger.take(weights)
+        counter = Counter()
+        with counter, context(counter), torch.set_grad_enabled(with_graph):
+            counter.take(weights)
             x = torch.zeros(4, 1490, 32, requires_grad=with_graph)
             y = attention.in_pieces(layer, x, features)
-            forward = ledger.restart_peak()
+            forward = counter.restart_peak()
             if with_graph:
                 y.sum().backward()
-            numbers = ledger.flop, forward, ledger.peak, ledger.live
+            numbers = counter.flop, forward, counter.peak, counter.live
         for weight in weights:
             weight.grad = None
         return numbers
 
-    def each(ledger):
+    def each(counter):
         return nullcontext()
 
     for with_graph in (True, False):

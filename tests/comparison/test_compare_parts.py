@@ -5,6 +5,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from videodiff.checkpoints import load_run
 from videodiff.comparison import Comparison, Draw, ModelRecord, Training, write_results
 from videodiff.comparison.best import best_of, best_towards
-from videodiff.comparison.cost import LiveTensors, counted, flop_per_video, peak_memory
 from videodiff.comparison.drawing import Draws
 from videodiff.comparison.formats import comma_separated, latex, markdown, terminal
 from videodiff.comparison.nearest import nearest
@@ -26,6 +26,8 @@ from videodiff.comparison.settings import SAMPLERS, make_sampler
 from videodiff.comparison.tables import number
 from videodiff.comparison.training import POINTS, read_lines, training_of
 from videodiff.comparison.verdict import verdict
+from videodiff.cost.counter import Counter
+from videodiff.cost.real_run import counted, flop_of_sampling, peak_of_sampling
 from videodiff.evaluation.sampling import Batch
 from videodiff.metrics.directory import METRICS, better
 
@@ -50,7 +52,8 @@ def test_sample_i_does_not_depend_on_the_batch(at_home, name):
 )  # the samplers are the same objects for both
 def test_flop_of_many_steps_lie_on_the_line_of_few(at_home, name, frames, sampler):
     long = draws(load_run(name), sampler, steps=5, frames=frames)
-    assert flop_per_video(long) == counted(lambda: long.clips([0]))
+    flop = flop_of_sampling(partial(long.clips, [0]), long.sampler)
+    assert flop == counted(lambda: long.clips([0]))
 
 
 @pytest.mark.parametrize("name", ["vdm_digits", "pvdm_digits"])
@@ -68,20 +71,26 @@ def test_flop_are_two_for_each_multiply_add():
 
 def test_memory_is_that_of_the_tensors_alive_at_once():
     layer = nn.Linear(100, 100, bias=False)
-    with LiveTensors(layer) as live, torch.no_grad():
+    live = Counter(is_real=True)
+    live.take(layer.parameters())
+    with live, torch.no_grad():
         x = torch.ones(1000, 100)
         for _ in range(5):
             x = layer(x).relu_()  # the old x lives until the new one is there
     assert live.peak == 4 * (100 * 100 + 2 * 1000 * 100)
-    assert live.now == 4 * (100 * 100 + 1000 * 100)
+    assert live.live == 4 * (100 * 100 + 1000 * 100)
 
 
 def test_memory_of_sampling_grows_with_the_batch_and_not_with_steps(at_home):
     model = load_run("vdm_digits")
     weights = 4 * sum(p.numel() for p in model.parameters())
-    one, two = (peak_memory(draws(model, batch_size=size)) for size in (1, 2))
-    assert weights < one < two
-    assert peak_memory(draws(model, steps=9)) == peak_memory(draws(model, steps=4))
+
+    def peak(size=1, steps=4):
+        its = draws(model, steps=steps)
+        return peak_of_sampling(model, model.device, partial(its.clips, list(range(size))), its.sampler)
+
+    assert weights < peak(1) < peak(2)
+    assert peak(steps=9) == peak(steps=4)
 
 
 # --- training -----------------------------------------------------------------------------------------------------

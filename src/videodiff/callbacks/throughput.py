@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from videodiff.cost.counter import Counter
 from videodiff.trainer import steps_between_logs
 
 
@@ -50,14 +50,14 @@ class Throughput(Callback):
 
     def count_first_forward(self, net: nn.Module) -> None:
         """Count FLOPs from the network's next forward pre-hook to its forward hook, then remove both hooks."""
-        counter = FlopCounterMode(display=False)
+        counter = Counter(is_real=True)
 
         def enter(*args: Any) -> None:
             counter.__enter__()
 
         def leave(*args: Any) -> None:
             counter.__exit__(None, None, None)
-            self.flops_per_batch = counter.get_total_flops()
+            self.flops_per_batch = counter.flop
             self.remove_hooks()
 
         self.hooks = [net.register_forward_pre_hook(enter, prepend=True), net.register_forward_hook(leave)]

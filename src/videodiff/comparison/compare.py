@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from videodiff.comparison.cost import flop_per_step, flop_per_video, peak_memory, training_batch
 from videodiff.comparison.drawing import Draws, NonFiniteDrawError, Progress
 from videodiff.comparison.drift import drift
 from videodiff.comparison.judging import Judge, asked_protocol, frames_of
@@ -28,9 +28,10 @@ from videodiff.comparison.runs import (
     open_runs,
 )
 from videodiff.comparison.settings import Settings, make_sampler
-from videodiff.comparison.training import together, training_of
+from videodiff.comparison.training import together, training_batch, training_of
 from videodiff.conditioning.asked import request_of
 from videodiff.conditioning.request import recorded
+from videodiff.cost.real_run import flop_of_sampling, flop_per_step, peak_of_sampling
 from videodiff.data.real_clips import differences
 from videodiff.diffusion import Sampler
 from videodiff.evaluation.of_run import told_of
@@ -255,17 +256,20 @@ class Contestant:
         if keep:
             size = (0, judge.protocol.frames, *self.model.video_shape[-2:], 3)
             self.samples = torch.cat(kept) if kept else torch.zeros(size, dtype=torch.uint8)
+        first = list(range(min(draws.batch_size, draws.count)))
         return Draw(
             sampler=type(sampler).__name__,
             steps=sampler.num_steps,
             frames=judge.protocol.frames,
             count=judge.count,
             metrics=metrics,
-            flop_per_video=flop_per_video(draws),
+            flop_per_video=flop_of_sampling(partial(draws.clips, [0]), sampler),
             guidance=self.model.guidance_scale if self.settings.guidance is None else self.settings.guidance,
             timing={
                 "seconds_per_video": draws.seconds_per_video,
-                "peak_memory_bytes": peak_memory(draws),
+                "peak_memory_bytes": peak_of_sampling(
+                    self.model, self.device, partial(draws.clips, first), sampler
+                ),
                 "batch_size": min(self.settings.batch_size, judge.count),
             },
         )

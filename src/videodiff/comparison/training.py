@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from videodiff.comparison.record import Training
+from videodiff.data.pixels import to_float
 from videodiff.plain import parse_json
 
 POINTS = 400  # of a curve
@@ -102,3 +105,17 @@ def curve_of(lines: Sequence[dict[str, Any]], name: str) -> list[list[float]]:
     size = -(-len(points) // POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     return [[float(g[-1][0]), sum(float(v) for _, v in g) / len(g)] for g in groups]
+
+
+def training_batch(data: Any, device: torch.device) -> dict[str, Any]:
+    """The first training clip as a batch: ``video [1, 3, T, H, W]`` in [-1, 1], ``sample``, ``label``."""
+    source = data.source("train")
+    clip = source.read(0, 0, data.num_frames, data.frame_stride)
+    batch: dict[str, Any] = {
+        "video": to_float(clip[None]).permute(0, 4, 1, 2, 3).to(device),
+        "sample": torch.zeros(1, dtype=torch.long),
+        "num_images": 0,
+    }
+    if source.labels:
+        batch["label"] = torch.tensor([source.labels[0]], device=device)
+    return batch

@@ -14,7 +14,7 @@ FRAGMENTATION = 0.05
 
 
 @dataclass(frozen=True)
-class Card:
+class Accelerator:
     """One accelerator.
 
     Attributes:
@@ -60,7 +60,7 @@ UNLISTED = frozenset(("ti", "super", "d", "laptop", "max", "nvl"))
 """Words of names of cards that are others than their numbers say."""
 
 
-def find_card(text: str) -> Card:
+def find_card(text: str) -> Accelerator:
     """A card by name (``h100``) or by its memory (``24GiB``, ``80GB``, ``24``).
 
     Raises:
@@ -69,15 +69,15 @@ def find_card(text: str) -> Card:
     name = text.strip().lower().replace(" ", "")
     if name in CARDS:
         gib, teraflops, teraflops_fp32 = CARDS[name]
-        return Card(name, int(gib * GIB), teraflops * 1e12, teraflops_fp32 * 1e12)
+        return Accelerator(name, int(gib * GIB), teraflops * 1e12, teraflops_fp32 * 1e12)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(gib|gb|g|mib|mb)?", name)
     if match and float(match[1]) > 0:
         unit = {"gb": 10**9, "mb": 10**6, "mib": 2**20}.get(match[2] or "gib", GIB)
-        return Card(text.strip(), int(float(match[1]) * unit))
+        return Accelerator(text.strip(), int(float(match[1]) * unit))
     raise ValueError(f"--card must be a size such as 24GiB or one of {', '.join(CARDS)}, got {text[:60]!r}")
 
 
-def local_card() -> Card | None:
+def local_card() -> Accelerator | None:
     """The first CUDA device of this machine, or none; its peak is known if it is listed."""
     import torch
 
@@ -86,7 +86,7 @@ def local_card() -> Card | None:
     properties = torch.cuda.get_device_properties(0)
     name = listed(properties.name)
     peaks = () if name is None else CARDS[name][1:]
-    return Card(properties.name, properties.total_memory, *(peak * 1e12 for peak in peaks))
+    return Accelerator(properties.name, properties.total_memory, *(peak * 1e12 for peak in peaks))
 
 
 def listed(name: str) -> str | None:

@@ -25,7 +25,7 @@ def keep_latents(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in batch.items() if k != "video"}, "latent": model.latents_of(batch["video"])}
 
 
-def without_draws(model: TrainedModule) -> None:
+def without_randomness(model: TrainedModule) -> None:
     """Replace, on this model alone, what reads numbers of a batch."""
     model.draw_by(EvenKeys)
 

@@ -1,6 +1,6 @@
-"""Counting what a piece of torch code allocates and computes, operation by operation, on tensors without numbers.
+"""Counting what a piece of torch code allocates and computes, operation by operation.
 
-Shapes, strides and storages are those of the real run.
+On tensors without numbers, whose shapes, strides and storages are those of the real run, or on real ones.
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ def convolution_workspace(func: Any, args: Any, out: Any) -> int:
     return 4 * weight.shape[1:].numel() * y.shape[2:].numel()
 
 
-class Ledger(ShapeMode):
+class Counter(ShapeMode):
     """Within a ``with``: live bytes of all storages that appear, their peak, and FLOP.
 
     A storage is counted once, whatever views look at it, from the operation that makes it until nothing holds it.
     What an operator takes for itself while it runs, and gives back, is not seen, but for the one case where it is
     large: see :func:`convolution_workspace`.
+
+    Args:
+        is_real: run every operator for real, on real tensors; otherwise what is made within has no numbers.
 
     Attributes:
         live: bytes held now.
@@ -49,8 +52,9 @@ class Ledger(ShapeMode):
         flop: floating-point operations of matrix products, convolutions and attention, a multiply-add being two.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_real: bool = False) -> None:
         super().__init__()
+        self.is_real = is_real
         self.live = self.peak = self.peak_with_workspace = 0
         self._held: dict[int, Any] = {}
 
@@ -87,6 +91,8 @@ class Ledger(ShapeMode):
         self._count(tensor)
 
     def answer(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if self.is_real:
+            return self.really(func, args, kwargs)
         if func not in CONVOLUTIONS:
             return super().answer(func, args, kwargs)
         before, out = self.live, super().answer(func, args, kwargs)

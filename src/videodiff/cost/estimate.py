@@ -7,10 +7,10 @@ from typing import Any
 
 from videodiff.models.trained import TrainedModule, trained_module
 
-from .accelerators import Card
+from .accelerators import Accelerator
 from .memory import Memory, memory_of
-from .meta_model import Precision, Shadow
-from .sampling import drawing_of
+from .meta_model import MetaModel, Precision
+from .sampling import sampling_cost
 from .training import Step
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -21,12 +21,12 @@ DEFAULT_CARD = "h100"
 
 
 def cost(
-    shadow: Shadow, config: Mapping[str, Any], progress: Callable[[str], None] = lambda part: None
+    meta: MetaModel, config: Mapping[str, Any], progress: Callable[[str], None] = lambda part: None
 ) -> tuple[dict[str, Any], dict[str, Memory]]:
     """FLOP of training and sampling, and memory by batch size.
 
     Args:
-        shadow: the model.
+        meta: the model.
         config: of the whole run, merged.
         progress: called with the name of each part before it is counted.
 
@@ -36,15 +36,15 @@ def cost(
     Raises:
         TypeError: for a model that is no DiffusionModule or AutoencoderModule.
     """
-    model = trained_module(shadow.model, "costs are counted")
+    model = trained_module(meta.model, "costs are counted")
     data = (config.get("data") or {}).get("init_args") or {}
     trainer = config.get("trainer") or {}
     calls = model.calls_per_clip
     progress("one sample")
-    drawing = drawing_of(shadow, calls) if calls else None
+    generating = sampling_cost(meta, calls) if calls else None
     accumulates = int(trainer.get("accumulate_grad_batches") or 1) > 1
     memory: dict[str, Memory] = {
-        p: memory_of(shadow, data, p, accumulates, progress=progress) for p in PRECISIONS
+        p: memory_of(meta, data, p, accumulates, progress=progress) for p in PRECISIONS
     }
     batch = int(data.get("batch_size") or 1)
     flop, stage = flop_per_clip(model, memory["fp32"].one)
@@ -55,13 +55,13 @@ def cost(
         "flop_per_step": batch * (flop + stage),
         "accumulate_grad_batches": int(trainer.get("accumulate_grad_batches") or 1),
         "memory_bytes": {p: {str(n): m.at(n) for n in BATCHES} for p, m in memory.items()},
-        "counted_on": shadow.device,
+        "counted_on": meta.device,
     }
-    sampling = drawing and {
-        "network_calls": drawing.calls,
-        "flop_per_call": drawing.call_flop,
-        "decode_flop": drawing.decode_flop,
-        "flop_per_clip": drawing.flop,
+    sampling = generating and {
+        "network_calls": generating.calls,
+        "flop_per_call": generating.call_flop,
+        "decode_flop": generating.decode_flop,
+        "flop_per_clip": generating.flop,
     }
     return {"training": training, "sampling": sampling}, memory
 
@@ -72,7 +72,7 @@ def flop_per_clip(model: TrainedModule, step: Step) -> tuple[int, int]:
     return round(step.flop / step.clips), round(stage)
 
 
-def on_card(memory: Mapping[str, Memory], card: Card) -> dict[str, Any]:
+def on_card(memory: Mapping[str, Memory], card: Accelerator) -> dict[str, Any]:
     """The largest batches that a card holds."""
     return {
         "name": card.name,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .meta_model import Precision, Shadow, num_bytes
+from .meta_model import MetaModel, Precision, num_bytes
 from .optimizer import optimizer_cost
 from .training import Step, step_of
 
@@ -48,7 +48,7 @@ class Memory:
 
 
 def memory_of(
-    shadow: Shadow,
+    meta: MetaModel,
     data: Mapping[str, Any],
     precision: Precision,
     accumulates: bool = False,
@@ -59,14 +59,14 @@ def memory_of(
 
     Arguments as for :func:`~videodiff.cost.training.step_of`; ``progress`` is told of each step before it.
     """
-    model = shadow.model
+    model = meta.model
     trained = num_bytes([p for p in model.parameters() if p.requires_grad])
     averaged = trained if model.is_averaged else 0  # the EMA callback knows no other
     cost = optimizer_cost(model)
-    fixed = num_bytes(shadow.tensors()) + round(cost.state * trained) + averaged
-    scratch = trained if cost.whole_scratch and shadow.device != "cpu" else 0
+    fixed = num_bytes(meta.tensors()) + round(cost.state * trained) + averaged
+    scratch = trained if cost.whole_scratch and meta.device != "cpu" else 0
     steps = []
     for clips in (1, 2):
         progress(f"a training step of batch size {clips} in {precision}")
-        steps.append(step_of(shadow, data, clips, precision, accumulates, kept_latents))
+        steps.append(step_of(meta, data, clips, precision, accumulates, kept_latents))
     return Memory(fixed, steps[0].gradient_bytes + scratch, *steps)

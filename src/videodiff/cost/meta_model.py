@@ -16,8 +16,8 @@ from .shapes import shape_of
 Precision = Literal["fp32", "bf16-mixed"]
 
 
-class Shadow:
-    """A model of tensors without numbers, for a :class:`~videodiff.cost.counter.Ledger` to run.
+class MetaModel:
+    """A model of tensors without numbers, for a :class:`~videodiff.cost.counter.Counter` to run.
 
     Args:
         model: built on the meta device; its parameters and buffers are replaced, and it is of no use elsewhere after.

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from videodiff.networks import attention
 
-from .counter import Ledger
+from .counter import Counter
 
 Function = Callable[[Tensor], Tensor]
 
 
 @contextmanager
-def joined(ledger: Ledger) -> Iterator[None]:
+def joined(counter: Counter) -> Iterator[None]:
     """Within it, ``attention.in_pieces`` runs one piece as it is, the last, and before it all others as one.
 
     What pieces keep, return and compute is proportional to their size; only while the large one runs there is more
@@ -34,7 +34,7 @@ def joined(ledger: Ledger) -> Iterator[None]:
         ):  # without a gradient of x no end would be seen
             return original(function, x, size)
         large, small = x.split([others, size], dim=1)
-        unseen = Unseen(ledger)
+        unseen = Unseen(counter)
         if with_graph:
             large = Mark.apply(large, unseen.end)
         with unseen:
@@ -51,18 +51,18 @@ def joined(ledger: Ledger) -> Iterator[None]:
 
 
 class Unseen:
-    """A time in which the peak of a ledger does not grow but by what is there at its end."""
+    """A time in which the peak of a counter does not grow but by what is there at its end."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.peak = ledger, 0
+    def __init__(self, counter: Counter) -> None:
+        self.counter, self.peak = counter, 0
 
     def begin(self) -> None:
         """Start it."""
-        self.peak = self.ledger.peak
+        self.peak = self.counter.peak
 
     def end(self) -> None:
         """End it."""
-        self.ledger.peak = max(self.peak, self.ledger.live)
+        self.counter.peak = max(self.peak, self.counter.live)
 
     def __enter__(self) -> None:
         self.begin()

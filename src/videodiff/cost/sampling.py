@@ -1,4 +1,4 @@
-"""FLOP of drawing one clip: the denoiser as often as the sampler calls it, and decoding."""
+"""FLOP of generating one clip: the denoiser as often as the sampler calls it, and decoding."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from .counter import Ledger
-from .functions import remembered
-from .meta_model import Shadow
+from .counter import Counter
+from .group_norm import remembered
+from .meta_model import MetaModel
 
 
 @dataclass(frozen=True)
-class Drawing:
+class SamplingCost:
     """What one clip takes.
 
     Attributes:
@@ -31,24 +31,24 @@ class Drawing:
         return self.calls * self.call_flop + self.decode_flop
 
 
-def drawing_of(shadow: Shadow, calls: int) -> Drawing:
+def sampling_cost(meta: MetaModel, calls: int) -> SamplingCost:
     """Count one call of the denoiser for one clip, and decoding one."""
-    model, ledger = shadow.model, Ledger()
+    model, counter = meta.model, Counter()
     model.eval()
-    with ledger, remembered(ledger), torch.no_grad():
-        latent = torch.empty(1, *model.latents.shape(model.latents.clip_units), device=shadow.device)
-        model.forward_once(shadow.device)
-        call = ledger.flop
+    with counter, remembered(counter), torch.no_grad():
+        latent = torch.empty(1, *model.latents.shape(model.latents.clip_units), device=meta.device)
+        model.forward_once(meta.device)
+        call = counter.flop
         for _ in model.decode_frames(latent, model.video_shape[1]):
             pass
     guided = 1 if model.guidance_scale == 1 else 2
-    return Drawing(calls, guided * call, ledger.flop - call)
+    return SamplingCost(calls, guided * call, counter.flop - call)
 
 
-def forward_flop(shadow: Shadow) -> int:
+def forward_flop(meta: MetaModel) -> int:
     """Floating-point operations of one forward pass of the denoiser or trained autoencoder, two per multiply-add."""
-    model, ledger = shadow.model, Ledger()
+    model, counter = meta.model, Counter()
     model.eval()
-    with ledger, remembered(ledger), torch.no_grad():
-        model.forward_once(shadow.device)
-    return ledger.flop
+    with counter, remembered(counter), torch.no_grad():
+        model.forward_once(meta.device)
+    return counter.flop

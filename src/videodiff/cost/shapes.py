@@ -121,10 +121,7 @@ class ShapeMode(TorchDispatchMode):
         metas = [_meta(arg, shapes) for arg in args]
         named = {name: _meta(arg, shapes) for name, arg in kwargs.items()}
         if not shapes and any(True for _ in _tensors((*args, *kwargs.values()))):
-            out = func(*args, **kwargs)
-            for tensor in _tensors((out,)):
-                self.fresh(tensor)
-            return out
+            return self.really(func, args, kwargs)
         if func is aten._local_scalar_dense.default:
             return 1  # checks of the kind "is every sample in order?" read yes
         if func._schema.is_mutable:
@@ -149,6 +146,14 @@ class ShapeMode(TorchDispatchMode):
         if answer.kind == "plain":
             return answer.value
         return self._views(func(*metas, **named), shapes[0].device)
+
+    def really(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The operator's result on real tensors."""
+        out = func(*args, **kwargs)
+        self.flop += self._count_flop(func, args, kwargs, out)
+        for tensor in _tensors((out,)):
+            self.fresh(tensor)
+        return out
 
     def _ask(self, func: Any, args: Any, kwargs: Any, metas: list[Any], named: dict[str, Any]) -> Answer:
         """The answer of the meta device, in the layout that the operator's device would choose."""

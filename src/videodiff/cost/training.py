@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from videodiff.models.trained import TrainedModule, trained_module
 
-from .batches import keep_latents, make_batch, without_draws
-from .counter import Ledger
-from .functions import remembered
-from .meta_model import Precision, Shadow, autocast, num_bytes
+from .batches import keep_latents, make_batch, without_randomness
+from .counter import Counter
+from .group_norm import remembered
+from .meta_model import MetaModel, Precision, autocast, num_bytes
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Step:
 
 
 def step_of(
-    shadow: Shadow,
+    meta: MetaModel,
     data: Mapping[str, Any],
     clips: int,
     precision: Precision = "fp32",
@@ -56,7 +56,7 @@ def step_of(
     """Run one training step of ``clips`` samples.
 
     Args:
-        shadow: the model.
+        meta: the model.
         data: ``init_args`` of the config's data.
         clips: samples of the batch.
         precision: of the step.
@@ -66,35 +66,35 @@ def step_of(
     Raises:
         TypeError: for a model of another kind than ours, or one that reads numbers of its batch.
     """
-    model, ledger = trained_module(shadow.model, "steps are counted"), Ledger()
-    without_draws(model)
+    model, counter = trained_module(meta.model, "steps are counted"), Counter()
+    without_randomness(model)
     model.train()
-    with ledger, remembered(ledger):
-        ledger.take(shadow.tensors())
-        batch = make_batch(model, data, clips, shadow.device)
+    with counter, remembered(counter):
+        counter.take(meta.tensors())
+        batch = make_batch(model, data, clips, meta.device)
         # On a CPU the loader's next batch lies in the same memory.
-        ahead = make_batch(model, data, clips, "cpu") if shadow.device == "cpu" else None
+        ahead = make_batch(model, data, clips, "cpu") if meta.device == "cpu" else None
         if kept_latents:
             batch = keep_latents(model, batch)
-        own = num_bytes(shadow.tensors())
+        own = num_bytes(meta.tensors())
         trained = [p for p in model.parameters() if p.requires_grad]
         for parameter in trained:
             parameter.grad = torch.empty_like(parameter)
-        ledger.flop, encoded = 0, _count_first_stage(model, ledger)
-        ledger.restart_peak()
-        with autocast(precision, shadow.device):
+        counter.flop, encoded = 0, _count_first_stage(model, counter)
+        counter.restart_peak()
+        with autocast(precision, meta.device):
             loss = model.training_loss(batch)
-        forward = ledger.restart_peak() - own
+        forward = counter.restart_peak() - own
         if not accumulates:
             clear(trained)
         loss.backward()
         del loss
-        backward = ledger.restart_peak() - own
-        peak = max(forward, backward, ledger.peak_with_workspace - own)
+        backward = counter.restart_peak() - own
+        peak = max(forward, backward, counter.peak_with_workspace - own)
         del ahead
         gradients = num_bytes([p.grad for p in trained if p.grad is not None])
         clear(trained)
-    return Step(clips, ledger.flop - encoded[0], encoded[0], forward, backward, gradients, peak)
+    return Step(clips, counter.flop - encoded[0], encoded[0], forward, backward, gradients, peak)
 
 
 def clear(parameters: list[nn.Parameter]) -> None:
@@ -103,7 +103,7 @@ def clear(parameters: list[nn.Parameter]) -> None:
         parameter.grad = None
 
 
-def _count_first_stage(model: TrainedModule, ledger: Ledger) -> list[int]:
+def _count_first_stage(model: TrainedModule, counter: Counter) -> list[int]:
     """A cell that grows by the FLOP of every call of a frozen first stage's ``encode``."""
     cell, stage = [0], model.first_stage
     if stage is None:
@@ -111,9 +111,9 @@ def _count_first_stage(model: TrainedModule, ledger: Ledger) -> list[int]:
     encode = type(stage).encode
 
     def counted(video: Tensor) -> Tensor:
-        before = ledger.flop
+        before = counter.flop
         latent = encode(stage, video)
-        cell[0] += ledger.flop - before
+        cell[0] += counter.flop - before
         return latent
 
     stage.encode = counted  # type: ignore[method-assign]  # of this one, while steps are counted

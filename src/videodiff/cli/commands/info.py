@@ -97,16 +97,16 @@ def figures_of(name: str, config: dict[str, Any], args: argparse.Namespace) -> d
         raise UsageError("the config has no model; give one with class_path, e.g. videodiff.models.VDM")
     from videodiff.config.network_sizes import size_options
     from videodiff.cost.accelerators import local_card
-    from videodiff.cost.meta_model import Shadow
+    from videodiff.cost.meta_model import MetaModel
 
     if sizes := size_options(config, args.trust):
         config["model"] = {**config["model"], "init_args": {**config["model"]["init_args"], **sizes}}
     progress = Progress()
-    shadow = Shadow(on_meta(config["model"], args.trust), "cuda" if local_card() else "cpu")
+    meta = MetaModel(on_meta(config["model"], args.trust), "cuda" if local_card() else "cpu")
     progress("a forward pass")
-    figures = {"config": name, **measure(shadow)}
+    figures = {"config": name, **measure(meta)}
     if not args.quick:
-        figures |= estimate(shadow, config, args, progress)
+        figures |= estimate(meta, config, args, progress)
     return figures
 
 
@@ -135,11 +135,11 @@ def tell_stages(
     return 0
 
 
-def measure(shadow: Any) -> dict[str, Any]:
+def measure(meta: Any) -> dict[str, Any]:
     """Parameters, GFLOP of one forward pass of one clip, bytes of training state, shapes."""
     from videodiff.cost.sampling import forward_flop
 
-    model = shadow.model
+    model = meta.model
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     counts = {name: counts.get(name, 0) for name in ("net", "autoencoder")} | {
         k: n for k, n in counts.items() if n
@@ -153,7 +153,7 @@ def measure(shadow: Any) -> dict[str, Any]:
         "network": type(model.core).__name__,
         "parameters": counts,
         "trained_parameters": trained,
-        "forward_gflop_per_clip": round(forward_flop(shadow) / 1e9, 3),
+        "forward_gflop_per_clip": round(forward_flop(meta) / 1e9, 3),
         "training_state_bytes": trained * BYTES_TRAINED + frozen * 4,
         "clip_shape": list(video),
         "latent_shape": list(latent),
@@ -161,13 +161,13 @@ def measure(shadow: Any) -> dict[str, Any]:
 
 
 def estimate(
-    shadow: Any, config: dict[str, Any], args: argparse.Namespace, progress: Callable[[str], None]
+    meta: Any, config: dict[str, Any], args: argparse.Namespace, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """FLOP and memory of training and sampling, the largest batch on a card, hours; see ``videodiff.cost``."""
     from videodiff.cost import accelerators, estimate
 
     try:
-        cost, memory = estimate.cost(shadow, config, progress)
+        cost, memory = estimate.cost(meta, config, progress)
     except (TypeError, NotImplementedError, RuntimeError) as error:
         nothing = dict.fromkeys(("training", "sampling", "card", "time"))
         return {**nothing, "not_counted": reasons.reason(error)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from videodiff.networks.norms import ModulatedGroupNorm
 
-from .counter import Ledger
+from .counter import Counter
 from .pieces import joined
 from .shapes import key_of
 
@@ -50,7 +50,7 @@ PASSES: dict[Any, Pass] = {}
 
 
 @contextmanager
-def remembered(ledger: Ledger) -> Iterator[None]:
+def remembered(counter: Counter) -> Iterator[None]:
     """Within it, a pass over shapes that were seen before is counted at once, exactly as the first was."""
     norm = ModulatedGroupNorm
     originals = {name: norm.__dict__[name] for name in ("forward", "backward")}
@@ -58,7 +58,7 @@ def remembered(ledger: Ledger) -> Iterator[None]:
 
     def forward_once(ctx: Any, *args: Any) -> Any:
         own = Context()
-        out, *saved = _repeat(ledger, "forward", args, own, lambda: (forward(own, *args), *own.saved))
+        out, *saved = _repeat(counter, "forward", args, own, lambda: (forward(own, *args), *own.saved))
         ctx.save_for_backward(*saved)
         for name, value in own.plain().items():
             setattr(ctx, name, value)
@@ -66,12 +66,12 @@ def remembered(ledger: Ledger) -> Iterator[None]:
 
     def backward_once(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         args = (*grads, *ctx.saved_tensors, ctx.num_groups, ctx.has_silu, ctx.count)
-        return _repeat(ledger, "backward", args, Context(), lambda: backward(ctx, *grads))
+        return _repeat(counter, "backward", args, Context(), lambda: backward(ctx, *grads))
 
     for name, once in (("forward", forward_once), ("backward", backward_once)):
         setattr(norm, name, staticmethod(once))
     try:
-        with joined(ledger):
+        with joined(counter):
             yield
     finally:
         for name, original in originals.items():
@@ -79,21 +79,21 @@ def remembered(ledger: Ledger) -> Iterator[None]:
 
 
 def _repeat(
-    ledger: Ledger, name: str, args: tuple[Any, ...], own: Context, run: Callable[[], tuple[Any, ...]]
+    counter: Counter, name: str, args: tuple[Any, ...], own: Context, run: Callable[[], tuple[Any, ...]]
 ) -> tuple[Any, ...]:
     """The results of a pass, from memory where they are known."""
     key = (name, *map(key_of, args))
     known = PASSES.get(key)
     if known is not None:
         vars(own).update(known.kept)
-        ledger.peak = max(ledger.peak, ledger.live + known.rise)
-        ledger.flop += known.flop
-        return tuple(_again(ledger, result, args) for result in known.results)
-    before, flop, peak = ledger.live, ledger.flop, ledger.restart_peak()
+        counter.peak = max(counter.peak, counter.live + known.rise)
+        counter.flop += known.flop
+        return tuple(_again(counter, result, args) for result in known.results)
+    before, flop, peak = counter.live, counter.flop, counter.restart_peak()
     results = run()
     places = tuple(_place(result, args) for result in results)
-    PASSES[key] = Pass(ledger.peak - before, ledger.flop - flop, places, own.plain())
-    ledger.peak = max(ledger.peak, peak)
+    PASSES[key] = Pass(counter.peak - before, counter.flop - flop, places, own.plain())
+    counter.peak = max(counter.peak, peak)
     return results
 
 
@@ -104,7 +104,7 @@ def _place(result: Any, args: tuple[Any, ...]) -> Any:
     return place if place is not None else (result.shape, result.stride(), result.dtype, result.device)
 
 
-def _again(ledger: Ledger, result: Any, args: tuple[Any, ...]) -> Any:
+def _again(counter: Counter, result: Any, args: tuple[Any, ...]) -> Any:
     if result is None:
         return None
-    return args[result] if isinstance(result, int) else ledger.make(*result)
+    return args[result] if isinstance(result, int) else counter.make(*result)
