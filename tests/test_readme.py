@@ -57,10 +57,11 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert len(COMMANDS) >= 10
     for line in COMMANDS:
         words = smaller(shlex.split(line)[1:])
+        if words == ["doctor"]:  # half a minute of trying out: tests/cli/test_doctor_models.py
+            continue
         code = main(words)
         output = capsys.readouterr()
-        # doctor may rightly find something to mend on the machine the tests run on
-        assert code == 0 or words[0] == "doctor", f"{line}: exit {code}: {output.err[-400:]}"
+        assert code == 0, f"{line}: exit {code}: {output.err[-400:]}"
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "format", "install", "help", "clean"])

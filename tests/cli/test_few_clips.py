@@ -22,7 +22,7 @@ def val_losses(run):
     return [line["val/loss"] for line in lines if "val/loss" in line]
 
 
-@pytest.mark.parametrize("clips", [1, 3])
+@pytest.mark.parametrize("clips", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_few_validation_clips_on_two_processes_have_the_mean_that_they_have_on_one(clips, tmp_path):
     words = ["fit", *SMOKE, "--data.num_val_clips", str(clips)]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0

@@ -228,7 +228,10 @@ PLACEHOLDERS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "option"), [("safetensors", "--ckpt_path"), ("wrapped", "--init_from")])
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("safetensors", "--ckpt_path"), pytest.param("wrapped", "--init_from", marks=pytest.mark.slow)],
+)
 def test_weights_without_a_config_begin_a_run_whose_config_is_given(kind, option, run, tmp_path, fit):
     path = bare(kind, last(run)["state_dict"])
     code, said = fit(*SMOKE, option, path, "--out", "new", *STILL)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from turns import by_turns
 from videodiff.checkpoints import load_run
 from videodiff.comparison import Comparison, Draw, ModelRecord, Training, write_results
 from videodiff.comparison.best import best_of, best_towards
@@ -46,10 +47,10 @@ def test_sample_i_does_not_depend_on_the_batch(at_home, name):
     assert (every[0] - every[3]).abs().max() > 8
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize(
-    ("name", "frames"), [("vdm_digits", 4), pytest.param("pvdm_digits", 8, marks=pytest.mark.slow)]
-)  # the samplers are the same objects for both
+    ("name", "frames", "sampler"),
+    by_turns([("vdm_digits", 4), ("pvdm_digits", 8)], SAMPLERS),  # the samplers are the same objects for both
+)
 def test_flop_of_many_steps_lie_on_the_line_of_few(at_home, name, frames, sampler):
     long = draws(load_run(name), sampler, steps=5, frames=frames)
     flop = flop_of_sampling(partial(long.clips, [0]), long.sampler)

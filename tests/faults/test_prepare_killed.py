@@ -26,8 +26,8 @@ def videos(tmp_path_factory):
 @pytest.mark.parametrize(
     ("form", "workers", "kills"),
     [
-        ("packed", 0, 3),
         ("shards", 0, 3),
+        pytest.param("packed", 0, 3, marks=pytest.mark.slow),
         *(
             pytest.param(form, workers, 10, marks=pytest.mark.slow)
             for form in ("video", "packed", "shards")

@@ -94,7 +94,7 @@ def test_features_are_in_units_of_their_deviation(digits, clouds):
 
 
 @pytest.mark.filterwarnings("ignore:.*fewer clips than numbers.*")
-@pytest.mark.parametrize("content", ["digits", "clouds"])
+@pytest.mark.parametrize("content", ["digits", pytest.param("clouds", marks=pytest.mark.slow)])
 def test_damage_rises_above_the_floor_and_reversal_does_not(content, request):
     clips = request.getfixturevalue(content)
     real, other = clips[:NUM], clips[NUM:]

@@ -83,7 +83,10 @@ def test_rand_fd_does_not_change_when_features_are_rescaled():
 
 
 # Half speed is seen in digits; clouds of half speed stay near the floor with so few clips.
-@pytest.fixture(scope="module", params=[(BouncingDigits, 1.5), (DriftingClouds, 1.0)])
+@pytest.fixture(
+    scope="module",
+    params=[(BouncingDigits, 1.5), pytest.param((DriftingClouds, 1.0), marks=pytest.mark.slow)],
+)
 def draws(request):
     source_class, half_rise = request.param
     source = source_class("test", 2 * NUM, 16, 32)

@@ -96,6 +96,7 @@ def rms(x: torch.Tensor) -> float:
     return x.square().mean().sqrt().item()
 
 
+@pytest.mark.slow  # the suite looks at planes of a trained autoencoder in notebook 04
 @torch.no_grad()
 def test_the_spatial_plane_of_a_still_clip_with_constant_time_planes_reproduces_it(trained):
     """Up to `CLOSE` of what lies between two clips, in root mean square."""
@@ -108,6 +109,7 @@ def test_the_spatial_plane_of_a_still_clip_with_constant_time_planes_reproduces_
     assert rms(video - still) < CLOSE * rms(still - still.roll(1, 0))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_moving_clip_held_still_stands_still(trained):
     moving, _ = smooth_clips(4)
@@ -118,6 +120,7 @@ def test_a_moving_clip_held_still_stands_still(trained):
     assert rms(moving - moving[:, :, :1]) > 0.1
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_motion_of_a_still_clip_makes_any_clip_still(trained):
     moving, still = smooth_clips(4)

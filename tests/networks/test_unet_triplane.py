@@ -21,7 +21,7 @@ TINY = dict(
 
 
 @pytest.mark.skipif(not ASSETS, reason="VIDEODIFF_TEST_ASSETS names no folder of fixtures")
-@pytest.mark.parametrize("is_conditional", [True, False])
+@pytest.mark.parametrize("is_conditional", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_computes_what_the_published_network_computes(is_conditional):
     folder = Path(ASSETS) / "fixtures" / "official"
     expected = np.load(folder / "pvdm_unet_small.npz")
@@ -212,6 +212,7 @@ def test_every_convolution_reads_channels_last_memory():
     assert wrong == []
 
 
+@pytest.mark.slow  # the suite traces UNet3D's blocks; which blocks compile, and their names, test_network.py holds
 def test_compiled_blocks_keep_names_and_outputs():
     net = tiny(channel_multipliers=(1,))  # every kind of block; each is traced anew
     names, expected = list(net.state_dict()), net(*inputs(net))

@@ -28,7 +28,7 @@ def test_pvdm_autoencoder():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["cond", "uncond"])
+@pytest.mark.parametrize("name", [pytest.param("cond", marks=pytest.mark.slow), "uncond"])
 def test_pvdm_unet(name):
     net, expected = load("pvdm-unet", filled("pvdm_unet_small")), expected_of("pvdm_unet_small")
     concat = given("cond", (2, 4, 2048)).tanh() if name == "cond" else None

@@ -100,7 +100,14 @@ def published():
 
 @needs_assets
 @pytest.mark.parametrize(
-    "prefix", ["module.", "module.diffusion_model.", "state_dict.model.diffusion_model.", "model.module."]
+    "prefix",
+    [
+        "state_dict.model.diffusion_model.",
+        *(
+            pytest.param(p, marks=pytest.mark.slow)
+            for p in ("module.", "module.diffusion_model.", "model.module.")
+        ),
+    ],
 )
 def test_wrappers_are_seen_through(prefix, published):
     state, _ = published
@@ -118,13 +125,13 @@ def compiled(name):
 @pytest.mark.parametrize(
     ("outside", "inside", "prefix"),
     [
-        ("_orig_mod.", str, ""),
-        ("module._orig_mod.", str, "module."),
-        ("_forward_module.model.", str, "model."),
+        pytest.param("_orig_mod.", str, "", marks=pytest.mark.slow),
+        pytest.param("module._orig_mod.", str, "module.", marks=pytest.mark.slow),
+        pytest.param("_forward_module.model.", str, "model.", marks=pytest.mark.slow),
         ("state_dict._forward_module._orig_mod.module.", str, "state_dict.module."),
-        ("_fsdp_wrapped_module.", compiled, ""),
+        pytest.param("_fsdp_wrapped_module.", compiled, "", marks=pytest.mark.slow),
         ("model.unet.", compiled, "model.unet."),
-        ("unet._checkpoint_wrapped_module.", str, "unet."),
+        pytest.param("unet._checkpoint_wrapped_module.", str, "unet.", marks=pytest.mark.slow),
     ],
 )
 def test_compiled_sharded_and_launched_networks_are_seen_through(outside, inside, prefix, published):
