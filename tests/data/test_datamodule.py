@@ -157,6 +157,48 @@ def test_the_fingerprint_changes_with_whatever_changes_a_sample(tmp_path):
     assert all(other != fingerprint for other in prints)
 
 
+@pytest.mark.parametrize("resolution", [[32, 20], (32, 20), "32x20"])
+def test_clips_have_any_height_and_width_and_squares_are_recorded_as_ever(tmp_path, resolution):
+    write_lossless(tmp_path / "a.mkv", torch.zeros(6, 40, 64, 3, dtype=torch.uint8))
+    for place in ({"root": str(tmp_path)}, {"dataset": "drifting_clouds"}):
+        data = VideoDataModule(**place, num_frames=4, resolution=resolution, num_workers=0, batch_size=2)
+        data.setup("fit")
+        assert next(iter(data.train_dataloader()))["video"].shape == (2, 3, 4, 32, 20)
+        assert data.batch_bytes("train") == 2 * 3 * 4 * 32 * 20
+        assert (data.resolution, data.frame_size) == ([32, 20], (32, 20))
+        assert data.fingerprint()["resolution"] == [32, 20]
+        square = VideoDataModule(**place, num_frames=4, resolution=[32, 32], num_workers=0)
+        plain = VideoDataModule(**place, num_frames=4, resolution=32, num_workers=0)
+        assert square.fingerprint() == plain.fingerprint()
+        assert type(plain.fingerprint()["resolution"]) is int
+        assert "centre crop to a square" in plain.fingerprint()["resize"]
+        assert "the clips' proportions" in data.fingerprint()["resize"]
+
+
+def test_random_parts_of_clips_have_their_proportions(tmp_path):
+    write_lossless(tmp_path / "a.mkv", torch.zeros(6, 64, 64, 3, dtype=torch.uint8))
+    data = VideoDataModule(
+        root=str(tmp_path), num_frames=4, resolution=[24, 10], num_workers=0, random_crop=0.4, batch_size=1
+    )
+    data.setup("fit")
+    assert data.clips("train").source.read(0, 0, 4, 1).shape == (4, 60, 25, 3)
+    assert data.clips("train")[0]["video"].shape == (4, 24, 10, 3)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "message"),
+    [
+        ([80, 48, 3], r"resolution must be 64 for a square, or \[height, width\].*got \[80, 48, 3\]"),
+        (0, "resolution must be at least 1, got 0"),
+        ("wide", "got 'wide'"),
+        ([8, 48], "built-in sets must be at least 16, got 8x48; the nearest is 16x48"),
+    ],
+)
+def test_what_is_no_size_is_refused(resolution, message):
+    with pytest.raises(ValueError, match=message):
+        VideoDataModule(dataset="bouncing_digits", resolution=resolution).source("test")
+
+
 def test_random_crops_read_larger_frames_for_training_alone(tmp_path):
     for name in "ab":
         write_lossless(tmp_path / f"{name}.mkv", torch.zeros(6, 64, 64, 3, dtype=torch.uint8))

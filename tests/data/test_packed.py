@@ -26,9 +26,9 @@ def packed(videos, tmp_path):
     return tmp_path / "out"
 
 
-def direct(videos, split, needed=1, size=16):
+def direct(videos, split, needed=1, size=16, rule="antialias"):
     listing = list_videos(videos, "videos", Options(val_fraction=0.3))
-    return FolderSource(str(videos), listing.splits[split], needed, size, listing.class_names)
+    return FolderSource(str(videos), listing.splits[split], needed, size, listing.class_names, rule)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -96,6 +96,17 @@ def test_smaller_frames_are_resized_and_larger_ones_refused(packed):
         PackedSource(str(packed), "train", 1, 16, rule="lanczos")
 
 
+def test_other_proportions_than_the_prepared_ones_are_refused_with_the_nearest(videos, tmp_path):
+    prepare(str(videos), str(tmp_path / "out"), Settings(size=(20, 12), form="packed", val_fraction=0.3))
+    assert PackedSource(str(tmp_path / "out"), "train", 1, "10x6").read(0, 0, 2, 1).shape == (2, 10, 6, 3)
+    with pytest.raises(
+        ValueError, match=r"frames of 20x12 pixels, resolution 10 asked.*--size 10, or ask for 10x6"
+    ):
+        PackedSource(str(tmp_path / "out"), "train", 1, 10)
+    with pytest.raises(ValueError, match=r"frames of 20x12 pixels, resolution 12x20 asked.*--size 12x20"):
+        PackedSource(str(tmp_path / "out"), "train", 1, [12, 20])
+
+
 def overwrite(path, at, data=b"\xff\x00\xff"):
     with open(path, "r+b") as file:
         file.seek(at)
@@ -135,13 +146,22 @@ def test_another_format_and_an_unprepared_folder_are_refused(packed, tmp_path):
         PackedSource(str(tmp_path), "train", 1, 16)
 
 
+@pytest.mark.parametrize(
+    ("size", "written", "rule"),
+    [(16, 16, "antialias"), ((25, 12), [25, 12], "letterbox"), ("10x24", [10, 24], "antialias")],
+)
 @pytest.mark.parametrize("form", ["video", "shards", "packed"])
-def test_every_form_opens_to_the_same_lossless_clips(videos, tmp_path, monkeypatch, form):
+def test_every_form_opens_to_the_same_lossless_clips(
+    videos, tmp_path, monkeypatch, form, size, written, rule
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    settings = Settings(size=16, form=form, quality="lossless", val_fraction=0.3)
+    settings = Settings(size=size, form=form, quality="lossless", val_fraction=0.3, resize=rule)
     prepare(str(videos), str(tmp_path / "out"), settings)
+    header = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    assert header["size"] == header["settings"]["size"] == written
     for split in ("train", "val"):
-        source, files = prepared_source(str(tmp_path / "out"), split, 4, 16), direct(videos, split, 4)
+        source = prepared_source(str(tmp_path / "out"), split, 4, size, rule=rule)
+        files = direct(videos, split, 4, size, rule)
         assert [source.num_frames(i) for i in range(len(source))] == [
             files.num_frames(i) for i in range(len(files))
         ]
@@ -150,5 +170,5 @@ def test_every_form_opens_to_the_same_lossless_clips(videos, tmp_path, monkeypat
         for index in range(len(files)):
             assert torch.equal(source.read(index, 1, 3, 1), files.read(index, 1, 3, 1))
     with pytest.raises(ValueError, match="resolution 32 asked"):
-        prepared_source(str(tmp_path / "out"), "train", 4, 32)
-    assert prepared_source(str(tmp_path / "out"), "train", 4, 16, classes=False).class_names is None
+        prepared_source(str(tmp_path / "out"), "train", 4, 32, rule=rule)
+    assert prepared_source(str(tmp_path / "out"), "train", 4, size, None, rule, False).class_names is None

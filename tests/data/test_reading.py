@@ -30,6 +30,7 @@ from videodiff.data.prepare.settings import Settings
 from videodiff.data.resize import RULE_NAMES, resize, rule_text
 from videodiff.data.video_io import probe, read_clip, read_frames, read_image, read_video, write_lossless
 from videodiff.data.wrapped_sources import AtRate, Lengthened, nearest, num_ticks, steady
+from videodiff.frame_size import FrameSize
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 needs_assets = pytest.mark.skipif(ASSETS is None, reason="VIDEODIFF_TEST_ASSETS (real clips) is not set")
@@ -332,6 +333,51 @@ def test_every_rule_is_a_square_and_keeps_flat_pictures(rule):
     if rule != "squeeze":
         assert torch.equal(resize(same, 24, rule), same)
     assert rule_text(rule)
+
+
+@pytest.mark.parametrize("size", [(40, 24), (24, 40), (16, 64)])
+@pytest.mark.parametrize("rule", RULE_NAMES)
+def test_every_rule_gives_any_size_and_knows_no_direction(rule, size):
+    """Frames on their side, brought to the size on its side, are the frames brought to the size, on their side."""
+    smooth = torch.stack(torch.meshgrid(torch.arange(60), torch.arange(90), indexing="ij"), -1).sum(-1) + 40
+    frames = torch.stack([smooth, smooth.flip(1), smooth.flip(0)], -1)[None].to(torch.uint8)  # [1, 60, 90, 3]
+    small = resize(frames, size, rule)
+    assert small.shape == (1, *size, 3)
+    turned = resize(frames.transpose(1, 2), size[::-1], rule).transpose(1, 2)
+    assert (small.int() - turned.int()).abs().max() <= 1
+    if rule != "squeeze":
+        assert torch.equal(resize(small, size, rule), small)
+    assert rule_text(rule) != rule_text(rule, FrameSize(*size)) or rule == "letterbox"
+
+
+@pytest.mark.parametrize(
+    ("size", "part"), [((40, 20), (slice(None), slice(30, 60))), ((20, 60), (slice(15, 45), slice(None)))]
+)
+def test_rules_that_crop_take_the_largest_centred_part_of_the_proportions(size, part):
+    frames = noise(1, 60, 90, 3)
+    for rule in ("antialias", "bilinear", "lanczos"):
+        assert torch.equal(resize(frames, size, rule), resize(frames[:, part[0], part[1]], size, rule))
+        narrow = frames[:, :, ::2]  # of pixels twice as wide as high: the same part on the screen
+        columns = slice(15, 30) if size[0] > size[1] else slice(None)
+        assert torch.equal(
+            resize(narrow, size, rule, 2.0), resize(narrow[:, part[0], columns], size, rule, 2.0)
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"), [((40, 24), (16, 24)), ((24, 60), (24, 36)), ((32, 32), (21, 32))]
+)
+def test_a_letterbox_shows_the_whole_frame_between_black_bars(size, inside):
+    frames = noise(2, 60, 90, 3).clamp(min=9)
+    boxed = resize(frames, size, "letterbox")
+    top, left = ((whole - part) // 2 for whole, part in zip(size, inside, strict=True))
+    shown = boxed[:, top : top + inside[0], left : left + inside[1]]
+    assert (shown > 0).all()
+    assert torch.equal(shown, resize(frames, inside, "letterbox"))
+    assert boxed.count_nonzero() == shown.numel()  # all else is black
+    wide = resize(frames, size, "letterbox", pixel_aspect=1.5)  # 135 to 60 on the screen
+    rows = wide.flatten(2).any(-1)[0].sum()
+    assert rows == round(60 * min(size[0] / 60, size[1] / 135))
 
 
 def test_rules_are_those_of_their_sources():

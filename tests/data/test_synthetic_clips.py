@@ -9,6 +9,7 @@ import torch
 
 import videodiff.data.synthetic as synthetic
 from videodiff.data import BouncingDigits, DriftingClouds
+from videodiff.frame_size import FrameSize
 
 SOURCES = [BouncingDigits, DriftingClouds]
 
@@ -34,10 +35,10 @@ def test_the_carried_digits_are_the_1797_of_uci():
     assert "CC BY 4.0" in archive.with_suffix(".txt").read_text()
 
 
-@pytest.mark.parametrize("resolution", [16, 32, 64])
+@pytest.mark.parametrize("resolution", [16, 32, 64, (80, 48), (32, 56)])
 def test_a_digits_centroid_follows_the_reflected_straight_line(resolution):
     source = BouncingDigits("train", 6, 24, resolution)
-    ys, xs = np.mgrid[:resolution, :resolution]
+    ys, xs = np.mgrid[: source.frame_size.height, : source.frame_size.width]
     for index in range(6):
         video = source.read(index, 0, 24, 1)[..., 0].numpy().astype(np.float64)
         (path,) = source.paths(index)
@@ -48,7 +49,7 @@ def test_a_digits_centroid_follows_the_reflected_straight_line(resolution):
         offset = np.array([(sprite * sx).sum(), (sprite * sy).sum()]) / sprite.sum()
         expected = [
             [
-                reflected(path.start[axis], path.velocity[axis], source.room, t) + offset[axis]
+                reflected(path.start[axis], path.velocity[axis], source.room[axis], t) + offset[axis]
                 for axis in (0, 1)
             ]
             for t in range(24)
@@ -56,12 +57,16 @@ def test_a_digits_centroid_follows_the_reflected_straight_line(resolution):
         assert np.abs(centroid - np.array(expected)).max() < 0.05  # pixels; levels are rounded to 1/255
 
 
-def test_start_speed_and_hand_of_a_digit_keep_their_ranges():
+@pytest.mark.parametrize("resolution", [64, (64, 112)])
+def test_start_speed_and_hand_of_a_digit_keep_their_ranges(resolution):
     speeds, images = [], {}
     for split in ("train", "val", "test"):
-        source = BouncingDigits(split, 300, 16, 64)
+        source = BouncingDigits(split, 300, 16, resolution)
         paths = [source.paths(index)[0] for index in range(300)]
-        assert all(p.start.min() >= 0 and p.start.max() <= source.room for p in paths)
+        starts = np.array([p.start for p in paths])
+        assert (starts >= 0).all()
+        assert (starts <= source.room).all()
+        assert (starts.max(0) > 0.95 * source.room).all()  # all of the room is used, along both axes
         speeds += [np.hypot(*p.velocity) / (64 / 32) for p in paths]
         images[split] = {p.image for p in paths}
         assert source.labels == [p.digit for p in paths]
@@ -80,28 +85,33 @@ def test_two_digits_are_combined_by_their_maximum():
     assert source.read(0, 0, 4, 1).sum() > alone.read(0, 0, 4, 1).sum()
 
 
-def test_clouds_drift_by_their_velocity():
+@pytest.mark.parametrize("resolution", [64, (64, 112), (80, 48)])
+def test_clouds_drift_by_their_velocity(resolution):
     """Phase correlation of the difference to the mean: the shift of the cloud layer in the sky part."""
     errors = []
+    height, width = FrameSize.of(resolution)
     for index in range(8):
-        source = DriftingClouds("train", 8, 16, 64)
+        source = DriftingClouds("train", 8, 16, resolution)
         rng = source.rng(index)
         sky = source._sky(rng)
         frames = source._fields(rng, sky.velocity, np.array([0.0, 4.0]))
-        window = np.hanning(64)[:, None] * np.hanning(64)
+        window = np.hanning(height)[:, None] * np.hanning(width)
         a, b = (np.fft.fft2((f - f.mean()) * window) for f in frames)
         correlation = np.fft.ifft2(b * a.conj()).real
         y, x = np.unravel_index(correlation.argmax(), correlation.shape)
-        shift = np.array([(x + 32) % 64 - 32, (y + 32) % 64 - 32])
+        shift = np.array([
+            (x + width // 2) % width - width // 2, (y + height // 2) % height - height // 2
+        ])  # fmt: skip
         errors.append(np.abs(shift - 4 * sky.velocity).max())
     assert np.median(errors) < 1.5  # pixels, of up to 12
 
 
-def test_the_horizon_stands_still_and_the_sky_does_not():
-    source = DriftingClouds("val", 12, 16, 32)
+@pytest.mark.parametrize("resolution", [(32, 32), (56, 32), (32, 56)])
+def test_the_horizon_stands_still_and_the_sky_does_not(resolution):
+    source = DriftingClouds("val", 12, 16, resolution)
     for index in range(12):
         video = source.read(index, 0, 16, 1).float()
-        assert torch.equal(video[:, -3:], video[:1, -3:].expand(16, 3, 32, 3))
+        assert torch.equal(video[:, -3:], video[:1, -3:].expand(16, -1, -1, -1))
         assert video[:, -3:].mean() < 40
         assert (video[0, :20] - video[-1, :20]).abs().mean() > 0.5
 

@@ -120,7 +120,7 @@ model and data:
   --model.sampler.num_steps N  sampler steps
   --data.root DIR              folder of videos, in place of the config's data
   --data.num_frames N          frames per clip
-  --data.resolution N          pixels per side
+  --data.resolution N|HxW      height and width in pixels, one number for a square
   --data.batch_size N          clips per optimizer step over all devices
   --data.num_workers N         loader processes per device (2)
   --data.latents DIR           train a second stage from what `videodiff encode` wrote

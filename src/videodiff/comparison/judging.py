@@ -82,12 +82,8 @@ class Judge:
 
     def sized(self, clips: Tensor) -> Tensor:
         """Clips uint8 ``[B, T, H, W, 3]`` at the size of the real ones, brought there by the same rule."""
-        side = self.data.resolution
-        return (
-            clips
-            if clips.shape[2:4] == (side, side)
-            else resize(clips, side, self.data.selection.rule.resize)
-        )
+        size = self.data.frame_size
+        return clips if clips.shape[2:4] == size else resize(clips, size, self.data.selection.rule.resize)
 
     def real_side(self, source: ClipSource, what: str) -> Side:
         """What the detectors say of the clips of the plan, from the cache or decoded now."""
@@ -147,10 +143,10 @@ class Judge:
 
     def noise(self, count: int) -> Iterator[Batch]:
         """So many clips of Gaussian noise of the size of real ones."""
-        frames, side = self.protocol.seen_frames, self.data.resolution
+        frames, (height, width) = self.protocol.seen_frames, self.data.frame_size
         for first in range(0, count, self.settings.batch_size):
             size = min(self.settings.batch_size, count - first)
-            clips = noise_clips(size, frames, side, side, self.settings.seed, first)
+            clips = noise_clips(size, frames, height, width, self.settings.seed, first)
             yield Batch(list(range(first, first + size)), clips)
 
     def frozen(self, count: int) -> Iterator[Batch]:

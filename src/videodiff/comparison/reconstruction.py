@@ -17,6 +17,7 @@ from videodiff.comparison.training import training_of
 from videodiff.data.pixels import to_float, to_uint8
 from videodiff.data.resize import resize
 from videodiff.evaluation.sampling import Batch
+from videodiff.frame_size import FrameSize
 from videodiff.metrics import LPIPSMetric, mean_interval, psnr, ssim
 from videodiff.metrics.features.lpips import SMALLEST, trunk_file
 from videodiff.metrics.reconstruction import SSIM_WINDOW
@@ -26,21 +27,22 @@ from videodiff.metrics.reconstruction import SSIM_WINDOW
 def reconstruct(stage: Any, clips: Tensor, device: torch.device, rule: str = "antialias") -> Tensor:
     """Clips uint8 ``[B, T, H, W, 3]`` through a first stage and back, piece by piece of the length it was made for.
 
-    A last piece that is shorter is filled up with its last frame, which is cut off again. Square clips of another size
-    than the stage's are brought to it by `rule`, and back.
+    A last piece that is shorter is filled up with its last frame, which is cut off again. Clips of another size than
+    the stage's are brought to it by `rule`, and back.
     """
-    size, frames, side = int(stage.video_shape[1]), clips.shape[1], clips.shape[2]
+    size, frames, shown = int(stage.video_shape[1]), clips.shape[1], FrameSize(*clips.shape[2:4])
+    own = FrameSize(*map(int, stage.video_shape[2:]))
     missing = -frames % size
     video = torch.cat([clips, clips[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
-    if side != stage.video_shape[2]:
-        video = resize(video, int(stage.video_shape[2]), rule)
+    if shown != own:
+        video = resize(video, own, rule)
     video = to_float(video).permute(0, 4, 1, 2, 3)
     pieces = [
         stage.decode(stage.encode(piece.to(device))).float().cpu() for piece in video.split(size, dim=2)
     ]
     rebuilt = torch.cat(pieces, 2)[:, :, :frames].clamp(-1, 1)
     rebuilt = to_uint8(rebuilt).permute(0, 2, 3, 4, 1).contiguous()
-    return rebuilt if rebuilt.shape[2] == side else resize(rebuilt, side, rule)
+    return rebuilt if shown == own else resize(rebuilt, shown, rule)
 
 
 class Reconstruction:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from videodiff.data.real_clips import shown
+from videodiff.frame_size import FrameSize
 
 if TYPE_CHECKING:
     from videodiff.comparison.runs import Run
@@ -93,9 +94,10 @@ def departures(rule: Mapping[str, Any], reference: Mapping[str, Any]) -> list[st
     """Warnings of a model whose clips are brought to the reference's size, or that learnt another pace."""
     said = []
     if rule["resolution"] != reference["resolution"]:
-        size, to = rule["resolution"], reference["resolution"]
+        size, to = (FrameSize.of(made["resolution"]) for made in (rule, reference))
         said.append(
-            f"drawn at {size}x{size} and brought to the reference's {to}x{to} by {reference['resize']}"
+            f"drawn at {size.height}x{size.width} and brought to the reference's {to.height}x{to.width} by "
+            f"{reference['resize']}"
         )
     said += [
         f"learnt from clips of {name} {shown(name, rule[name])}, the real clips have {shown(name, reference[name])}"

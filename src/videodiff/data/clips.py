@@ -22,6 +22,7 @@ from videodiff.data.splits import SPLIT_FOLDERS, class_folders, listing_hash, sp
 from videodiff.data.video_file import BadVideoError
 from videodiff.data.video_probe import VideoInfo
 from videodiff.data.video_proof import share
+from videodiff.frame_size import Resolution
 
 __all__ = [
     "SPLIT_FOLDERS",
@@ -68,10 +69,10 @@ class ClipSource(ABC):
 
     @abstractmethod
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
-        """Frames ``start, start + stride, ...`` of video `index` -> uint8 ``[num_frames, R, R, 3]``."""
+        """Frames ``start, start + stride, ...`` of video `index` -> uint8 ``[num_frames, H, W, 3]``."""
 
     def read_frames(self, index: int, numbers: Sequence[int]) -> Tensor:
-        """Frames of video `index` by number (never falling; one may repeat) -> uint8 ``[len(numbers), R, R, 3]``."""
+        """Frames of video `index` by number (never falling; one may repeat) -> uint8 ``[len(numbers), H, W, 3]``."""
         first, last = numbers[0], numbers[-1]
         clip = self.read(index, first, last - first + 1, 1)
         return clip[torch.as_tensor([number - first for number in numbers])]
@@ -101,9 +102,9 @@ class FolderSource(ClipSource):
         root: the folder, for messages.
         entries: its videos.
         needed: frames that a clip spans; shorter videos are skipped.
-        resolution: side of the frames that are read; None keeps all pixels.
+        resolution: height and width of the frames that are read, one number for a square; None keeps all pixels.
         class_names: all classes, also those without a video here; None for a set without.
-        rule: how frames are made square (:mod:`videodiff.data.resize`).
+        rule: how frames are brought there (:mod:`videodiff.data.resize`).
 
     Raises:
         ValueError: if no video is left, with the longest one's frames and the frames needed.
@@ -114,7 +115,7 @@ class FolderSource(ClipSource):
         root: str,
         entries: list[Entry],
         needed: int,
-        resolution: int | None,
+        resolution: Resolution | None,
         class_names: list[str] | None = None,
         rule: str = "antialias",
     ) -> None:

@@ -20,6 +20,7 @@ from videodiff.data.problems import left_out, report, summary, write_skipped
 from videodiff.data.selection import GENERATED, Selection
 from videodiff.data.shared_memory import Piped, Route, choose_route, crowded, room, tell
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches, StandIn
+from videodiff.frame_size import FrameSize, Resolution
 from videodiff.memory import check_fits
 
 WORKER_TIMEOUT = 120  # seconds that a loader worker may take for a batch
@@ -29,7 +30,7 @@ Split = Literal["train", "val", "test"]
 class VideoDataModule(pl.LightningDataModule):
     """Clips from a public data set, any folder of videos or frames, tar shards, a prepared folder, or a built-in set.
 
-    Batches are ``{"video": [B, 3, T + I, R, R], "sample": int64 [B], "num_images": I}`` and, where there are classes
+    Batches are ``{"video": [B, 3, T + I, H, W], "sample": int64 [B], "num_images": I}`` and, where there are classes
     and captions, ``"label"``: int64 [B] and ``"caption"``: B texts. Videos travel as uint8 and become fp32 in [-1, 1]
     on the device. `sample` is the position in the endless training stream, or the number of the validation or test
     clip. A process for which there is no validation or test clip sees one of another, with ``"stand_in": True``: it
@@ -47,7 +48,7 @@ class VideoDataModule(pl.LightningDataModule):
         preset: take clips as a paper's code does (:mod:`videodiff.data.presets`); sets what is left unset of
             frame_stride, horizontal_flip, val_fraction, train_split, fold, resize, windows and short_videos.
         num_frames: frames of a clip.
-        resolution: side of the square frames, in pixels.
+        resolution: height and width of the frames in pixels, ``[H, W]`` or HxW; one number for a square.
         frame_stride: distance between the frames of a clip in the video (1), or in ticks of `fps`.
         fps: take the frames nearest to the ticks of this clock instead of every frame.
         batch_size: clips of one optimizer step, over all processes and accumulated batches.
@@ -55,9 +56,9 @@ class VideoDataModule(pl.LightningDataModule):
         num_workers: loader processes for each training process.
         seed: of order, windows and flips; the content of the built-in sets does not follow it.
         horizontal_flip: mirror half of the training clips (false).
-        random_crop: train on random squares of the clips, of this share of the frames' side at least; sizes and places
-            are drawn evenly, once per clip and epoch. Frames are read so much larger that the smallest squares need
-            no enlarging. Needs a root; not for `latents`.
+        random_crop: train on random parts of the clips, of this share of the frames' height and width at least; sizes
+            and places are drawn evenly, once per clip and epoch. Frames are read so much larger that the smallest
+            parts need no enlarging. Needs a root; not for `latents`.
         eval_batch_size: clips of a validation or test batch of one process; by default as in a training batch.
         num_train_clips: limit of training videos; for built-in sets their number (4096).
         num_val_clips: limit of validation videos; for built-in sets their number (512).
@@ -65,7 +66,8 @@ class VideoDataModule(pl.LightningDataModule):
         val_fraction: share of the training videos to validate with where the root has no validation split (0.1).
         train_split: train on the training videos, or on all there are, those of val and test too (train).
         fold: number of UCF-101's split files (1).
-        resize: how frames become square (antialias; :mod:`videodiff.data.resize`).
+        resize: how frames get their size (antialias; :mod:`videodiff.data.resize`): all rules crop the centre to its
+            proportions, but squeeze bends whole frames and letterbox puts black bars beside them.
         windows: one random window per video makes an epoch, or all windows of all videos do (one).
         short_videos: skip videos shorter than a clip, loop them, or pad them with their last frame (skip).
         view: camera of BAIR.
@@ -103,7 +105,7 @@ class VideoDataModule(pl.LightningDataModule):
         | None = "auto",
         preset: Literal["vdm", "lvdm", "pvdm", "stylegan_v", "digan", "tats", "latte"] | None = None,
         num_frames: int = 16,
-        resolution: int = 64,
+        resolution: Resolution = 64,
         frame_stride: int | None = None,
         fps: float | None = None,
         batch_size: int = 8,
@@ -119,7 +121,7 @@ class VideoDataModule(pl.LightningDataModule):
         val_fraction: float | None = None,
         train_split: Literal["train", "all"] | None = None,
         fold: Literal[1, 2, 3] | None = None,
-        resize: Literal["antialias", "bilinear", "lanczos", "squeeze", "decoder"] | None = None,
+        resize: Literal["antialias", "bilinear", "lanczos", "squeeze", "letterbox", "decoder"] | None = None,
         windows: Literal["one", "all"] | None = None,
         short_videos: Literal["skip", "loop", "pad_last"] | None = None,
         view: Literal["image_main", "image_aux1"] = "image_main",
@@ -130,8 +132,9 @@ class VideoDataModule(pl.LightningDataModule):
         latents: str | None = None,
     ) -> None:
         super().__init__()
+        size = FrameSize.of(resolution)
         at_least_one = {
-            "num_frames": num_frames, "resolution": resolution, "frame_stride": frame_stride,
+            "num_frames": num_frames, "frame_stride": frame_stride,
             "batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_train_clips": num_train_clips,
             "num_val_clips": num_val_clips, "num_test_clips": num_test_clips,
         }  # fmt: skip
@@ -153,7 +156,7 @@ class VideoDataModule(pl.LightningDataModule):
         if latents is not None and images_per_video:
             raise ValueError(f"images_per_video must be 0 with data.latents, got {images_per_video}")
         self.selection = Selection(
-            root=root, dataset=dataset, preset=preset, num_frames=num_frames, resolution=resolution,
+            root=root, dataset=dataset, preset=preset, num_frames=num_frames, resolution=size.written,
             layout=layout or "auto",  # so an overlay can unset it as it unsets a preset
             fps=fps, view=view, classes=classes, captions=captions, clip_list=clip_list,
             limits={"train": num_train_clips, "val": num_val_clips, "test": num_test_clips},
@@ -163,7 +166,7 @@ class VideoDataModule(pl.LightningDataModule):
                 "short_videos": short_videos,
             },
         )  # fmt: skip
-        self.num_frames, self.resolution = num_frames, resolution
+        self.num_frames, self.resolution, self.frame_size = num_frames, size.written, size
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.images_per_video, self.num_workers, self.seed = images_per_video, num_workers, seed
         self.max_bad_fraction, self.latents, self.random_crop = max_bad_fraction, latents, random_crop
@@ -235,12 +238,15 @@ class VideoDataModule(pl.LightningDataModule):
             self._datasets[split] = LatentDataset(self.kept, split, self.seed, self.class_names)
         if split not in self._datasets:
             rule, crop = self.selection.rule, self.random_crop if split == "train" else None
-            larger = None if crop is None else math.ceil(self.resolution / crop)
-            source = self.source(split) if crop is None else self.selection.source(split, larger)
+            if crop is None:
+                source = self.source(split)
+            else:
+                larger = FrameSize(*(math.ceil(side / crop) for side in self.frame_size))
+                source = self.selection.source(split, larger)
             self._datasets[split] = ClipDataset(
                 source, self.num_frames, rule.frame_stride, self.seed, split,
                 rule.horizontal_flip, self.images_per_video, max_bad_fraction=self.max_bad_fraction,
-                windows=rule.windows, random_crop=crop, resolution=self.resolution,
+                windows=rule.windows, random_crop=crop, resolution=self.frame_size,
             )  # fmt: skip
         if self.record_folder is not None:  # may be known only after setup
             self._datasets[split].record = os.path.join(self.record_folder, "bad_clips.jsonl")
@@ -368,7 +374,7 @@ class VideoDataModule(pl.LightningDataModule):
         if self.latents is not None:
             return size * 4 * math.prod(self.kept.shape)
         frames = self.num_frames + (self.images_per_video if split == "train" else 0)
-        return size * frames * 3 * self.resolution**2
+        return size * frames * 3 * self.frame_size.pixels
 
     def _place(self) -> tuple[int, int, int]:
         """Processes, this process, micro-batches of a step."""

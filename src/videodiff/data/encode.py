@@ -60,7 +60,7 @@ def encode_data(
 
     Args:
         data: the clips, as training would read them.
-        encode: videos fp32 ``[B, 3, T, R, R]`` in [-1, 1] on the device -> latents ``[B, C, *S]``.
+        encode: videos fp32 ``[B, 3, T, H, W]`` in [-1, 1] on the device -> latents ``[B, C, *S]``.
         out: folder to write; it exists.
         facts: ``first_stage`` and ``model`` of the manifest.
         how: what is kept.
@@ -118,7 +118,7 @@ def is_whole(shard: Shard, split: LatentSplit, known: Mapping[str, str]) -> bool
 
 
 class Clips(Dataset[dict[str, Any]]):
-    """Clip ``window x places + place`` of a split, not mirrored: uint8 ``[T, R, R, 3]``, or why it cannot be read.
+    """Clip ``window x places + place`` of a split, not mirrored: uint8 ``[T, H, W, 3]``, or why it cannot be read.
 
     Args:
         dataset: the clips of the split.
@@ -192,7 +192,7 @@ class Writer:
 
     def _loader(self, name: Split, shards: Sequence[Shard]) -> PatientLoader:
         batches = [batch for shard in shards for batch in self._batches(shard)]
-        clip = 3 * self.data.num_frames * self.data.resolution**2
+        clip = 3 * self.data.num_frames * self.data.frame_size.pixels
         wanted = self.data.num_workers if len(batches) > 1 else 0
         route = choose_route(wanted, [self.how.batch_size * clip], free=room())
         if route.note is not None:

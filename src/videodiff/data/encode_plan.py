@@ -111,7 +111,7 @@ def head_of(
     data: VideoDataModule, encode: Encode, facts: dict[str, Any], how: Encoding, device: torch.device | str
 ) -> dict[str, Any]:
     """The head of the manifest; the shape of an entry is found by encoding a grey clip."""
-    grey = torch.zeros(1, 3, data.num_frames, data.resolution, data.resolution, device=device)
+    grey = torch.zeros(1, 3, data.num_frames, *data.frame_size, device=device)
     head = {
         **facts,
         "data": data_of(data.fingerprint()),

@@ -18,6 +18,7 @@ from torch import Tensor
 from videodiff.data.resize import resize
 from videodiff.data.video_file import BadVideoError, check_size, reading, regular_file
 from videodiff.data.video_probe import MAX_BYTES, VideoInfo
+from videodiff.frame_size import Resolution
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 # Of these, a file may hold many pictures. An animated .png is read by FFmpeg, the others here.
@@ -28,7 +29,7 @@ SUBFILE_TYPE, SMALLER_OR_MASK = 254, 0b101
 
 
 def read_image(
-    path: str | os.PathLike[str], resolution: int | None = None, rule: str = "antialias"
+    path: str | os.PathLike[str], resolution: Resolution | None = None, rule: str = "antialias"
 ) -> Tensor:
     """Read one picture of any mode -> uint8 RGB ``[H, W, 3]``; half a file is an error, not a gray area.
 
@@ -127,7 +128,7 @@ def _duration(image: Image.Image, number: int) -> int:
 
 
 def read_stack(
-    info: VideoInfo, numbers: Sequence[int], resolution: int | None = None, rule: str = "antialias"
+    info: VideoInfo, numbers: Sequence[int], resolution: Resolution | None = None, rule: str = "antialias"
 ) -> Tensor:
     """Read pictures of an animated WebP or a TIFF by number, as :func:`read_frames` does of a video file.
 

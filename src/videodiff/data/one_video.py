@@ -9,9 +9,10 @@ from torch import Tensor
 
 from videodiff.data import video_io
 from videodiff.data.entries import scan
+from videodiff.frame_size import Resolution
 
 
-def read_one(path: str | Path, size: int | None) -> Tensor:
+def read_one(path: str | Path, size: Resolution | None) -> Tensor:
     """A video, a picture or a folder of frames as uint8 ``[1, 3, T, H, W]``, cropped and resized to ``size`` if given.
 
     Raises:

@@ -12,6 +12,7 @@ from torch import Tensor
 from videodiff.data.clips import ClipSource
 from videodiff.data.prepared import read_manifest, read_prepared, sha256_of
 from videodiff.data.resize import resize
+from videodiff.frame_size import FrameSize, Resolution
 from videodiff.seeding import uniform
 
 CHECKED_BYTES = 64 * 2**20  # of the videos hashed when a packed file is opened
@@ -29,7 +30,8 @@ class PackedSource(ClipSource):
         split: train, val or test; a split that was not prepared is replaced as a folder of videos would (val by test
             or train, test by val).
         needed: frames that a clip spans; shorter videos are skipped.
-        resolution: side of the frames that are read; at most the prepared one, from which it is resized.
+        resolution: height and width of the frames that are read, one number for a square; at most the prepared ones,
+            from which they are resized.
         limit: take this many videos, drawn by a hash of their names.
         rule: how frames are to be resized (:mod:`videodiff.data.resize`); it must be the one that they were.
 
@@ -49,7 +51,7 @@ class PackedSource(ClipSource):
         root: str,
         split: str,
         needed: int,
-        resolution: int,
+        resolution: Resolution,
         limit: int | None = None,
         rule: str = "antialias",
     ) -> None:
@@ -57,7 +59,8 @@ class PackedSource(ClipSource):
         if prepared.form != "packed":
             raise ValueError(f"{prepared.root} holds {prepared.form}, not packed frames")
         prepared.check_request(resolution, rule)
-        self.root, self.size, self.resolution, self.rule = prepared.root, prepared.size, resolution, rule
+        self.root, self.size, self.rule = prepared.root, prepared.frame_size, rule
+        self.resolution = FrameSize.of(resolution)
         self.fingerprint, self.fps = prepared.manifest_sha256, prepared.fps
         self.class_names = prepared.class_names
         self.skipped: list[tuple[str, str]] = []
@@ -89,7 +92,7 @@ class PackedSource(ClipSource):
         for line in (self.lines[0], self.lines[-1]):
             out = line["out"]
             path = os.path.join(self.root, out["file"])
-            size = out["frames"] * self.size**2 * 3
+            size = out["frames"] * self.size.pixels * 3
             if size <= CHECKED_BYTES and sha256_of(path, out["offset"], size) != out["sha256"]:
                 raise ValueError(
                     f"{path}: the frames of {line['path']} are not those of the manifest; run videodiff prepare again"
@@ -111,10 +114,10 @@ class PackedSource(ClipSource):
             raise ValueError(f"{self.name(index)}: frames {start} to {last} asked, {out['frames']} there")
         if out["file"] not in self._maps:
             self._maps[out["file"]] = np.memmap(os.path.join(self.root, out["file"]), np.uint8, "r")
-        bytes_per_frame = self.size**2 * 3
+        bytes_per_frame = self.size.pixels * 3
         begin = out["offset"] + start * bytes_per_frame
         frames = self._maps[out["file"]][begin : begin + (last - start + 1) * bytes_per_frame]
-        frames = frames.reshape(-1, self.size, self.size, 3)[::stride]
+        frames = frames.reshape(-1, *self.size, 3)[::stride]
         clip = torch.from_numpy(np.array(frames))
         return clip if self.resolution == self.size else resize(clip, self.resolution, self.rule)
 

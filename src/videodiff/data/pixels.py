@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RESIZE_RULE = "centre crop to a square, torch bilinear antialias on uint8"
+from videodiff.frame_size import FrameSize, Resolution
+
+FILTER = "torch bilinear antialias on uint8"
 
 
 def to_float(video: Tensor) -> Tensor:
@@ -22,57 +24,63 @@ def to_uint8(video: Tensor) -> Tensor:
     return video.detach().to(torch.float32).add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def centre_square(frames: Tensor, pixel_aspect: float = 1.0) -> Tensor:
-    """View of the largest centred part of ``[..., H, W, 3]`` that is a square on the screen."""
+def centre_part(frames: Tensor, size: FrameSize, pixel_aspect: float = 1.0) -> Tensor:
+    """View of the largest centred part of ``[..., H, W, 3]`` that has the proportions of a size on the screen."""
     height, width = frames.shape[-3:-1]
-    side = min(float(height), width * pixel_aspect)
-    crop_h = max(1, min(height, round(side)))
-    crop_w = max(1, min(width, round(side / pixel_aspect)))
+    shown = min(float(height), width * pixel_aspect * (size.height / size.width))  # height of the part
+    crop_h = max(1, min(height, round(shown)))
+    crop_w = max(1, min(width, round(shown * (size.width / size.height) / pixel_aspect)))
     top, left = (height - crop_h) // 2, (width - crop_w) // 2
     return frames[..., top : top + crop_h, left : left + crop_w, :]
 
 
-def resize_crop(frames: Tensor, resolution: int, pixel_aspect: float = 1.0) -> Tensor:
-    """Cut the largest centred square out of frames and scale it; the default rule of :mod:`videodiff.data.resize`.
+def resize_crop(frames: Tensor, resolution: Resolution, pixel_aspect: float = 1.0) -> Tensor:
+    """Cut the largest centred part of a size's proportions out and scale it: ``antialias`` of the resize rules.
 
     The filter is torch's antialiased bilinear one on uint8 (a triangle as wide as the scale factor, Pillow's
     BILINEAR); smaller frames are enlarged by the same call.
 
     Args:
         frames: uint8 ``[..., H, W, 3]``.
-        resolution: side of the result in pixels.
-        pixel_aspect: width over height of one source pixel; the square is a square on the screen.
+        resolution: R, S: height and width of the result in pixels, one number for a square.
+        pixel_aspect: width over height of one source pixel; proportions are those on the screen.
 
     Returns:
-        uint8 ``[..., resolution, resolution, 3]``, contiguous.
+        uint8 ``[..., R, S, 3]``, contiguous.
     """
-    frames = centre_square(frames, pixel_aspect)
-    crop_h, crop_w = frames.shape[-3:-1]
-    if (crop_h, crop_w) == (resolution, resolution):
+    size = FrameSize.of(resolution)
+    return scaled(centre_part(frames, size, pixel_aspect), size)
+
+
+def scaled(frames: Tensor, size: FrameSize) -> Tensor:
+    """Whole frames uint8 ``[..., H, W, 3]`` brought to a size, whatever their proportions; contiguous."""
+    height, width = frames.shape[-3:-1]
+    if (height, width) == size:
         return frames.contiguous()
-    flat = frames.reshape(-1, crop_h, crop_w, 3).permute(0, 3, 1, 2)
-    small = F.interpolate(flat, (resolution, resolution), mode="bilinear", antialias=True)
-    return small.permute(0, 2, 3, 1).reshape(*frames.shape[:-3], resolution, resolution, 3).contiguous()
+    flat = frames.reshape(-1, height, width, 3).permute(0, 3, 1, 2)
+    small = F.interpolate(flat, tuple(size), mode="bilinear", antialias=True)
+    return small.permute(0, 2, 3, 1).reshape(*frames.shape[:-3], *size, 3).contiguous()
 
 
-def random_square(
-    frames: Tensor, resolution: int, smallest: float, draws: tuple[float, float, float]
+def random_part(
+    frames: Tensor, resolution: Resolution, smallest: float, draws: tuple[float, float, float]
 ) -> Tensor:
-    """A square part of square frames, the same of all, scaled by :func:`resize_crop`.
+    """A part of frames that has their proportions, the same of all, scaled by :func:`resize_crop`.
 
     Args:
-        frames: uint8 ``[..., S, S, 3]``.
-        resolution: side of the result in pixels.
-        smallest: least side of the part, as a share of S in (0, 1].
+        frames: uint8 ``[..., H, W, 3]``, of the proportions of the result.
+        resolution: R, S: height and width of the result in pixels, one number for a square.
+        smallest: least height and width of the part, as a share of H and W in (0, 1].
         draws: numbers in [0, 1) that say how large, how far down and how far right.
 
     Returns:
-        uint8 ``[..., resolution, resolution, 3]``, contiguous.
+        uint8 ``[..., R, S, 3]``, contiguous.
     """
-    full = frames.shape[-2]
-    side = max(1, round(full * (smallest + (1 - smallest) * draws[0])))
-    top, left = (int(draw * (full - side + 1)) for draw in draws[1:])
-    return resize_crop(frames[..., top : top + side, left : left + side, :], resolution)
+    share = smallest + (1 - smallest) * draws[0]
+    height, width = (max(1, round(full * share)) for full in frames.shape[-3:-1])
+    top = int(draws[1] * (frames.shape[-3] - height + 1))
+    left = int(draws[2] * (frames.shape[-2] - width + 1))
+    return resize_crop(frames[..., top : top + height, left : left + width, :], resolution)
 
 
 def as_frames(video: Tensor | np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import placeholder
+from videodiff.frame_size import FrameSize, Resolution
 from videodiff.migrations import migrated
 from videodiff.names import shell_word
 from videodiff.plain import parse_json
@@ -31,7 +32,7 @@ class Prepared:
     Args:
         root: the folder.
         form: packed (uint8 frames), video (short key-frame distance) or shards (tar files of such videos).
-        size: side of the frames in pixels.
+        size: height and width of the frames in pixels as ``[H, W]``, one number for a square.
         frames: the fewest frames that a kept video has.
         fps: frame rate that videos were brought to, or None if they kept theirs.
         class_names: names of the classes in label order, or None.
@@ -42,7 +43,7 @@ class Prepared:
 
     root: str
     form: str
-    size: int
+    size: int | list[int]
     frames: int
     fps: float | None
     class_names: list[str] | None
@@ -50,20 +51,34 @@ class Prepared:
     files: dict[str, int]
     manifest_sha256: str
 
-    def check_request(self, resolution: int, rule: str) -> None:
+    @property
+    def frame_size(self) -> FrameSize:
+        """Height and width of the frames."""
+        return FrameSize.of(self.size, "size")
+
+    def check_request(self, resolution: Resolution, rule: str) -> None:
         """Refuse frames that cannot be had from these.
 
         Raises:
-            ValueError: if `resolution` is larger than the frames, or another resize rule is asked for.
+            ValueError: if `resolution` is larger than the frames or of other proportions, or another resize rule is
+                asked for.
         """
+        asked, size = FrameSize.of(resolution), self.frame_size
         if rule != self.resize:
             raise ValueError(
                 f"{self.root} was resized by {self.resize!r}, {rule!r} asked; prepare it again with --resize {rule}"
             )
-        if resolution > self.size:
+        if asked.height > size.height or asked.width > size.width:
             raise ValueError(
-                f"{self.root} holds frames of {self.size} pixels, resolution {resolution} asked; prepare it again with "
-                f"--size {resolution}"
+                f"{self.root} holds frames of {size} pixels, resolution {asked} asked; prepare it again with "
+                f"--size {asked}"
+            )
+        # What was cut off or bent for other proportions would count for these: not what the resize rule says.
+        fits = round(asked.height * size.width / size.height), round(asked.width * size.height / size.width)
+        if asked.width != fits[0] and asked.height != fits[1]:
+            raise ValueError(
+                f"{self.root} holds frames of {size} pixels, resolution {asked} asked, which has other proportions; "
+                f"prepare it again with --size {asked}, or ask for {FrameSize(asked.height, fits[0])}"
             )
 
 

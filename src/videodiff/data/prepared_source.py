@@ -9,13 +9,14 @@ from videodiff.data.entries import Entry
 from videodiff.data.packed import PackedSource, choose
 from videodiff.data.prepared import Prepared, read_manifest, read_prepared
 from videodiff.data.shards import ShardSource
+from videodiff.frame_size import Resolution
 
 
 def prepared_source(
     root: str,
     split: str,
     needed: int,
-    resolution: int,
+    resolution: Resolution,
     limit: int | None = None,
     rule: str = "antialias",
     classes: bool = True,
@@ -26,7 +27,7 @@ def prepared_source(
         root: the folder.
         split: train, val or test; a split that is not there is replaced as in any folder of videos.
         needed: frames that a clip spans; shorter videos are skipped.
-        resolution: side of the frames that are read; at most the prepared one.
+        resolution: height and width of the frames that are read, one number for a square; at most the prepared ones.
         limit: take this many videos, drawn by a hash of their names.
         rule: how frames are to be resized; it must be the one that they were.
         classes: whether to use the classes, if there are any.

@@ -17,6 +17,7 @@ from videodiff.data.tfrecord import read_example
 from videodiff.data.video_file import BadVideoError
 from videodiff.data.video_probe import VideoInfo, probe
 from videodiff.data.video_read import read_frames, read_in_order
+from videodiff.frame_size import Resolution
 
 BLOCK = 64  # frames of a sequence that are read at once where one after the other would open a file for each
 
@@ -55,12 +56,12 @@ def count_frames(entry: Entry, info: VideoInfo | None) -> int:
 
 
 def read_entry(
-    entry: Entry, info: VideoInfo | None, numbers: Sequence[int], resolution: int | None, rule: str
+    entry: Entry, info: VideoInfo | None, numbers: Sequence[int], resolution: Resolution | None, rule: str
 ) -> Tensor:
     """Read frames by number, counted from the first that belongs to the entry.
 
     Returns:
-        uint8 ``[len(numbers), resolution, resolution, 3]``; without a resolution, of the size that they have.
+        uint8 ``[len(numbers), H, W, 3]`` of the resolution; without one, of the size that they have.
 
     Raises:
         BadVideoError: if one cannot be read.
@@ -78,12 +79,12 @@ def read_entry(
 
 
 def read_entry_in_order(
-    entry: Entry, info: VideoInfo | None, numbers: Sequence[int], resolution: int, rule: str
+    entry: Entry, info: VideoInfo | None, numbers: Sequence[int], resolution: Resolution, rule: str
 ) -> Iterator[Tensor]:
     """Read frames as :func:`read_entry` does, one at a time; a video file is decoded once, from its beginning.
 
     Yields:
-        uint8 ``[resolution, resolution, 3]``; a video file whose end does not decode gives fewer.
+        uint8 ``[H, W, 3]``; a video file whose end does not decode gives fewer.
 
     Raises:
         BadVideoError: if one cannot be read.

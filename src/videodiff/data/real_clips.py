@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from videodiff.data.resize import RULE_NAMES, rule_text
+from videodiff.data.resize import RULE_NAMES, rule_text, rule_texts
+from videodiff.frame_size import FrameSize
 
 # Entry of a record -> what a record without it means: what held before there was such an entry, or its default.
 DECIDES: dict[str, Any] = {
@@ -53,7 +54,10 @@ def differences(
     divided_late = "shards" in (one["layout"], other["layout"])
     compared = [key for key in DECIDES if key != "listing"]
     compared += CHOOSES if divided_late or not same_listing else []
-    different = [key for key in compared if key not in besides and one[key] != other[key]]
+    different = [
+        key for key in compared
+        if key not in besides and one[key] != other[key] and shown(key, one[key]) != shown(key, other[key])
+    ]  # fmt: skip
     found = [f"{key} {told(key, one[key], other[key])}" for key in different]
     if not same_listing and not {*different} & {*EXPLAINS_LISTING}:
         roots = a.get("root"), b.get("root")
@@ -82,5 +86,7 @@ def shown(key: str, value: Any) -> str:
     if key == "classes":
         return str(len(value))
     if key == "resize":
-        return next((name for name in RULE_NAMES if rule_text(name) == value), str(value))
+        return next((name for name in RULE_NAMES if value in rule_texts(name)), str(value))
+    if key == "resolution" and isinstance(value, int | list | tuple):
+        return str(FrameSize.of(value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,6 +16,7 @@ from videodiff.data.resize import rule_text
 from videodiff.data.splits import limited, listing_hash
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
 from videodiff.data.wrapped_sources import AtRate, Lengthened
+from videodiff.frame_size import FrameSize
 
 GENERATED: dict[str, type[GeneratedSource]] = {
     "bouncing_digits": BouncingDigits,
@@ -40,7 +41,7 @@ class Selection:
         layout: name of a layout; auto to detect it.
         preset: name of a preset, or None for the defaults.
         num_frames: frames of a clip.
-        resolution: side of the frames in pixels.
+        resolution: height and width of the frames in pixels, one number for a square.
         fps: frames per second to read at, or None for every frame.
         view: camera of BAIR.
         classes: auto, folder or none.
@@ -55,7 +56,7 @@ class Selection:
     layout: str
     preset: str | None
     num_frames: int
-    resolution: int
+    resolution: int | list[int]
     fps: float | None
     view: str
     classes: str
@@ -65,7 +66,7 @@ class Selection:
     explicit: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._opened: dict[tuple[str, int], ClipSource] = {}
+        self._opened: dict[tuple[str, FrameSize], ClipSource] = {}
         self.dataset = "folder" if self.root is not None else self.dataset
         if self.dataset not in ("folder", *GENERATED):
             raise ValueError(f"dataset must be one of folder, {', '.join(GENERATED)}, got {self.dataset!r}")
@@ -163,20 +164,25 @@ class Selection:
         if self.root is None:
             return None
         return (
-            self._stored("train", self.resolution).class_names
+            self._stored("train", self.frame_size).class_names
             if self.found in STORED
             else self.listing.class_names
         )
 
     # -- sources
 
-    def source(self, split: Literal["train", "val", "test"], resolution: int | None = None) -> ClipSource:
-        """The videos of a split as the rule wants them seen, at another resolution than the selection's if given."""
-        side = self.resolution if resolution is None else resolution
+    @property
+    def frame_size(self) -> FrameSize:
+        """Height and width of the frames."""
+        return FrameSize.of(self.resolution)
+
+    def source(self, split: Literal["train", "val", "test"], size: FrameSize | None = None) -> ClipSource:
+        """The videos of a split as the rule wants them seen, at another size than the selection's if given."""
+        size = size or self.frame_size
         if self.dataset in GENERATED:
             # Content does not follow the seed of training: two seeds of one experiment share their test clips.
-            return GENERATED[self.dataset](split, self.limits[split], self.span, side)
-        source = self._stored(split, side) if self.found in STORED else self._listed(split, side)
+            return GENERATED[self.dataset](split, self.limits[split], self.span, size)
+        source = self._stored(split, size) if self.found in STORED else self._listed(split, size)
         if self.fps is not None:
             source = AtRate(source, self.fps, self._needed)
         if self.rule.short_videos != "skip":
@@ -188,13 +194,13 @@ class Selection:
         """Frames, or ticks, below which a video is left out."""
         return 1 if self.rule.short_videos != "skip" else max(self.span, self.rule.min_frames)
 
-    def _listed(self, split: str, side: int) -> ClipSource:
+    def _listed(self, split: str, size: FrameSize) -> ClipSource:
         entries = limited(self.listing.splits[split], self.limits[split])
         needed = 1 if self.fps is not None else self._needed
         names = self.listing.class_names
-        return FolderSource(str(self.root), entries, needed, side, names, self.rule.resize)
+        return FolderSource(str(self.root), entries, needed, size, names, self.rule.resize)
 
-    def _stored(self, split: str, side: int) -> ClipSource:
+    def _stored(self, split: str, size: FrameSize) -> ClipSource:
         """Shards or a prepared folder; what cannot be asked of them any more is refused."""
         if self.captions is not None or self.clip_list is not None:
             raise ValueError(
@@ -202,10 +208,10 @@ class Selection:
             )
         if self.rule.train_split == "all":
             raise ValueError(f"data.train_split all is not for {self.found} data; choose when they are made")
-        if (split, side) not in self._opened:
+        if (split, size) not in self._opened:
             needed = 1 if self.fps is not None else self._needed
-            self._opened[split, side] = open_stored(self, split, needed, side)
-        return self._opened[split, side]
+            self._opened[split, size] = open_stored(self, split, needed, size)
+        return self._opened[split, size]
 
     @cached_property
     def _content(self) -> str | None:
@@ -213,7 +219,7 @@ class Selection:
         if self.dataset in GENERATED:
             return None
         if self.found in STORED:
-            return self._stored("train", self.resolution).fingerprint
+            return self._stored("train", self.frame_size).fingerprint
         return listing_hash(self.listing.splits)
 
     # -- what is told and recorded
@@ -232,7 +238,7 @@ class Selection:
             f"  {self.num_frames} frames, stride {rule.frame_stride}"
             + (f" at {self.fps:g} fps" if self.fps is not None else "")
             + f", {rule.windows} window{'s' * (rule.windows == 'all')} per video, short videos {rule.short_videos}, "
-            f"resize {rule.resize} ({rule_text(rule.resize)})"
+            f"resize {rule.resize} ({rule_text(rule.resize, self.frame_size)})"
         )
         if self.preset is not None:
             line = f"  preset {self.preset} [{find_preset(self.preset).hash}] ({rule.source})"
@@ -252,7 +258,7 @@ class Selection:
             "classes": None if names is None else list(names),
             "preset": None if self.preset is None else f"{self.preset} {find_preset(self.preset).hash}",
             **rule,
-            "resize": rule_text(self.rule.resize),
+            "resize": rule_text(self.rule.resize, self.frame_size),
             "fps": self.fps,
             "view": self.view if self.found == "bair" else None,
             "num_train_clips": self.limits["train"],
@@ -285,13 +291,13 @@ def holds_shards(root: str) -> bool:
     return any(name.lower().endswith(".tar") for name in files)
 
 
-def open_stored(selection: Selection, split: str, needed: int, side: int) -> ClipSource:
-    """Open shards or a prepared folder, frames of ``side`` pixels."""
+def open_stored(selection: Selection, split: str, needed: int, size: FrameSize) -> ClipSource:
+    """Open shards or a prepared folder, frames of a size."""
     from videodiff.data.prepared_source import prepared_source
     from videodiff.data.shards import ShardSource
 
     root, limit, rule = str(selection.root), selection.limits[split], selection.rule
     labelled = selection.classes != "none"
     if selection.found == "prepared":
-        return prepared_source(root, split, needed, side, limit, rule.resize, labelled)
-    return ShardSource(root, split, needed, side, rule.val_fraction, limit, labelled, rule.resize)
+        return prepared_source(root, split, needed, size, limit, rule.resize, labelled)
+    return ShardSource(root, split, needed, size, rule.val_fraction, limit, labelled, rule.resize)

@@ -24,6 +24,7 @@ from videodiff.data.clips import ClipSource
 from videodiff.data.shard_index import Sample, ShardIndex, find_shards, index_shards, to_cache
 from videodiff.data.shard_splits import number_classes, split_shards
 from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_frames
+from videodiff.frame_size import Resolution
 from videodiff.seeding import uniform
 
 
@@ -39,7 +40,7 @@ class ShardSource(ClipSource):
         paths: folder, tar file, glob, brace pattern (``a-{000000..000099}.tar``), http(s) URL, or a list of them.
         split: train, val or test.
         needed: frames that a clip spans; shorter videos are skipped.
-        resolution: side of the frames that are read.
+        resolution: height and width of the frames that are read, one number for a square.
         val_fraction: share of the samples to validate with, if the shards are not split.
         limit: take this many samples, drawn by a hash of their keys.
         classes: whether to use ``cls`` and the json's ``label``.
@@ -60,7 +61,7 @@ class ShardSource(ClipSource):
         paths: str | Sequence[str],
         split: str,
         needed: int,
-        resolution: int,
+        resolution: Resolution,
         val_fraction: float = 0.1,
         limit: int | None = None,
         classes: bool = True,

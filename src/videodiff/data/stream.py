@@ -20,8 +20,9 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from videodiff import atomic
 from videodiff.data.clips import ClipSource
-from videodiff.data.pixels import random_square
+from videodiff.data.pixels import random_part
 from videodiff.data.shared_memory import shared_int64
+from videodiff.frame_size import Resolution
 from videodiff.seeding import generator, uniform
 
 MIN_BAD_CLIPS = 4  # below this many bad videos the share of bad ones says nothing
@@ -103,7 +104,7 @@ class ShardBatches(Sampler[list[int]]):
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
-    """Samples ``{"video": uint8 [T + I, R, R, 3], "sample": number}``, with ``label`` and ``caption`` if there are any.
+    """Samples ``{"video": uint8 [T + I, H, W, 3], "sample": number}``, with ``label`` and ``caption`` if there are any.
 
     A clip that cannot be read is replaced by the next one of the same order, counted, and recorded.
 
@@ -118,9 +119,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
         record: JSON-lines file for replaced clips, or None.
         max_bad_fraction: share of videos that may turn out bad before training stops; four always may.
         windows: one random window of each video makes an epoch, or all windows of all videos do (training only).
-        random_crop: smallest side of a random square of the clip, as a share of the frames' side, drawn once per clip
-            and epoch and scaled to ``resolution``; None for whole frames (training only).
-        resolution: side of the frames after ``random_crop``, in pixels; the source has larger ones.
+        random_crop: least height and width of a random part of the clip, as a share of the frames', drawn once per
+            clip and epoch and scaled to ``resolution``; None for whole frames (training only).
+        resolution: height and width of the frames after ``random_crop``, in pixels; the source has larger ones.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         max_bad_fraction: float = 0.05,
         windows: str = "one",
         random_crop: float | None = None,
-        resolution: int | None = None,
+        resolution: Resolution | None = None,
     ) -> None:
         self.source, self.num_frames, self.frame_stride, self.seed, self.split = (
             source, num_frames, frame_stride, seed, split,
@@ -232,7 +233,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return clip
 
     def _image(self, epoch: int, place: int, index: int, number: int) -> Tensor:
-        """One frame ``[1, R, R, 3]`` of another video."""
+        """One frame ``[1, H, W, 3]`` of another video."""
         size = len(self.source)
         other = (index + 1 + int(uniform(self.seed, "image", epoch, place, number) * (size - 1))) % size
         frame = int(uniform(self.seed, "frame", epoch, place, number) * self.source.num_frames(other))
@@ -243,7 +244,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             size, top, left = (
                 uniform(self.seed, f"crop {what}", epoch, place, number) for what in ("size", "top", "left")
             )
-            clip = random_square(clip, self.resolution, self.random_crop, (size, top, left))
+            clip = random_part(clip, self.resolution, self.random_crop, (size, top, left))
         if self.horizontal_flip and uniform(self.seed, "flip", epoch, place, number) < 0.5:
             return clip.flip(2)
         return clip
@@ -291,7 +292,7 @@ class StandIn:
 
 
 class Collate:
-    """Stack samples to ``{"video": uint8 [B, 3, T + I, R, R], "sample": [B], "label": [B], "num_images": I}``.
+    """Stack samples to ``{"video": uint8 [B, 3, T + I, H, W], "sample": [B], "label": [B], "num_images": I}``.
 
     Captions become a list of B texts.
 
@@ -302,7 +303,7 @@ class Collate:
         self.num_images = num_images
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        video = torch.stack([sample["video"] for sample in samples])  # [B, T + I, R, R, 3]
+        video = torch.stack([sample["video"] for sample in samples])  # [B, T + I, H, W, 3]
         beside = stacked_facts(samples)
         return {"video": video.permute(0, 4, 1, 2, 3), "num_images": self.num_images, **beside}
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videodiff.data.clips import ClipSource
+from videodiff.frame_size import FrameSize, Resolution
 
 SPLIT_IDS = {"train": 0, "val": 1, "test": 2}
 SPLIT_SIZES = {"train": 4096, "val": 512, "test": 2048}
@@ -40,8 +41,8 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
         return archive["images"].astype(np.float32) / 16, archive["labels"].astype(np.int64)
 
 
-def bounce(start: np.ndarray, velocity: np.ndarray, time: np.ndarray, room: float) -> np.ndarray:
-    """Positions ``[T, 2]`` of a point that flies straight between elastic walls at 0 and `room`."""
+def bounce(start: np.ndarray, velocity: np.ndarray, time: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Positions ``[T, 2]`` of a point that flies straight between elastic walls at 0 and `room`, ``(x, y)``."""
     line = start + time[:, None] * velocity
     return np.abs(np.mod(line + room, 2 * room) - room)
 
@@ -53,19 +54,27 @@ class GeneratedSource(ClipSource):
         split: train, val or test.
         size: number of clips.
         num_frames: frames that a clip spans.
-        resolution: side of a frame in pixels, at least 16.
+        resolution: height and width of a frame in pixels, one number for a square; at least 16. Speeds and the size of
+            a digit go by the shorter one.
         seed: of the whole set.
     """
 
     key_offset = 0
 
-    def __init__(self, split: str, size: int | None, num_frames: int, resolution: int, seed: int = 0) -> None:
-        if resolution < 16:
-            raise ValueError(f"resolution of the built-in sets must be at least 16, got {resolution}")
+    def __init__(
+        self, split: str, size: int | None, num_frames: int, resolution: Resolution, seed: int = 0
+    ) -> None:
+        self.frame_size = FrameSize.of(resolution)
+        if min(self.frame_size) < 16:
+            least = FrameSize(*(max(16, side) for side in self.frame_size))
+            raise ValueError(
+                f"resolution of the built-in sets must be at least 16, got {self.frame_size}; the nearest is {least}"
+            )
         if seed < 0:
             raise ValueError(f"seed of the built-in sets must not be negative, got {seed}")
         self.split, self.size = split, SPLIT_SIZES[split] if size is None else size
-        self.span, self.resolution, self.seed = num_frames, resolution, seed
+        self.span, self.resolution, self.seed = num_frames, self.frame_size.written, seed
+        self.unit = min(self.frame_size)  # the shorter side, in pixels
 
     def __len__(self) -> int:
         return self.size
@@ -116,13 +125,13 @@ class BouncingDigits(GeneratedSource):
         split: str,
         size: int | None,
         num_frames: int,
-        resolution: int,
+        resolution: Resolution,
         seed: int = 0,
         num_digits: int = 1,
     ) -> None:
         super().__init__(split, size, num_frames, resolution, seed)
         self.num_digits = num_digits
-        self.side = round(7 / 16 * resolution)
+        self.side = round(7 / 16 * self.unit)
         images, _ = load_digits()
         enlarged = F.interpolate(
             torch.from_numpy(images)[:, None], (self.side, self.side), mode="bilinear", antialias=True
@@ -137,28 +146,28 @@ class BouncingDigits(GeneratedSource):
         return (TRAIN_DIGITS, len(self.sprites)) if self.split == "test" else (0, TRAIN_DIGITS)
 
     @property
-    def room(self) -> float:
-        """How far a digit's upper left corner can move, in pixels."""
-        return self.resolution - self.side
+    def room(self) -> np.ndarray:
+        """How far a digit's upper left corner can move, ``(x, y)`` in pixels."""
+        return np.array([self.frame_size.width - self.side, self.frame_size.height - self.side])
 
     def paths(self, index: int) -> list[DigitPath]:
         """The ground truth of clip `index`, one path for each digit."""
         rng, paths = self.rng(index), []
         for _ in range(self.num_digits):
             image = int(rng.integers(*self.images))  # before all else: the labels are read off it alone
-            start = rng.uniform(0, self.room, 2)
+            start = rng.uniform(0, self.room)
             angle = rng.uniform(0, 2 * np.pi)
-            speed = rng.uniform(0.5, 2.0) * self.resolution / 32
+            speed = rng.uniform(0.5, 2.0) * self.unit / 32
             velocity = speed * np.array([np.cos(angle), np.sin(angle)])
             paths.append(DigitPath(image, int(load_digits()[1][image]), start, velocity))
         return paths
 
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         time = start + stride * np.arange(num_frames)
-        size, side = self.resolution, self.side
-        canvas = np.zeros((num_frames, size, size), np.float32)
+        (height, width), side = self.frame_size, self.side
+        canvas = np.zeros((num_frames, height, width), np.float32)
         for path in self.paths(index):
-            layer = np.zeros((num_frames, size + 1, size + 1), np.float32)
+            layer = np.zeros((num_frames, height + 1, width + 1), np.float32)
             sprite = self.sprites[path.image]
             for frame, (x, y) in zip(layer, bounce(path.start, path.velocity, time, self.room), strict=True):
                 left, top = int(x), int(y)
@@ -167,7 +176,7 @@ class BouncingDigits(GeneratedSource):
                     for dx, share_x in ((0, 1 - right_share), (1, right_share)):
                         part = frame[top + dy : top + dy + side, left + dx : left + dx + side]
                         part += (share_y * share_x) * sprite
-            np.maximum(canvas, layer[:, :size, :size], out=canvas)
+            np.maximum(canvas, layer[:, :height, :width], out=canvas)
         gray = torch.from_numpy((255 * canvas + 0.5).clip(0, 255).astype(np.uint8))
         return gray[..., None].repeat(1, 1, 1, 3)
 
@@ -190,7 +199,9 @@ class DriftingClouds(GeneratedSource):
     key_offset = 10
     class_names = WEATHERS
 
-    def __init__(self, split: str, size: int | None, num_frames: int, resolution: int, seed: int = 0) -> None:
+    def __init__(
+        self, split: str, size: int | None, num_frames: int, resolution: Resolution, seed: int = 0
+    ) -> None:
         super().__init__(split, size, num_frames, resolution, seed)
         self.labels = list(self.first_draws(0, len(WEATHERS)))
         self.cache = ClipCache(self.size, CACHE_BYTES)
@@ -201,54 +212,58 @@ class DriftingClouds(GeneratedSource):
 
     def _sky(self, rng: np.random.Generator) -> Sky:
         weather = int(rng.integers(len(WEATHERS)))  # before all else: the labels are read off it alone
-        speed = rng.uniform(0.3, 1.5) * self.resolution / 32
+        speed = rng.uniform(0.3, 1.5) * self.unit / 32
         angle = rng.uniform(0, 2 * np.pi)
         velocity = speed * np.array([np.cos(angle), 0.35 * np.sin(angle)])
         coverage = float(np.clip(COVERAGE[weather] + rng.normal(0, 0.06), 0.03, 0.97))
         return Sky(weather, velocity, coverage)
 
     def expect(self, num_frames: int, stride: int) -> None:
-        self.cache.claim((0, stride, (num_frames, self.resolution, self.resolution, 3)))
+        self.cache.claim((0, stride, (num_frames, *self.frame_size, 3)))
 
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         time = start + stride * np.arange(num_frames)
-        key = (start, stride, (num_frames, self.resolution, self.resolution, 3))
+        key = (start, stride, (num_frames, *self.frame_size, 3))
         return self.cache.get(index, key, lambda: self._draw(index, time))
 
     def _draw(self, index: int, time: np.ndarray) -> np.ndarray:
-        rng, size = self.rng(index), self.resolution
+        rng, (rows, columns) = self.rng(index), self.frame_size
         sky = self._sky(rng)
         fields = self._fields(rng, sky.velocity, np.concatenate([[0], time]))
         first, fields = fields[0], fields[1:]
         threshold, std = np.quantile(first, 1 - sky.coverage), first.std()
-        height = (fields - threshold) / std  # [T, S, S]
+        height = (fields - threshold) / std  # [T, H, W]
         density = 1 / (1 + np.exp(-height / 0.35))
         shading = 0.78 + 0.22 * np.clip(height / 2, -1, 1)
-        down = np.linspace(0, 1, size)[:, None, None]
+        down = np.linspace(0, 1, rows)[:, None, None]
         tint = rng.normal(0, 0.03, 3)
-        air = (1 - down) * SKY_TOP[sky.weather] + down * SKY_BOTTOM[sky.weather] + tint  # [S, 1, 3]
+        air = (1 - down) * SKY_TOP[sky.weather] + down * SKY_BOTTOM[sky.weather] + tint  # [H, 1, 3]
         cloud = shading[..., None] * CLOUD[sky.weather]
         picture = air + density[..., None] * (cloud - air)
-        horizon = np.interp(np.arange(size), np.linspace(0, size - 1, 8), rng.uniform(0.80, 0.90, 8) * size)
-        ground = np.clip(np.arange(size)[:, None] + 1 - horizon, 0, 1)[
+        points = np.linspace(0, columns - 1, 8)
+        horizon = np.interp(np.arange(columns), points, rng.uniform(0.80, 0.90, 8) * rows)
+        ground = np.clip(np.arange(rows)[:, None] + 1 - horizon, 0, 1)[
             ..., None
         ]  # share of ground in a pixel
         picture = picture + ground * (GROUND - picture)
         return (255 * picture.clip(0, 1) + 0.5).astype(np.uint8)
 
     def _fields(self, rng: np.random.Generator, velocity: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """The cloud field ``[T, S, S]``: a window of a periodic one of side 2S, moved in Fourier space."""
-        side = 2 * self.resolution
-        k = np.fft.fftfreq(side, 1 / side)
-        kx, ky = k[None, :], k[:, None]
+        """The cloud field ``[T, H, W]``: a window of a periodic one of twice the size, moved in Fourier space.
+
+        Waves are counted over twice the shorter side, so that clouds look alike in frames of any proportions.
+        """
+        side, (height, width) = 2 * self.unit, self.frame_size
+        kx = np.fft.fftfreq(2 * width, 1 / side)[None, :]
+        ky = np.fft.fftfreq(2 * height, 1 / side)[:, None]
         radius = np.hypot(kx, ky)
         beta = rng.uniform(1.7, 2.0)
         amplitude = np.where((radius > 0) & (radius <= 0.35 * side), np.maximum(radius, 1) ** -beta, 0)
-        phase = rng.uniform(0, 2 * np.pi, (side, side))
-        rate = rng.normal(0, 0.012, (side, side)) * np.sqrt(radius)
+        phase = rng.uniform(0, 2 * np.pi, (2 * height, 2 * width))
+        rate = rng.normal(0, 0.012, phase.shape) * np.sqrt(radius)
         rate = rate - 2 * np.pi * (kx * velocity[0] + ky * velocity[1]) / side
         modes = amplitude * np.exp(1j * (phase + time[:, None, None] * rate))
-        return np.fft.ifft2(modes).real[:, : self.resolution, : self.resolution]
+        return np.fft.ifft2(modes).real[:, :height, :width]
 
 
 class ClipCache:

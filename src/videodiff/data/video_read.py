@@ -30,6 +30,7 @@ from videodiff.data.video_file import (
 )
 from videodiff.data.video_probe import MAX_BYTES, REORDERED, VideoInfo, probe
 from videodiff.data.video_proof import COUNT, LINEAR, PRIMED, SEEK
+from videodiff.frame_size import FrameSize, Resolution
 
 # A decode from the beginning may pass this many pixels (about 2 s of one core) to reach a window. In longer files a
 # window is read from two key frames that must agree.
@@ -41,22 +42,23 @@ def _turn(rgb: np.ndarray, turns: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb)
 
 
-def scaled_rgb(frame: av.VideoFrame, pixel_aspect: float, resolution: int, turns: int = 0) -> Tensor:
-    """The rule ``decoder``: one call converts and scales the short side, then the centre is cut out."""
+def scaled_rgb(frame: av.VideoFrame, pixel_aspect: float, size: FrameSize, turns: int = 0) -> Tensor:
+    """The rule ``decoder``: one call converts and scales until one side fits, then the centre is cut out."""
+    least = FrameSize(size.width, size.height) if turns % 2 else size  # before it is turned
     shown = frame.width * pixel_aspect
-    scale = resolution / min(frame.height, shown)
-    width, height = max(resolution, round(shown * scale)), max(resolution, round(frame.height * scale))
+    scale = max(least.height / frame.height, least.width / shown)
+    width, height = max(least.width, round(shown * scale)), max(least.height, round(frame.height * scale))
     rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA", **ONE_THREAD)
-    return resize(_turn(rgb.to_ndarray(), turns), resolution)
+    return resize(_turn(rgb.to_ndarray(), turns), size)
 
 
 def _to_rgb(
-    path: str, frame: av.VideoFrame, pixel_aspect: float, resolution: int | None, rule: str
+    path: str, frame: av.VideoFrame, pixel_aspect: float, resolution: Resolution | None, rule: str
 ) -> Tensor:
     check_size(path, frame.width, frame.height)
     turns = round(frame.rotation / 90) % 4  # the display matrix turns counter-clockwise
     if rule == IN_DECODER and resolution is not None:
-        return scaled_rgb(frame, pixel_aspect, resolution, turns)
+        return scaled_rgb(frame, pixel_aspect, FrameSize.of(resolution), turns)
     picture = _turn(frame.reformat(format="rgb24", **ONE_THREAD).to_ndarray(), turns)
     if resolution is None:
         return picture
@@ -68,7 +70,7 @@ def read_clip(
     start: int,
     num_frames: int,
     stride: int = 1,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     rule: str = "antialias",
 ) -> Tensor:
     """Read frames ``start, start + stride, ...``: :func:`read_frames` for a window.
@@ -78,7 +80,7 @@ def read_clip(
         start: number of the first frame, in display order.
         num_frames: frames to return.
         stride: distance between them.
-        resolution: side of a square to crop and resize to; None keeps all pixels.
+        resolution: height and width to bring frames to, one number for a square; None keeps all pixels.
         rule: how (:mod:`videodiff.data.resize`).
 
     Returns:
@@ -94,7 +96,7 @@ def read_clip(
 
 
 def read_frames(
-    info: VideoInfo, numbers: Sequence[int], resolution: int | None = None, rule: str = "antialias"
+    info: VideoInfo, numbers: Sequence[int], resolution: Resolution | None = None, rule: str = "antialias"
 ) -> Tensor:
     """Read the frames of the given numbers, with the pixels that decoding from the beginning gives.
 
@@ -105,7 +107,7 @@ def read_frames(
     Args:
         info: what :func:`probe` returned.
         numbers: frame numbers in display order, never falling; a number may repeat.
-        resolution: side of a square to crop and resize to; None keeps all pixels.
+        resolution: height and width to bring frames to, one number for a square; None keeps all pixels.
         rule: how (:mod:`videodiff.data.resize`).
 
     Returns:
@@ -233,7 +235,7 @@ def _linear(info: VideoInfo, numbers: Sequence[int], convert: Convert) -> list[A
 
 
 def read_in_order(
-    info: VideoInfo, numbers: Sequence[int], resolution: int | None = None, rule: str = "antialias"
+    info: VideoInfo, numbers: Sequence[int], resolution: Resolution | None = None, rule: str = "antialias"
 ) -> Iterator[Tensor]:
     """Read the frames of the given numbers in one linear decode, one at a time.
 
@@ -242,7 +244,7 @@ def read_in_order(
     Args:
         info: what :func:`probe` returned.
         numbers: frame numbers in display order, never falling; a number may repeat.
-        resolution: side of a square to crop and resize to; None keeps all pixels.
+        resolution: height and width to bring frames to, one number for a square; None keeps all pixels.
         rule: how (:mod:`videodiff.data.resize`).
 
     Yields:
@@ -287,7 +289,7 @@ def _stack(path: str, frames: Sequence[Tensor]) -> Tensor:
 
 def read_video(
     path: str | os.PathLike[str],
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     max_frames: int | None = None,
     rule: str = "antialias",
 ) -> Tensor:

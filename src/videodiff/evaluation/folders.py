@@ -23,6 +23,7 @@ from videodiff.evaluation.results import Result
 from videodiff.evaluation.run import evaluate
 from videodiff.evaluation.sampling import ClipPlan, plan_clips, read_batches
 from videodiff.evaluation.sides import Side, observe
+from videodiff.frame_size import FrameSize, Resolution
 from videodiff.plain import parse_json
 
 LOSSLESS_CODECS = {"ffv1", "png", "apng", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "qtrle", "zlib", "bmp"}
@@ -41,16 +42,19 @@ class Folder:
 
     Args:
         root: the folder.
-        resolution: side of a square that frames are cropped and resized to, as for training; None keeps all pixels.
+        resolution: height and width that frames are cropped and resized to, as for training, one number for a square;
+            None keeps all pixels.
         layout: ``images`` takes every picture as a clip of one frame, where `generate` has not listed its clips.
     """
 
     root: Path
-    resolution: int | None = None
+    resolution: Resolution | list[int] | None = None
     layout: str = "auto"
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.size = None if self.resolution is None else FrameSize.of(self.resolution)
+        self.resolution = self.size and self.size.written
         self.record, listed = read_samples_record(self.root)
         tree, masks = without_masks(scan(self.root))
         pictures = self.layout == "images" and listed is None
@@ -82,7 +86,7 @@ class Folder:
         """
         if (needed, fps) not in self.sources:
             frames = 1 if fps is not None else needed
-            source = FolderSource(str(self.root), self.entries, frames, self.resolution)
+            source = FolderSource(str(self.root), self.entries, frames, self.size)
             self.sources[needed, fps] = source if fps is None else AtRate(source, fps, needed)
         return self.sources[needed, fps]
 

@@ -109,6 +109,11 @@ def notes(real: Side, fake: Side, protocol: Protocol) -> list[str]:
     for name, side in (("real", real), ("generated", fake)):
         if side.constant:
             said.append(f"{side.constant} {name} clips are of one single colour")
+    if protocol.network == "i3d" and any(height != width for height, width in real.sizes | fake.sizes):
+        how = "the centre square alone" if protocol.resize == "crop" else "whole frames bent to a square"
+        said.append(
+            f"frames are not square (real {_sizes(real)}), the network's are: {protocol.label} shows it {how}"
+        )
     if real.sizes != fake.sizes or len(real.sizes) > 1:
         said.append(
             f"frame sizes differ (real {_sizes(real)}, generated {_sizes(fake)}): the network sees each resized on its "

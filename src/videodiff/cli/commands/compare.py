@@ -29,10 +29,13 @@ REFERENCE = {
     "layout": ("NAME", "how the folder is laid out (default: detected)"),
     "preset": ("NAME", "split and reading of a paper's code"),
     "resolution": (
-        "N",
-        "pixels per side; generated clips of another size are brought to it by the same rule",
+        "N|HxW",
+        "height and width in pixels; generated clips of another size are brought to it by the same rule",
     ),
-    "resize": ("RULE", "how frames become square: antialias, bilinear, lanczos, squeeze or decoder"),
+    "resize": (
+        "RULE",
+        "how frames get their size: antialias, bilinear, lanczos, squeeze, letterbox or decoder",
+    ),
     "fps": ("F", "frames per second at which videos are read"),
     "frame_stride": ("N", "distance between the frames of a clip"),
     "view": ("CAMERA", "of BAIR: image_main or image_aux1"),

@@ -221,6 +221,7 @@ def shared_memory() -> list[Finding]:
 def shared_needs() -> dict[str, int]:
     """Bytes of shared memory that each shipped config needs for one process on one machine."""
     from videodiff.config.loader import load_yaml, shipped_configs
+    from videodiff.frame_size import FrameSize
     from videodiff.memory import shared_need
 
     needs = {}
@@ -229,8 +230,8 @@ def shared_needs() -> dict[str, int]:
             continue
         config = load_yaml(file)
         data, parts = config["data"].get("init_args", {}), config["trainer"].get("accumulate_grad_batches", 1)
-        side, frames = data.get("resolution", 64), data.get("num_frames", 16)
-        clip = 3 * side * side
+        size, frames = FrameSize.of(data.get("resolution", 64)), data.get("num_frames", 16)
+        clip = 3 * size.pixels
         batch, images = data.get("batch_size", 8) // parts, data.get("images_per_video", 0)
         train, val = batch * (frames + images) * clip, (data.get("eval_batch_size") or batch) * frames * clip
         workers = data.get("num_workers", 2)

@@ -12,6 +12,7 @@ from typing import Any
 
 from videodiff import atomic
 from videodiff.cli.arguments import LightParser
+from videodiff.frame_size import size_option
 from videodiff.plain import parse_json
 from videodiff.usage import UsageError
 from videodiff.words import whole
@@ -60,9 +61,9 @@ def parser() -> argparse.ArgumentParser:
     add("--num_clips", type=whole(2), metavar="N", help="clips of each side, fewer than the protocol wants")
     add(
         "--resolution",
-        type=whole(1, 32_768),
-        metavar="N",
-        help="crop and resize both sides first, as for training (default: not)",
+        type=size_option(1, 32_768),
+        metavar="N|HxW",
+        help="crop and resize both sides to this size first, as for training (default: not)",
     )
     add(
         "--weights",

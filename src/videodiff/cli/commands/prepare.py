@@ -13,6 +13,7 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.frame_size import size_option
 from videodiff.names import shell_word
 from videodiff.usage import UsageError, did_you_mean
 from videodiff.words import real, whole
@@ -27,6 +28,7 @@ An interrupted prepare goes on when the same command is given again, and ends in
 examples:
   videodiff prepare my_videos/ --check
   videodiff prepare my_videos/ --size 64 --out data/mine
+  videodiff prepare phone/ --size 80x48 --resize letterbox --out data/portrait
   videodiff prepare ucf101 --size 64 --frames 16 --form packed --out data/ucf101
 """
 
@@ -42,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add("source", metavar="NAME|DIR", help="a public data set by name, or any folder of videos or frames")
     add("--out", type=Path, help="folder to write")
-    add("--size", type=whole(1, 32_768), default=64, help="side of the square frames in pixels (default 64)")
+    add("--size", type=size_option(1, 32_768), metavar="N|HxW", default=64,
+        help="height and width of the frames in pixels, one number for a square (default 64)")  # fmt: skip
     add("--frames", type=whole(), default=1, help="leave out videos with fewer frames (default 1)")
     add(
         "--fps",
@@ -54,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--resize",
         default="antialias",
-        help="resize rule, the same as data.resize of training (default antialias)",
+        help="resize rule, the same as data.resize of training: antialias, which crops to the proportions (default), "
+        "letterbox, squeeze, ...",
     )
     add("--layout", default="auto", help="how the folder is laid out, as data.layout (default: detected)")
     add(

@@ -82,12 +82,12 @@ class FrameWriter:
         self.stream = cast(
             av.VideoStream, stream
         )  # PyAV's types know few codecs, and with each release others
-        self.stream.height = self.stream.width = self.settings.size
+        self.stream.height, self.stream.width = self.settings.frame_size
         self.stream.pix_fmt = pixels
         self.stream.codec_context.thread_count = 1
 
     def write(self, frames: np.ndarray) -> None:
-        """Append uint8 ``[n, R, R, 3]``."""
+        """Append uint8 ``[n, H, W, 3]``."""
         self.num_frames += len(frames)
         with self._to_disk():
             if self.settings.form == "packed":

@@ -181,9 +181,9 @@ class Opened:
         return times - times[0]
 
     def blocks(self, numbers: list[int], settings: Settings) -> Iterator[Tensor]:
-        """Frames by number, in one pass over the video -> uint8 ``[n, R, R, 3]``, again and again."""
-        size = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // (settings.size**2 * 3)))
-        frames = read_entry_in_order(self.entry, self.info, numbers, settings.size, settings.resize)
+        """Frames by number, in one pass over the video -> uint8 ``[n, H, W, 3]``, again and again."""
+        size = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // (settings.frame_size.pixels * 3)))
+        frames = read_entry_in_order(self.entry, self.info, numbers, settings.frame_size, settings.resize)
         while block := list(islice(frames, size)):
             yield torch.stack(block)
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from videodiff.data.resize import RULE_NAMES
+from videodiff.frame_size import FrameSize, Resolution
 
 FORMS = ("video", "packed", "shards")
 QUALITIES = ("high", "lossless")
@@ -18,7 +19,7 @@ class Settings:
     """Choices of one preparation.
 
     Args:
-        size: side of the square frames in pixels.
+        size: height and width of the frames in pixels, one number for a square; kept as 64 or [80, 48].
         frames: frames that a video must have at the least; shorter ones are left out.
         form: video (one file each), packed (uint8 frames in one file per split) or shards (tar files of videos).
         fps: frame rate to bring every video to, by its nearest frames; None keeps every frame.
@@ -33,7 +34,7 @@ class Settings:
         ValueError: for a value outside its range.
     """
 
-    size: int = 64
+    size: Resolution | list[int] = 64
     frames: int = 1
     form: str = "video"
     fps: float | None = None
@@ -45,11 +46,13 @@ class Settings:
     shard_bytes: int = MAX_SHARD_BYTES
 
     def __post_init__(self) -> None:
-        for name, least in {"size": 1, "frames": 1, "shard_bytes": 1}.items():
+        size = FrameSize.of(self.size, "size")
+        object.__setattr__(self, "size", size.written)
+        for name, least in {"frames": 1, "shard_bytes": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.size > 4096:
-            raise ValueError(f"size must be at most 4096 pixels, got {self.size}")
+        if max(size) > 4096:
+            raise ValueError(f"size must be at most 4096 pixels a side, got {size}")
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise ValueError(f"fps must be above 0 and at most 1000, got {self.fps}")
         if not 0 <= self.val_fraction < 1:
@@ -57,6 +60,11 @@ class Settings:
         for name, known in {"form": FORMS, "quality": QUALITIES, "resize": RULE_NAMES}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @property
+    def frame_size(self) -> FrameSize:
+        """Height and width of the frames."""
+        return FrameSize.of(self.size, "size")
 
     def differences(self, other: dict[str, object]) -> list[str]:
         """``name old -> new`` of every choice that differs from another preparation's."""

@@ -11,7 +11,10 @@ from videodiff.metrics.motion.arrays import Figures, check_clips, in_pieces
 from videodiff.metrics.motion.locate import TINY
 
 SKY = 0.75  # share of the rows, from the top, that is sky in every clip
-HORIZON = (0.08, 0.22)  # height of the ground as a share of the frame's side; the generator has 0.10 .. 0.20
+HORIZON = (
+    0.08,
+    0.22,
+)  # height of the ground as a share of the frame's height; the generator has 0.10 .. 0.20
 LEAST_CONTRAST = 0.2  # of the sky above the ground
 LEAST_TEXTURE = (
     0.004  # standard deviation of the sky's brightness, 1/255; below it nothing can be seen to move
@@ -40,13 +43,13 @@ def cloud_motion(clips: Tensor, stride: int = 1) -> Figures:
 
         - ``drift_x``, ``drift_y``: mean drift of the sky in pixels per frame, to the right and down.
         - ``spread``: root mean square deviation of the drifts between neighbouring frames from their mean, in pixels
-          per frame; a quarter of the frame's side for clips without texture in the sky.
+          per frame; a quarter of the frame's shorter side for clips without texture in the sky.
         - ``speed``: of the generator with such a drift: ``hypot(drift_x, drift_y / 0.35)``, in pixels per frame.
         - ``drift_in_range``: 1 if the drift is even (spread at most half a pixel of a 32-pixel frame) and the
           generator has such speeds, else 0.
         - ``horizon``: share of columns and frames with dark ground of the right height, 0..1.
         - ``horizon_error``: standard deviation of that height over time, mean over columns, in pixels; a fifth of the
-          frame's side for clips with a horizon in less than half of them.
+          frame's shorter side for clips with a horizon in less than half of them.
 
     Raises:
         TypeError: if the clips are not uint8.

@@ -23,7 +23,7 @@ def digit_motion(clips: Tensor, stride: int = 1, read: Callable[[Tensor], Tensor
     """Figures of each clip of one bouncing digit; every value is finite, whatever the clip shows.
 
     Args:
-        clips: uint8 ``[B, T, H, W, 3]``, square, T at least 4, at least 16 x 16.
+        clips: uint8 ``[B, T, H, W, 3]``, T at least 4, at least 16 x 16.
         stride: frames of the generator between two frames.
         read: logits ``[N, 10]`` of centred crops ``[N, 16, 16]``; None is the classifier of the package.
 
@@ -32,7 +32,7 @@ def digit_motion(clips: Tensor, stride: int = 1, read: Callable[[Tensor], Tensor
 
         - ``present``: share of frames with one compact bright figure of a digit's size, 0..1.
         - ``residual``: root mean square distance of the centroid from the best reflected straight line, in pixels;
-          the room of the generator (9/16 of the frame's side) for clips with a digit in less than half the frames.
+          the room of the generator (9/16 of the shorter side) for clips with a digit in less than half the frames.
         - ``speed``: of that line in pixels per frame, 0 for such clips.
         - ``speed_in_range``: 1 if the generator has such speeds, else 0.
         - ``identity``: share of frames that show a digit and read as the same digit as the clip, 0..1.
@@ -43,15 +43,12 @@ def digit_motion(clips: Tensor, stride: int = 1, read: Callable[[Tensor], Tensor
         ValueError: if their shape does not fit.
     """
     check_clips(clips, frames=4, size=16)
-    if clips.shape[2] != clips.shape[3]:
-        raise ValueError(
-            f"clips of bouncing digits are square, got {clips.shape[2]} x {clips.shape[3]} pixels"
-        )
     return in_pieces(lambda part: _measure(part, stride, read or digit_reader()), clips)
 
 
 def _measure(clips: Tensor, stride: int, read: Callable[[Tensor], Tensor]) -> Figures:
-    size, frames = clips.shape[2], clips.shape[1]
+    height, width = clips.shape[2:4]
+    size = min(height, width)
     figures = locate(clips)
     present = (
         (figures.contrast >= LEAST_CONTRAST) & (figures.radius >= RADII[0]) & (figures.radius <= RADII[1])
@@ -61,9 +58,13 @@ def _measure(clips: Tensor, stride: int, read: Callable[[Tensor], Tensor]) -> Fi
 
     side = round(SIDE_SHARE * size)
     unit = size / 32 * stride
-    tracks = figures.centroid.transpose(1, 2).reshape(-1, frames)  # x and y of each clip
-    speed, residual = fit_bounce(tracks, size - side, side, 1.5 * SPEEDS[1] * unit)
-    speed, residual = (torch.linalg.vector_norm(value.reshape(-1, 2), dim=1) for value in (speed, residual))
+    fits = [
+        fit_bounce(figures.centroid[..., axis], room, side, 1.5 * SPEEDS[1] * unit)
+        for axis, room in enumerate((width - side, height - side))
+    ]
+    speed, residual = (
+        torch.linalg.vector_norm(torch.stack(both, 1), dim=1) for both in zip(*fits, strict=True)
+    )
     in_range = (speed >= (SPEEDS[0] - SPEED_TOLERANCE) * unit) & (
         speed <= (SPEEDS[1] + SPEED_TOLERANCE) * unit
     )
