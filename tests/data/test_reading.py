@@ -328,7 +328,8 @@ def test_a_decoder_that_kills_its_worker_is_told_with_the_video(monkeypatch):
 def test_every_rule_is_a_square_and_keeps_flat_pictures(rule):
     flat = torch.full((2, 40, 60, 3), 77, dtype=torch.uint8)
     assert resize(flat, 24, rule).shape == (2, 24, 24, 3)
-    assert (resize(flat, 24, rule).int() - 77).abs().max() <= 1
+    shown = slice(4, 20) if rule == "letterbox" else slice(None)
+    assert (resize(flat, 24, rule)[:, shown].int() - 77).abs().max() <= 1
     same = noise(2, 24, 24, 3)
     if rule != "squeeze":
         assert torch.equal(resize(same, 24, rule), same)

@@ -54,10 +54,9 @@ def differences(
     divided_late = "shards" in (one["layout"], other["layout"])
     compared = [key for key in DECIDES if key != "listing"]
     compared += CHOOSES if divided_late or not same_listing else []
-    different = [
-        key for key in compared
-        if key not in besides and one[key] != other[key] and shown(key, one[key]) != shown(key, other[key])
-    ]  # fmt: skip
+    different = [key for key in compared if key not in besides and one[key] != other[key]]
+    if shown("resize", one["resize"]) == shown("resize", other["resize"]):  # one rule, told of squares and of others
+        different = [key for key in different if key != "resize"]
     found = [f"{key} {told(key, one[key], other[key])}" for key in different]
     if not same_listing and not {*different} & {*EXPLAINS_LISTING}:
         roots = a.get("root"), b.get("root")

@@ -67,11 +67,13 @@ def squeeze(frames: Tensor, size: FrameSize, pixel_aspect: float = 1.0) -> Tenso
 
 def letterbox(frames: Tensor, size: FrameSize, pixel_aspect: float = 1.0) -> Tensor:
     """The whole frame as large as fits, by the filter of ``antialias``, black bars above and below or on both sides."""
-    height, shown = frames.shape[-3], frames.shape[-2] * pixel_aspect
-    scale = min(size.height / height, size.width / shown)
-    inner = FrameSize(
-        max(1, min(size.height, round(height * scale))), max(1, min(size.width, round(shown * scale)))
-    )
+    height, width = frames.shape[-3], frames.shape[-2] * pixel_aspect
+    scale = min(size.height / height, size.width / width)
+
+    def fitted(side: float, most: int) -> int:  # no bars of less than a pixel
+        return most if most - side * scale < 1 else max(1, round(side * scale))
+
+    inner = FrameSize(fitted(height, size.height), fitted(width, size.width))
     small = scaled(frames, inner)
     if inner == size:
         return small

@@ -83,13 +83,13 @@ class EvaluatorFeatures(FeatureExtractor):
     """A small network trained on the built-in digits and clouds, for "evaluator-FD" and "evaluator-IS".
 
     It was trained to name the digit or the weather, to measure the motion, and to recognise kinds of damage. Clips of
-    4 frames or more and of any size; frames are brought to 32 x 32, bilinear with antialiasing. It knows nothing but
-    the two built-in sets, and a distance on its features is never an FVD.
+    4 frames or more and of any size; the shorter side of frames is brought to 32 pixels, bilinear with antialiasing. It
+    knows nothing but the two built-in sets, and a distance on its features is never an FVD.
 
     Args:
         output: ``features`` [B, 128], in units of their standard deviation over the training sets; ``logits`` [B, 14]
             of the ten digits and four weathers; ``motion`` [B, 4]: mean |dx|, mean |dy|, mean dx, mean dy in pixels
-            per frame of a 32 x 32 frame.
+            per frame of a frame whose shorter side is 32.
         weights: a file of scripts/train_evaluator.py; None is the one in the package.
 
     Raises:

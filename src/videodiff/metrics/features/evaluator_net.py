@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIZE = 32  # side of a frame inside the clip network
+SIZE = 32  # shorter side of a frame inside the clip network
 NUM_CLASSES = 14  # ten digits, then four weathers
 NUM_MOTIONS = 4  # mean |dx|, mean |dy|, mean dx, mean dy
 DAMAGES = ("none", "noise", "blur", "shuffled", "frozen", "jitter", "cut", "mixed")
@@ -66,9 +66,14 @@ class ClipNet(nn.Module):
     def features(self, clips: Tensor) -> Tensor:
         """uint8 clips ``[B, T, H, W, 3]`` of any size to ``[B, 128]``; mean and maximum over places and times."""
         x = clips.float() / 127.5 - 1
-        if clips.shape[2:4] != (SIZE, SIZE):
+        height, width = clips.shape[2:4]
+        if (
+            min(height, width) != SIZE
+        ):  # its shorter side: squeezed to a square, 4 of 10 digits are read wrong
+            scale = SIZE / min(height, width)
+            size = round(height * scale), round(width * scale)
             frames = x.flatten(0, 1).permute(0, 3, 1, 2)
-            frames = F.interpolate(frames, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True)
+            frames = F.interpolate(frames, size, mode="bilinear", align_corners=False, antialias=True)
             x = frames.permute(0, 2, 3, 1).unflatten(0, clips.shape[:2])
         x = self.blocks(x).flatten(1, 3)  # [B, T H W, C]
         return self.embed(torch.cat([x.mean(1), x.amax(1)], 1))
