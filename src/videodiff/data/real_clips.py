@@ -55,7 +55,8 @@ def differences(
     compared = [key for key in DECIDES if key != "listing"]
     compared += CHOOSES if divided_late or not same_listing else []
     different = [key for key in compared if key not in besides and one[key] != other[key]]
-    if shown("resize", one["resize"]) == shown("resize", other["resize"]):  # one rule, told of squares and of others
+    rules = {shown("resize", record["resize"]) for record in (one, other)}
+    if len(rules) == 1:  # it is told in other words of squares
         different = [key for key in different if key != "resize"]
     found = [f"{key} {told(key, one[key], other[key])}" for key in different]
     if not same_listing and not {*different} & {*EXPLAINS_LISTING}:
