@@ -7,13 +7,13 @@ MAIN = """usage: videodiff COMMAND [options]
 Train, sample and honestly compare video diffusion models.
 
 commands:
-    fit        train a model, or resume an interrupted run
+  fit        train a model, or resume an interrupted run
   validate   loss on the validation clips
-    test       loss on the test clips, and FVD and related metrics under a named protocol
-  predict    reconstructions of the test clips, written to files
+  test       loss on the test clips, and FVD and related metrics under a named protocol
+  predict    continuations or reconstructions of the test clips, written to files
   generate   new videos, continuations, in-between frames, long videos
   evaluate   FVD and other distances between two folders of videos
-    compare    trained models side by side: same clips, noise and protocol; tables and one page
+  compare    trained models side by side: same clips, noise and protocol; tables and one page
   prepare    check a data set, resize it once and write it in a form that is fast to read
   encode     write the first-stage latents of a data set once, so that the second stage trains faster
   import     turn a checkpoint published by PVDM, LVDM or video-diffusion-pytorch into a run
@@ -28,7 +28,7 @@ commands:
 options:
   -h, --help      this text; `videodiff COMMAND --help` for a command
   --version       version
-    -v, --verbose   show the full traceback of an error (or VIDEODIFF_TRACEBACK=1)
+  -v, --verbose   show the full traceback of an error (or VIDEODIFF_TRACEBACK=1)
 
 exit codes: 0 done, 1 failed, 2 usage or bad input, 130 or 143 interrupted (checkpoint written first)
 
@@ -51,7 +51,8 @@ _TOPS = {
         "videodiff test --ckpt_path runs/vdm_digits/1/best --num_clips 64",
     ),
     "predict": (
-        "Reconstructions of the predict clips, written to files. Model and data come from the checkpoint.",
+        "Continuations of the test clips (of an autoencoder: reconstructions), written to files. Model and data come\n"
+        "from the checkpoint.",
         "videodiff predict --ckpt_path runs/vdm_digits/1",
     ),
 }
@@ -61,7 +62,7 @@ run:
   -c, --config FILE|NAME       YAML file or shipped name, repeatable; see `videodiff models`
 {start}  --out DIR                    where to write (default: runs/<name>/<n>)
   --name NAME                  name of the run (default: that of the first config)
-    --seed N                     seed of all random numbers (0)
+  --seed N                     seed of all random numbers (0)
   --trust MODULE               also allow classes of this module in configs, repeatable
   --print_config               print the merged config and stop
 """
@@ -95,7 +96,7 @@ _TEST = """
 generated clips against real ones (the record goes to RUN/eval; see docs/evaluation.md):
   --protocol P                 evaluator, random, styleganv, tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte,
                                P:128, P:switch=value or none (built-in data: evaluator; else styleganv)
-    --num_clips N                real and generated clips, N of each (the protocol's); with fewer, the result says so
+  --num_clips N                real and generated clips, N of each (the protocol's); with fewer, the result says so
   --inception                  also the inception score of C3D, for UCF-101
   --against RUN|FILE           show the numbers of another run's test, or of its record, beside the new ones; refused if
                                they were not measured in the same way
@@ -118,12 +119,12 @@ model and data:
   --model CLASS                model by name, e.g. VDM
   --model.net.width N          any argument of any part, by its path
   --model.sampler.num_steps N  sampler steps
-    --data.root DIR              folder of videos to use instead of the config's data
+  --data.root DIR              folder of videos to use instead of the config's data
   --data.num_frames N          frames per clip
   --data.resolution N|HxW      height and width in pixels, one number for a square
   --data.batch_size N          clips per optimizer step over all devices
   --data.num_workers N         loader processes per device (2)
-    --data.latents DIR           train a second stage on latents written by `videodiff encode`
+  --data.latents DIR           train a second stage on latents written by `videodiff encode`
 
 help:
   --help=all                   every option of Trainer, model and data

@@ -19,7 +19,7 @@ from videodiff.usage import UsageError, did_you_mean
 from videodiff.words import real, whole
 
 EPILOG = """forms:
-    video    one mp4 per video with a key frame every 12 frames (default); --quality lossless keeps every bit
+  video    one mp4 per video with a key frame every 12 frames (default); --quality lossless keeps every bit
   packed   uint8 frames in one file per split, so that training decodes nothing; 12 KiB per frame of 64 x 64
   shards   webdataset tar files of such mp4s, which training can also read over http
 
