@@ -84,7 +84,7 @@ planes = AutoencoderModule(
 )  # fmt: skip
 rebuilt = {"real": real}
 for name, stage in {"3-D latent": volume, "three planes": planes}.items():
-    train(stage, 100)
+    train(stage, 60)
     shape = torch.Size(stage.autoencoder.latent_shape((3, 8, 16, 16)))
     rebuilt[f"{name} {list(shape)}, {real[0].numel() / shape.numel():.0f} times fewer numbers"] = (
         stage.rebuild(real)
@@ -112,7 +112,7 @@ models = {
 }  # fmt: skip
 curves = {}
 for name, model in models.items():
-    curves[name] = train(model, 60)
+    curves[name] = train(model, 40)
     start, end = (sum(loss for _, loss in part) / 10 for part in (curves[name][:10], curves[name][-10:]))
     count = sum(p.numel() for p in model.net.parameters())
     latent = list(model.latents.shape(model.latents.units(8)))
@@ -130,5 +130,5 @@ show_curves(curves, "step", "mean squared error of v")
 show_clips({name: model.generate(8, seed=0) for name, model in models.items()})
 
 # %% [markdown]
-# After 60 steps of four clips nothing here is a cloud. `videodiff fit --config vdm_clouds` and its siblings train for
+# After 40 steps of four clips nothing here is a cloud. `videodiff fit --config vdm_clouds` and its siblings train for
 # minutes instead of seconds; [docs/results.md](../docs/results.md) has what comes out.

@@ -32,7 +32,7 @@ options = {
     "data.batch_size": 8, "model.net.width": 16, "model.optimizer.lr": 0.005, "ema.decay": 0.9,
     "trainer.val_check_interval": 15,
 }  # fmt: skip
-for name, steps in {"short": 15, "longer": 90}.items():
+for name, steps in {"short": 15, "longer": 60}.items():
     words = ["fit", "--config", "vdm_digits", "--config", "with/smoke", "--out", str(folder / name)]
     words += [word for key, value in options.items() for word in (f"--{key}", str(value))]
     words += ["--trainer.max_steps", str(steps)]

@@ -475,8 +475,9 @@ def test_a_disk_without_room_is_told_before_the_first_step(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("config", ["vdm_digits", "pvdm_autoencoder_digits"])
 def test_a_rate_that_ends_before_training_does_is_refused_before_the_first_step(config, refused):
+    smallest = SMOKE if config == "vdm_digits" else ["--config", config, "--config", "with/smoke"]
     words = ["lr_scheduler=torch.optim.lr_scheduler.OneCycleLR", "lr_scheduler.max_lr=1e-3"]
     options = [f"--model.{word}" for word in [*words, "lr_scheduler.total_steps=5"]]
-    fit = ["fit", "--config", config, "--config", "with/smoke", "--out", "run", *options]
+    fit = ["fit", *smallest, "--out", "run", *options]
     refused([*fit, "--trainer.max_steps", "6"], "after 5 steps", "--model.lr_scheduler.total_steps 6")
     assert main([*fit, "--trainer.max_steps", "5"]) == 0

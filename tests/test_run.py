@@ -292,7 +292,7 @@ def test_mixed_precision_trains_with_a_fused_optimizer_and_clipping(tmp_path):
     assert {w.dtype for w in weights.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("algorithm", ["norm", pytest.param("value", marks=pytest.mark.slow)])
 def test_gradients_are_clipped(algorithm, tmp_path):
     from videodiff.cli.lightning import RunCLI
 

@@ -194,6 +194,7 @@ def test_ckpt_path_of_bare_weights_is_an_alias_with_a_warning(run, tmp_path, fit
     assert "--init_from export --name NAME" in lines[0]
 
 
+@pytest.mark.slow  # what is missing is named in tests/test_bad_input.py
 def test_a_checkpoint_without_training_state_names_the_way_to_use_its_weights(run, tmp_path, fit):
     content = last(run)
     del content["optimizer_states"]

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from compared_runs import relabel
+from real_run import SMALLEST
 from videodiff.cli import main
 from videodiff.data import BouncingDigits, video_io
 from videodiff.evaluation.against import find_against
@@ -16,7 +17,7 @@ SMALL = ["--data.num_test_clips", "3", "--model.sampler.num_steps", "2"]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["fit", "--config", "vdm_digits", "--config", "with/smoke", "--out", str(run)]) == 0
+    assert main(["fit", *SMALLEST, "--out", str(run)]) == 0
     return run
 
 
@@ -71,7 +72,7 @@ def test_none_measures_the_loss_alone(trained, capsys, tmp_path):
 def test_other_options_and_later_weights_leave_earlier_records_alone(trained, capsys, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained, run, ignore=shutil.ignore_patterns("eval", "test"))
-    calls = [(), ("--model.sampler.num_steps", "3"), ("--model.threshold", "none")]
+    calls = [(), ("--model.sampler.num_steps", "3")]
     for words in (*calls, calls[0]):
         assert run_test(capsys, run, "--protocol", "random:4", *words)[0] == 0
     first = {path.name: path.read_text() for path in (run / "eval").glob("*.json")}
@@ -90,17 +91,16 @@ def test_other_options_and_later_weights_leave_earlier_records_alone(trained, ca
         *["| step 2; the weights are of step 3"] * len(calls),
     ]
     assert sum("steps 3" in row[2] for row in rows) == 1
-    assert sum("threshold none" in row[2] for row in rows) == 1
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["--protocol", "fvd"], "no protocol 'fvd'; there are styleganv"),
-        (["--protocol", "styleganv,pvdm"], "test takes one"),
+        pytest.param(["--protocol", "styleganv,pvdm"], "test takes one", marks=pytest.mark.slow),
         (["--protocol", "evaluator:3"], "at least 4 frames, the protocol evaluator_3f shows it 3"),
         (["--protocol", "styleganv"], "i3d_pretrained_400.pt"),
-        (["--num_clips", "1"], "--num_clips must be at least 2, got 1"),
+        pytest.param(["--num_clips", "1"], "--num_clips must be at least 2, got 1", marks=pytest.mark.slow),
     ],
 )
 def test_bad_wishes_are_one_line_and_exit_code_2(trained, capsys, words, says):
@@ -125,7 +125,7 @@ def videos(tmp_path_factory):
         for i in range(4):
             video_io.write_lossless(folder / split / f"{i}.mkv", source.read(i, 0, 16, 1), fps=16.0)
     run = folder / "run"
-    words = ["--config", "vdm_digits", "--config", "with/smoke", "--trainer.max_steps", "1"]
+    words = [*SMALLEST, "--trainer.max_steps", "1"]
     assert (
         main(["fit", *words, "--data.root", str(folder), "--data.layout", "videos", "--out", str(run)]) == 0
     )
@@ -158,7 +158,7 @@ def test_two_runs_measured_alike_stand_beside_each_other(videos, record, tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"fps": 8.0}, "fps 8 against every frame"),
+        pytest.param({"fps": 8.0}, "fps 8 against every frame", marks=pytest.mark.slow),
         pytest.param({"frame_stride": 2}, "stride 2 against 1", marks=pytest.mark.slow),
         pytest.param({"resize": "bilinear"}, "resize bilinear against antialias", marks=pytest.mark.slow),
         pytest.param({"num_test_clips": 3}, "num_test_clips 3 against no limit", marks=pytest.mark.slow),

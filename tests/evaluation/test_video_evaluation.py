@@ -48,7 +48,7 @@ def test_a_model_as_good_as_the_data_lies_at_the_floor_and_grain_is_seen(tmp_pat
     assert bad["interval"][0] > good["interval"][1]
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 16])
+@pytest.mark.parametrize("batch_size", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 16))])
 def test_the_batch_size_changes_no_number(tmp_path, batch_size):
     one = run(tmp_path / "one", Draws(grain=0.1), **with_fakes())[0].result
     other = run(tmp_path / "other", Draws(grain=0.1), batch_size=batch_size, **with_fakes())[0].result

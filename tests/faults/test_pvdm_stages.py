@@ -37,7 +37,7 @@ def whole(tmp_path_factory):
     return {1: folder / "1", 2: folder / "2"}
 
 
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", [1, pytest.param(2, marks=pytest.mark.slow)])  # 2 is tried for LVDM
 def test_stop_and_go_on_is_bit_identical(stage, whole, tmp_path):
     assert main(words(stage, tmp_path, STEPS // 2, whole[1] / "run")) == 0
     assert not tiny.same(last(tmp_path)["state_dict"], last(whole[stage])["state_dict"])

@@ -270,7 +270,9 @@ def test_autocast_does_not_touch_the_time_embedding():
 
 
 def test_compiled_blocks_keep_names_and_outputs():
-    net = tiny(channel_multipliers=(1,), attention_resolutions=(16,))  # each block is traced anew
+    net = tiny(
+        channel_multipliers=(1,), attention_resolutions=(16,), num_blocks=1
+    )  # each block is traced anew
     z, time = inputs()
     names, expected = list(net.state_dict()), net(z, time, Condition())
     net.compile_blocks(backend="eager")

@@ -44,7 +44,7 @@ def clips(folder):
 
 
 def generate(run, out):
-    words = ["generate", "--ckpt_path", str(run), "--num_samples", "1", "--steps", "2", "--out", str(out)]
+    words = ["generate", "--ckpt_path", str(run), "--num_samples", "1", "--steps", "1", "--out", str(out)]
     assert main(words) == 0
     return clips(out)
 
@@ -92,9 +92,9 @@ def test_an_imported_model_is_tested_fine_tuned_and_compared(tmp_path, monkeypat
     assert main([*test, "imported", "--out", "before"]) == 0
     train = [
         "--trainer.max_steps",
-        "20",
+        "6",
         "--model.optimizer.lr",
-        "1e-3",
+        "3e-3",
         "--ema.decay",
         "0.5",
         "--name",
@@ -106,7 +106,7 @@ def test_an_imported_model_is_tested_fine_tuned_and_compared(tmp_path, monkeypat
     for name in ("before", "after"):
         losses.append(json.loads((tmp_path / name / "results.json").read_text())["metrics"]["test/loss"])
     assert losses[1] < 0.8 * losses[0]
-    few = ["--num_clips", "4", "--steps", "2", "--shown", "1", "--batch_size", "4"]
+    few = ["--protocol", "random", "--num_clips", "2", "--steps", "1", "--shown", "1", "--batch_size", "2"]
     assert main(["compare", "imported", "tuned", *few, "--out", "report"]) == 0
     record = json.loads((tmp_path / "report" / "results.json").read_text())
     assert [model["run"] for model in record["models"]] == ["imported", "tuned"]

@@ -48,7 +48,7 @@ def record():
 
 @pytest.fixture(scope="module")
 def page(record):
-    return build_page(record, clips_of(record))
+    return build_page(record, clips_of(record, count=4))
 
 
 def section(page, key):
@@ -102,9 +102,11 @@ def test_three_models_of_sixteen_noisy_clips_stay_below_two_megabytes(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["index.html"]
 
 
-def test_equal_input_gives_equal_bytes_and_time_only_shows_where_it_is_marked(record, page):
-    assert build_page(record, clips_of(record)) == page
-    assert build_page(Comparison.from_dict(record.to_dict()), clips_of(record)) == page
+def test_equal_input_gives_equal_bytes_and_time_only_shows_where_it_is_marked(record):
+    clips = clips_of(record, count=2, size=16)
+    page = build_page(record, clips)
+    assert build_page(record, clips_of(record, count=2, size=16)) == page
+    assert build_page(Comparison.from_dict(record.to_dict()), clips) == page
     slower = [
         replace(
             m,
@@ -112,7 +114,7 @@ def test_equal_input_gives_equal_bytes_and_time_only_shows_where_it_is_marked(re
         )
         for m in record.models
     ]
-    other = build_page(replace(record, models=slower), clips_of(record))
+    other = build_page(replace(record, models=slower), clips)
     assert other != page
     timed = re.compile(r"<(td|figure)\b[^>]*\bdata-timing\b.*?</\1>", re.S)
     assert timed.sub("", other) == timed.sub("", page)
@@ -130,7 +132,7 @@ def test_the_best_is_starred_where_intervals_separate_and_nowhere_else(record, p
     assert "noise 90.00 [89.0, 91.0]), by more than the 95 % intervals: A 4.000 [3.60, 4.40], B 7.000" in text
     assert verdict(record) in text
     tied = comparison([model("A", 4.0), model("B", 4.3)])
-    assert 'class="star"' not in section(build_page(tied, clips_of(tied)), "results")
+    assert 'class="star"' not in section(build_page(tied, clips_of(tied, count=1, size=16)), "results")
 
 
 def test_a_model_worse_than_none_is_told_first_and_starred_nowhere():
@@ -189,7 +191,7 @@ def test_what_is_to_be_said_of_several_models_is_said_once(record):
     for one in record.models:
         one.warnings = ["drawn in haste"]
     record.models[0].warnings.append("of the first alone")
-    text = Reader(build_page(record, clips_of(record, count=2))).text
+    text = Reader(build_page(record, clips_of(record, count=2, size=16))).text
     assert text.count("drawn in haste") == 1
     assert " ".join(one.name for one in record.models) + " drawn in haste" in text
     assert f"{record.models[0].name} of the first alone" in text
@@ -207,7 +209,7 @@ def test_hostile_names_stay_text():
     record = comparison([hostile, model("B")], command=name, skipped=[{"run": name, "reason": name}],
                         published=[{"model": name, "metric": name, "value": 1}], versions={name: name},
                         baselines=[{"name": name, "metrics": {}}], settings={name: [name]})  # fmt: skip
-    page = build_page(record, clips_of(record, count=2))
+    page = build_page(record, clips_of(record, count=2, size=16))
     reader = Reader(page)
     assert [t for t, _ in reader.seen if t == "script"] == ["script"]
     assert all("onerror" not in a for _, a in reader.seen)
@@ -225,7 +227,7 @@ def test_hostile_names_stay_text():
 )
 def test_what_a_comparison_lacks_leaves_no_empty_section(change, gone):
     record = comparison([replace(model(name), **change) for name in "AB"])
-    page = build_page(record, clips_of(record, count=2))
+    page = build_page(record, clips_of(record, count=2, size=16))
     there = set(re.findall(r'<section id="(\w+)"', page))
     assert not there & set(gone)
     assert set(re.findall(r'href="#(\w+)"', page)) == there
