@@ -7,28 +7,28 @@ MAIN = """usage: videodiff COMMAND [options]
 Train, sample and honestly compare video diffusion models.
 
 commands:
-  fit        train a model; goes on where an interrupted run stopped
+  fit        train a model, or resume an interrupted run
   validate   loss on the validation clips
-  test       loss on the test clips, and FVD and the like under a named protocol
-  predict    reconstructions to files
+  test       loss on the test clips, and FVD and related metrics under a named protocol
+  predict    continuations or reconstructions of the test clips, written to files
   generate   new videos, continuations, in-between frames, long videos
   evaluate   FVD and other distances between two folders of videos
   compare    trained models side by side: same clips, noise and protocol; tables and one page
-  prepare    check a data set, resize it once, write it so that training reads it fast
-  encode     first-stage latents of a data set, written once, so that the second stage trains faster
-  import     make a run of a checkpoint that PVDM, LVDM or video-diffusion-pytorch published
+  prepare    check a data set, resize it once and write it in a form that is fast to read
+  encode     write the first-stage latents of a data set once, so that the second stage trains faster
+  import     turn a checkpoint published by PVDM, LVDM or video-diffusion-pytorch into a run
   export     write a run as a folder of safetensors, config and model card; push it to the hub
-  models     models and configs that come with videodiff
-  info       parameters, FLOPs, memory, largest batch and hours of a config, without allocating it
+  models     list the models and configs that come with videodiff
+  info       parameters, FLOPs, memory, largest batch and training hours of a config, without allocating it
   doctor     check this installation, GPUs, codecs and disk
-  demo       train on the built-in digits, sample, and write a page that shows it
-  new-model  write a network, a config and a test of your own model here, that run at once
+  demo       train on the built-in digits, generate clips, and write a page that compares the models
+  new-model  write a network, a config and a test for a model of your own, ready to run
   completion print a script that completes commands, options, configs and runs in bash, zsh or fish
 
 options:
   -h, --help      this text; `videodiff COMMAND --help` for a command
   --version       version
-  -v, --verbose   full traceback of an error (or VIDEODIFF_TRACEBACK=1)
+  -v, --verbose   show the full traceback of an error (or VIDEODIFF_TRACEBACK=1)
 
 exit codes: 0 done, 1 failed, 2 usage or bad input, 130 or 143 interrupted (checkpoint written first)
 
@@ -38,7 +38,7 @@ start here:
 
 _TOPS = {
     "fit": (
-        "Train a model. A --config is a whole run; later ones and single options override it.",
+        "Train a model. A --config describes a whole run; later configs and single options override it.",
         "videodiff fit --config vdm_digits --config with/small --trainer.max_steps 500",
     ),
     "validate": (
@@ -46,12 +46,13 @@ _TOPS = {
         "videodiff validate --ckpt_path runs/vdm_digits/1",
     ),
     "test": (
-        "Loss of a trained model on the test clips, and its clips against real ones under a named protocol. Model and\n"
-        "data come from the checkpoint.",
+        "Loss of a trained model on the test clips, and generated clips against real ones under a named protocol.\n"
+        "Model and data come from the checkpoint.",
         "videodiff test --ckpt_path runs/vdm_digits/1/best --num_clips 64",
     ),
     "predict": (
-        "Reconstructions of the predict clips, written to files. Model and data come from the checkpoint.",
+        "Continuations of the test clips (of an autoencoder: reconstructions), written to files. Model and data come\n"
+        "from the checkpoint.",
         "videodiff predict --ckpt_path runs/vdm_digits/1",
     ),
 }
@@ -61,24 +62,24 @@ run:
   -c, --config FILE|NAME       YAML file or shipped name, repeatable; see `videodiff models`
 {start}  --out DIR                    where to write (default: runs/<name>/<n>)
   --name NAME                  name of the run (default: that of the first config)
-  --seed N                     seed of everything random (0)
+  --seed N                     seed of all random numbers (0)
   --trust MODULE               also allow classes of this module in configs, repeatable
   --print_config               print the merged config and stop
 """
 
 _LOOK_START = "  --ckpt_path RUN|FILE         run directory, RUN/best, RUN/last or a checkpoint file\n"
 
-_FIT_START = """  --ckpt_path RUN|FILE         go on with its run: same data, step and optimizer (a run directory,
-                               RUN/best, RUN/last or a checkpoint file); `fit --out RUN` goes on in RUN itself
-  --init_from RUN|FILE|FOLDER  begin a new run at step 0 with its weights alone (the average), also of an import or
-                               export; its config too, where no --config is given. What does not fit is
-                               resized where there is a rule, and told (docs/next_run.md)
+_FIT_START = """  --ckpt_path RUN|FILE         resume in a new run: same data, step and optimizer (a run directory,
+                               RUN/best, RUN/last or a checkpoint file); `fit --out RUN` resumes RUN itself
+  --init_from RUN|FILE|FOLDER  begin a new run at step 0 with only the (averaged) weights of a run, an import or an
+                               export, and with its config if no --config is given. Weights of another size are
+                               resized where there is a rule, and listed (docs/next_run.md)
 """
 
-_FIT = """  --checkpoints DIR            keep the run's checkpoints there, on another disk perhaps; RUN/checkpoints is a
-                               link to it, and no other link in a run's folder is written through
-  --force                      go on although model or data differ from the checkpoint's; begin with weights
-                               of which less than half fits, or of another first stage
+_FIT = """  --checkpoints DIR            folder for the run's checkpoints, e.g. on another disk; RUN/checkpoints becomes
+                               a link to it, the only link in a run's folder that is written through
+  --force                      resume although model or data differ from the checkpoint; start from weights
+                               of which less than half fit, or of another first stage
 
 training:
   --trainer.max_steps N        optimizer steps (100000)
@@ -92,18 +93,18 @@ training:
 """
 
 _TEST = """
-generated clips against real ones (written to RUN/eval, named by what it was made with; see docs/evaluation.md):
+generated clips against real ones (the record goes to RUN/eval; see docs/evaluation.md):
   --protocol P                 evaluator, random, styleganv, tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte,
                                P:128, P:switch=value or none (built-in data: evaluator; else styleganv)
-  --num_clips N                clips of each side (as the protocol wants); fewer do not bear its name
+  --num_clips N                real and generated clips, N of each (the protocol's); with fewer, the result says so
   --inception                  also the inception score of C3D, for UCF-101
-  --against RUN|FILE           beside the numbers of another run's test, or of its record; refused if they were not
-                               measured alike
+  --against RUN|FILE           show the numbers of another run's test, or of its record, beside the new ones; refused if
+                               they were not measured in the same way
 """
 
 _TOLD = {
-    "test": "what the generated clips are told",
-    "predict": "what the predicted clips are told, beside their own first frames",
+    "test": "conditions of the generated clips",
+    "predict": "conditions of the predicted clips, beside their own first frames",
 }
 
 _SHARED = """
@@ -118,12 +119,12 @@ model and data:
   --model CLASS                model by name, e.g. VDM
   --model.net.width N          any argument of any part, by its path
   --model.sampler.num_steps N  sampler steps
-  --data.root DIR              folder of videos, in place of the config's data
+  --data.root DIR              folder of videos to use instead of the config's data
   --data.num_frames N          frames per clip
   --data.resolution N|HxW      height and width in pixels, one number for a square
   --data.batch_size N          clips per optimizer step over all devices
   --data.num_workers N         loader processes per device (2)
-  --data.latents DIR           train a second stage from what `videodiff encode` wrote
+  --data.latents DIR           train a second stage on latents written by `videodiff encode`
 
 help:
   --help=all                   every option of Trainer, model and data

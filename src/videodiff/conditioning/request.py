@@ -84,7 +84,7 @@ class Request:
 
     label: Tensor | None = field(
         default=None,
-        metadata={"flag": Flag("class_id", whole(0), "class to draw (default: none)", "K", one_number)},
+        metadata={"flag": Flag("class_id", whole(0), "class to generate (default: none)", "K", one_number)},
     )
     frames: Tensor | None = field(
         default=None,
@@ -92,8 +92,8 @@ class Request:
             "flag": Flag(
                 "condition",
                 existing,
-                "video, picture or folder of frames that are known, the same for every sample; fewer than a clip begin "
-                "one, more are continued by a clip, or up to --frames",
+                "given frames for every sample: a video, a picture or a folder of frames; fewer than a clip are "
+                "completed to one, more are continued by a clip, or up to --frames",
                 "FILE|DIR",
                 frames_of_file,
             )
@@ -105,7 +105,7 @@ class Request:
             "flag": Flag(
                 "condition_frames",
                 str,
-                "where its frames lie: '0:4', '0,15', '::4' (default: from frame 0 on)",
+                "positions of the given frames in the video: '0:4', '0,15', '::4' (default: from frame 0 on)",
                 "PLACES",
             )
         },
@@ -128,7 +128,7 @@ class Request:
             "flag": Flag(
                 "frames",
                 whole(),
-                "frames per video; more than a clip are drawn window after window (default: a clip)",
+                "frames per video; longer videos are generated window by window (default: one clip)",
                 "F",
             )
         },
@@ -139,7 +139,7 @@ class Request:
             "flag": Flag(
                 "guidance",
                 real(0),
-                "classifier-free guidance scale; 1 is none (default: the model's)",
+                "scale of classifier-free guidance; 1 is no guidance (default: the model's)",
                 "W",
             )
         },

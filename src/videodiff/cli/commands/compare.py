@@ -67,14 +67,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="P",
         help="how to measure, e.g. styleganv or random (built-in data: evaluator; else styleganv)",
     )
-    add("--num_clips", type=whole(2), metavar="N", help="clips of each side (default: as the protocol wants)")
+    add("--num_clips", type=whole(2), metavar="N", help="clips of each side (default: the protocol's)")
     add("--steps", type=whole_numbers, default=(50,), metavar="N[,N...]", help="sampler steps (default 50)")
     add(
         "--sampler",
         type=words,
         default=("ddim",),
         metavar="S[,S...]",
-        help="ddim, dpmpp, ancestral (default ddim); the first with the first steps makes the table",
+        help="ddim, dpmpp, ancestral (default ddim); the table shows the first with the first --steps",
     )
     add_flags(p)
     add(
@@ -82,25 +82,25 @@ def parser() -> argparse.ArgumentParser:
         type=whole(0),
         default=0,
         metavar="F",
-        help="also draw videos so long and measure their drift (default 0: none)",
+        help="also generate videos of this many frames and measure their drift (default 0: none)",
     )
-    add("--long_videos", type=whole(), default=8, metavar="N", help="how many of those (default 8)")
+    add("--long_videos", type=whole(), default=8, metavar="N", help="number of long videos (default 8)")
     add(
         "--shown", type=whole(0), default=16, metavar="N", help="clips of each model on the page (default 16)"
     )
-    add("--seed", type=int, default=0, help="of noise, real clips and windows (default 0)")
+    add("--seed", type=int, default=0, help="seed of noise, real clips and windows (default 0)")
     add(
         "--batch_size",
         type=whole(1, 100_000),
         default=16,
-        help="videos drawn at once; does not change what they are (default 16)",
+        help="videos generated at once; does not change them (default 16)",
     )
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
     add(
         "--out",
         type=Path,
         metavar="DIR",
-        help="where to write (default: a folder in report/, named by what is compared)",
+        help="where to write (default: a folder in report/, named after what is compared)",
     )
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
     add("--json", action="store_true", help="print the record on stdout instead of the table")

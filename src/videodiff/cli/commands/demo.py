@@ -34,19 +34,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--minutes",
         type=float,
-        help=f"of training, all models together, about (default {MINUTES:g}, more where the machine is slow or busy)",
+        help=f"approximate training time of all models together (default {MINUTES:g}, more on a slow or busy machine)",
     )
     p.add_argument("--steps", type=int, default=20, help="sampler steps (default 20)")
-    p.add_argument(
-        "--num_clips", type=int, default=64, help="clips of each model that are measured (default 64)"
-    )
+    p.add_argument("--num_clips", type=int, default=64, help="clips measured of each model (default 64)")
     p.add_argument(
         "-c",
         "--config",
         action="append",
         default=[],
         metavar="OVERLAY",
-        help=f"laid over every model's config, repeatable (always: {OVERLAY})",
+        help=f"overlay for every model's config, repeatable (always: {OVERLAY})",
     )
     p.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="folder of the demo (default runs/demo)"

@@ -19,7 +19,7 @@ from videodiff.words import whole
 
 EPILOG = """Options of the data and the model are as for fit: --data.root DIR, --model.autoencoder.checkpoint RUN.
 
-An interrupted encode goes on when the same command is given again, and ends in the same bytes. Several processes
+To resume an interrupted encode, repeat the command; the resulting bytes are the same. Several processes
 (torchrun, or RANK and WORLD_SIZE) share the work.
 
 examples:
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "videodiff encode",
         "encode",
         usage="videodiff encode --config FILE|NAME --out DIR [options] [--data.root DIR ...]",
-        description="Write the first stage's latents of every video, for training with --data.latents DIR.",
+        description="Encode every video with the first stage; train on the stored latents with --data.latents DIR.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE|NAME",
-        help="of a second stage, as for fit",
+        help="config of a second stage, as for fit",
     )
     add("--ckpt_path", metavar="RUN", help="a run of a second stage, in place of a config")
     add("--out", type=Path, help="folder to write")
@@ -57,16 +57,16 @@ def parser() -> argparse.ArgumentParser:
         help="windows of each training video (default 8; 1 for the built-in sets, whose videos are as long as a clip)",
     )
     add("--dtype", default="fp16", help="fp16 or fp32 (default fp16)")
-    add("--splits", default="train,val,test", help="which (default train,val,test)")
+    add("--splits", default="train,val,test", help="splits to encode (default train,val,test)")
     add("--batch_size", type=whole(1, 100_000), default=8, help="clips encoded at once (default 8)")
     add(
         "--shard_clips",
         type=whole(),
         default=256,
-        help="clips per file; what an interruption may lose (default 256)",
+        help="clips per file, and the most that an interruption may lose (default 256)",
     )
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
-    add("--check", action="store_true", help="only compare the files in --out with their hashes")
+    add("--check", action="store_true", help="only check the files in --out against their hashes")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
     return p
 

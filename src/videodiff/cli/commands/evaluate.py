@@ -56,20 +56,20 @@ def parser() -> argparse.ArgumentParser:
         "--layout",
         choices=("auto", "images"),
         default="auto",
-        help="images: every picture is a clip of one frame, for --frames 1 (default auto: a folder of them is a video)",
+        help="images: each picture is a clip, with --frames 1 (default auto: a folder of pictures is a video)",
     )
-    add("--num_clips", type=whole(2), metavar="N", help="clips of each side, fewer than the protocol wants")
+    add("--num_clips", type=whole(2), metavar="N", help="clips of each side (default: the protocol's)")
     add(
         "--resolution",
         type=size_option(1, 32_768),
         metavar="N|HxW",
-        help="crop and resize both sides to this size first, as for training (default: not)",
+        help="crop and resize both sides to this size first, as for training (default: no resizing)",
     )
     add(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="weights of I3D (default: looked for; see docs/evaluation.md)",
+        help="weights of I3D (default: searched for; see docs/evaluation.md)",
     )
     add("--inception", action="store_true", help="also the inception score of C3D, for UCF-101")
     add(
@@ -78,19 +78,19 @@ def parser() -> argparse.ArgumentParser:
         default=16,
         help="clips read together; does not change the numbers (default 16)",
     )
-    add("--seed", type=int, default=0, help="of clip windows and shuffling (default 0)")
+    add("--seed", type=int, default=0, help="seed of clip windows and shuffling (default 0)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
     add(
         "--against",
         metavar="FILE",
-        help="beside the numbers of another record; refused if they were not measured alike",
+        help="show the numbers of another record beside the new ones; refused if not measured in the same way",
     )
     add("--json", action="store_true", help="print the record on stdout")
     add(
         "--out",
         type=Path,
         metavar="FILE|DIR",
-        help="write the record there: FILE.json, or a file in DIR named by what it was made with",
+        help="where to write the record: FILE.json, or DIR for a file named after its settings",
     )
     return p
 

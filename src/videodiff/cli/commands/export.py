@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         "--licence",
         "--license",
         default="other",
-        help="of the weights, e.g. apache-2.0 (default: other, not stated)",
+        help="licence of the weights, e.g. apache-2.0 (default: other, not stated)",
     )
     add("--push_to_hub", metavar="NAME", help="then upload the folder as this repository (user/name)")
     add("--private", action="store_true", help="make a new repository private")

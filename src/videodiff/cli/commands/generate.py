@@ -36,7 +36,7 @@ EPILOG = """examples:
   videodiff generate --ckpt_path cascade.yaml                              # several runs, stage by stage
   videodiff generate --ckpt_path RUN --model.sampler DPMSolverPP2MSampler --model.sampler.num_steps 25
 
-any argument of any part of the model, by its path, as `test` takes them; written to samples.json:
+any argument of any part of the model, by its path, as in `test`; recorded in samples.json:
   --model.sampler CLASS          another sampler, e.g. DPMSolverPP2MSampler
   --model.sampler.num_steps N    its steps, and so on: eta, gamma, grid
   --model.guidance_scale W       classifier-free guidance; 1 is none
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     p = LightParser(
         "videodiff generate",
         DRAWS,
-        description="Draw videos from a trained model.",
+        description="Generate videos with a trained model.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,24 +74,24 @@ def parser() -> argparse.ArgumentParser:
         "--guidance_rescale",
         type=real(0, 1),
         metavar="SHARE",
-        help="share of a guided estimate brought back to the conditional one's contrast, 0 to 1 (default: the model's)",
+        help="how far the guided estimate is rescaled to the conditional one's contrast, 0 to 1 (default: the model's)",
     )
     add(
         "--condition_as",
         choices=("frames", "low_resolution"),
         default="frames",
-        help="low_resolution: --condition FILE is --low_resolution FILE",
+        help="low_resolution: --condition FILE means --low_resolution FILE",
     )
     add(
         "--reconstruction_weight",
         type=real(0),
-        help="weight of reconstruction guidance; VDM: of given frames, PVDM: of frames that clips share, from 0, none, "
-        "to 1, all the way (default: the model's)",
+        help="weight of reconstruction guidance towards given frames (VDM) or overlapping frames (PVDM: 0 is none, "
+        "1 the full step); default: the model's",
     )
     add(
         "--long_video",
         choices=("autoregressive", "hierarchical"),
-        help="LVDM: window after window, or key frames first and then the gaps (default: the model's)",
+        help="LVDM: window by window, or key frames first and then the gaps (default: the model's)",
     )
     add("--interpolator", metavar="RUN", help="LVDM: the run that fills the gaps, as a pipeline of two")
     add(
@@ -100,14 +100,14 @@ def parser() -> argparse.ArgumentParser:
         default=0,
         help="the same seed gives the same clips for any batch size (default 0)",
     )
-    add("--batch_size", type=whole(1, 100_000), default=8, help="videos drawn at once (default 8)")
+    add("--batch_size", type=whole(1, 100_000), default=8, help="videos generated at once (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
     add(
         "--precision",
         choices=PRECISIONS,
-        help="of the networks (default: bf16-mixed on a GPU that has units for it, else 32-true)",
+        help="precision of the networks (default: bf16-mixed on a GPU that supports it, else 32-true)",
     )
-    add("--fps", type=whole(1, 10_000), default=8, help="of the written files (default 8)")
+    add("--fps", type=whole(1, 10_000), default=8, help="frame rate of the written files (default 8)")
     add("--out", type=Path, help="directory to write (default: <run>/generate/<n>)")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
     add("--json", action="store_true", help="print the record on stdout")

@@ -34,34 +34,34 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``import``."""
     p = LightParser(
         "videodiff import",
-        description="Make a run of a checkpoint that PVDM, LVDM or video-diffusion-pytorch published.",
+        description="Turn a checkpoint published by PVDM, LVDM or video-diffusion-pytorch into a run.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
     add("kind", metavar="KIND", help="what the file holds, see below")
-    add("file", metavar="FILE", help=".pt, .pth, .ckpt or .safetensors, a whole training checkpoint too")
+    add("file", metavar="FILE", help=".pt, .pth, .ckpt or .safetensors; whole training checkpoints too")
     add("--out", type=Path, required=True, metavar="RUN", help="run folder to write, absent or empty")
     add("--first_stage", metavar="RUN", help="run of the autoencoder, if the file holds none")
     add(
         "--latent_scale",
         type=scale_and_shift,
         metavar="SCALE[,SHIFT]",
-        help="of the autoencoder's latent, scale (z + shift); LVDM has it in its configs (default: the file's, or 1,0)",
+        help="scaling of the latent, scale (z + shift); LVDM has it in its configs (default: the file's, or 1,0)",
     )
     add("--raw", action="store_true", help="take the raw weights, not their moving average")
     add(
         "--resolution",
         type=size_option(),
         metavar="N|HxW",
-        help="height and width of the videos in pixels (LVDM, lucidrains: they do not show in the weights)",
+        help="height and width of the videos in pixels (LVDM, lucidrains: the weights do not tell)",
     )
-    add("--frames", type=whole(), help="frames of a clip (the same)")
+    add("--frames", type=whole(), help="frames of a clip (likewise)")
     add(
         "--scheduler",
         type=Path,
         metavar="JSON",
-        help="a diffusers scheduler_config.json in place of the published sampler",
+        help="diffusers scheduler_config.json that replaces the published sampler",
     )
     add("--report", action="store_true", help="list every key")
     add("--json", action="store_true", help="print the report on stdout as JSON")

@@ -46,15 +46,15 @@ def parser() -> argparse.ArgumentParser:
     add("-c", "--config", action="append", default=[], help="the same, as for fit")
     add(
         "--card",
-        help="largest batch on it: a size such as 24GiB, or a100, h100, rtx4090, ... (default: the GPU here)",
+        help="card for the largest batch: 24GiB, or a100, h100, rtx4090, ... (default: this machine's GPU)",
     )
     add(
         "--steps",
         type=whole(1, 2**53),
-        help="optimizer steps to give the hours for (default: the config's max_steps)",
+        help="optimizer steps for the hours (default: the config's max_steps)",
     )
-    add("--tflops", type=real(0), help="TFLOP/s that are achieved (default: 40%% of the card's bf16 peak)")
-    add("--measure", action="store_true", help="run real steps of one clip here for the hours")
+    add("--tflops", type=real(0), help="achieved TFLOP/s (default: 40%% of the card's bf16 peak)")
+    add("--measure", action="store_true", help="time real steps of one clip on this machine for the hours")
     add("--quick", action="store_true", help="parameters, shapes and one forward pass only: a second or two")
     add("--json", action="store_true", help="machine-readable, on stdout")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow its classes")

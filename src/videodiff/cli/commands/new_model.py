@@ -24,9 +24,9 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``new-model``."""
     p = LightParser(
         "videodiff new-model",
-        description="Write NAME.py (a small denoiser), NAME.yaml and test_NAME.py here; they run at once.",
+        description="Write NAME.py (a small denoiser), NAME.yaml and test_NAME.py into this folder, ready to run.",
     )
-    p.add_argument("name", metavar="NAME", help="a module name such as my_model")
+    p.add_argument("name", metavar="NAME", help="module name, such as my_model")
     return p
 
 

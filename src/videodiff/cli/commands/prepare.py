@@ -20,10 +20,10 @@ from videodiff.words import real, whole
 
 EPILOG = """forms:
   video    one mp4 per video with a key frame every 12 frames (default); --quality lossless keeps every bit
-  packed   uint8 frames in one file per split: nothing is decoded in training; 12 KiB a frame of 64 x 64
-  shards   webdataset tar files of such mp4s, which training can read over http, too
+  packed   uint8 frames in one file per split, so that training decodes nothing; 12 KiB per frame of 64 x 64
+  shards   webdataset tar files of such mp4s, which training can also read over http
 
-An interrupted prepare goes on when the same command is given again, and ends in the same bytes.
+To resume an interrupted prepare, repeat the command; the resulting bytes are the same.
 
 examples:
   videodiff prepare my_videos/ --check
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``prepare``."""
     p = LightParser(
         "videodiff prepare",
-        description="Check a data set, resize it once, and write it in a form that training reads fast.",
+        description="Check a data set, resize it once, and write it in a form that is fast to read.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,26 +50,34 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--fps",
         type=real(most=10_000),
-        help="bring every video to this rate by its nearest frames (default: every frame)",
+        help="resample every video to this rate by nearest frames (default: keep every frame)",
     )
     add("--form", default="video", help="video, packed or shards (default video)")
-    add("--quality", default="high", help="of videos: high (about 45 dB) or lossless (default high)")
+    add("--quality", default="high", help="quality of videos: high (about 45 dB) or lossless (default high)")
     add(
         "--resize",
         default="antialias",
         help="resize rule, the same as data.resize of training: antialias, which crops to the proportions (default), "
         "letterbox, squeeze, ...",
     )
-    add("--layout", default="auto", help="how the folder is laid out, as data.layout (default: detected)")
+    add("--layout", default="auto", help="layout of the folder, as in data.layout (default: detected)")
     add(
-        "--classes", default="auto", choices=("auto", "folder", "none"), help="as data.classes (default auto)"
+        "--classes",
+        default="auto",
+        choices=("auto", "folder", "none"),
+        help="source of the classes, as in data.classes (default auto)",
     )
-    add("--val_fraction", type=float, default=0.1, help="held out where there is no val split (default 0.1)")
+    add(
+        "--val_fraction",
+        type=float,
+        default=0.1,
+        help="share held out for validation if there is no val split (default 0.1)",
+    )
     add(
         "--downloads",
         type=Path,
         default=Path("data/downloads"),
-        help="where public sets are kept (data/downloads)",
+        help="folder for downloads of public sets (default data/downloads)",
     )
     add("--workers", type=whole(0, 1024), help="processes (default: one per core, at most 16)")
     add("--check", action="store_true", help="only read every video and report; write nothing")
