@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
+from videodiff.frame_size import size_option
 from videodiff.metrics import baselines
 from videodiff.metrics.builtin import clip_stats, distance
 from videodiff.metrics.features.base import FeatureExtractor
@@ -32,7 +33,6 @@ FIGURES = {
 
 def altered(source: GeneratedSource, clips: Tensor, first: int, frames: int) -> Iterator[tuple[str, Tensor]]:
     """Names and clips of the rows of the table."""
-    size = source.resolution
     half = [source.read(first + i, 0, frames, 0.5) for i in range(len(clips))]
     yield "other real clips (the floor)", clips
     for amplitude in (0.02, 0.05, 0.1, 0.2):
@@ -43,7 +43,7 @@ def altered(source: GeneratedSource, clips: Tensor, first: int, frames: int) -> 
     yield "half speed", torch.stack(half)
     yield "reversed", baselines.reverse(clips)
     yield "grey", torch.full_like(clips, 128)
-    yield "white noise", baselines.noise_clips(len(clips), frames, size, size)
+    yield "white noise", baselines.noise_clips(len(clips), frames, *source.frame_size)
 
 
 def row(name: str, values: list[float]) -> str:
@@ -64,7 +64,7 @@ def main() -> None:
     )
     parser.add_argument("--clips", type=int, default=512, help="on each side, even")
     parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--resolution", type=int, default=32)
+    parser.add_argument("--resolution", type=size_option(16), default=32, help="N or HxW")
     args = parser.parse_args()
     count, frames = args.clips, args.frames
 
@@ -77,7 +77,7 @@ def main() -> None:
         real, other = clips[:count], clips[count:]
         reference = {extractor.name: clip_stats(extractor, [real]) for extractor in extractors}
         figures = FIGURES[content]
-        print(f"\n{content}, {count} clips a side, {frames} x {args.resolution} x {args.resolution}")
+        print(f"\n{content}, {count} clips a side, {frames} frames of {args.resolution}")
         print(header(["clips", "evaluator-FD", "rand-FD", f"evaluator-IS of {classes}", *figures]))
         for name, fake in altered(source, other, count, frames):
             values = [distance(e, reference[e.name], clip_stats(e, [fake])) for e in extractors]

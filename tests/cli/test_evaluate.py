@@ -140,6 +140,7 @@ def test_statistics_of_clips_read_otherwise_are_refused(folders, capsys, tmp_pat
     (cached,) = (tmp_path / "cache").rglob("*.npz")
     for words, says in (
         (["--resolution", 32], "data.resolution is 16, 32 is asked for"),
+        (["--resolution", 16, "--resize", "letterbox"], "data.resize is None, whole frame scaled to fit"),
         (["--protocol", "random:4:fps=4"], "switches.fps is None, 4.0 is asked for"),
     ):
         code, _, err = evaluate(capsys, cached, folders["other"], *RANDOM, *words)
@@ -165,6 +166,7 @@ def test_a_record_stands_beside_another_only_if_measured_alike(folders, capsys, 
     assert (row[0], row[-1]) == ("rand_fd", "touch")
     for real, words, says in (
         ("real", ["--resolution", 16], "resolution 16 against as stored"),
+        ("real", ["--resolution", "24x16"], "resolution 24x16 against as stored"),
         ("real", ["--protocol", "random:4:fps=8"], "fps 8 against every frame"),
         ("noisy", [], f"other videos ({folders['noisy']} against {folders['real']})"),
         ("real", ["--num_clips", 9], "num_real 9 against 20; num_fake 9 against 18"),
@@ -255,6 +257,14 @@ def test_sizes_may_differ_and_can_be_made_equal(folders, capsys, tmp_path):
     record, err = record_of(capsys, folders["real"], large, *RANDOM, "--resolution", 16)
     assert "frame sizes differ" not in err
     assert record["resolution"] == {"real": [[16, 16]], "fake": [[16, 16]]}
+    assert "resize" not in record["data"]
+    size = ["--resolution", "24x16"]
+    record, _ = record_of(capsys, folders["real"], large, *RANDOM, *size, "--resize", "letterbox")
+    assert record["resolution"] == {"real": [[24, 16]], "fake": [[24, 16]]}
+    assert record["data"]["resolution"] == [24, 16]
+    assert record["data"]["resize"].startswith("whole frame scaled to fit, black bars")
+    cropped, _ = record_of(capsys, folders["real"], large, *RANDOM, *size)
+    assert cropped["metrics"]["rand_fd"]["value"] != record["metrics"]["rand_fd"]["value"]
 
 
 def test_short_and_broken_videos_are_left_out_and_told(folders, capsys, tmp_path):
@@ -278,6 +288,9 @@ def test_short_and_broken_videos_are_left_out_and_told(folders, capsys, tmp_path
         (["{real}", "{other}", "--protocol", "styleganv:4"], "i3d needs clips of at least 9 frames"),
         (["{real}", "{other}", "--protocol", "styleganv:9"], "i3d_pretrained_400"),
         (["{real}", "{other}", "--protocol", "fvd"], "no protocol 'fvd'"),
+        (["{real}", "{other}", "--resize", "letterbox"], "--resize needs --resolution"),
+        (["{real}", "{other}", "--resolution", "16", "--resize", "pad"], "resize must be one of antialias"),
+        (["{real}", "{other}", "--resolution", "16x"], "--resolution must be N for a square or HEIGHTxWIDTH"),
         (["{real}", "{other}", "--protocol", "evaluator"], "use videodiff test"),
         (["{real}", "{other}", "--protocol", "random,styleganv"], "different networks"),
         (["{real}", "{other}", "--protocol", "pvdm,lvdm,tats"], "takes one protocol, or two"),

@@ -65,7 +65,12 @@ def encoded(dataset, number):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"horizontal_flip": True}, {"windows": "all"}, {"windows": "all", "horizontal_flip": True}],
+    [
+        {},
+        {"horizontal_flip": True, "resolution": [12, 8]},
+        {"windows": "all", "resolution": "8x12", "resize": "letterbox"},
+        {"windows": "all", "horizontal_flip": True},
+    ],
     ids=str,
 )
 def test_training_meets_the_latents_of_the_clips_that_it_would_have_read(videos, tmp_path, options):
@@ -284,6 +289,7 @@ def test_a_folder_with_anything_else_is_refused(videos, tmp_path):
     [
         ({"num_frames": 2}, "num_frames 3, the config's is 2"),
         ({"resolution": 16}, "resolution 8, the config's is 16"),
+        ({"resolution": [8, 16], "resize": "squeeze"}, "resize antialias, the config's is squeeze"),
         ({"frame_stride": 2, "num_frames": 2}, "frame_stride 1, the config's is 2"),
         ({"horizontal_flip": True}, "horizontal_flip False, the config's is True"),
         ({"preset": "stylegan_v"}, "data with "),

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -30,26 +29,6 @@ def looking(source, protocol=P):
         return observe(read_batches(source, plan, range(len(plan)), 4, []), [fake_detector()])
 
     return look
-
-
-def test_statistics_of_bent_frames_are_not_taken_for_those_that_kept_their_proportions(tmp_path):
-    source = NoiseSource(12)
-    key = reference_key(P, DATA, {"evaluator": "f" * 64}, 12, 0)
-    side = looking(source)()
-    for sizes, older in (({(8, 8)}, True), ({(8, 6)}, False), ({(8, 6)}, True)):
-        path = tmp_path / "kept.npz"
-        save_reference(replace(side, sizes=sizes), path, key)
-        if older:
-            with np.load(path) as file:
-                arrays = dict(file)
-            header = json.loads(str(arrays.pop("header")))
-            del header["proportions"]
-            np.savez(path, header=np.array(json.dumps(header)), **arrays)
-        if older and sizes == {(8, 6)}:
-            with pytest.raises(ValueError, match="the evaluator bent frames to squares when it was made"):
-                load_reference(path, key)
-        else:
-            assert load_reference(path, key).sizes == sizes
 
 
 def test_real_clips_are_decoded_once(tmp_path):

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_store import EntryReader, Latents, LatentSplit, read_latents
+from videodiff.data.real_clips import shown
 from videodiff.data.stream import epoch_and_index, stacked_facts
 from videodiff.seeding import uniform
 
@@ -142,7 +143,7 @@ def open_latents(root: str, fingerprint: dict[str, Any], limits: dict[str, int |
             what = (
                 "of other videos"
                 if key == "listing"
-                else f"of data with {key} {theirs}, the config's is {ours.get(key)}"
+                else f"of data with {key} {shown(key, theirs)}, the config's is {shown(key, ours.get(key))}"
             )
             raise ValueError(
                 f"data.latents {root}: {what}; encode these data with videodiff encode, or set them as they were"

@@ -15,6 +15,7 @@ from videodiff.data.entries import scan
 from videodiff.data.frame_folder import uneven, without_masks
 from videodiff.data.layouts.images import stills
 from videodiff.data.passed_over import encoded_twice, encodings_note, passed_over
+from videodiff.data.resize import SQUARE, rule_text
 from videodiff.data.wrapped_sources import AtRate
 from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol
@@ -45,16 +46,24 @@ class Folder:
         resolution: height and width that frames are cropped and resized to, as for training, one number for a square;
             None keeps all pixels.
         layout: ``images`` takes every picture as a clip of one frame, where `generate` has not listed its clips.
+        resize: rule by which they are brought to `resolution` (:mod:`videodiff.data.resize`).
+
+    Raises:
+        ValueError: for a rule that is none.
     """
 
     root: Path
     resolution: Resolution | list[int] | None = None
     layout: str = "auto"
+    resize: str = "antialias"
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.size = None if self.resolution is None else FrameSize.of(self.resolution)
         self.resolution = self.size and self.size.written
+        # What is recorded of the rule: nothing of the default, as before there were others.
+        text = rule_text(self.resize, self.size or SQUARE)
+        self.rule: dict[str, Any] = {} if self.resize == "antialias" else {"resize": text}
         self.record, listed = read_samples_record(self.root)
         tree, masks = without_masks(scan(self.root))
         pictures = self.layout == "images" and listed is None
@@ -86,14 +95,14 @@ class Folder:
         """
         if (needed, fps) not in self.sources:
             frames = 1 if fps is not None else needed
-            source = FolderSource(str(self.root), self.entries, frames, self.size)
+            source = FolderSource(str(self.root), self.entries, frames, self.size, rule=self.resize)
             self.sources[needed, fps] = source if fps is None else AtRate(source, fps, needed)
         return self.sources[needed, fps]
 
     def identity(self) -> dict[str, Any]:
         """What the clips are: for keys of references, and for the record."""
         return {"dataset": "folder", "root": str(self.root), "listing": listing_hash({"all": self.entries}),
-                "videos": len(self.entries), "resolution": self.resolution or "as stored"}  # fmt: skip
+                "videos": len(self.entries), "resolution": self.resolution or "as stored", **self.rule}  # fmt: skip
 
     def lossy(self) -> str | None:
         """The first lossy format among the files, or None."""
@@ -218,7 +227,9 @@ class FolderComparison:
     ) -> Side:
         """The real side: from a file of statistics, from the cache, or from the videos."""
         if isinstance(self.real, Path):
-            asked = {} if self.fake.resolution is None else {"resolution": self.fake.resolution}
+            asked = (
+                {} if self.fake.resolution is None else {"resolution": self.fake.resolution, **self.fake.rule}
+            )
             wanted = reference_key(protocol, asked, checksums, 0, self.seed)
             return load_reference(
                 self.real, {key: wanted[key] for key in ("format", "data", "switches", "detectors")}
@@ -331,6 +342,7 @@ def call_of(record: dict[str, Any]) -> dict[str, Any]:
         "real": data.get("root", data.get("reference")),
         "listing of real": data.get("listing"),
         "resolution": data.get("resolution"),
+        "resize": data.get("resize"),
         "generated": model.get("generated"),
         "listing of generated": model.get("listing"),
         **model.get("asked", {}),

@@ -98,7 +98,6 @@ def save_reference(side: Side, path: str | os.PathLike[str], key: Mapping[str, A
     for name, values in side.figures.items():
         arrays[f"figure/{name}"] = values
     header = {"key": key, "sizes": sorted(side.sizes), "constant": side.constant, "digest": _digest(arrays)}
-    header["proportions"] = "kept"  # by the evaluator; files from before it kept them have no such entry
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.opened(path) as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
@@ -119,14 +118,6 @@ def load_reference(path: str | os.PathLike[str], expect: Mapping[str, Any]) -> S
     for name, there, wanted in _differences(key, expect):
         raise ValueError(
             f"reference {path}: {name} is {there}, {wanted} is asked for; these are statistics of something else"
-        )
-    if (
-        "evaluator" in key["detectors"]
-        and "proportions" not in header
-        and any(h != w for h, w in header["sizes"])
-    ):
-        raise ValueError(
-            f"reference {path}: the evaluator bent frames to squares when it was made; make it anew"
         )
     features: dict[str, FeatureStats] = {}
     for name in {key.split("/")[1] for key in arrays if key.startswith("feature/")}:

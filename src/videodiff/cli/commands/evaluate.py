@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
         help="crop and resize both sides to this size first, as for training (default: no resizing)",
     )
     add(
+        "--resize",
+        metavar="RULE",
+        help="rule for --resolution, as data.resize of training (default antialias)",
+    )
+    add(
         "--weights",
         type=Path,
         metavar="FILE",
@@ -101,9 +106,10 @@ def run(argv: Sequence[str]) -> int:
     protocols = check(args)
     from videodiff.evaluation.folders import Folder, FolderComparison
 
+    looks = (args.resolution, args.layout, args.resize or "antialias")
     compared = FolderComparison(
-        args.real if args.real.is_file() else Folder(args.real, args.resolution, args.layout),
-        Folder(args.fake, args.resolution, args.layout),
+        args.real if args.real.is_file() else Folder(args.real, *looks),
+        Folder(args.fake, *looks),
         args.seed,
         args.num_clips,
         pick_device(args.device),
@@ -160,6 +166,8 @@ def check(args: argparse.Namespace) -> list[Any]:
         raise UsageError(
             f"--protocol {args.protocol}: the two look through different networks, so nothing is shared"
         )
+    if args.resize is not None and args.resolution is None:
+        raise UsageError("--resize needs --resolution, the size to bring frames to")
     if args.num_clips is not None:
         protocols = [enlarged(protocol, args.num_clips) for protocol in protocols]
     for name in ("real", "fake"):
