@@ -135,6 +135,16 @@ def test_different_sizes_give_a_number_and_a_warning():
     assert result.resolution == {"real": [[8, 8]], "fake": [[12, 12]]}
 
 
+@pytest.mark.parametrize(
+    ("resize", "how"), [("crop", "the centre square alone"), ("tf1", "whole frames bent to a square")]
+)
+def test_what_a_protocol_does_to_frames_that_are_not_square_is_told(resize, how):
+    protocol = P.changed(resize=resize)
+    told = f"frames are not square (real 8x6, generated 8x6): {protocol.label} shows its network {how}"
+    assert told in run(clips_of(0)[:, :, :, 1:7], clips_of(1)[:, :, :, 1:7], protocol).warnings
+    assert not any("square" in warning for warning in run(clips_of(0), clips_of(1), protocol).warnings)
+
+
 def test_features_that_are_not_finite_name_the_clip():
     detector = fake_detector()
     look = detector.look

@@ -112,7 +112,8 @@ def notes(real: Side, fake: Side, protocol: Protocol) -> list[str]:
     if protocol.network == "i3d" and any(height != width for height, width in real.sizes | fake.sizes):
         how = "the centre square alone" if protocol.resize == "crop" else "whole frames bent to a square"
         said.append(
-            f"frames are not square (real {_sizes(real)}), the network's are: {protocol.label} shows it {how}"
+            f"frames are not square (real {_sizes(real)}, generated {_sizes(fake)}): "
+            f"{protocol.label} shows its network {how}"
         )
     if real.sizes != fake.sizes or len(real.sizes) > 1:
         said.append(
