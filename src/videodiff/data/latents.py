@@ -140,11 +140,9 @@ def open_latents(root: str, fingerprint: dict[str, Any], limits: dict[str, int |
     ):
         theirs = latents.data.get(key)
         if theirs != ours.get(key):
-            what = (
-                "of other videos"
-                if key == "listing"
-                else f"of data with {key} {shown(key, theirs)}, the config's is {shown(key, ours.get(key))}"
-            )
+            told = [shown(key, v) if key in ("resolution", "resize") else v for v in (theirs, ours.get(key))]
+            what = f"of data with {key} {told[0]}, the config's is {told[1]}"
+            what = "of other videos" if key == "listing" else what
             raise ValueError(
                 f"data.latents {root}: {what}; encode these data with videodiff encode, or set them as they were"
             )
