@@ -1,4 +1,4 @@
-"""The verbs with a trainer, and fit: from the words on the command line to one call of the trainer."""
+"""The commands with a trainer, and fit: from the command line to one call of the trainer."""
 
 import argparse
 import os
@@ -72,7 +72,7 @@ def own_options(verb: str) -> argparse.ArgumentParser:
 
 
 def fit(options: argparse.Namespace, rest: list[str]) -> int:
-    """Train; goes on from the checkpoint of the highest step that verifies when the run directory holds a run."""
+    """Train; if the run directory holds a run, resume from its intact checkpoint of the highest step."""
     files = [find_config(name) for name in options.config]
     source = given_source(options)
     if source is None or files or (options.out is not None and holds_run(options.out)):
@@ -169,7 +169,7 @@ def train(
 
 
 def nothing_left(directory: Path, start: Source, max_steps: int) -> int:
-    """What to say where ``max_steps`` are done already: a run of its own is finished, a new one would not begin.
+    """The line if ``max_steps`` are already done: the run itself is finished, a new one would not begin.
 
     Raises:
         UsageError: if the checkpoint is of another run.

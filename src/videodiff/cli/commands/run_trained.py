@@ -1,4 +1,4 @@
-"""validate, test, predict: a trained model and its data, looked at by one call of the trainer."""
+"""validate, test, predict: one call of the trainer on a trained model and its data."""
 
 import argparse
 import json
