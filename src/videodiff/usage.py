@@ -1,4 +1,4 @@
-"""Usage errors: something asked for that does not exist or is not allowed, and the nearest name that does."""
+"""What a user asked for that does not exist or is not allowed, and the nearest thing that is."""
 
 from __future__ import annotations
 

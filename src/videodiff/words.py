@@ -1,4 +1,4 @@
-"""Command-line words as plain values: numbers in a range, existing files. Imports nothing heavy."""
+"""Words of a command line as plain values: numbers in a range, files that are there. Needs nothing imported."""
 
 from __future__ import annotations
 

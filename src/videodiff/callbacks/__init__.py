@@ -1,4 +1,4 @@
-"""Lightning callbacks that watch, guard and save a run. The run folder is ``trainer.default_root_dir``."""
+"""What watches, guards and saves a run, as Lightning callbacks. The run folder is ``trainer.default_root_dir``."""
 
 from videodiff.callbacks.checkpoint import RunCheckpoint
 from videodiff.callbacks.ema import EMA
@@ -14,6 +14,8 @@ from videodiff.callbacks.watchdog import Watchdog
 
 __all__ = [
     "EMA",
+    "TRAINING",
+    "WATCHING",
     "NonFiniteGuard",
     "PredictionWriter",
     "Progress",
@@ -25,3 +27,14 @@ __all__ = [
     "Trace",
     "Watchdog",
 ]
+
+# Their sections in a config. Those of training change or save its state; the others only look on.
+TRAINING = {
+    "ema": EMA,
+    "guard": NonFiniteGuard,
+    "samples": SampleLogger,
+    "throughput": Throughput,
+    "checkpoint": RunCheckpoint,
+    "watchdog": Watchdog,
+}
+WATCHING = {"record": RunRecord, "progress": Progress, "signals": StopOnSignal}

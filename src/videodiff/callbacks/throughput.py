@@ -1,4 +1,4 @@
-"""Speed and memory of a run."""
+"""How fast a run is and how much memory it takes."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""Every step's samples and loss to the last bit, for tests and for finding where two runs differ."""
+"""Every step's samples and loss to the last bit, for tests and for hunting a difference between two runs."""
 
 import json
 from pathlib import Path

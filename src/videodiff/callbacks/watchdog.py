@@ -1,4 +1,4 @@
-"""Ends a process that makes no more progress."""
+"""End a process in which nothing moves any more."""
 
 import faulthandler
 import os

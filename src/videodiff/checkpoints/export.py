@@ -1,4 +1,4 @@
-"""Exports a run as a folder: safetensors, config, model card, and the first stage of a latent model."""
+"""From a run to a folder for others: safetensors, config, model card, and the first stage a latent model stands on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a pipeline file, which names trained runs as stages, in the form of a checkpoint of the whole model."""
+"""A file that names trained runs as the stages of one model, read as what a checkpoint of that model would hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from videodiff.checkpoints.exported import is_pipeline, sha256_of
 from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.first_stage import state_sha256
 from videodiff.checkpoints.folders import resolve_checkpoint
-from videodiff.checkpoints.run import merge
+from videodiff.config import merge
+from videodiff.config.loader import with_names_of_today
 from videodiff.migrations import FORMATS, migrated, numbered_config
 from videodiff.plain import parse_yaml
 from videodiff.reading import read_text
@@ -67,7 +68,7 @@ def parse(file: Path) -> dict[str, Any]:
     content = migrated("pipeline", content, file)
     if unknown := [key for key in content if key not in KEYS]:
         raise CheckpointError(f"{file}: a pipeline has no key {unknown[0]!r}; it has {', '.join(KEYS[1:])}")
-    return content
+    return with_names_of_today(content, str(file))
 
 
 def join(stages: Sequence[Any], where: str, file: Path | None = None) -> dict[str, Any]:
@@ -124,7 +125,8 @@ def config_of(
     section = config.get("model")
     if not isinstance(section, dict) or "class_path" not in section:
         raise CheckpointError(f"{place}: checkpoint {path}: its config names no model")
-    return {**config, "model": merge(section, {"init_args": stage.get("model") or {}})}
+    changes = with_names_of_today({"model": {"init_args": stage.get("model") or {}}}, place)
+    return {**config, "model": merge(section, changes["model"])}
 
 
 def facts_of_training(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +200,7 @@ def find_run(run: str, place: str, file: Path | None) -> Path:
 
 
 def check_first_stage(weights: Mapping[str, Tensor], number: int, place: str, stages: Sequence[Any]) -> None:
-    """Refuse a stage that continues a latent of another first stage."""
+    """Refuse to go on in a latent of another first stage."""
     ours, theirs = (
         {name.removeprefix(lead): w for name, w in weights.items() if name.startswith(lead)}
         for lead in (f"stages.{n}.model.autoencoder." for n in (number, number - 1))

@@ -1,4 +1,4 @@
-"""The plan of a demo: which models, for how many steps, from the speed of the machine and the time given."""
+"""How much a demo trains: which models, for how many steps, from the speed of the machine and the minutes there are."""
 
 from dataclasses import dataclass
 

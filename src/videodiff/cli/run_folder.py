@@ -1,4 +1,4 @@
-"""The folder of a training run: what it may hold beforehand, its config, and no writing through links."""
+"""The folder of a training run: what may lie in it before, its config, and that nothing is written through a link."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from videodiff import atomic
-from videodiff.cli.launch import rank, say
 from videodiff.cli.outputs import BOOKKEEPING
 from videodiff.names import shell_word
+from videodiff.say import rank, say
 from videodiff.usage import UsageError
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"

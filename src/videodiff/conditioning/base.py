@@ -1,4 +1,4 @@
-"""The interface of a conditioner, and its view of a training batch and of a window that is generated."""
+"""The interface of a conditioner, and what one is shown of a training batch and of a window that is drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from videodiff.seeding import coins, normals, uniforms
 
 @dataclass(frozen=True)
 class Keys:
-    """The random numbers of a batch, each a function of (seed, name, position of its sample).
+    """The random numbers of a batch, each a function of (seed, name, position of its sample) alone.
 
     Args:
         seed: of the run.
@@ -68,7 +68,7 @@ class Example:
 
     @property
     def x(self) -> Tensor:
-        """The target; by default the whole clip's latent."""
+        """The target; where nobody has chosen it, the whole clip's latent."""
         return self.latent if self.target is None else self.target
 
     @property
@@ -80,7 +80,7 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One window while it is generated, as conditioners see it.
+    """What there is to know of one window while it is drawn.
 
     Attributes:
         request: what is asked of the videos, on the device.
@@ -106,12 +106,12 @@ class View:
 
     @property
     def sees_units(self) -> bool:
-        """Whether any unit of the window is given."""
+        """Whether any unit of the window is known."""
         return bool(self.window.context)
 
 
 class Conditioner(nn.Module):
-    """One condition of a sample, in training and in sampling. The base class adds nothing.
+    """One thing that a sample may be told, in training and in sampling. By itself it tells nothing.
 
     Attributes:
         fields: of ``Condition`` that it fills.
@@ -157,25 +157,25 @@ class Conditioner(nn.Module):
         return latents.video_shape[1]
 
     def check_request(self, request: Request) -> None:
-        """Refuse a request that it cannot fulfil, before anything is generated.
+        """Refuse what it cannot do, before anything is drawn.
 
         Raises:
             ValueError: in one line.
         """
 
     def check_windows(self, windows: Sequence[Window]) -> None:
-        """Refuse windows that it was not trained for, before anything is generated.
+        """Refuse windows that it was not trained for, before anything is drawn.
 
         Raises:
             ValueError: in one line.
         """
 
     def learn(self, example: Example) -> Example:
-        """Add this condition to the training batch: target, condition, given units."""
+        """The training batch with what this one adds: target, condition, known units."""
         return example
 
     def tell(self, cond: Condition, view: View) -> Condition:
-        """Add this condition to that of a window."""
+        """The condition of a window with what this one adds."""
         return cond
 
     def within(self, denoiser: Denoiser, view: View) -> Denoiser:

@@ -1,4 +1,4 @@
-"""Given frames or a low-resolution video by reconstruction guidance, without training for them."""
+"""Known frames and a small version of the video, by guidance of a network that was not trained for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips that overlap, guided to agree on the overlapping frames."""
+"""Clips that share frames, drawn so that they agree on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From files to clips to batches."""
+"""Files to clips to batches; imports nothing of ours but the seeds."""
 
 from videodiff.data.clips import ClipSource, FolderSource
 from videodiff.data.datamodule import VideoDataModule

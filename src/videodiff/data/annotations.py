@@ -1,4 +1,4 @@
-"""Annotations beside the videos: captions, and lists of the clips to take."""
+"""What users say about their videos beside the files: captions, and lists of the clips to take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of ``videodiff encode``: what to write into a folder, whether it may, and what is already there."""
+"""What ``videodiff encode`` is to write into a folder, whether it may, and what is there already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads one video from a file, a picture, or a folder of frames."""
+"""One video out of whatever holds one: a file, a picture, or a folder of frames."""
 
 from __future__ import annotations
 

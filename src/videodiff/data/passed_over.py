@@ -1,4 +1,4 @@
-"""Files of a folder that a listing leaves out, counted and named in one line for each kind."""
+"""What of a folder a listing leaves out, counted and named in one line for each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Properties of a video file from its packets, without decoding it.
+"""What the packets of a video file tell, without decoding it.
 
 Whatever is wrong with a file is raised as :class:`BadVideoError`, one line with its path.
 """

@@ -1,4 +1,4 @@
-"""Wrapped sources: at a fixed frame rate, or with short videos made long enough."""
+"""Sources seen differently: at a fixed frame rate, or with short videos made long enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of clips: feature networks, distances, scores. Usable without the rest of the package."""
+"""Numbers about clips: feature networks, distances, scores. Usable without the rest of the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from .directory import METRICS, MetricInfo, metric_info
     from .distribution import DistributionMetric
     from .features import LPIPS, C3DFeatures, EvaluatorFeatures, FeatureExtractor, I3DFeatures, RandomFeatures
-    from .figure import ClipFigure
     from .frechet import InfinityFit, frechet_distance, frechet_distance_from_moments, frechet_infinity
     from .frechet_intervals import frechet_difference_interval, frechet_infinity_interval, frechet_interval
     from .inception import inception_score, softmax
@@ -21,11 +20,9 @@ if TYPE_CHECKING:
     from .video import (
         ContentDebiasedFVD,
         FrechetFrameDistance,
-        FrechetInfinity,
         FrechetVideoDistance,
         KernelVideoDistance,
         ReconstructionFVD,
-        StandardisedFrechetDistance,
     )
     from .video_pairs import PSNR, SSIM, LPIPSMetric, PairMetric
     from .video_score import VideoInceptionScore
@@ -37,7 +34,6 @@ _HOMES = {
     "features": (
         "LPIPS", "C3DFeatures", "EvaluatorFeatures", "FeatureExtractor", "I3DFeatures", "RandomFeatures",
     ),
-    "figure": ("ClipFigure",),
     "frechet": ("InfinityFit", "frechet_distance", "frechet_distance_from_moments", "frechet_infinity"),
     "frechet_intervals": ("frechet_difference_interval", "frechet_infinity_interval", "frechet_interval"),
     "inception": ("inception_score", "softmax"),
@@ -47,8 +43,8 @@ _HOMES = {
     "moments": ("FeatureStats", "read_record"),
     "reconstruction": ("psnr", "ssim"),
     "video": (
-        "ContentDebiasedFVD", "FrechetFrameDistance", "FrechetInfinity", "FrechetVideoDistance", "KernelVideoDistance",
-        "ReconstructionFVD", "StandardisedFrechetDistance",
+        "ContentDebiasedFVD", "FrechetFrameDistance", "FrechetVideoDistance", "KernelVideoDistance",
+        "ReconstructionFVD",
     ),
     "video_pairs": ("PSNR", "SSIM", "LPIPSMetric", "PairMetric"),
     "video_score": ("VideoInceptionScore",),
@@ -60,14 +56,12 @@ __all__ = [
     "PSNR",
     "SSIM",
     "C3DFeatures",
-    "ClipFigure",
     "ContentDebiasedFVD",
     "DistributionMetric",
     "EvaluatorFeatures",
     "FeatureExtractor",
     "FeatureStats",
     "FrechetFrameDistance",
-    "FrechetInfinity",
     "FrechetVideoDistance",
     "I3DFeatures",
     "InfinityFit",
@@ -78,7 +72,6 @@ __all__ = [
     "PairMetric",
     "RandomFeatures",
     "ReconstructionFVD",
-    "StandardisedFrechetDistance",
     "VideoInceptionScore",
     "frechet_difference_interval",
     "frechet_distance",

@@ -1,4 +1,4 @@
-"""Gradient clipping by norm or value, never before a loss scale is divided out."""
+"""Clipping of gradients: by norm or value, and never of gradients that a loss scale still multiplies."""
 
 from __future__ import annotations
 

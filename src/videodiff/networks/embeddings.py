@@ -1,4 +1,4 @@
-"""Embeddings of time, conditions and the distance between frames."""
+"""What a network is told as numbers: the time, and how far apart two frames are."""
 
 from __future__ import annotations
 

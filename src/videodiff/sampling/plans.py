@@ -1,4 +1,4 @@
-"""Plans for long video: windows over the units of a latent; integers only."""
+"""Long video as a choice of windows over the units of a latent; integers only."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LongVideo(ABC):
 
 
 class Autoregressive(LongVideo):
-    """Window by window, each seeing the last units of the one before, and given units at any position.
+    """Window after window, each seeing the last units of the one before, and known units wherever they lie.
 
     Args:
         overlap: units that a window sees at least, where there are as many.

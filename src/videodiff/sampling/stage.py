@@ -1,4 +1,4 @@
-"""A stage of a pipeline: one trained model, and the windows of stages that write one latent."""
+"""One trained model in its place in a pipeline, and what stages that write one latent have to draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search path of weight files: a given path, a folder of the user's, the cache, a download."""
+"""Where a file of weights is looked for: a given path, a folder of the user's, the cache, the network."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Reads tensors from a file of any usual format, without ever running code from it."""
+"""Tensors out of a file of any usual format, without ever running what is in it."""
 
 import os
 import stat

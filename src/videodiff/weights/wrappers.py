@@ -1,4 +1,4 @@
-"""Names of weights without the prefixes of torch.compile, FSDP, activation checkpointing and launchers."""
+"""Names of weights without what torch.compile, FSDP, activation checkpointing and launchers put into them."""
 
 from __future__ import annotations
 

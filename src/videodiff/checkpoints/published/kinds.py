@@ -1,4 +1,4 @@
-"""The supported kinds of published checkpoints."""
+"""The kinds of published checkpoints there are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = tuple(FORMATS)
 
 
 def format_of(kind: str) -> Format:
-    """The format of a kind.
+    """What there is to know of a kind.
 
     Raises:
         ValueError: for an unknown one, with the nearest.

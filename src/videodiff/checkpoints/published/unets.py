@@ -1,4 +1,4 @@
-"""Sizes of U-Nets of guided-diffusion's layout (PVDM, LVDM), read from the shapes of their weights."""
+"""Sizes that U-Nets of guided-diffusion's layout (PVDM, LVDM) show in their shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""completion: a script for the shell, and the words that it asks for: those that may come next.
+"""completion: a script for the shell, and what it asks back for: the words that may come next.
 
 The script knows nothing of commands and options. It calls ``videodiff completion --words ...``, which reads them from
 the parsers that run, without torch.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from videodiff.cli.arguments import LightParser
-from videodiff.config.loader import shipped_configs
+from videodiff.config import shipped_configs
 from videodiff.usage import UsageError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -132,7 +132,7 @@ def actions_of(command: str) -> list[argparse.Action]:
     from videodiff import cli
 
     if command in cli.VERBS:
-        from videodiff.cli.commands.fit import own_options
+        from videodiff.cli.verbs import own_options
 
         return own_options(command)._actions
 

@@ -1,4 +1,4 @@
-"""generate: videos from a trained model, one lossless file per clip, a sheet to look at, and a record."""
+"""generate: videos from a trained model, one lossless file per clip, a sheet to look at and a record of how."""
 
 import argparse
 import json
@@ -122,7 +122,7 @@ def steps(text: str) -> tuple[int, int | None]:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, generate, write; returns the exit code."""
+    """Parse, draw, write; returns the exit code."""
     args, words = parser().parse_known_args(argv)
     options = {name[2:]: value for name, value in split_options(words)}
     check(args)
@@ -212,7 +212,7 @@ def changed_arguments(checkpoint: Path, words: Sequence[str], trusted: Sequence[
         UsageError: for the first mistake, with the nearest right option; or for another class of model.
     """
     from videodiff.checkpoints import load_checkpoint, trusted_config
-    from videodiff.config.loader import check_options
+    from videodiff.config import check_options
 
     section = trusted_config(load_checkpoint(checkpoint), checkpoint, trusted).get("model")
     if not isinstance(section, dict) or "class_path" not in section:
@@ -227,7 +227,7 @@ def changed_arguments(checkpoint: Path, words: Sequence[str], trusted: Sequence[
 
 
 def configure(model: Any, args: argparse.Namespace) -> None:
-    """Apply options that change how a model generates; each needs a model that has it."""
+    """Options that change how a model draws; each belongs to models that have such a thing."""
     from videodiff.config.signatures import parameters
 
     models = model.models
@@ -248,7 +248,7 @@ def configure(model: Any, args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check combinations of options before anything is loaded."""
+    """What goes with what, before anything is loaded."""
     if args.condition is None and args.condition_frames is not None:
         raise UsageError("--condition_frames needs --condition FILE")
 

@@ -1,4 +1,4 @@
-"""Options of layouts."""
+"""What a layout may be asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a preparation: the choices that decide its bytes, checked on construction."""
+"""What a set is prepared to: the choices that decide its bytes, checked at the door."""
 
 from __future__ import annotations
 
