@@ -290,6 +290,7 @@ def test_gradients_are_clipped(algorithm, tmp_path):
 
     limit = 1e-3
     clip = ["--trainer.gradient_clip_val", str(limit), "--trainer.gradient_clip_algorithm", algorithm]
+    clip += ["--trainer.limit_val_batches", "0"]
     cli = RunCLI("fit", tmp_path, read_configs(SMOKE[1::2], "fit", clip))
     seen = []
 
