@@ -1,4 +1,4 @@
-"""``python -m videodiff``, for launchers that want a module (torchrun -m videodiff)."""
+"""``python -m videodiff``, for launchers that take a module (torchrun -m videodiff)."""
 
 import sys
 

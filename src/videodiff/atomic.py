@@ -1,4 +1,4 @@
-"""How the package writes: a file is there whole or not at all, and no link is followed.
+"""Atomic writing: a file exists whole or not at all, and no link is followed.
 
 What is written lies beside its place as ``.<name>.<process>-<number>.part``, is synced, and takes its name in one
 rename; a kill, a power cut or a full disk leaves the file that was there before. A link in that place is replaced, not
@@ -27,7 +27,7 @@ _numbers = itertools.count()
 
 
 def part_of(path: Path) -> Path:
-    """Where a file or folder lies until it is whole; another one with every call."""
+    """The temporary path of a file or folder until it is complete; a new one with every call."""
     return path.with_name(f".{path.name[:NAME_LENGTH]}.{os.getpid()}-{next(_numbers)}{PART}")
 
 
@@ -62,7 +62,7 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file to write and seek in, which takes its name at the end; see :func:`beside`."""
+    """A binary file to write and seek in, renamed into place at the end; see :func:`beside`."""
     with beside(path) as part, new_file(part) as file:
         yield file
 
@@ -99,7 +99,7 @@ def second_name(source: str | os.PathLike[str], path: str | os.PathLike[str]) ->
 
 
 def append(path: str | os.PathLike[str], text: str) -> None:
-    """Add whole lines to a file; what a full disk lets through of them is cut off again.
+    """Append whole lines to a file; a line that a full disk cuts short is removed again.
 
     Raises:
         OSError: with ``path`` as its file name, if they cannot be written.
@@ -151,7 +151,7 @@ def refuse_link(path: str | os.PathLike[str], cure: str = "remove the link") -> 
 
 
 def clear_parts(folder: str | os.PathLike[str]) -> int:
-    """Remove what killed processes left unfinished in a folder that nobody else writes to; returns how many."""
+    """Remove unfinished files of killed processes from a folder with no other writer; returns their number."""
     parts = list(Path(folder).glob(f".*{PART}"))
     for part in parts:
         _remove(part)

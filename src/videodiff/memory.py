@@ -1,4 +1,4 @@
-"""How much main memory and shared memory there is, and what the batches of loader workers take of it.
+"""Available main and shared memory, and how much the batches of loader workers take.
 
 Ground for everyone, and free of torch, so that ``doctor`` can ask where torch is missing.
 """

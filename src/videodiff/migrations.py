@@ -1,4 +1,4 @@
-"""What is written carries the number of its format, and one table leads from every older number to today's.
+"""Versions of file formats: every file carries its number, and one table leads from each number to the current one.
 
 Whoever reads a kind of record named in :data:`FORMATS` gives it to :func:`migrated` before looking at anything in it.
 To change what is written: raise the kind's number here, add the step from the number before to :data:`MIGRATIONS`, and

@@ -1,4 +1,4 @@
-"""File names as they are: bytes that need not be text, and may hold what a shell, a line or a page means something by.
+"""File names as bytes that need not be text, and their quoting for shells, lines and pages.
 
 Python keeps a byte that is not UTF-8 as a lone surrogate (PEP 383); text that holds one cannot be encoded strictly.
 """

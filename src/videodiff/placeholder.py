@@ -1,4 +1,4 @@
-"""What stands in place of a file: the pointer of a clone without git-lfs, the page of a server, a packed archive.
+"""Placeholders in place of a file: a pointer of a clone without git-lfs, a web page, a packed archive.
 
 Ground for everyone, like ``seeding``: whoever opens a file that a user named asks here, so that all say the same.
 """

@@ -1,4 +1,4 @@
-"""Plain data out of text that anybody may have written: YAML and JSON, bounded in size, depth and time.
+"""Plain data from text of unknown origin: YAML and JSON, bounded in size, depth and time.
 
 A text of a few hundred bytes can take minutes: aliases and merge keys write themselves out, numbers in base sixty are
 summed in quadratic time, brackets are opened without end. Whoever parses a file that came with a config, a checkpoint

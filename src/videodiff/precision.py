@@ -1,4 +1,4 @@
-"""In which precision networks are computed where nobody says it: one decision for training, drawing and comparing."""
+"""The default precision of networks: one decision for training, generating and comparing."""
 
 from __future__ import annotations
 

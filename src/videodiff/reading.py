@@ -1,4 +1,4 @@
-"""Text files that a person may have touched: what is wrong with one is said with its name and line.
+"""Text files that people edit: errors name the file and the line.
 
 Ground for everyone, like ``seeding``.
 """

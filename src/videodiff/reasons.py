@@ -1,4 +1,4 @@
-"""What an error says, on one line and whole: for users to read after the name of the file it is about.
+"""The message of an error on one line, to follow the name of the file that it is about.
 
 Ground for everyone, like ``seeding``: whoever passes on what another library raised asks here.
 """

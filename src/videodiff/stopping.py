@@ -1,4 +1,4 @@
-"""Which signals end a command, and how one that has nothing of its own to save ends on them.
+"""Signals that end a command, and how a command with nothing to save ends on them.
 
 Ground for everyone, like ``seeding``. Schedulers and terminals end a job in many ways: SIGTERM (all), SIGUSR1 (sbatch
 ``--signal``), SIGUSR2 (submitit, SGE ``-notify``), SIGXCPU (limits of LSF and SGE), SIGHUP (a terminal that closes).

@@ -1,4 +1,4 @@
-"""What a user asked for that does not exist or is not allowed, and the nearest thing that is."""
+"""Usage errors: something asked for that does not exist or is not allowed, and the nearest name that does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of a command line as plain values: numbers in a range, files that are there. Needs nothing imported."""
+"""Command-line words as plain values: numbers in a range, existing files. Imports nothing heavy."""
 
 from __future__ import annotations
 

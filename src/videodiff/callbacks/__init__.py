@@ -1,4 +1,4 @@
-"""What watches, guards and saves a run, as Lightning callbacks. The run folder is ``trainer.default_root_dir``."""
+"""Lightning callbacks that watch, guard and save a run. The run folder is ``trainer.default_root_dir``."""
 
 from videodiff.callbacks.checkpoint import RunCheckpoint
 from videodiff.callbacks.ema import EMA

@@ -1,4 +1,4 @@
-"""When a run saves, under which names, and what stands in a checkpoint besides Lightning's own."""
+"""When a run saves checkpoints, under which names, and what they hold beside Lightning's own state."""
 
 import math
 import shutil
@@ -208,7 +208,7 @@ def schedulers(trainer: pl.Trainer) -> list[Any]:
 
 
 def checkpoint_bytes(pl_module: pl.LightningModule) -> int:
-    """About what a checkpoint will take: all weights, and for trained ones an average and two moments, in fp32."""
+    """Approximate size of a checkpoint: all weights, and for trained ones an average and two moments, in fp32."""
     stored = sum(t.numel() * t.element_size() for t in pl_module.state_dict().values())
     return stored + sum(12 * p.numel() for p in pl_module.parameters() if p.requires_grad) + 2**16
 

@@ -147,6 +147,6 @@ class EMA(Callback):
 
 
 def averaged_parameters(pl_module: pl.LightningModule) -> list[tuple[str, torch.nn.Parameter]]:
-    """Names, without the leading ``net.``, and parameters of what is averaged."""
+    """Names (without the leading ``net.``) and parameters that are averaged."""
     net = dict(pl_module.named_children()).get("net")
     return [] if net is None else list(net.named_parameters())

@@ -1,4 +1,4 @@
-"""After a resume the configured optimizer and schedule win over those stored in the checkpoint."""
+"""After resuming, the configured optimizer and schedule override those stored in the checkpoint."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -103,7 +103,7 @@ class NonFiniteGuard(Callback):
         self.stop_if_hopeless()
 
     def stop_if_hopeless(self) -> None:
-        """Give up after too many skipped steps in a row; ranks count alike and stop together."""
+        """Stop after too many skipped steps in a row; all ranks count the same and stop together."""
         if self.in_a_row >= self.max_in_a_row:
             raise RuntimeError(
                 f"{self.in_a_row} steps in a row up to step {self.last_bad} had a non-finite loss or gradient; "

@@ -1,4 +1,4 @@
-"""What an interrupted prediction has finished: a line for every clip, written after the clip."""
+"""The journal of a prediction, for resuming: one line per finished clip, written after the clip."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ class PredictionJournal:
             return None
 
     def begin(self, plan: dict[str, Any]) -> None:
-        """Write down what is to be predicted; what was done by a plan that is damaged is done anew."""
+        """Record the plan of the prediction; clips of a damaged plan are predicted again."""
         if (self.directory / PLAN).is_file():
             if self.plan() == plan:
                 return

@@ -1,4 +1,4 @@
-"""Predictions to files: a lossless clip each, a sheet beside the truth, and their PSNR beside a trivial baseline."""
+"""Writes predictions: lossless clips, a sheet beside the true clips, and their PSNR beside a trivial baseline."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stop on a signal: finish the step, save, say how to go on, and leave with the right exit code."""
+"""Stop on a signal: finish the step, save, say how to resume, and exit with the right code."""
 
 import multiprocessing
 import os

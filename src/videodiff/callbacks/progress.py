@@ -1,4 +1,4 @@
-"""A few lines at the start and one line now and then."""
+"""Progress on stderr: a few lines at the start, then one line now and then."""
 
 import sys
 import time
@@ -101,7 +101,7 @@ def expected_steps(trainer: pl.Trainer) -> int | None:
 
 
 def data_lines(data: Any) -> list[str]:
-    """What the data of a run are found to be, and what of them is left out."""
+    """Lines on the data that were found, and on what is left out."""
     name = type(data).__name__ if data is not None else "loader"
     described = data.describe() if hasattr(data, "describe") else [name]
     return [f"data     {described[0]}", *(f"         {line.strip()}" for line in described[1:])]

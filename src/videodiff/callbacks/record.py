@@ -1,4 +1,4 @@
-"""What a run leaves to read: metrics.jsonl, one line per logged step, and env.json."""
+"""The record of a run: metrics.jsonl, one line per logged step, and env.json."""
 
 import json
 import math
@@ -193,7 +193,7 @@ def origin(folder: str | Path) -> dict[str, Any] | None:
 
 
 def environment(trainer: pl.Trainer) -> dict[str, Any]:
-    """Where and with what a run was started."""
+    """The machine, versions and command with which a run was started."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Look at generated videos while the model trains."""
+"""Generates sheets of samples during training."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from videodiff.trainer import callbacks_of
 
 
 class SampleLogger(Callback):
-    """Every so many steps draw a sheet of videos from fixed noise, with the averaged weights where there are any.
+    """Every so many steps generate a sheet of videos from fixed noise, with the averaged weights if there are any.
 
     An autoencoder draws none: its sheet shows clips of the first validation batch (of the training batch before the
     first validation) with their reconstructions to the right, and the planes of a triplane autoencoder are shown beside
@@ -60,7 +60,7 @@ class SampleLogger(Callback):
         self.originals: Tensor | None = None  # validation clips [N, 3, T, H, W], for modules that reconstruct
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuse a sheet that the model cannot draw, before the first step.
+        """Refuse a sheet that the model cannot generate, before the first step.
 
         Raises:
             ValueError: naming the options of the sheet.
@@ -77,7 +77,7 @@ class SampleLogger(Callback):
 
     @property
     def request(self) -> Request:
-        """What the videos of a sheet are told."""
+        """The conditions of the videos on a sheet."""
         if not self.label:
             return Request()
         labels = [self.label[i % len(self.label)] for i in range(self.num_videos)]

@@ -1,4 +1,4 @@
-"""How fast a run is and how much memory it takes."""
+"""Speed and memory of a run."""
 
 import resource
 import sys

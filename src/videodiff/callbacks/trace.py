@@ -1,4 +1,4 @@
-"""Every step's samples and loss to the last bit, for tests and for hunting a difference between two runs."""
+"""Every step's samples and loss to the last bit, for tests and for finding where two runs differ."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""End a process in which nothing moves any more."""
+"""Ends a process that makes no more progress."""
 
 import faulthandler
 import os

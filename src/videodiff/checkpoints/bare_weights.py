@@ -1,4 +1,4 @@
-"""Weights alone, in a file of anybody's: what a new run can begin with where its config is given."""
+"""Bare weights from a file of any origin, to initialise a new run whose config is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of an exported run: what it is, of what data, how it scores under which protocol, how to use it."""
+"""The model card of an exported run: model, data, scores with their protocol, and how to use it."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def pipeline_card(stages: Sequence[Mapping[str, Any]], licence: str, command: Se
 
 
 def licence_line(licence: str) -> str:
-    """What is said of the right to use the weights."""
+    """The line on the licence of the weights."""
     if licence == "other":
         return "Not stated. Ask whoever trained the weights, and look at the terms of the data."
     return f"{markdown_text(licence)}, as stated by whoever exported the weights. The data have terms of their own."
 
 
 def data_lines(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """What the model was trained on, as far as the run knows."""
+    """Lines on the training data, as far as the run knows."""
     imported = record.get("imported")
     if imported:
         return [

@@ -1,4 +1,4 @@
-"""From a run to a folder for others: safetensors, config, model card, and the first stage a latent model stands on."""
+"""Exports a run as a folder: safetensors, config, model card, and the first stage of a latent model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a folder that ``videodiff export`` wrote: weights in safetensors, everything else in text beside them."""
+"""Reads a folder written by ``videodiff export``: weights in safetensors, everything else as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FirstStage: the trained, frozen autoencoder that a latent model stands on."""
+"""FirstStage: the trained, frozen autoencoder of a latent model."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class FirstStage(Autoencoder):
         return self.autoencoder.picture(latent)
 
     def train(self, mode: bool = True) -> FirstStage:
-        """Stay in evaluation mode, whatever the latent model does."""
+        """Stays in evaluation mode, whatever the mode of the latent model."""
         return super().train(False)
 
     # --- its place in the latent model's weights ---------------------------------------------------------------
@@ -117,7 +117,7 @@ class FirstStage(Autoencoder):
     def state_dict(
         self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
     ) -> Any:
-        """The digest alone; the weights lie in the first stage's own run."""
+        """Only the digest; the weights are in the first stage's own run."""
         destination = {} if destination is None else destination
         destination[prefix + "sha256"] = self.sha256 if keep_vars else self.sha256.detach()
         return destination

@@ -1,4 +1,4 @@
-"""How far a checkpoint is, told by its pickle alone: no tensor is read, nothing in it is imported or run."""
+"""The training step of a checkpoint, from its pickle alone: no tensor is read, nothing in it is imported or run."""
 
 import re
 import zipfile

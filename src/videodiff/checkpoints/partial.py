@@ -1,4 +1,4 @@
-"""Weights of one model as the beginning of another: taken as far as they fit, brought to size, and told one by one."""
+"""Initialises a model from another's weights: loads what fits, resizes what has a rule, and lists every tensor."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def fit_weights(
     classes: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
     force: bool = False,
 ) -> Fitted:
-    """Load what fits, resize what has a rule, leave the rest as it begins, and say what became of every tensor.
+    """Load what fits, resize what has a rule, keep the initial values of the rest, and report on every tensor.
 
     Args:
         model: what is to be filled.

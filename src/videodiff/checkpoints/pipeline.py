@@ -1,4 +1,4 @@
-"""A file that names trained runs as the stages of one model, read as what a checkpoint of that model would hold."""
+"""Reads a pipeline file, which names trained runs as stages, in the form of a checkpoint of the whole model."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def find_run(run: str, place: str, file: Path | None) -> Path:
 
 
 def check_first_stage(weights: Mapping[str, Tensor], number: int, place: str, stages: Sequence[Any]) -> None:
-    """Refuse to go on in a latent of another first stage."""
+    """Refuse a stage that continues a latent of another first stage."""
     ours, theirs = (
         {name.removeprefix(lead): w for name, w in weights.items() if name.startswith(lead)}
         for lead in (f"stages.{n}.model.autoencoder." for n in (number, number - 1))

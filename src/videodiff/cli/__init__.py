@@ -1,4 +1,4 @@
-"""The ``videodiff`` command: looks at the first word, and loads no more than that word needs.
+"""The ``videodiff`` command: dispatches on the first word, and loads no more than that word needs.
 
 ``--help``, ``--version``, ``models``, ``doctor`` and the short help of every verb answer without torch.
 """

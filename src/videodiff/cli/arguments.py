@@ -83,7 +83,7 @@ class LightParser(argparse.ArgumentParser):
         return sorted(self._option_string_actions, key=lambda option: not option.startswith("--"))
 
     def unknown(self, name: str) -> str:
-        """What to say of a word that is written like an option and is none."""
+        """The error line for a word that looks like an option but is none."""
         hint = did_you_mean(name if name.startswith("--") else f"-{name}", self.options())
         if Path(name).exists():
             hint = f"; the file of that name is written ./{name}"

@@ -1,4 +1,4 @@
-"""Clips on disk: drawn batch by batch, written frame by frame, gone on with where a command was interrupted."""
+"""Clips on disk: generated batch by batch, written frame by frame, resumed after an interruption."""
 
 import argparse
 import hashlib
@@ -33,7 +33,7 @@ def settings(
     precision: str,
     options: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Everything that decides what is drawn; of a pipeline, of each of its stages."""
+    """Everything that decides what is generated; for a pipeline, of each of its stages."""
     from videodiff.checkpoints.pipeline import identity
 
     plan = {
@@ -130,7 +130,7 @@ def draw(
     request: Any,
     out: Path,
 ) -> int:
-    """Draw the missing ones of this process's videos, writing each batch before the next begins.
+    """Generate the missing ones of this process's videos, writing each batch before the next begins.
 
     Returns:
         How many were drawn now.
@@ -178,14 +178,14 @@ def is_whole(clip: Path, num_frames: int) -> bool:
 
 
 def progress_file(out: Path, indices: Sequence[int]) -> Path:
-    """Where the latents of a long video lie until its frames are written."""
+    """The file that holds the latents of a long video until its frames are written."""
     return out / f".latents_{indices[0]:05d}_{len(indices)}.safetensors"
 
 
 def draw_batch(
     model: Any, out: Path, num_frames: int, seed: int, indices: Sequence[int], **options: Any
 ) -> Any:
-    """The latents of a batch; those of each finished window are kept, so that a stop costs one window."""
+    """The latents of a batch, stored after each finished window, so that an interruption costs one window."""
     import torch
     from safetensors.torch import save
 

@@ -1,4 +1,4 @@
-"""Flags of what a sample is told: on the parser of every command that draws, and what they say of the videos."""
+"""Flags of the conditions: added to the parser of every command that generates, and read as a Request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a demo trains: which models, for how many steps, from the speed of the machine and the minutes there are."""
+"""The plan of a demo: which models, for how many steps, from the speed of the machine and the time given."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Errors as users meet them: one line that names the thing, the rule and the way out."""
+"""Errors as users see them: one line that names the thing, the rule and the way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help texts that need nothing imported: the options that matter, with their defaults."""
+"""Help texts that need no imports: the important options, with their defaults."""
 
 from __future__ import annotations
 

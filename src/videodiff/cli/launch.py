@@ -1,4 +1,4 @@
-"""What every verb with a trainer shares: its trainer, model and data, and one folder among all ranks."""
+"""Shared by every command with a trainer: trainer, model and data, and one folder for all ranks."""
 
 from collections.abc import Sequence
 from pathlib import Path

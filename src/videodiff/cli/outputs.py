@@ -1,4 +1,4 @@
-"""Folders that commands write to: made before the work begins, gone again when it fails before anything was done."""
+"""Output folders: made before the work begins, removed if it fails before anything was written."""
 
 import errno
 import os

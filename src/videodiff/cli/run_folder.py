@@ -1,4 +1,4 @@
-"""The folder of a training run: what may lie in it before, its config, and that nothing is written through a link."""
+"""The folder of a training run: what it may hold beforehand, its config, and no writing through links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run starts: on from a checkpoint, or at step 0 with the weights of one; and what must then be the same."""
+"""How a run starts: resumed from a checkpoint, or at step 0 with its weights; and what must then agree."""
 
 from __future__ import annotations
 

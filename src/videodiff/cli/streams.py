@@ -1,4 +1,4 @@
-"""Standard output and error that outlive their readers: what cannot be told must not cost what was computed."""
+"""Standard output and error that outlive their readers: a lost message must not cost a result."""
 
 from __future__ import annotations
 

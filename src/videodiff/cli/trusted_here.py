@@ -1,4 +1,4 @@
-"""Modules of the current directory that ``--trust`` names: importable, and nothing else of that directory is.
+"""Makes modules of the current directory importable if ``--trust`` names them, and nothing else there.
 
 An installed command does not look for modules where it is called, and should not: a file ``random.py`` lying there
 would be run. So a finder that knows the trusted names alone comes last, after everything that is installed.

@@ -1,4 +1,4 @@
-"""How threads wait for each other, chosen before torch loads the OpenMP library, which looks once.
+"""How threads wait for each other: set before torch loads the OpenMP library, which reads it only once.
 
 A thread that has done its part of an operation waits for the others. By default it spins: the core is kept for the
 microseconds that are saved when the others are running. Beside other busy processes they are not: a core is burnt while

@@ -1,4 +1,4 @@
-"""What a sample may be told, one class for each thing, used in training and in sampling."""
+"""The conditions of a sample, one class for each, used in training and in sampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request out of the plain values of its flags: which frames are known, where they lie, how long the video is."""
+"""Builds a request from the plain values of its flags: the given frames, their positions, the length of the video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface of a conditioner, and what one is shown of a training batch and of a window that is drawn."""
+"""The interface of a conditioner, and its view of a training batch and of a window that is generated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from videodiff.seeding import coins, normals, uniforms
 
 @dataclass(frozen=True)
 class Keys:
-    """The random numbers of a batch, each a function of (seed, name, position of its sample) alone.
+    """The random numbers of a batch, each a function of (seed, name, position of its sample).
 
     Args:
         seed: of the run.
@@ -68,7 +68,7 @@ class Example:
 
     @property
     def x(self) -> Tensor:
-        """The target; where nobody has chosen it, the whole clip's latent."""
+        """The target; by default the whole clip's latent."""
         return self.latent if self.target is None else self.target
 
     @property
@@ -80,7 +80,7 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What there is to know of one window while it is drawn.
+    """One window while it is generated, as conditioners see it.
 
     Attributes:
         request: what is asked of the videos, on the device.
@@ -106,12 +106,12 @@ class View:
 
     @property
     def sees_units(self) -> bool:
-        """Whether any unit of the window is known."""
+        """Whether any unit of the window is given."""
         return bool(self.window.context)
 
 
 class Conditioner(nn.Module):
-    """One thing that a sample may be told, in training and in sampling. By itself it tells nothing.
+    """One condition of a sample, in training and in sampling. The base class adds nothing.
 
     Attributes:
         fields: of ``Condition`` that it fills.
@@ -157,25 +157,25 @@ class Conditioner(nn.Module):
         return latents.video_shape[1]
 
     def check_request(self, request: Request) -> None:
-        """Refuse what it cannot do, before anything is drawn.
+        """Refuse a request that it cannot fulfil, before anything is generated.
 
         Raises:
             ValueError: in one line.
         """
 
     def check_windows(self, windows: Sequence[Window]) -> None:
-        """Refuse windows that it was not trained for, before anything is drawn.
+        """Refuse windows that it was not trained for, before anything is generated.
 
         Raises:
             ValueError: in one line.
         """
 
     def learn(self, example: Example) -> Example:
-        """The training batch with what this one adds: target, condition, known units."""
+        """Add this condition to the training batch: target, condition, given units."""
         return example
 
     def tell(self, cond: Condition, view: View) -> Condition:
-        """The condition of a window with what this one adds."""
+        """Add this condition to that of a window."""
         return cond
 
     def within(self, denoiser: Denoiser, view: View) -> Denoiser:

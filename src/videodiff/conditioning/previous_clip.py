@@ -1,4 +1,4 @@
-"""The clip before, or none (Yu et al. 2023, section 3.3, eq. 8)."""
+"""Conditions on the clip before, or on none (Yu et al. 2023, section 3.3, eq. 8)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from videodiff.seeding import send
 
 
 class PreviousClip(Conditioner):
-    """The latent of the clip before, joined to ``z``; zeros are the null clip, which is told to a first clip.
+    """The latent of the clip before, concatenated to ``z``; zeros are the null clip, also for a first clip.
 
     A training clip of the data holds two neighbouring clips of the model, or just one if the share is 0. Those that
     are given nothing learn one clip that begins at any frame of the pair: all frames of the data are used.

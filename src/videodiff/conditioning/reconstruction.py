@@ -1,4 +1,4 @@
-"""Known frames and a small version of the video, by guidance of a network that was not trained for it."""
+"""Given frames or a low-resolution video by reconstruction guidance, without training for them."""
 
 from __future__ import annotations
 

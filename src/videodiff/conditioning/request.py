@@ -1,4 +1,4 @@
-"""What is asked of videos that are to be drawn, and how each of it is read from the command line.
+"""Request: the conditions of the videos to generate, and how each is read from the command line.
 
 A new thing that a sample may be told is a field here, with its flag, and a conditioner that answers it. Every command
 that draws takes the flag by itself, with help and completion. Nothing heavy is imported until a word is read.
@@ -68,7 +68,7 @@ class Flag:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is known of the videos to draw, from the command line to the metrics.
+    """The conditions of the videos to generate, from the command line to the metrics.
 
     Attributes:
         label: class of each video ``[B]`` int64 (-1: none), or None.
@@ -159,7 +159,7 @@ class Request:
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def expand(self, num_videos: int) -> Request:
-        """The same for ``num_videos`` videos, from what was asked of one."""
+        """The request for ``num_videos`` videos, from that of one."""
         return self._with({n: v.expand(num_videos, *[-1] * (v.ndim - 1)) for n, v in self.tensors().items()})
 
     def only(self, names: Collection[str]) -> Request:

@@ -1,4 +1,4 @@
-"""Clips that share frames, drawn so that they agree on them."""
+"""Clips that overlap, guided to agree on the overlapping frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips whose frames lie further apart: key frames (He et al. 2022, section 3.3)."""
+"""Clips of frames that are further apart: key frames (He et al. 2022, section 3.3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from videodiff.seeding import send
 
 
 class Strides(Conditioner):
-    """Every k-th unit of a longer latent, told as log2 k to a network that takes a vector of one number.
+    """Every k-th unit of a longer latent; the network is conditioned on log2 k as a vector of one number.
 
     Args:
         strides: distances k that a training sample draws from; 1 is neighbours.

@@ -1,4 +1,4 @@
-"""Files to clips to batches; imports nothing of ours but the seeds."""
+"""From files to clips to batches."""
 
 from videodiff.data.clips import ClipSource, FolderSource
 from videodiff.data.datamodule import VideoDataModule

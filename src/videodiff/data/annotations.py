@@ -1,4 +1,4 @@
-"""What users say about their videos beside the files: captions, and lists of the clips to take."""
+"""Annotations beside the videos: captions, and lists of the clips to take."""
 
 from __future__ import annotations
 

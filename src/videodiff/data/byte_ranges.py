@@ -1,4 +1,4 @@
-"""Byte ranges of files, local or behind http: the one way shards are read, so that none is ever fetched whole."""
+"""Byte ranges of local or http files: the only way shards are read, so that none is downloaded whole."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RemoteFile:
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is to be asked for over http."""
+    """Whether a path is an http address."""
     return path.startswith(("http://", "https://"))
 
 

@@ -1,4 +1,4 @@
-"""Sources of clips: what a set of videos must offer, and the one that reads what a layout listed.
+"""Sources of clips: their interface, and the source that reads the videos listed by a layout.
 
 A source knows its videos by number, tells how many frames each has, and reads any window of them. Which window is
 wanted, when, is decided in :mod:`videodiff.data.stream`. A new kind of storage is one more subclass of
@@ -90,7 +90,7 @@ class ClipSource(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What to call video `index` in a message: its path, for files."""
+        """Name of video `index` in messages: its path, for files."""
 
 
 class FolderSource(ClipSource):

@@ -185,7 +185,7 @@ class VideoDataModule(pl.LightningDataModule):
 
     @property
     def root(self) -> str | None:
-        """Where the data lie, absolute; None for a built-in set."""
+        """Absolute path of the data; None for a built-in set."""
         return self.selection.root
 
     @property
@@ -224,7 +224,7 @@ class VideoDataModule(pl.LightningDataModule):
 
     @cached_property
     def kept(self) -> Latents:
-        """What `latents` holds.
+        """The stored latents in `latents`.
 
         Raises:
             FileNotFoundError: if the folder holds no finished latents, or a shard is missing.
@@ -271,7 +271,7 @@ class VideoDataModule(pl.LightningDataModule):
         return [*lines, self._check.describe()]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides what a sample is; two runs with equal fingerprints see the same stream."""
+        """Everything that decides the content of a sample; runs with equal fingerprints see the same stream."""
         kept: dict[str, Any] = {} if self.latents is None else {"latents": self.kept.sha256}
         if self.random_crop is not None:  # absent where it is not used: older checkpoints have no such key
             kept["random_crop"] = self.random_crop

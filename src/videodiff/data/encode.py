@@ -1,4 +1,4 @@
-"""``videodiff encode``: every clip of a data set through the first stage once, into shards that training reads.
+"""``videodiff encode``: encodes every clip of a data set once, into shards that training reads.
 
 A shard is the unit of work: it is encoded from its first clip on by one process, written whole or not at all, and never
 touched again. So its bytes do not depend on how often the command was interrupted or how many processes share the work,

@@ -1,4 +1,4 @@
-"""What ``videodiff encode`` is to write into a folder, whether it may, and what is there already."""
+"""The plan of ``videodiff encode``: what to write into a folder, whether it may, and what is already there."""
 
 from __future__ import annotations
 

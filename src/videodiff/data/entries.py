@@ -1,4 +1,4 @@
-"""What lies in a folder: its videos, folders of frames and other files, listed once, split, and named by a hash."""
+"""The contents of a folder: videos, folders of frames and other files, listed once, split, and hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One large file over http: to a temporary file, going on where a cut left it, verified, then renamed."""
+"""Downloads one large file over http: to a temporary file, resumed after a cut, verified, then renamed."""
 
 from __future__ import annotations
 

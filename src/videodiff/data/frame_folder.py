@@ -1,4 +1,4 @@
-"""What is odd about folders of frames: numbers that are missing, sizes and kinds that change, masks beside frames.
+"""Oddities of folders of frames: missing numbers, changing sizes and kinds of pictures, masks beside frames.
 
 Numbers are told from names. For the rest headers are read, of all pictures if there are few, else of a sample.
 """

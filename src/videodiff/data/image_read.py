@@ -1,4 +1,4 @@
-"""Pictures in, through Pillow: one file, one uint8 RGB tensor; and files that hold many pictures, which are videos.
+"""Reads pictures through Pillow as uint8 RGB tensors, and files of many pictures as videos.
 
 Values are brought to 0..255 by what the file's type says, never by its content: 16-bit integers lose their lower byte
 (65535 is 255), floats must lie in [0, 1]. What fits neither is refused.

@@ -1,4 +1,4 @@
-"""Whether kept latents still are what was written: each shard is hashed once, in the background, when it is first read.
+"""Verifies stored latents: each shard is hashed once, in the background, when it is first read.
 
 Disks and copies lose bits without a word, and a latent with one wrong bit trains like any other. Loader workers note
 which shards they have mapped; a thread of the main process, whose hashing leaves Python free, compares those with the

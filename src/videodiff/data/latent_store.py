@@ -1,4 +1,4 @@
-"""Latents of a first stage on disk: shards of one tensor each, and the manifest that says what they are of.
+"""Stored latents of a first stage: shards of one tensor each, and a manifest of their origin.
 
 A folder that ``videodiff encode`` wrote holds ``<split>-<n>.safetensors``, each one tensor ``latent`` ``[E, C, *S]``,
 and ``latents.json``, written last, so a folder that has it is finished. An entry is one window of one video: those of
@@ -33,7 +33,7 @@ AGAIN = "run videodiff encode again"
 
 @dataclass(frozen=True)
 class LatentSplit:
-    """What is kept of one split.
+    """The stored latents of one split.
 
     Args:
         videos: number of videos.

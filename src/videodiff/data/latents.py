@@ -1,4 +1,4 @@
-"""Training from latents that were encoded once: the stateless order of clips, and no video is opened for it."""
+"""Training on stored latents: the stateless order of clips, without opening a video."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def collate_latents(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def open_latents(root: str, fingerprint: dict[str, Any], limits: dict[str, int | None]) -> Latents:
-    """Open kept latents for data of a fingerprint.
+    """Open stored latents for data of a fingerprint.
 
     Raises:
         FileNotFoundError: if there are none, or a shard is missing.
@@ -156,7 +156,7 @@ def open_latents(root: str, fingerprint: dict[str, Any], limits: dict[str, int |
 
 
 def check_first_stage(latents: Latents, model: Any) -> None:
-    """Refuse a model that does not stand on the first stage that the latents are of.
+    """Refuse a model whose first stage is not the one that encoded the latents.
 
     Raises:
         ValueError: in one line, with both digests.

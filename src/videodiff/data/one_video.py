@@ -1,4 +1,4 @@
-"""One video out of whatever holds one: a file, a picture, or a folder of frames."""
+"""Reads one video from a file, a picture, or a folder of frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a folder a listing leaves out, counted and named in one line for each kind."""
+"""Files of a folder that a listing leaves out, counted and named in one line for each kind."""
 
 from __future__ import annotations
 

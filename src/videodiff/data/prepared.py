@@ -1,4 +1,4 @@
-"""What ``videodiff prepare`` leaves in a folder, and the way back in: a header, a manifest, and the data.
+"""A folder written by ``videodiff prepare``: a header, a manifest, and the data.
 
 ``prepared.json`` is written last, so a folder that has it is finished. It says in which form the clips lie, at which
 size, by which resize rule, in which classes, and carries the hash of ``manifest.jsonl``, which has one line for every

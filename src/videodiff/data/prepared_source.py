@@ -1,4 +1,4 @@
-"""The clips of a prepared folder, whatever form they lie in."""
+"""The clips of a prepared folder of any form."""
 
 from __future__ import annotations
 

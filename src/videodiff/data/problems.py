@@ -1,4 +1,4 @@
-"""What was wrong with the data of a run: counted, told in lines, written down by video."""
+"""Problems with the data of a run: counted, reported in lines, recorded by video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which real clips a number saw: the one list of what decides them, and how two records of them differ.
+"""The real clips behind a number: the one list of settings that decide them, and how two records differ.
 
 A record is a data set's :meth:`~videodiff.data.VideoDataModule.fingerprint`, with ``limits`` and whatever else is known
 of it. Results, runs that are compared and kept statistics are all held against this list.

@@ -1,4 +1,4 @@
-"""Which clips a run reads: from the words of a config to a source, by layout, preset and what is asked explicitly."""
+"""The clips of a run: from a config to a source, by layout, preset and explicit options."""
 
 from __future__ import annotations
 

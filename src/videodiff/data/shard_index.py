@@ -1,4 +1,4 @@
-"""Where the samples of a tar shard lie: an index made from its headers, so that any member is one byte range away.
+"""The index of a tar shard, made from its headers, so that any member is one byte range.
 
 Members of one sample are adjacent and share a key: the name up to the first dot of its last part
 (``a/clip.mp4``, ``a/clip.cls``, ``a/clip.json``). Videos are passed over unread; of a sample only the small text

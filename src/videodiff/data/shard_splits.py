@@ -1,4 +1,4 @@
-"""Which samples of a set of shards belong to a split, and which number each class has."""
+"""The samples of a split in a set of shards, and the numbers of their classes."""
 
 from __future__ import annotations
 

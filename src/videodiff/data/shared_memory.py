@@ -1,4 +1,4 @@
-"""How batches come from loader workers: through shared memory where it has room for them, else through pipes.
+"""Transport of batches from loader workers: through shared memory if it has room, else through pipes.
 
 Containers give ``/dev/shm`` 64 MiB unless told otherwise. A worker that finds it full is killed, or waits, long after
 the start; so the need is counted before the first step. Workers, pipes or none: the samples are the same.

@@ -1,4 +1,4 @@
-"""Which of a folder's videos belong to which split, and to which class: by sub-folders, by groups, by a fraction."""
+"""Splits and classes of a folder's videos: by sub-folders, by groups, by a fraction."""
 
 from __future__ import annotations
 

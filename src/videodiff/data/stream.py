@@ -1,4 +1,4 @@
-"""Which clip comes when, as a pure function of the seed: no state, so nothing to save, lose or get out of step.
+"""The order of clips as a pure function of the seed: there is no state to save or to lose.
 
 Training reads an endless stream. Position ``p`` of a set of ``n`` videos lies in epoch ``p // n``, whose order is the
 permutation ``f(seed, "perm", epoch)``; step ``s`` of the global batch ``B`` takes the positions ``[s B, (s+1) B)``.
@@ -187,7 +187,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return place - (int(self.ends[index - 1]) if index else 0)
 
     def window(self, epoch: int, index: int) -> int:
-        """First frame of the clip drawn from a video."""
+        """First frame of the clip taken from a video."""
         key = (self.seed, "window", epoch, index) if self.is_training else ("window", self.split, index)
         return int(uniform(*key) * self._room(index))
 

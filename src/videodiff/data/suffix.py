@@ -1,4 +1,4 @@
-"""File names' suffixes: which stand for videos and pictures, which go with them, and how what is not read is told."""
+"""File suffixes of videos, pictures and their companions, and the lines on files that are not read."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def bounce(start: np.ndarray, velocity: np.ndarray, time: np.ndarray, room: np.n
 
 
 class GeneratedSource(ClipSource):
-    """What the two sets share: numbered, endless in time, drawn from a key.
+    """Base of the two sets: numbered videos, endless in time, each a function of a key.
 
     Args:
         split: train, val or test.

@@ -1,4 +1,4 @@
-"""Video files opened through PyAV: what may be opened, how large a frame may be, and what damage is called."""
+"""Opens video files through PyAV: which may be opened, how large a frame may be, and names for damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos and pictures in and out: the names of the modules that probe, read and write them, in one place."""
+"""Input and output of videos and pictures: the functions that probe, read and write them, in one place."""
 
 from videodiff.data.image_read import IMAGE_SUFFIXES, read_image
 from videodiff.data.pixels import resize_crop, to_float, to_uint8, video_grid

@@ -1,4 +1,4 @@
-"""What the packets of a video file tell, without decoding it.
+"""Properties of a video file from its packets, without decoding it.
 
 Whatever is wrong with a file is raised as :class:`BadVideoError`, one line with its path.
 """

@@ -1,4 +1,4 @@
-"""The proof that a seek is right, file by file: what each frame hashed to when the file was decoded from its beginning.
+"""Proves file by file that seeking is exact, by the hash of each frame when decoded from the beginning.
 
 A decoder that is set down at a key frame may give other pixels than one that came there from the beginning: a palette,
 a table or the name of the encoder may be told once, a flag may call a frame a key frame that is none, a stamp may lie.

@@ -1,4 +1,4 @@
-"""Video files in, through PyAV: any set of frames, exactly, by time stamp.
+"""Reads video files through PyAV: any set of frames, exactly, by time stamp.
 
 Frames are uint8 RGB ``[T, H, W, 3]`` tensors. Rotation is applied, and non-square pixels when frames are
 resized, so that pictures stand as a player shows them. Whatever is wrong with a file is raised as

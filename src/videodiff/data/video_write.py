@@ -1,4 +1,4 @@
-"""Clips to files, through PyAV and Pillow: mp4 to look at, lossless FFV1 to measure, GIF to show."""
+"""Writes clips through PyAV and Pillow: mp4 to look at, lossless FFV1 to measure, GIF to show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources seen differently: at a fixed frame rate, or with short videos made long enough."""
+"""Wrapped sources: at a fixed frame rate, or with short videos made long enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The maths of diffusion: schedules, losses, denoisers, guidance and samplers. Imports torch and nothing of ours."""
+"""The maths of diffusion: schedules, losses, denoisers, guidance and samplers. Imports only torch."""
 
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Denoiser, NetworkDenoiser, call_network

@@ -1,4 +1,4 @@
-"""What a sample is conditioned on, and how the condition is taken away."""
+"""The condition of a sample, and how it is dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Everything a network may be told beside ``z`` and the time; a field left ``None`` does not exist.
+    """Everything that a network may be conditioned on beside the time; ``None`` is a field that is not given.
 
     The null condition is one state per field: label -1 ("no class"), zeros for all other tensors.
     A network learns it through ``drop`` and classifier-free guidance asks for it through ``null``.

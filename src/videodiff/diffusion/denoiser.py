@@ -1,4 +1,4 @@
-"""The denoiser in the middle: below it a network with its time and prediction, above it guidance and samplers."""
+"""The denoiser: it wraps a network with its time and prediction; guidance and samplers call it."""
 
 from __future__ import annotations
 

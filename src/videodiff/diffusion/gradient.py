@@ -1,4 +1,4 @@
-"""The estimate of a denoiser with the gradient, through the network, of something that is asked of it."""
+"""The estimate of a denoiser, with the gradient of a function of it through the network."""
 
 from __future__ import annotations
 

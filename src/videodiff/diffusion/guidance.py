@@ -1,4 +1,4 @@
-"""Denoisers out of denoisers: classifier-free, thresholding, replacement and reconstruction guidance.
+"""Guidance, as denoisers that wrap denoisers: classifier-free, thresholding, replacement, reconstruction.
 
 They stack, the innermost first:
 ``Threshold(ReconstructionGuidance(ClassifierFreeGuidance(NetworkDenoiser(...))))``. Thresholding belongs
@@ -128,7 +128,7 @@ class KnownFrames:
 
 @dataclass(frozen=True, eq=False)
 class LowResolution:
-    """A small version of the video to be drawn, made by ``downsample``.
+    """A low-resolution version of the video to generate, as made by ``downsample``.
 
     Args:
         video: ``[B, C, T, h, w]``.

@@ -1,4 +1,4 @@
-"""Known units of a latent as input: the network sees them, slightly noised, in their places (LVDM).
+"""Given units of a latent as network input, slightly noised, in their places (LVDM).
 
 He et al. 2022, section 3.3: where the mask m is 1 the network is given ``z_s``, the known units at a low noise level s
 ("conditional latent perturbation"), elsewhere ``z_t``; the mask is joined on the channel axis. m = 0 everywhere is the
@@ -15,7 +15,7 @@ from videodiff.diffusion.denoiser import Denoiser
 
 
 class GivenUnits(Denoiser):
-    """Puts known units in their places before the network sees ``z``, wherever the condition's mask says so.
+    """Puts given units in their places in ``z``, where the condition's mask says so, before the network runs.
 
     Where the mask is 0 the network sees ``z`` alone, so that under classifier-free guidance, whose null condition has
     the mask 0, the unconditional estimate knows nothing of the given units.

@@ -1,4 +1,4 @@
-"""What the network predicts, and the way from any of the three to the others; always in fp32 or better."""
+"""Predictions of the network and the conversions between them; always in fp32 or better."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Sampler(ABC):
         return schedule.times(self.num_steps, self.grid)
 
     def options(self) -> dict[str, float]:
-        """Its own numbers beside steps and grid, for records."""
+        """The sampler's own options beside steps and grid, for records."""
         return {name: value for name, value in vars(self).items() if name in OPTIONS}
 
     def calls(self, schedule: NoiseSchedule) -> int:

@@ -1,4 +1,4 @@
-"""How much noise there is at time t: log SNR, and all that follows from it (variance preserving).
+"""Noise schedules: log SNR at time t, and all that follows from it (variance preserving).
 
 ``t`` in [0, 1]: 0 is data, 1 is noise; ``s < t`` is the less noisy of two times. ``l = log(alpha^2 /
 sigma^2)``, so ``alpha = sqrt(sigmoid(l))`` and ``sigma = sqrt(sigmoid(-l))`` (Kingma et al. 2021). Discrete
@@ -83,7 +83,7 @@ class NoiseSchedule(nn.Module, ABC):
         return torch.cat([times, torch.zeros(1, dtype=torch.float64, device="cpu")]).float()
 
     def network_time(self, t: Tensor) -> Tensor:
-        """What time embeddings see, ``[B]`` fp32: ``1000 u`` with ``u = 2/pi atan(exp(-l/2))`` in (0, 1)."""
+        """The input of time embeddings, ``[B]`` fp32: ``1000 u`` with ``u = 2/pi atan(exp(-l/2))`` in (0, 1)."""
         angle = torch.atan(torch.exp(-0.5 * self._log_snr(t.double()).clamp(-20.0, 20.0)))
         return (1000.0 / (0.5 * math.pi) * angle).float()
 

@@ -1,4 +1,4 @@
-"""Every key that a scheduler config of diffusers may hold: read, at the default it must have, or without effect.
+"""The keys of diffusers' scheduler configs: which are read, which must have their default, which have no effect.
 
 The defaults are those of the constructors of ``DDIMScheduler`` and ``DPMSolverMultistepScheduler`` (diffusers 0.42). A
 key that is none of these is refused whatever it says: a config that asks for steps we do not take must not be followed

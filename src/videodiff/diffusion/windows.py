@@ -31,7 +31,7 @@ class Window:
 
 
 def autoregressive(num_frames: int, clip: int, overlap: int, stride: int = 1) -> list[Window]:
-    """One clip after the other, each going on from the last ``overlap`` frames of what there is.
+    """Clip by clip, each continuing the last ``overlap`` frames.
 
     Every window covers ``clip`` frames; the last one, with fewer to write, sees more. Only if there are fewer
     frames than a clip in all is the single window shorter.

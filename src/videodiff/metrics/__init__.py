@@ -1,4 +1,4 @@
-"""Numbers about clips: feature networks, distances, scores. Usable without the rest of the package."""
+"""Metrics of clips: feature networks, distances, scores. Usable without the rest of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distances of the built-in evaluator, each beside its floor: what two real draws of the same count give.
+"""Distances of the built-in evaluator, each with its floor: the distance of two real sets of the same size.
 
 "evaluator-FD" is the Frechet distance on :class:`~videodiff.metrics.features.evaluator.EvaluatorFeatures`; "rand-FD"
 that on :class:`~videodiff.metrics.features.random.RandomFeatures`, every feature standardised by the real side.
@@ -69,7 +69,7 @@ class BesideFloor:
 
     @property
     def excess(self) -> float:
-        """How far above the floor; about 0 for clips that cannot be told from real ones."""
+        """Distance above the floor; about 0 for clips that cannot be told from real ones."""
         return self.value - self.floor
 
 
@@ -80,7 +80,7 @@ def distance(features: FeatureExtractor, real: FeatureStats, fake: FeatureStats,
 
 
 def floor(features: FeatureExtractor, real: FeatureStats, other_real: FeatureStats, ddof: int = 0) -> float:
-    """The distance between two draws of real clips, the least that a generator can hope for.
+    """The distance between two sets of real clips, the least that a generator can reach.
 
     Args:
         features: the extractor that gave both.

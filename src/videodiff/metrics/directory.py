@@ -1,4 +1,4 @@
-"""The directory of metrics: what each is called, which way it is better, its unit, and what it says in one sentence.
+"""The directory of metrics: name, direction, unit and one sentence on each.
 
 Whatever a command writes is in it; tables, page, terminal, documentation and the mark of the best ask it and nothing
 else. It imports nothing heavy.
@@ -24,7 +24,7 @@ SHARE = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a reader is told of a metric.
+    """The description of a metric for readers.
 
     Args:
         name: by which results hold it.

@@ -1,4 +1,4 @@
-"""Intervals of scores: how far a value may move when the clips are drawn anew. Means and repeats are here.
+"""Intervals of scores: how far a value may move with other clips; here for means and repeats.
 
 Distances between distributions take the jackknife (frechet_intervals.py). Clips drawn *with* replacement act like
 fewer clips, so that a bootstrap of such a distance is centred far above its value; leaving clips out keeps all clips

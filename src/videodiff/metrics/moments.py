@@ -1,4 +1,4 @@
-"""What a set of features leaves behind: count, sum and sum of outer products in float64, on request the features.
+"""Statistics of a set of features: count, sum and sum of outer products in float64, optionally the features.
 
 Sums add up, so they do not depend on how clips were split into batches or over processes. The file form is an npz
 or a safetensors that holds a record of where the numbers came from and a digest; it is written whole or not at all.

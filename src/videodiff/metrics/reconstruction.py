@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its clip: PSNR and SSIM, per clip, in float64.
+"""Fidelity of reconstructions: PSNR and SSIM, per clip, in float64.
 
 uint8 clips are ``[B, T, H, W, 3]``; float clips are ``[B, 3, T, H, W]`` with their range told, and refused outside it.
 """

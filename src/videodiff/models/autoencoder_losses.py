@@ -1,4 +1,4 @@
-"""The loss terms of an autoencoder beside pixels: perception, patches judged by a discriminator, and their balance.
+"""Loss terms of an autoencoder beside pixels: perceptual, adversarial on patches, and their balance.
 
 Esser et al. 2021 (taming-transformers, eq. 5 to 7) and Yu et al. 2023 (PVDM), as their published code has them.
 """

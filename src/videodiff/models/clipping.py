@@ -1,4 +1,4 @@
-"""Clipping of gradients: by norm or value, and never of gradients that a loss scale still multiplies."""
+"""Gradient clipping by norm or value, never before a loss scale is divided out."""
 
 from __future__ import annotations
 

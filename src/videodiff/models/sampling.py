@@ -1,4 +1,4 @@
-"""How a trained model draws videos, short and long: latents window by window, then frames piece by piece."""
+"""Generation by a trained model: latents window by window, then frames piece by piece."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SamplingModule(pl.LightningModule, StageModel):
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:
-        """Shape ``(3, T, H, W)`` of the clip that one call of the network draws."""
+        """Shape ``(3, T, H, W)`` of the clip that the network generates at once."""
         return self.latents.video_shape
 
     @property
@@ -96,7 +96,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         return self.latents.units(num_frames) > self.latents.clip_units
 
     def total_units(self, num_frames: int) -> int:
-        """Units to draw for ``num_frames`` frames; a video shorter than a clip is the start of one."""
+        """Units to generate for ``num_frames`` frames; a video shorter than a clip is the start of one."""
         return self.plan.total(self.latents.units(num_frames), self.latents.clip_units)
 
     def windows(self, num_units: int, known: Sequence[int] = ()) -> list[Window]:

@@ -1,4 +1,4 @@
-"""What may be asked of a module that ``fit`` trains, beside Lightning's own hooks."""
+"""The interface of a module that ``fit`` trains, beside Lightning's own hooks."""
 
 from __future__ import annotations
 

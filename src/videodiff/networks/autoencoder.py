@@ -1,4 +1,4 @@
-"""The interface of a first stage, the one that does nothing, and the scale of a latent measured on data."""
+"""The interface of a first stage, the identity, and the scale of a latent measured on data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patch discriminators for adversarial training of autoencoders: a judgement for each patch of a frame or of a clip.
+"""Patch discriminators for adversarial training of autoencoders: one logit per patch of a frame or clip.
 
 Isola et al. 2017 (PatchGAN) as in CompVis/taming-transformers:taming/modules/discriminator/model.py, and the pix2pixHD
 form of Wang et al. 2018 that PVDM uses on frames and on clips (sihyun-yu/PVDM:losses/perceptual.py).

@@ -1,4 +1,4 @@
-"""What a network is told as numbers: the time, and how far apart two frames are."""
+"""Embeddings of time, conditions and the distance between frames."""
 
 from __future__ import annotations
 

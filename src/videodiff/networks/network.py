@@ -1,4 +1,4 @@
-"""The interface of a denoising network, and how a plain module that says nothing of itself is seen as one."""
+"""The interface of a denoising network, and the wrapper that gives it to a plain module."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ FACTS = {
 
 
 class PlainNetwork(Network):
-    """A plain module seen as a network: what it has of the declared attributes, defaults for the rest.
+    """Wraps a plain module as a network: its own values of the declared attributes, defaults for the rest.
 
     It is a view: the module keeps its place in the model and the names of its weights.
 

@@ -1,4 +1,4 @@
-"""Looking at triplane latents, and making new clips of the planes of two."""
+"""Pictures of triplane latents, and new clips from the planes of two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of another size: what a network takes over of one with other frames, classes, places or dimensions.
+"""Weights of another size: loading weights of a network with other frames, classes, positions or dimensions.
 
 Each rule keeps the function where it can: on what the old network could be given, the new one says the same.
 """

@@ -1,4 +1,4 @@
-"""From features of a clip to one plane: a small transformer reads each line along the axis that goes (PVDM)."""
+"""Projects features of a clip onto a plane: a small transformer reads each line along the dropped axis (PVDM)."""
 
 from __future__ import annotations
 

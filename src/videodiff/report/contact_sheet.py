@@ -1,4 +1,4 @@
-"""Clips as still pictures: all frames of a set side by side in one image, which the page cuts into players.
+"""Contact sheets: all frames of a set of clips in one image, which the page cuts into players.
 
 Sheets rather than videos: every browser decodes the same pixels without a codec question, one clock draws all players,
 so they cannot drift apart, a single step and a step back are exact, and equal clips give equal bytes. What motion

@@ -1,4 +1,4 @@
-"""Grids of players: each a canvas that one clock draws from the sheets, with the controls that all obey."""
+"""Grids of players: canvases drawn from the contact sheets by one clock, with common controls."""
 
 from __future__ import annotations
 

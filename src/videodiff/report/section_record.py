@@ -1,4 +1,4 @@
-"""What a reader needs to trust the page and make it again: protocol, settings, data, checkpoints, warnings."""
+"""The record for reproducing the page: protocol, settings, data, checkpoints, warnings."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def protocol_section(comparison: Comparison) -> Html:
 
 
 def models_section(comparison: Comparison) -> Html:
-    """Which weights stand behind each name."""
+    """The weights behind each name."""
     parts = []
     for i, model in enumerate(comparison.models):
         record = {

@@ -1,4 +1,4 @@
-"""What draws video, and how one longer than a clip is drawn: which windows, in which order, stage by stage."""
+"""Generating video: the interface, plans for long video, and pipelines of stages."""
 
 from videodiff.sampling.call import OnWindow
 from videodiff.sampling.pipeline import Pipeline

@@ -1,4 +1,4 @@
-"""Trained models one after another: each is told what the one before has drawn, or goes on in its latent.
+"""Pipelines of trained models: each is conditioned on the video of the one before, or continues its latent.
 
 A cascade (small video, then larger), an interpolator of key frames, a model that raises the frame rate and one that
 enlarges another's videos are all of it. A :class:`Stage` says how its model stands to the one before; windows, units
@@ -28,7 +28,7 @@ from videodiff.sampling.video_model import StageModel, VideoModel, continued
 
 
 class Pipeline(pl.LightningModule, VideoModel):
-    """Stages one after another, drawn from as one model; it is not trained.
+    """Stages that generate one after another, used as one model; it is not trained.
 
     A long video is drawn stage by stage, each window by window. What a stage takes of the one before is held whole, as
     latents are: a video at its lower resolution, or known frames.

@@ -1,4 +1,4 @@
-"""Long video as a choice of windows over the units of a latent; integers only."""
+"""Plans for long video: windows over the units of a latent; integers only."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LongVideo(ABC):
 
 
 class Autoregressive(LongVideo):
-    """Window after window, each seeing the last units of the one before, and known units wherever they lie.
+    """Window by window, each seeing the last units of the one before, and given units at any position.
 
     Args:
         overlap: units that a window sees at least, where there are as many.

@@ -1,4 +1,4 @@
-"""One trained model in its place in a pipeline, and what stages that write one latent have to draw."""
+"""A stage of a pipeline: one trained model, and the windows of stages that write one latent."""
 
 from __future__ import annotations
 

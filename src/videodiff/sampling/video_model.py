@@ -1,4 +1,4 @@
-"""What may be asked of whatever draws video: one diffusion model, or a pipeline of several."""
+"""The interface of everything that generates video: one diffusion model, or a pipeline of several."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from videodiff.sampling.plans import LongVideo
 
 
 class VideoModel(ABC):
-    """Draws videos. Evaluation, comparison, cost and the command line ask a model nothing else.
+    """Generates videos; the only interface that evaluation, comparison, cost and the command line use.
 
     Attributes:
         sampler: the loop over time that draws, where the caller names no other.
@@ -49,7 +49,7 @@ class VideoModel(ABC):
     @property
     @abstractmethod
     def num_classes(self) -> int | None:
-        """Classes that a video may be asked to have; None for a model without."""
+        """Number of classes; None = unconditional."""
 
     @property
     @abstractmethod
@@ -216,7 +216,7 @@ class VideoModel(ABC):
 
 
 class StageModel(VideoModel):
-    """Draws a video as windows of one latent, so that it may be a stage of a pipeline.
+    """Generates a video as windows of one latent, so that it may be a stage of a pipeline.
 
     Attributes:
         plan: which windows.
@@ -302,7 +302,7 @@ class StageModel(VideoModel):
 
 
 def check_counts(num_videos: int, num_frames: int, indices: Sequence[int]) -> None:
-    """Refuse to draw no video, no frame, or other indices than one for each video.
+    """Refuse counts below one, and indices that are not one for each video.
 
     Raises:
         ValueError: naming the numbers.
@@ -338,7 +338,7 @@ def stage_model(model: object, what: str) -> StageModel:
 
 
 def draws_video(model: object) -> bool:
-    """Whether a model of a run draws video; an autoencoder does not."""
+    """Whether the model of a run generates video; an autoencoder does not."""
     return isinstance(model, VideoModel)
 
 

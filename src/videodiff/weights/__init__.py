@@ -1,4 +1,4 @@
-"""Pretrained weights of other people's networks: found, downloaded and read, in this order and nowhere else.
+"""Pretrained weights of third-party networks: found, downloaded and read, here and nowhere else.
 
 Ground for everyone, like ``seeding``: it knows no network, only files.
 """

@@ -1,4 +1,4 @@
-"""Where a file of weights is looked for: a given path, a folder of the user's, the cache, the network."""
+"""Search path of weight files: a given path, a folder of the user's, the cache, a download."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Tensors out of a file of any usual format, without ever running what is in it."""
+"""Reads tensors from a file of any usual format, without ever running code from it."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Tensors out of a whole training checkpoint of another project, without ever running what is in it.
+"""Reads tensors from a whole training checkpoint of another project, without ever running code from it.
 
 Such a file names classes of its project and of the Lightning of its day (callbacks, configurations), which torch's own
 restricted reader refuses for good reason: it would have to import them. Here its pickle is only written down

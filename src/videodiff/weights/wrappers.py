@@ -1,4 +1,4 @@
-"""Names of weights without what torch.compile, FSDP, activation checkpointing and launchers put into them."""
+"""Names of weights without the prefixes of torch.compile, FSDP, activation checkpointing and launchers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a published state dict, or the whole file around it, to a network of ours: strictly, with a report."""
+"""Converts a published state dict, or a whole training file, to one of our networks: strictly, with a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be said of one kind of published checkpoint."""
+"""The description of one kind of published checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ignore(Exception):  # noqa: N818 - a message from a place, no error
 
 
 def no_extras(tensors: Mapping[str, Tensor], prefix: str) -> Extras:
-    """Nothing beside the network is wanted."""
+    """Takes nothing beside the network."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Where in a published file the network lies: below which prefix, averaged or not, and what else may be there."""
+"""Finds the network in a published file: its prefix, averaged or not, and the other keys that may be there."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def flat_average(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, str]:
 
 
 def known_reason(name: str) -> str | None:
-    """Why a key beside the network is not wanted, or None for one nobody has heard of."""
+    """Why a key beside the network is ignored; None for an unknown key."""
     first = name.split(".")[0]
     for pattern, reason in KNOWN:
         if re.fullmatch(pattern, name) or re.fullmatch(pattern, first):

@@ -1,4 +1,4 @@
-"""The kinds of published checkpoints there are."""
+"""The supported kinds of published checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = tuple(FORMATS)
 
 
 def format_of(kind: str) -> Format:
-    """What there is to know of a kind.
+    """The format of a kind.
 
     Raises:
         ValueError: for an unknown one, with the nearest.

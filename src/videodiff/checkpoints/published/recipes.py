@@ -1,4 +1,4 @@
-"""The run that a published network belongs to: its schedule, its authors' sampler, its loss; and data to begin with."""
+"""The run around a published network: its schedule, sampler and loss as published, and data to begin with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes that U-Nets of guided-diffusion's layout (PVDM, LVDM) show in their shapes."""
+"""Sizes of U-Nets of guided-diffusion's layout (PVDM, LVDM), read from the shapes of their weights."""
 
 from __future__ import annotations
 

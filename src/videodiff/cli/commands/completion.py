@@ -1,4 +1,4 @@
-"""completion: a script for the shell, and what it asks back for: the words that may come next.
+"""completion: a script for the shell, and the words that it asks for: those that may come next.
 
 The script knows nothing of commands and options. It calls ``videodiff completion --words ...``, which reads them from
 the parsers that run, without torch.

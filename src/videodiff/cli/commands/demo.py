@@ -1,4 +1,4 @@
-"""demo: train the three models on the built-in data for equal time, and put them beside each other on one page."""
+"""demo: train the three models on the built-in data for equal time, and compare them on one page."""
 
 import argparse
 import json
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Train, compare, tell where the page is; returns the exit code."""
+    """Train, compare, print where the page is; returns the exit code."""
     args = parser().parse_args(argv)
     if args.minutes is not None and not 0 < args.minutes < math.inf:
         raise UsageError(f"--minutes must be above 0, got {args.minutes}")
@@ -208,7 +208,7 @@ def train(stage: Stage, overlays: Sequence[str], folder: Path, steps: int, words
 
 
 def clip_frames(folders: Sequence[Path]) -> int:
-    """Frames of a clip that all models draw."""
+    """Number of frames of a clip that all models can generate."""
     from videodiff.checkpoints import load_run
 
     return min(load_run(folder).video_shape[1] for folder in folders)

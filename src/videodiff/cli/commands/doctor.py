@@ -1,4 +1,4 @@
-"""doctor: what an installation can do, and in one line each what to put right."""
+"""doctor: what an installation can do, and one line on each thing to fix."""
 
 from __future__ import annotations
 

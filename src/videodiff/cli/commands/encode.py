@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, encode, tell; returns the exit code."""
+    """Parse, encode, report; returns the exit code."""
     args, rest = parser().parse_known_args(argv)
     if args.out is None:
         raise UsageError("encode needs --out DIR")

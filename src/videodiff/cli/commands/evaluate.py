@@ -1,4 +1,4 @@
-"""evaluate: how far two folders of videos are from each other, under a named protocol; no model is needed."""
+"""evaluate: distances between two folders of videos under a named protocol, without a model."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, compare, tell; returns the exit code."""
+    """Parse, compare, report; returns the exit code."""
     args = parser().parse_args(argv)
     protocols = check(args)
     from videodiff.evaluation.folders import Folder, FolderComparison

@@ -1,4 +1,4 @@
-"""fit: from the words on the command line to one call of the trainer."""
+"""fit: from the command line to one call of the trainer."""
 
 import argparse
 import os
@@ -41,7 +41,7 @@ def run(words: list[str]) -> int:
 
 
 def fit(options: argparse.Namespace, rest: list[str]) -> int:
-    """Train; goes on from the checkpoint of the highest step that verifies when the run directory holds a run."""
+    """Train; if the run directory holds a run, resume from its intact checkpoint of the highest step."""
     from videodiff.checkpoints import RunLock
 
     configs: list[Path | Stored] = [find_config(name) for name in options.config]
@@ -133,7 +133,7 @@ def train(
 
 
 def nothing_left(directory: Path, start: Source, max_steps: int) -> int:
-    """What to say where ``max_steps`` are done already: a run of its own is finished, a new one would not begin.
+    """The line if ``max_steps`` are already done: the run itself is finished, a new one would not begin.
 
     Raises:
         UsageError: if the checkpoint is of another run.

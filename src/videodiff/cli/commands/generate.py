@@ -1,4 +1,4 @@
-"""generate: videos from a trained model, one lossless file per clip, a sheet to look at and a record of how."""
+"""generate: videos from a trained model, one lossless file per clip, a sheet to look at, and a record."""
 
 import argparse
 import json
@@ -122,7 +122,7 @@ def steps(text: str) -> tuple[int, int | None]:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, draw, write; returns the exit code."""
+    """Parse, generate, write; returns the exit code."""
     args, words = parser().parse_known_args(argv)
     options = {name[2:]: value for name, value in split_options(words)}
     check(args)
@@ -227,7 +227,7 @@ def changed_arguments(checkpoint: Path, words: Sequence[str], trusted: Sequence[
 
 
 def configure(model: Any, args: argparse.Namespace) -> None:
-    """Options that change how a model draws; each belongs to models that have such a thing."""
+    """Apply options that change how a model generates; each needs a model that has it."""
     from videodiff.config.signatures import parameters
 
     models = model.models
@@ -248,7 +248,7 @@ def configure(model: Any, args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """What goes with what, before anything is loaded."""
+    """Check combinations of options before anything is loaded."""
     if args.condition is None and args.condition_frames is not None:
         raise UsageError("--condition_frames needs --condition FILE")
 

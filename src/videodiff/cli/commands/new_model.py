@@ -1,4 +1,4 @@
-"""new-model: a network file, a config and a test in the current directory, that run at once."""
+"""new-model: a network file, a config and a test in the current directory, ready to run."""
 
 from __future__ import annotations
 

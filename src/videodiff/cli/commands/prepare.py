@@ -1,4 +1,4 @@
-"""prepare: a data set checked, resized once and written so that training reads it fast."""
+"""prepare: a data set checked, resized once and written in a form that is fast to read."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, prepare or check, tell; returns the exit code."""
+    """Parse, prepare or check, report; returns the exit code."""
     args = parser().parse_args(argv)
     if args.out is None and not args.check:
         raise UsageError("prepare needs --out DIR (or --check, to look only)")

@@ -1,4 +1,4 @@
-"""Public data sets as they lie on disk: which one a folder is, and what its videos, splits and classes are.
+"""Layouts of public data sets: which one a folder has, and its videos, splits and classes.
 
 A layout is a file here with two functions: ``fits(tree)`` tells from names alone whether a folder is one, and
 ``listing(tree, options)`` lists it. A folder that fits no layout, or more than one, is an error that names the choices.

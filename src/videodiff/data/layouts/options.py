@@ -1,4 +1,4 @@
-"""What a layout may be asked for."""
+"""Options of layouts."""
 
 from __future__ import annotations
 

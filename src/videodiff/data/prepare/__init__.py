@@ -1,4 +1,4 @@
-"""``videodiff prepare``: every video checked, resized once, and written in a form that training reads fast."""
+"""``videodiff prepare``: every video checked, resized once, and written in a form that is fast to read."""
 
 from videodiff.data.prepare.run import Report, check, prepare, verify
 from videodiff.data.prepare.settings import FORMS, QUALITIES, Settings

@@ -1,4 +1,4 @@
-"""Frames into one file: raw, or as H.264 with a key frame every few frames; the same frames give the same bytes."""
+"""Encodes frames into one file, raw or as H.264 with frequent key frames; the same frames give the same bytes."""
 
 from __future__ import annotations
 

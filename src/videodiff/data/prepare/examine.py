@@ -1,4 +1,4 @@
-"""One source video looked at from end to end: what it is, what is wrong with it, and its frames at the new size."""
+"""Examines one source video from end to end: its properties, its faults, and its frames at the new size."""
 
 from __future__ import annotations
 

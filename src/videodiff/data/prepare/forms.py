@@ -1,4 +1,4 @@
-"""Where finished videos go: a tree of files, one file of frames per split, or tar shards; each goes on after a kill."""
+"""Forms of prepared data: a tree of files, one file of frames per split, or tar shards; all resume after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an interrupted preparation has finished: one line per video, written after its data."""
+"""The journal of a preparation, for resuming: one line per finished video, written after its data."""
 
 from __future__ import annotations
 

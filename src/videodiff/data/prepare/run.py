@@ -1,4 +1,4 @@
-"""Preparing a whole set: list it, look at every video in parallel, write what is good, tell what is not.
+"""Prepares a whole set: lists it, examines every video in parallel, writes the good ones, reports the others.
 
 Everything unfinished lies in ``OUT/.prepare``; data and lines are written in the order of the listing, so the bytes do
 not depend on the number of processes or on interruptions. ``prepared.json`` is written last.
@@ -149,7 +149,7 @@ def verify(root: str, progress: Progress | None = None) -> Report:
 def prepare(
     root: str, out: str, settings: Settings, workers: int = 0, progress: Progress | None = None
 ) -> Report:
-    """Write a set in the form that the settings name; goes on where an interrupted call stopped.
+    """Write a set in the form that the settings name, resuming an interrupted call.
 
     Args:
         root: folder of the set.

@@ -1,4 +1,4 @@
-"""What a set is prepared to: the choices that decide its bytes, checked at the door."""
+"""Settings of a preparation: the choices that decide its bytes, checked on construction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work shared out over processes, in order, where any single piece may crash its process or never end.
+"""Work divided among processes, in order, where any single piece may crash its process or never end.
 
 The standard pools either wait for ever for a process that died or give up all their work. A video can crash a decoder,
 so here a lost piece is an answer like any other, and a new process takes the next one.

@@ -1,4 +1,4 @@
-"""Networks that nobody trains: made at first use, kept out of the module tree, run in exact fp32."""
+"""Frozen networks: built at first use, kept out of the module tree, run in exact fp32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways in which FVD protocols bring frames to the network's size; none of them antialiases.
+"""Resizing of frames for the feature network as in FVD protocols; none of them antialiases.
 
 Frames are ``[N, C, H, W]`` float. The three rules give visibly different distances (a corner-origin resize moves FVD
 by tens), so a result names the one it used.

@@ -1,4 +1,4 @@
-"""Clips in, one array per figure out: the check at the door, pieces of bounded memory, and means."""
+"""From clips to one array per figure: input checks, pieces of bounded memory, and means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the figure of a frame is: contrast, centroid to a fraction of a pixel, size, and a centred crop."""
+"""Locates the figure in a frame: contrast, centroid to a fraction of a pixel, size, and a centred crop."""
 
 from __future__ import annotations
 
