@@ -55,12 +55,12 @@ class Draws(pl.LightningModule, VideoModel):
     def decode_frames(self, latent, num_frames):
         yield latent
 
-    def draw_latent(self, num_videos, num_frames, seed=0, request=None, *, indices=None, **options):
+    def generate_windows(self, call):
         assert not torch.is_inference_mode_enabled()
-        self.calls.append((list(indices), request.label))
-        source = BouncingDigits("test", 5000, num_frames, 16)
-        clips = torch.stack([source.read(4000 + i, 0, num_frames, 1) for i in indices])
-        noise = [torch.randn(clips[0].shape, generator=generator(seed, i)) for i in indices]
+        self.calls.append((list(call.indices), call.request.label))
+        source = BouncingDigits("test", 5000, call.num_frames, 16)
+        clips = torch.stack([source.read(4000 + i, 0, call.num_frames, 1) for i in call.indices])
+        noise = [torch.randn(clips[0].shape, generator=generator(call.seed, i)) for i in call.indices]
         video = video_io.to_float(clips) + self.grain * torch.stack(noise)
         if self.poison:
             video[0, 0, 0, 0, 0] = float("nan")
