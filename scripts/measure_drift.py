@@ -131,7 +131,9 @@ def curves(
             per_video, part = part.shape[1], part.reshape(-1, *part.shape[2:])
             if name == "features":
                 groups = min(20, len(values))
-                entry = frechet_interval(real, part, groups=groups, sides="fake", clips_per_video=per_video)
+                entry = frechet_interval(
+                    real, part, groups=groups, sides="generated", clips_per_video=per_video
+                )
             else:
                 entry = mean_interval(part, clips_per_video=per_video)
             time = WINDOW * (start + per_video / 2)

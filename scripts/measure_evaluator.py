@@ -16,13 +16,12 @@ from torch import Tensor
 
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
 from videodiff.frame_size import size_option
-from videodiff.metrics import baselines
-from videodiff.metrics.builtin import clip_stats, distance
-from videodiff.metrics.features.base import FeatureExtractor
+from videodiff.metrics import FeatureStats, FrechetVideoDistance, baselines
 from videodiff.metrics.features.evaluator import EvaluatorFeatures, probabilities
 from videodiff.metrics.features.random import RandomFeatures
 from videodiff.metrics.inception import inception_score
 from videodiff.metrics.motion import motion_metrics
+from videodiff.metrics.video import StandardisedFrechetDistance
 
 SETS = {"digits": (BouncingDigits, 10), "clouds": (DriftingClouds, 4)}
 FIGURES = {
@@ -69,28 +68,31 @@ def main() -> None:
     count, frames = args.clips, args.frames
 
     start = time.process_time()
-    trained, logits, random = EvaluatorFeatures(), EvaluatorFeatures("logits"), RandomFeatures()
-    extractors: list[FeatureExtractor] = [trained, random]
+    logits = EvaluatorFeatures("logits")
+    metrics = [FrechetVideoDistance(EvaluatorFeatures()), StandardisedFrechetDistance(RandomFeatures())]
     for content, (source_class, classes) in SETS.items():
         source = source_class("test", 2 * count, frames, args.resolution)
         clips = torch.stack([source.read(index, 0, frames, 1) for index in range(2 * count)])
         real, other = clips[:count], clips[count:]
-        reference = {extractor.name: clip_stats(extractor, [real]) for extractor in extractors}
+        seen = [(metric, metric.features(real), metric.features(other)) for metric in metrics]
         figures = FIGURES[content]
         print(f"\n{content}, {count} clips a side, {frames} frames of {args.resolution}")
         print(header(["clips", "evaluator-FD", "rand-FD", f"evaluator-IS of {classes}", *figures]))
         for name, fake in altered(source, other, count, frames):
-            values = [distance(e, reference[e.name], clip_stats(e, [fake])) for e in extractors]
+            values = [distance(m, features, m.features(fake)) for m, features, _ in seen]
             values.append(inception_score(probabilities(logits(fake), content_classes(content)), splits=1)[0])
             means = motion_metrics(fake, content)
             print(row(name, [*values, *(means[figure] for figure in figures)]), flush=True)
         print(header(["floor at N =", *[str(n) for n in sizes(count)]]))
-        for extractor in extractors:
-            pairs = [
-                (clip_stats(extractor, [real[:n]]), clip_stats(extractor, [other[:n]])) for n in sizes(count)
-            ]
-            print(row(extractor.name, [distance(extractor, a, b) for a, b in pairs]))
+        for metric, features, others in seen:
+            floors = [distance(metric, features[:n], others[:n]) for n in sizes(count)]
+            print(row(metric.features.name, floors))
     print(f"\n{time.process_time() - start:.0f} CPU s")
+
+
+def distance(metric: FrechetVideoDistance, real: torch.Tensor, other: torch.Tensor) -> float:
+    """A metric's value between two sets of features ``[N, D]``."""
+    return metric.distance(FeatureStats.from_features(real), FeatureStats.from_features(other))
 
 
 def content_classes(content: str) -> str:

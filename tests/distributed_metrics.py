@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from eval_fakes import fake_detector
 from tiny_features import TinyFeatures, clips
+from videodiff.evaluation.observed import ClipObserver
 from videodiff.metrics import (
     PSNR,
     SSIM,
@@ -54,9 +56,19 @@ def values(rank, world, batch, how):
                 score.update(side[part], index=index)
                 for metric in pairs.values():
                     metric.update(REAL[part], side[part], index=index)
+    observer = ClipObserver([fake_detector()])
+    for part in torch.tensor(shares(len(REAL), rank, world, how)).long().split(batch):
+        if len(part):
+            observer.update(REAL[part], part)
+    seen = observer.observed()
     metrics = {**distances, "score": score, **pairs}
     found = {name: metric.compute().item() for name, metric in metrics.items()}
     found |= {"deviation": score.deviation, "count": distances["fvd"].stats(real=True).n}
+    found |= {
+        "seen": seen.features["i3d"].kept_features.sum(),
+        "places": seen.places.tolist() == list(range(37)),
+    }
+    found["digests"] = len({*seen.digests}) == len(REAL) and seen.sizes == {tuple(REAL.shape[2:4])}
     return found | {"again": distances["fvd"].compute().item()}
 
 

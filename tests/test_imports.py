@@ -88,6 +88,7 @@ ARROWS = {
         "cost.counter",
     ),
     "evaluation": (
+        "diffusion",
         "conditioning.request",
         "conditioning.asked",
         "sampling.video_model",

@@ -16,8 +16,8 @@ from videodiff.comparison.formats import terminal
 from videodiff.comparison.verdict import verdict
 from videodiff.data.video_io import read_image, read_video
 from videodiff.diffusion import CosineSchedule, DDIMSampler
+from videodiff.evaluation.choice import find_detectors
 from videodiff.evaluation.detectors import build_detectors
-from videodiff.evaluation.of_run import find_detectors
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.metrics import FrechetFrameDistance
 from videodiff.metrics.features.random import RandomFeatures

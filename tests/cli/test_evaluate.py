@@ -169,7 +169,7 @@ def test_a_record_stands_beside_another_only_if_measured_alike(folders, capsys, 
         ("real", ["--resolution", "24x16"], "resolution 24x16 against as stored"),
         ("real", ["--protocol", "random:4:fps=8"], "fps 8 against every frame"),
         ("noisy", [], f"other videos ({folders['noisy']} against {folders['real']})"),
-        ("real", ["--num_clips", 9], "num_real 9 against 20; num_fake 9 against 18"),
+        ("real", ["--num_clips", 9], "num_real 9 against 20; num_generated 9 against 18"),
     ):
         code, _, err = evaluate(capsys, folders[real], folders["other"], *RANDOM, *words, "--against", first)
         assert (code, err.count("error:")) == (2, 1)
@@ -273,13 +273,13 @@ def test_short_and_broken_videos_are_left_out_and_told(folders, capsys, tmp_path
     (fake / "broken.mkv").write_bytes(b"no video")
     record, err = record_of(capsys, folders["real"], fake, *RANDOM)
     assert record["num_fake"] == 4
-    assert "2 fake videos were left out" in err
+    assert "2 generated videos were left out" in err
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["{real}", "/nowhere"], "FAKE /nowhere: no such folder"),
+        (["{real}", "/nowhere"], "GENERATED /nowhere: no such folder"),
         (["{real}", "{file}"], "is a file; give a folder"),
         (["{real}", "{empty}"], "no videos"),
         (["{real}", "{single}", *RANDOM], "at least 2 generated clips are needed, got 1"),
@@ -298,7 +298,7 @@ def test_short_and_broken_videos_are_left_out_and_told(folders, capsys, tmp_path
         (["{real}", "{other}", "--frames", "0"], "--frames must be at least 1"),
         (["{real}", "{other}", "--weights", "/nowhere"], "--weights /nowhere: no such file"),
         (["{real}", "{other}", "--protcol", "random"], "did you mean '--protocol'"),
-        (["{real}"], "FAKE"),
+        (["{real}"], "GENERATED"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(folders, capsys, tmp_path, words, says):

@@ -57,7 +57,7 @@ def test_out_takes_the_result_alone(trained, capsys, tmp_path):
     )
     assert code == 0, err
     (path,) = (tmp_path / "o" / "eval").glob("random_5f_n2_*.json")
-    assert read_result(path).num_fake == 2  # 5 frames: two windows
+    assert read_result(path).num_generated == 2  # 5 frames: two windows
     assert not list((trained / "eval").glob("random_5f*"))
 
 
@@ -185,7 +185,7 @@ def test_two_runs_that_differ_in_their_real_clips_are_refused_by_name(
     ("words", "says"),
     [
         (["--against", "{run}"], "nothing was measured of it; run videodiff test"),
-        (["--against", "{record}", "--num_clips", "3"], "num_fake 3 against 2; measure both"),
+        (["--against", "{record}", "--num_clips", "3"], "num_generated 3 against 2; measure both"),
         (["--against", "nothing.json"], "--against nothing.json: no such file"),
         (["--against", "{run}", "--protocol", "none"], "--against needs something measured"),
     ],

@@ -17,11 +17,10 @@ from turns import by_turns
 from videodiff.checkpoints import load_run
 from videodiff.comparison import Comparison, Draw, ModelRecord, Training, write_results
 from videodiff.comparison.best import best_of, best_towards
-from videodiff.comparison.drawing import Draws
 from videodiff.comparison.formats import comma_separated, latex, markdown, terminal
 from videodiff.comparison.nearest import nearest
 from videodiff.comparison.published import NAMES, all_rows, published_rows
-from videodiff.comparison.reconstruction import entry_of, reconstruct
+from videodiff.comparison.reconstruction import reconstruct
 from videodiff.comparison.runs import Run, checkpoint_record
 from videodiff.comparison.settings import SAMPLERS, make_sampler
 from videodiff.comparison.tables import number
@@ -29,12 +28,15 @@ from videodiff.comparison.training import POINTS, read_lines, training_of
 from videodiff.comparison.verdict import verdict
 from videodiff.cost.counter import Counter
 from videodiff.cost.real_run import counted, flop_of_sampling, peak_of_sampling
-from videodiff.evaluation.sampling import Batch
+from videodiff.evaluation.generated import GeneratedClips
+from videodiff.evaluation.plan import Batch
 from videodiff.metrics.directory import METRICS, better
+from videodiff.metrics.entry import mean_entry
 
 
 def draws(model, sampler="ddim", steps=2, frames=4, count=5, batch_size=2):
-    return Draws(model, make_sampler(sampler, steps), frames, count, 3, batch_size, labels=[1, 2, 3])
+    sampler = make_sampler(sampler, steps)
+    return GeneratedClips(model, frames, range(count), 3, batch_size, labels=[1, 2, 3], sampler=sampler)
 
 
 @pytest.mark.parametrize("name", ["vdm_digits", "pvdm_digits"])
@@ -174,7 +176,7 @@ def test_reconstruction_goes_by_clips_of_the_first_stage(frames):
 def test_exact_reconstructions_are_counted_apart():
     import numpy as np
 
-    entry = entry_of(np.array([20.0, 30.0, math.inf]))
+    entry = mean_entry(np.array([20.0, 30.0, math.inf]))
     assert (entry["value"], entry["count"], entry["exact"]) == (25.0, 2, 1)
 
 

@@ -13,14 +13,15 @@ from compared_runs import relabel
 from videodiff.cli import main
 from videodiff.cli.commands.compare import parser, reference_of, write_report
 from videodiff.comparison import Settings, compare_runs, read_comparison
+from videodiff.comparison.compare import real_clips
 from videodiff.comparison.formats import terminal
-from videodiff.comparison.judging import Judge
 from videodiff.comparison.nearest import training_clips
 from videodiff.comparison.reconstruction import reconstruct
 from videodiff.comparison.reference import UnequalRunsError, reference_arguments
 from videodiff.comparison.runs import open_run
 from videodiff.data import BouncingDigits, VideoDataModule, video_io
 from videodiff.data.resize import resize
+from videodiff.evaluation.measurement import Measurement
 from videodiff.evaluation.protocol import get_protocol
 
 SMALL = ["--protocol", "random", "--num_clips", "2", "--steps", "1", "--shown", "1"]
@@ -162,10 +163,10 @@ def test_neighbours_are_of_each_models_own_training_clips(at_work, judged):
 
 def test_generated_clips_come_to_the_reference_by_its_rule(at_work):
     data = VideoDataModule(root="videos", num_frames=4, resolution=24, resize="squeeze")
-    judge = Judge(data, Settings("random", 2), 4, torch.device("cpu"), lambda *told: None)
+    measurement = Measurement(data, get_protocol("random:4"), 2)
     clips = torch.randint(0, 256, (2, 4, 16, 16, 3), dtype=torch.uint8)
-    assert torch.equal(judge.sized(clips), resize(clips, 24, "squeeze"))
-    assert judge.sized(judge.shown(2)).shape[2:4] == (24, 24)
+    assert torch.equal(measurement.sized(clips), resize(clips, 24, "squeeze"))
+    assert measurement.sized(real_clips(measurement, 2)).shape[2:4] == (24, 24)
 
 
 def test_a_first_stage_of_another_size_is_judged_at_the_size_of_the_reference(at_home):

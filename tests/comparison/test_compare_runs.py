@@ -13,8 +13,8 @@ from videodiff.cli import main
 from videodiff.comparison import Comparison, Settings, compare_runs, read_comparison, write_results
 from videodiff.comparison.folder import FILES
 from videodiff.comparison.formats import markdown
-from videodiff.comparison.judging import frames_of
 from videodiff.comparison.runs import open_run
+from videodiff.comparison.settings import frames_of
 from videodiff.models import VDM
 
 SMALL = ["--num_clips", "4", "--steps", "2", "--shown", "2"]
@@ -49,6 +49,22 @@ def test_every_model_is_measured_on_the_same_clips(compared):
     assert comparison.published == []
     assert comparison.skipped == []
     assert Comparison.from_dict(json.loads(json.dumps(comparison.to_dict()))) == comparison
+
+
+def test_one_evaluation_gives_test_and_compare_the_same_numbers(at_home, tmp_path):
+    run = str(shutil.copytree("runs/vdm_digits/1", tmp_path / "run"))
+    relabel(tmp_path / "run", num_test_clips=6)
+    assert main(["test", "--ckpt_path", run, "--num_clips", "6", "--model.sampler.num_steps", "2"]) == 0
+    (file,) = (tmp_path / "run" / "eval").glob("*.json")
+    tested = json.loads(file.read_text())
+    kept = {path.name for path in tmp_path.rglob("references/*.npz")}
+    assert len(kept) == 2  # the real clips, and those of the floor
+    compared, _ = compare_runs([run], Settings(num_clips=6, steps=(2,), shown=0))
+    assert compared.models[0].draws[0].metrics == tested["metrics"]
+    assert {key: compared.protocol[key] for key in tested["protocol"]} == tested["protocol"]
+    assert {
+        path.name for path in tmp_path.rglob("references/*.npz")
+    } == kept  # and they are read once for both
 
 
 def test_costs_and_training_come_from_the_run(compared):
@@ -215,7 +231,7 @@ def test_a_model_that_draws_no_numbers_is_left_out(at_home, monkeypatch, capsys)
     found, clips = compare_runs(["vdm_digits", "pvdm_digits"], settings)
     assert [m.name for m in found.models] == ["pvdm_digits"] == list(clips.models)
     assert found.skipped[0]["run"] == "vdm_digits"
-    assert "not finite" in found.skipped[0]["reason"]
+    assert "non-finite" in found.skipped[0]["reason"]
     with pytest.raises(RuntimeError, match="none of the models"):
         compare_runs(["vdm_digits"], settings)
 

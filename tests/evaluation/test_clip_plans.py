@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from eval_fakes import NoiseSource
+from videodiff.evaluation.plan import plan_clips, read_batches
 from videodiff.evaluation.protocol import get_protocol
-from videodiff.evaluation.sampling import plan_clips, read_batches
 
-BASE = replace(get_protocol("styleganv", frames=4), num_real=6, num_fake=5)
+BASE = replace(get_protocol("styleganv", frames=4), num_real=6, num_generated=5)
 
 
 def test_styleganv_takes_one_random_window_of_the_first_videos_in_order():
@@ -50,7 +50,7 @@ def test_the_plan_for_fewer_clips_is_the_start_of_the_plan_for_more():
 
 
 def test_generated_videos_give_their_first_frames():
-    plan = plan_clips(NoiseSource(9, frames=40), BASE.changed(stride=3), "fake")
+    plan = plan_clips(NoiseSource(9, frames=40), BASE.changed(stride=3), "generated")
     assert plan.windows == tuple((i, 0) for i in range(5))
     assert plan.stride == 1
 

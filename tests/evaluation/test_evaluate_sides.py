@@ -8,16 +8,16 @@ import torch
 from eval_fakes import NoiseSource, fake_detector, features_of
 from videodiff.data.resize import rule_text
 from videodiff.evaluation.explain import explain_difference
+from videodiff.evaluation.observed import ClipObserver, observe
+from videodiff.evaluation.plan import Batch
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.evaluation.results import Result, comparable, read_result
 from videodiff.evaluation.run import evaluate
-from videodiff.evaluation.sampling import plan_clips, read_batches
 from videodiff.evaluation.score import score
-from videodiff.evaluation.sides import Side, join, observe
 from videodiff.metrics.frechet import frechet_distance
 from videodiff.metrics.moments import FeatureStats
 
-P = replace(get_protocol("styleganv", frames=4), num_real=24, num_fake=24)
+P = replace(get_protocol("styleganv", frames=4), num_real=24, num_generated=24)
 
 
 def clips_of(seed, count=24, level=0, **options):
@@ -39,7 +39,7 @@ def test_the_number_is_the_frechet_distance_of_the_features():
     truth = frechet_distance(features_of(real).astype(float), features_of(fake).astype(float))
     assert result.metrics["fvd"]["value"] == pytest.approx(truth, rel=1e-12)
     assert result.metrics["fvd"]["count"] == 24
-    assert (result.num_real, result.num_fake, result.name) == (24, 24, "styleganv_4f")
+    assert (result.num_real, result.num_generated, result.name) == (24, 24, "styleganv_4f")
     assert result.protocol["network_sha256"] == result.detector["sha256"] == "f" * 64
 
 
@@ -52,39 +52,33 @@ def test_batches_do_not_change_the_number(size):
     assert found["kvd"]["value"] == pytest.approx(run(real, fake).metrics["kvd"]["value"], rel=1e-9)
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_processes_see_a_share_each_and_the_number_is_the_same(world):
-    detectors = [fake_detector()]
-    sources = {"real": NoiseSource(23), "fake": NoiseSource(23, seed=1, level=30)}
-    protocol = P.changed(num_real=23, num_fake=23)
-    sides = {}
-    for side, source in sources.items():
-        plan = plan_clips(source, protocol, side)
-        whole = observe(read_batches(source, plan, range(len(plan)), 4, []), detectors)
-        parts = [
-            observe(read_batches(source, plan, range(rank, len(plan), world), 3, []), detectors)
-            for rank in range(world)
-        ]
-        assert join(parts).places.tolist() == list(range(23))
-        assert np.array_equal(join(parts).features["i3d"].features, whole.features["i3d"].features)
-        sides[side] = (whole, join(parts[::-1]))
-    one, many = (score(*pair, protocol)[0] for pair in zip(sides["real"], sides["fake"], strict=True))
-    assert json.dumps(one) == json.dumps(many)
+def test_clips_are_held_in_the_order_of_their_plan_whatever_order_they_come_in():
+    clips, order = clips_of(0, 23), torch.randperm(23, generator=torch.Generator().manual_seed(1))
+    whole = observe(batches(clips, 4), [fake_detector()])
+    mixed = observe((Batch(part.tolist(), clips[part]) for part in order.split(3)), [fake_detector()])
+    assert mixed.places.tolist() == list(range(23))
+    assert np.array_equal(mixed.features["i3d"].features, whole.features["i3d"].features)
+    assert (mixed.digests, mixed.sizes, mixed.constant) == (whole.digests, whole.sizes, 0)
+    sides = [(side, observe(batches(clips_of(1, 23), 5), [fake_detector()])) for side in (whole, mixed)]
+    one, other = (score(*pair, P.changed(num_real=23, num_generated=23))[0] for pair in sides)
+    assert json.dumps(one) == json.dumps(other)
 
 
-def test_sums_alone_are_joined_too_where_features_are_not_kept():
+def test_sums_alone_are_kept_where_features_are_not():
     clips = clips_of(0)
     whole = FeatureStats.from_features(features_of(clips).astype(float))
-    parts = []
-    for rank in range(2):
-        stats = FeatureStats.empty(6, keep_features=0)
-        stats.update(features_of(clips[rank::2]).astype(float))
-        parts.append(Side({"i3d": stats}, {}, np.arange(rank, 24, 2), [str(i) for i in range(12)], {(8, 8)}))
-    joined = join(parts)
-    assert joined.features["i3d"].n == 24
-    assert np.allclose(joined.features["i3d"].covariance(), whole.covariance(), rtol=1e-9)
+    observer = ClipObserver([fake_detector()], keep_features=10)
+    for part in clips.split(7):
+        observer.update(part)
+    seen = observer.observed()
+    assert (seen.features["i3d"].n, len(seen), seen.features["i3d"].features) == (24, 24, None)
+    assert np.allclose(seen.features["i3d"].covariance(), whole.covariance(), rtol=1e-9)
     with pytest.raises(ValueError, match="24 clips are too many to look at 10 of them again"):
-        joined.first(10)
+        seen.first(10)
+    metrics, _ = score(seen, observe([clips_of(1)], [fake_detector()]), P)
+    assert metrics["fvd"]["value"] > 0
+    assert "interval" not in metrics["fvd"]
+    assert "kvd" not in metrics  # it needs the features themselves
 
 
 def test_fewer_clips_than_the_protocol_wants_never_bear_its_name():
@@ -225,7 +219,7 @@ def test_only_equal_measurements_share_a_column():
     assert comparable(one, run(clips_of(0), clips_of(5))) == (True, "")
     other = run(clips_of(0), clips_of(1), P.changed(ddof=1))
     assert comparable(one, other) == (False, "ddof 0 against 1")
-    assert "num_fake 24 against 9" in comparable(one, run(clips_of(0), clips_of(1, 9)))[1]
+    assert "num_generated 24 against 9" in comparable(one, run(clips_of(0), clips_of(1, 9)))[1]
     assert "resolution" in comparable(one, run(clips_of(0, size=12), clips_of(1, size=12)))[1]
     weights = evaluate(
         clips_of(0).split(5), clips_of(1).split(5), P, detectors=[fake_detector(sha256="e" * 64)]
@@ -278,11 +272,11 @@ def test_the_difference_of_two_protocols_is_told_switch_by_switch():
         real = observe(batches(clips_of(0, 30), 5), [fake_detector()])
         return real, observe(batches(clips_of(1, 30), 5), [fake_detector(shift=shift)])
 
-    start, end = P, P.changed(eps=1e-5, rounding="truncate", ddof=1, num_fake=30)
+    start, end = P, P.changed(eps=1e-5, rounding="truncate", ddof=1, num_generated=30)
     told = explain_difference(look, start, end, without_effect=("rounding",))
-    assert [s.switch for s in told.steps] == ["eps", "rounding", "ddof", "num_fake"]
+    assert [s.switch for s in told.steps] == ["eps", "rounding", "ddof", "num_generated"]
     assert len(calls) == 2  # the start, and eps: nothing else touches features
-    assert all(p.num_fake == 30 for p in calls)
+    assert all(p.num_generated == 30 for p in calls)
     changes = {s.switch: s.change for s in told.steps}
     assert changes["rounding"] is None
     assert changes["eps"] > 100 > abs(changes["ddof"]) > 0

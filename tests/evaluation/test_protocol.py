@@ -6,6 +6,7 @@ from videodiff.evaluation.protocol import (
     CHOICES,
     LATER,
     PROTOCOLS,
+    STORED_AS,
     Protocol,
     as_hashed,
     differences,
@@ -46,7 +47,7 @@ def test_any_switch_changes_the_hash_and_is_told(switch):
     after = replace(before, **{switch: another(before, switch)})
     assert after.hash != before.hash
     assert differences(before, after) == [(switch, getattr(before, switch), getattr(after, switch))]
-    assert after.record()[switch] == getattr(after, switch)
+    assert after.record()[STORED_AS.get(switch, switch)] == getattr(after, switch)
 
 
 def test_hashes_of_stored_results_hold():
@@ -130,3 +131,11 @@ def test_a_wrong_protocol_is_one_line_with_the_way_out(text, says):
     with pytest.raises(ValueError, match=says) as caught:
         get_protocol(text)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_count_of_generated_clips_is_stored_by_its_older_name():
+    protocol = get_protocol("random:num_generated=64")
+    assert protocol == get_protocol("random:num_fake=64")
+    assert protocol.record()["num_fake"] == 64
+    assert "num_generated" not in protocol.record()
+    assert read_switches(protocol.record(), {})["num_generated"] == 64

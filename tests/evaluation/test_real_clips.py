@@ -8,9 +8,10 @@ from videodiff.data import VideoDataModule, video_io
 from videodiff.data.real_clips import CHOOSES, DECIDES, differences
 from videodiff.data.resize import rule_text
 from videodiff.data.synthetic import BouncingDigits
-from videodiff.evaluation.of_run import fit_protocol, real_source, told_of
+from videodiff.evaluation.choice import fit_protocol
+from videodiff.evaluation.plan import plan_clips
 from videodiff.evaluation.protocol import get_protocol
-from videodiff.evaluation.sampling import plan_clips
+from videodiff.evaluation.real import data_record, real_source
 
 FRAMES = 4
 # Entries of a fingerprint that shape the stream a model learns from, or that a protocol decides in their place.
@@ -78,14 +79,14 @@ def test_what_differs_is_named_exactly_where_the_clips_do(root, change, split, s
     (root / "list.txt").write_text("".join(f"train/{'ab'[i % 2]}/{i}.mkv\n" for i in range(5)))
     change = {k: v.format(root=root) if isinstance(v, str) else v for k, v in change.items()}
     one, other = module(root), module(root, **change)
-    found = differences(told_of(one, split), told_of(other, split), split)
+    found = differences(data_record(one, split), data_record(other, split), split)
     assert (seen(one, split) != seen(other, split)) == bool(found) == (said is not None)
     assert said is None or said.format(root=root) in found
 
 
 def test_a_minimum_of_frames_leaves_videos_out(root):
     """``min_frames`` is only a preset's: 49 frames of SkyTimelapse, in Latte's code."""
-    one, other = (told_of(module(root), "train") | {"min_frames": least} for least in (0, 49))
+    one, other = (data_record(module(root), "train") | {"min_frames": least} for least in (0, 49))
     assert differences(one, other) == ["min_frames 0 against 49"]
 
 
@@ -97,7 +98,7 @@ def test_every_entry_of_a_fingerprint_is_on_the_list_or_known_not_to_matter(root
 
 def test_other_videos_are_told_by_their_roots(root, tmp_path):
     Path(tmp_path / "more").symlink_to(root / "train")
-    one, other = told_of(module(root), "train"), told_of(module(tmp_path), "train")
+    one, other = data_record(module(root), "train"), data_record(module(tmp_path), "train")
     assert differences(one, other) == [f"other videos ({root} against {tmp_path})"]
     one.pop("root")
     assert differences(one, other)[0].startswith(f"other videos (listing {one['listing'][:8]} against ")

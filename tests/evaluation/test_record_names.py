@@ -30,7 +30,7 @@ CONFIG = {
 }
 
 
-def result(protocol="random", num_real=64, num_fake=64, seed=0, metrics=("rand_fd",), **changes):
+def result(protocol="random", num_real=64, num_generated=64, seed=0, metrics=("rand_fd",), **changes):
     protocol = get_protocol(protocol)
     model = {
         "class": "VDM", "sampler": "DDIMSampler", "steps": 50, "guidance": 1.0, "eta": 0.0, "step": 60, "ema": True,
@@ -39,8 +39,8 @@ def result(protocol="random", num_real=64, num_fake=64, seed=0, metrics=("rand_f
     }  # fmt: skip
     facts = data().fingerprint() | {"split": "test", "limits": {"test": None}}
     return Result(
-        result_name(protocol, num_real, num_fake), protocol.record("f" * 64), {m: {"value": 1.0} for m in metrics},
-        num_real, num_fake, seed, {"name": "random", "sha256": "f" * 64},
+        result_name(protocol, num_real, num_generated), protocol.record("f" * 64), {m: {"value": 1.0} for m in metrics},
+        num_real, num_generated, seed, {"name": "random", "sha256": "f" * 64},
         facts | changes.pop("data", {}), model=model | changes.pop("model", {}), **changes,
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_a_name_says_what_a_person_asks_for():
     assert re.fullmatch(r"random_n64_step60_ddim50_seed0_[0-9a-f]{10}", record_name(result()))
     guided = result(model={"guidance": 2.5, "eta": 0.5, "steps": 20, "step": None}, seed=7)
     assert re.fullmatch(r"random_n64_ddim20-eta0.5_guidance2.5_seed7_[0-9a-f]{10}", record_name(guided))
-    between = result(num_fake=18)
+    between = result(num_generated=18)
     between.model = {"generated": "runs/vdm/1/generate/2"}
     assert re.fullmatch(r"random_n64-18_generate-2_seed0_[0-9a-f]{10}", record_name(between))
     assert path_word("/") == "clips"
@@ -88,7 +88,7 @@ def test_every_fact_of_the_real_clips_is_in_the_name(key):
     [
         {"protocol": "random:8"}, {"protocol": "random:ddof=1"}, {"protocol": "random:window=start"},
         {"protocol": "random:stride=2"}, {"protocol": "random:subsample=2"}, {"protocol": "random:split=train"},
-        {"num_real": 32}, {"num_fake": 32}, {"seed": 1}, {"metrics": ("rand_fd", "is_splits10")},
+        {"num_real": 32}, {"num_generated": 32}, {"seed": 1}, {"metrics": ("rand_fd", "is_splits10")},
         {"model": {"weights": "b" * 64}}, {"model": {"ema": False}}, {"model": {"precision": "bf16-mixed"}},
         {"model": {"class": "LVDM"}}, {"model": {"sampler": "AncestralSampler"}}, {"model": {"gamma": 0.5}},
     ],

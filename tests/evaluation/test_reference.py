@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from eval_fakes import NoiseSource, fake_detector
+from videodiff.evaluation.observed import observe
+from videodiff.evaluation.plan import plan_clips, read_batches
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.evaluation.reference import (
     cached_reference,
@@ -12,10 +14,8 @@ from videodiff.evaluation.reference import (
     reference_path,
     save_reference,
 )
-from videodiff.evaluation.sampling import plan_clips, read_batches
-from videodiff.evaluation.sides import observe
 
-P = replace(get_protocol("styleganv", frames=4), num_real=12, num_fake=12)
+P = replace(get_protocol("styleganv", frames=4), num_real=12, num_generated=12)
 DATA = {"listing": "abc", "split": "train", "resolution": 8}
 
 
@@ -65,7 +65,9 @@ def test_whatever_changes_the_numbers_changes_the_key(other, tmp_path):
     assert reference_path(other, tmp_path) != reference_path(key_of(), tmp_path)
 
 
-@pytest.mark.parametrize("same", [P.changed(ddof=1), P.changed(rounding="truncate"), P.changed(num_fake=99)])
+@pytest.mark.parametrize(
+    "same", [P.changed(ddof=1), P.changed(rounding="truncate"), P.changed(num_generated=99)]
+)
 def test_switches_that_real_clips_do_not_feel_share_a_reference(same, tmp_path):
     assert reference_path(key_of(same), tmp_path) == reference_path(key_of(), tmp_path)
 

@@ -11,8 +11,8 @@ from eval_run import Draws, data, run, with_fakes
 from fault_harness import Job
 from videodiff.data import BouncingDigits, video_io
 from videodiff.evaluation.callback import VideoEvaluation
-from videodiff.evaluation.of_run import real_source
 from videodiff.evaluation.protocol import get_protocol
+from videodiff.evaluation.real import real_source
 from videodiff.evaluation.results import comparable
 
 
@@ -149,10 +149,10 @@ def test_another_rate_than_the_protocols_is_another_protocol(tmp_path):
 def test_fewer_and_more_clips_than_the_protocols_never_bear_its_name(tmp_path):
     sets = {"datamodule": data(num_test_clips=None)}
     few = run(tmp_path, num_clips=5, **sets, **with_fakes())[0].result
-    assert (few.name, few.num_real, few.num_fake) == ("random_8f_n5", 5, 5)
+    assert (few.name, few.num_real, few.num_generated) == ("random_8f_n5", 5, 5)
     many = run(tmp_path, num_clips=520, **sets, **with_fakes())[0].result
     assert many.name.startswith("custom_")
-    assert (many.num_real, many.num_fake) == (520, 520)
+    assert (many.num_real, many.num_generated) == (520, 520)
 
 
 def test_a_limit_of_the_data_is_another_reference_than_as_many_clips(tmp_path):

@@ -11,8 +11,8 @@ from videodiff import metrics
 from videodiff.comparison.drift import statistics
 from videodiff.comparison.reconstruction import Reconstruction
 from videodiff.data import BouncingDigits, DriftingClouds
-from videodiff.evaluation.sampling import Batch
-from videodiff.evaluation.score import FRECHET, INCEPTION, KERNEL
+from videodiff.evaluation.plan import Batch
+from videodiff.evaluation.score import FRECHET, INCEPTION
 from videodiff.metrics.directory import DISTANCES, HEADLINES, METRICS, headline, metric_info
 from videodiff.metrics.motion import cloud_motion, digit_motion
 
@@ -31,7 +31,7 @@ class Copy:
 
 def written():
     """Names of everything that test, compare and evaluate write."""
-    yield from (*FRECHET.values(), *KERNEL.values(), "fvd_inf")
+    yield from (*FRECHET.values(), "kvd", "fvd_inf")
     yield from (f"{name}_splits{count}" for name in INCEPTION.values() for count in (1, 10))
     clips = BouncingDigits("val", 2, 4, 16).read(0, 0, 4, 1)[None]
     yield from (f"digit_{name}" for name in digit_motion(clips) if name != "digit")

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds
-from videodiff.metrics import baselines
-from videodiff.metrics.builtin import beside_floor, clip_stats
+from videodiff.metrics import FeatureStats, FrechetVideoDistance, baselines
 from videodiff.metrics.features.evaluator import (
     WEIGHTS,
     EvaluatorFeatures,
@@ -99,12 +98,15 @@ def test_damage_rises_above_the_floor_and_reversal_does_not(content, request):
     clips = request.getfixturevalue(content)
     real, other = clips[:NUM], clips[NUM:]
     source_class = BouncingDigits if content == "digits" else DriftingClouds
-    features = EvaluatorFeatures()
-    reference, other_real = (clip_stats(features, [part]) for part in (real, other))
+    metric = FrechetVideoDistance(EvaluatorFeatures())
+    metric.use(real=FeatureStats.from_features(metric.features(real)))
+    metric.use(other_real=FeatureStats.from_features(metric.features(other)))
 
-    def rise(fake):
-        result = beside_floor(features, reference, clip_stats(features, [fake]), other_real)
-        return result.value / result.floor
+    def rise(clips):
+        metric.reset()
+        metric.update(clips, real=False)
+        entry = metric.entry()
+        return entry["value"] / entry["floor"]
 
     assert rise(other) == 1
     assert 0.7 < rise(baselines.reverse(other)) < 1.3

@@ -96,9 +96,9 @@ def test_a_fixed_real_side_makes_the_interval_narrower_and_needs_no_features():
     rng = np.random.default_rng(0)
     x, y = draw(80, rng), draw(80, rng, 0.5)
     sums = FeatureStats.from_features(x, keep_features=0)
-    fixed = frechet_interval(x, y, sides="fake")
+    fixed = frechet_interval(x, y, sides="generated")
     assert fixed.sd < frechet_interval(x, y).sd
-    assert frechet_interval(sums, y, sides="fake").sd == pytest.approx(fixed.sd, rel=1e-6)
+    assert frechet_interval(sums, y, sides="generated").sd == pytest.approx(fixed.sd, rel=1e-6)
     with pytest.raises(ValueError, match="hold sums alone"):
         frechet_interval(sums, y)
 
@@ -204,7 +204,7 @@ def test_a_share_that_all_clips_agree_on_has_an_interval():
     [
         (lambda x: frechet_interval(x[:3], x), "at least 4 clips and 3 groups on each side, got 3"),
         (lambda x: frechet_interval(x, x, clips_per_video=20), "3 groups on each side, got 40 and 2"),
-        (lambda x: frechet_interval(x, x, sides="real"), "sides must be both or fake"),
+        (lambda x: frechet_interval(x, x, sides="real"), "sides must be both or generated"),
         (lambda x: frechet_interval(x, x, level=1.0), "level must lie between 0 and 1"),
         (lambda x: kernel_interval(x[:2], x), "at least 3 clips on each side, got 2"),
         (lambda x: mean_interval(np.array([1.0, np.inf])), "must be finite, one per clip; 1 of 2"),

@@ -41,13 +41,13 @@ def test_equal_distributions_give_zero_on_average_at_any_count():
 
 
 def test_wrong_input_is_refused():
-    with pytest.raises(ValueError, match="got 1 real and 5 fake"):
+    with pytest.raises(ValueError, match="got 1 real and 5 generated"):
         kernel_distance(features(1, 1), features(5, 2))
     with pytest.raises(ValueError, match="of 4 and of 3 numbers"):
         kernel_distance(features(5, 1), features(5, 2)[:, :3])
     broken = features(5, 1)
     broken[3, 0] = np.inf
-    with pytest.raises(ValueError, match="features of fake clip 3 are not finite"):
+    with pytest.raises(ValueError, match="features of generated clip 3 are not finite"):
         kernel_distance(features(5, 1), broken)
 
 

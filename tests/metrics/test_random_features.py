@@ -6,9 +6,10 @@ import torch
 
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds
 from videodiff.metrics import baselines
-from videodiff.metrics.builtin import beside_floor, clip_stats, floor, random_distance, standardised
 from videodiff.metrics.features.random import RandomFeatures, RandomNet
 from videodiff.metrics.moments import FeatureStats
+from videodiff.metrics.standardised import standardised
+from videodiff.metrics.video import StandardisedFrechetDistance
 
 NUM = 96
 
@@ -70,16 +71,19 @@ def test_kept_features_and_sums_give_one_distance():
     rng = np.random.default_rng(1)
     rows = [rng.normal(mean, 2, (40, 5)) for mean in (3.0, 4.0)]
     sums = [FeatureStats.from_features(part, keep_features=0) for part in rows]
-    assert random_distance(*rows) == pytest.approx(random_distance(*sums), rel=1e-9)
+    metric = StandardisedFrechetDistance()
+    kept = map(FeatureStats.from_features, rows)
+    assert metric.distance(*kept) == pytest.approx(metric.distance(*sums), rel=1e-9)
 
 
 def test_rand_fd_does_not_change_when_features_are_rescaled():
     rng = np.random.default_rng(2)
     real, fake = rng.normal(0, 1, (40, 5)), rng.normal(0.3, 1, (40, 5))
     scale, shift = np.array([1, 10, 0.1, 1e3, 1e-3]), 7.0
-    assert random_distance(real * scale + shift, fake * scale + shift) == pytest.approx(
-        random_distance(real, fake), rel=1e-9
-    )
+    metric = StandardisedFrechetDistance()
+    plain = metric.distance(*map(FeatureStats.from_features, (real, fake)))
+    scaled = metric.distance(*(FeatureStats.from_features(side * scale + shift) for side in (real, fake)))
+    assert scaled == pytest.approx(plain, rel=1e-9)
 
 
 # Half speed is seen in digits; clouds of half speed stay near the floor with so few clips.
@@ -98,15 +102,19 @@ def draws(request):
 @pytest.mark.filterwarnings("ignore:.*fewer clips than numbers.*")
 def test_damage_rises_above_the_floor_and_reversal_does_not(draws):
     real, other, half, half_rise = draws
-    features = RandomFeatures()
-    reference, other_real = clip_stats(features, [real]), clip_stats(features, [other])
-    least = floor(features, reference, other_real)
+    metric = StandardisedFrechetDistance(RandomFeatures())
+    metric.use(real=FeatureStats.from_features(metric.features(real)))
+    metric.use(other_real=FeatureStats.from_features(metric.features(other)))
 
     def rise(clips):
-        result = beside_floor(features, reference, clip_stats(features, [clips]), other_real)
-        assert (result.floor, result.count) == (least, NUM)
-        assert result.excess == result.value - least
-        return result.value / least
+        metric.reset()
+        metric.update(clips, real=False)
+        entry = metric.entry()
+        assert (entry["count"], entry["floor_count"]) == (NUM, NUM)
+        assert entry["interval"][0] < entry["value"] < entry["interval"][1]
+        return entry["value"] / entry["floor"]
+
+    assert rise(other) == 1
 
     assert 0.9 < rise(baselines.reverse(other)) < 1.1
     assert rise(baselines.add_noise(other, 0.05)) > 2
@@ -116,12 +124,3 @@ def test_damage_rises_above_the_floor_and_reversal_does_not(draws):
     assert rise(baselines.frozen_clips(other)) > 1.5
     assert rise(half) > half_rise
     assert rise(baselines.noise_clips(NUM, 16, 32, 32)) > 100
-
-
-def test_a_floor_needs_equal_counts():
-    rows = np.random.default_rng(0).normal(size=(30, 336))
-    many, few = FeatureStats.from_features(rows), FeatureStats.from_features(rows[:20])
-    with pytest.raises(ValueError, match="30 and 20"):
-        floor(RandomFeatures(), many, few)
-    with pytest.raises(ValueError, match="30 real and 20 generated"):
-        beside_floor(RandomFeatures(), many, few, many)

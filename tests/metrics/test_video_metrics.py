@@ -14,16 +14,22 @@ from eval_fixtures import eval_file, eval_recipe
 from eval_weights import weights_file
 from tiny_features import TinyFeatures, clips
 from videodiff.metrics import (
+    ClipFigure,
     ContentDebiasedFVD,
+    FeatureStats,
     FrechetFrameDistance,
+    FrechetInfinity,
     FrechetVideoDistance,
     I3DFeatures,
     KernelVideoDistance,
     ReconstructionFVD,
+    StandardisedFrechetDistance,
     VideoInceptionScore,
     frechet_distance,
+    frechet_interval,
     inception_score,
     kernel_distance,
+    kernel_interval,
     softmax,
 )
 
@@ -155,7 +161,7 @@ def test_states_stay_float64_whatever_happens_to_the_module_around(cast):
     fed(module.fvd, 8)
     cast(module)
     fed(module.fvd, 8, REAL[:0], FAKE[:0])
-    assert module.fvd.real_sum.dtype == module.fvd.fake_outer.dtype == torch.float64
+    assert module.fvd.real_sum.dtype == module.fvd.generated_outer.dtype == torch.float64
     assert module.fvd.compute().item() == pytest.approx(expected, rel=1e-12)
     module.fvd.reset()
     assert fed(module.fvd, 8).compute().item() == pytest.approx(expected, rel=1e-12)
@@ -232,7 +238,7 @@ def test_a_stored_reference_stands_for_the_real_side(tmp_path):
     expected = metric.compute().item()
     metric.stats(real=True).save(tmp_path / "real.npz")
     again = FrechetVideoDistance(TinyFeatures())
-    again.use_reference(type(metric.stats(real=True)).load(tmp_path / "real.npz"))
+    again.use(real=type(metric.stats(real=True)).load(tmp_path / "real.npz"))
     for _ in range(2):
         fed(again, 8, REAL[:0])
         assert again.compute().item() == pytest.approx(expected, rel=1e-12)
@@ -240,7 +246,61 @@ def test_a_stored_reference_stands_for_the_real_side(tmp_path):
     with pytest.raises(ValueError, match="no real clips can be added"):
         again.update(REAL, real=True)
     with pytest.raises(ValueError, match="were added already"):
-        metric.use_reference(again.stats(real=True))
+        metric.use(real=again.stats(real=True))
+
+
+@pytest.mark.parametrize("kind", ["fvd", "kvd", "standardised"])
+def test_an_entry_holds_the_value_with_counts_interval_and_floor(kind):
+    net, other = TinyFeatures(), clips(29, seed=3)
+    make, interval = {
+        "fvd": (FrechetVideoDistance, frechet_interval),
+        "kvd": (KernelVideoDistance, kernel_interval),
+        "standardised": (StandardisedFrechetDistance, None),
+    }[kind]
+    metric = fed(make(net), 8)
+    metric.use(other_real=FeatureStats.from_features(net(other)))
+    entry = metric.entry()
+    assert entry["value"] == metric.compute().item()
+    assert (entry["count"], entry["num_real"], entry["num_fake"]) == (29, 37, 29)
+    assert entry["interval"][0] < entry["value"] < entry["interval"][1]
+    if interval is not None:
+        found = interval(metric.stats(real=True), metric.stats(real=False))
+        assert entry["interval"] == [found.low, found.high]
+    assert entry["floor"] == pytest.approx(fed(make(net), 8, fake=other).compute().item(), rel=1e-9)
+    # The same from features alone, where they are known already.
+    known = make(name="known").use(*(FeatureStats.from_features(net(side)) for side in (REAL, FAKE)))
+    assert known.entry()["value"] == pytest.approx(entry["value"], rel=1e-12)
+    assert known.name == "known"
+    with pytest.raises(ValueError, match="made without a network"):
+        make().update(REAL, real=True)
+
+
+def test_the_fit_at_infinity_is_of_enough_clips_alone():
+    rng = np.random.default_rng(0)
+    few, many = (FeatureStats.from_features(rng.normal(size=(n, 4))) for n in (511, 512))
+    metric = FrechetInfinity().use(many, many)
+    assert not metric.is_defined(many, few)
+    assert metric.is_defined(many, many)
+    assert metric.entry() == {
+        "value": metric.compute().item(),
+        "count": 512,
+        "num_real": 512,
+        "num_fake": 512,
+    }
+
+
+def test_an_exact_figure_is_a_mean_over_the_clips_that_have_one():
+    values = torch.tensor([0.5, float("nan"), 1.0, 0.75, 1.0])
+    figure = ClipFigure("digit_present")
+    for part in torch.tensor([4, 0, 2, 1, 3, 3]).split(2):
+        figure.update(values[part], index=part)
+    assert figure.per_clip().tolist() == pytest.approx(values.tolist(), nan_ok=True)
+    assert figure.compute().item() == 0.8125
+    entry = figure.entry()
+    assert (entry["value"], entry["median"], entry["count"]) == (0.8125, 0.875, 4)
+    assert entry["interval"][1] <= 1  # a share
+    assert ClipFigure("x").use(values.numpy(), np.array([0.2, 0.4])).entry()["floor"] == pytest.approx(0.3)
+    assert ClipFigure("x").use(np.array([np.nan])).entry() == {"value": None, "count": 0}
 
 
 def test_features_beyond_the_limit_are_dropped_and_the_value_stays():
@@ -266,14 +326,14 @@ def test_constant_clips_have_a_distance_and_a_warning():
     gap = (net(black[:1]).double() - net(white[:1]).double()).square().sum().item()
     with (
         pytest.warns(UserWarning, match="all 8 real clips have the same features"),
-        pytest.warns(UserWarning, match="all 8 fake clips have the same features"),
+        pytest.warns(UserWarning, match="all 8 generated clips have the same features"),
     ):
         assert metric.compute().item() == pytest.approx(gap, rel=1e-9)
 
 
 def test_fewer_clips_than_asked_for_or_than_numbers_warn():
     metric = fed(FrechetVideoDistance(TinyFeatures(), num_clips=37), 8)
-    with pytest.warns(UserWarning, match="29 fake clips where 37 were asked for"):
+    with pytest.warns(UserWarning, match="29 generated clips where 37 were asked for"):
         metric.compute()
     metric = fed(FrechetVideoDistance(TinyFeatures(dim=40)), 8)
     with pytest.warns(UserWarning, match="fewer clips than numbers"):
@@ -289,7 +349,7 @@ def test_fewer_clips_than_asked_for_or_than_numbers_warn():
 def test_fewer_than_two_clips_are_refused_in_one_line(kind, count):
     metric = of_features()[kind]()
     fed(metric, 8, REAL, FAKE[:count])
-    with pytest.raises(ValueError, match=f"needs at least 2 fake clips, got {count}$"):
+    with pytest.raises(ValueError, match=f"needs at least 2 generated clips, got {count}$"):
         metric.compute()
 
 
@@ -336,7 +396,7 @@ def test_a_bad_reconstruction_does_not_leave_its_clip_behind():
     metric = ReconstructionFVD(Blind())
     dark = REAL.clamp(max=200)
     metric.update(dark[:9], dark[9:18])
-    with pytest.raises(ValueError, match=r"features of fake clip 9 .*are not finite"):
+    with pytest.raises(ValueError, match=r"features of generated clip 9 .*are not finite"):
         metric.update(dark[:2], torch.full_like(dark[:2], 255))
     assert metric.stats(real=True).n == metric.stats(real=False).n == 9
 
@@ -348,7 +408,7 @@ def test_clips_shorter_than_the_network_needs_are_refused():
 
 def test_other_sizes_warn_and_give_a_number():
     metric = fed(FrechetVideoDistance(TinyFeatures()), 8)
-    with pytest.warns(UserWarning, match="fake clips are 20x20, earlier clips 16x16"):
+    with pytest.warns(UserWarning, match="generated clips are 20x20, earlier clips 16x16"):
         metric.update(clips(4, size=20), real=False)
     assert torch.isfinite(metric.compute())
 
@@ -357,10 +417,10 @@ def test_features_that_are_not_finite_name_the_clip():
     metric = fed(FrechetVideoDistance(TinyFeatures()), 8)
     features = torch.zeros(5, 6)
     features[3, 2] = float("nan")
-    with pytest.raises(ValueError, match="features of fake clip 32 are not finite"):
+    with pytest.raises(ValueError, match="features of generated clip 32 are not finite"):
         metric.update_features(features, real=False)
     score = VideoInceptionScore(TinyFeatures(), splits=1)
-    with pytest.raises(ValueError, match="features of fake clip 3 are not finite"):
+    with pytest.raises(ValueError, match="features of generated clip 3 are not finite"):
         score.update_features(features)
 
 

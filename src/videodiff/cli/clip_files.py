@@ -239,17 +239,13 @@ def digest_of(tensors: Mapping[str, Any]) -> Any:
 
 def write_batch(model: Any, latent: Any, num_frames: int, paths: Sequence[Path], fps: float) -> None:
     """Decode a batch piece by piece into its files."""
-    import torch
-
     from videodiff.data import video_io
+    from videodiff.evaluation.generated import as_clips
 
     with ExitStack() as files:
         writers = [files.enter_context(video_io.VideoWriter(path, fps)) for path in paths]
         for piece in model.decode_frames(latent, num_frames):
-            if not bool(torch.isfinite(piece).all()):
-                raise RuntimeError("the model drew non-finite values; is the checkpoint trained?")
-            frames = video_io.to_uint8(piece).permute(0, 2, 3, 4, 1).cpu()
-            for writer, clip in zip(writers, frames, strict=True):
+            for writer, clip in zip(writers, as_clips(piece), strict=True):
                 writer.write(clip)
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videodiff.comparison.judging import Judge
-from videodiff.comparison.reconstruction import entry_of
-from videodiff.evaluation.sampling import Batch
+from videodiff.evaluation.measurement import Measurement
+from videodiff.evaluation.plan import Batch
+from videodiff.metrics.entry import mean_entry
 
 
-def drift(videos: Tensor, judge: Judge, batch_size: int) -> list[dict[str, Any]]:
+def drift(videos: Tensor, measurement: Measurement) -> list[dict[str, Any]]:
     """Metrics of each window of the protocol's clip length, ``{"frames": [first, last], "metrics": {...}}``.
 
     On the built-in data all metrics of the protocol, against the same real clips (what holds of real clips holds at
@@ -23,10 +23,9 @@ def drift(videos: Tensor, judge: Judge, batch_size: int) -> list[dict[str, Any]]
 
     Args:
         videos: long ones, uint8 ``[M, F, H, W, 3]``.
-        judge: of the comparison.
-        batch_size: clips looked at together.
+        measurement: of the comparison.
     """
-    size = judge.protocol.frames
+    size, batch_size = measurement.protocol.frames, measurement.batch_size
     found = []
     for first in range(0, videos.shape[1] - size + 1, size):
         window = videos[:, first : first + size]
@@ -35,9 +34,9 @@ def drift(videos: Tensor, judge: Judge, batch_size: int) -> list[dict[str, Any]]
             for i, part in zip(range(0, len(window), batch_size), window.split(batch_size), strict=True)
         ]
         metrics = statistics(batches)
-        if judge.is_built_in and len(videos) > 1:
-            side = judge.look(batches, f"frames {first} to {first + size - 1}", len(videos))
-            metrics |= judge.judge(side)[0]
+        if measurement.is_built_in and len(videos) > 1:
+            side = measurement.observe(batches, f"frames {first} to {first + size - 1}", len(videos))
+            metrics |= measurement.result(side).metrics
         found.append({"frames": [first, first + size - 1], "metrics": metrics})
     return found
 
@@ -58,6 +57,6 @@ def statistics(batches: Iterable[Batch]) -> dict[str, dict[str, Any]]:
         still = torch.zeros(len(grey), dtype=torch.float64)
         parts["change"].append(grey.diff(dim=1).abs().flatten(1).mean(1) if grey.shape[1] > 1 else still)
     return {
-        f"frame_{name}": entry_of(np.concatenate([p.numpy() for p in values]))
+        f"frame_{name}": mean_entry(np.concatenate([p.numpy() for p in values]))
         for name, values in parts.items()
     }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from videodiff.evaluation.of_run import real_source
+from videodiff.comparison.record import ModelClips, ModelRecord
+from videodiff.comparison.runs import Run
+from videodiff.data.real_clips import differences
+from videodiff.evaluation.measurement import Progress
+from videodiff.evaluation.plan import Batch, plan_clips, read_batches
 from videodiff.evaluation.protocol import Protocol
-from videodiff.evaluation.sampling import Batch, plan_clips, read_batches
+from videodiff.evaluation.real import data_record, real_source
 
 SEARCHED = 2048  # training clips at most
 BATCH = 64
@@ -73,3 +77,46 @@ def training_clips(data: Any, protocol: Protocol, seed: int) -> tuple[Any, Itera
     source = real_source(data, wanted)
     plan = plan_clips(source, wanted, "real", seed)
     return source, read_batches(source, plan, range(len(plan)), BATCH, []), len(plan)
+
+
+def find_nearest(
+    measured: Sequence[tuple[Run, ModelRecord, ModelClips]], protocol: Protocol, seed: int, progress: Progress
+) -> None:
+    """Give every record and its clips the nearest training clip of each shown sample.
+
+    The training clips are each model's own, at its own size and pace. Models that were trained on the same ones are
+    searched together: these are read once.
+    """
+    groups: list[list[tuple[Run, ModelRecord, ModelClips]]] = []
+    for entry in measured:
+        if not len(entry[2].samples):
+            continue
+        mine = data_record(entry[0].data, "train")
+        for group in groups:
+            theirs = data_record(group[0][0].data, "train")
+            if mine["limits"]["train"] == theirs["limits"]["train"] and not differences(
+                mine, theirs, "train"
+            ):
+                group.append(entry)
+                break
+        else:
+            groups.append([entry])
+    for group in groups:
+        source, batches, count = training_clips(group[0][0].data, protocol, seed)
+        found, clips = nearest(
+            torch.cat([shown.samples for _, _, shown in group]), with_progress(batches, count, progress)
+        )
+        for _, record, shown in group:
+            its, found = found[: len(shown.samples)], found[len(shown.samples) :]
+            shown.nearest, clips = clips[: len(its)], clips[len(its) :]
+            record.nearest = [
+                {"sample": i, "train": place, "name": source.name(place), "distance": distance}
+                for i, (place, distance) in enumerate(its)
+            ]
+
+
+def with_progress(batches: Iterable[Batch], total: int, progress: Progress) -> Iterator[Batch]:
+    """The same batches, with progress."""
+    for batch in batches:
+        progress("training clips searched", batch.places[-1] + 1, total)
+        yield batch

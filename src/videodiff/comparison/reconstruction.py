@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,9 +16,10 @@ from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_c
 from videodiff.comparison.training import training_of
 from videodiff.data.pixels import to_float, to_uint8
 from videodiff.data.resize import resize
-from videodiff.evaluation.sampling import Batch
+from videodiff.evaluation.plan import Batch
 from videodiff.frame_size import FrameSize
-from videodiff.metrics import LPIPSMetric, mean_interval, psnr, ssim
+from videodiff.metrics import PSNR, SSIM, LPIPSMetric, PairMetric
+from videodiff.metrics.entry import Entry
 from videodiff.metrics.features.lpips import SMALLEST, trunk_file
 from videodiff.metrics.reconstruction import SSIM_WINDOW
 
@@ -61,21 +62,21 @@ class Reconstruction:
     def __init__(self, stage: Any, device: torch.device, keep: int, rule: str = "antialias") -> None:
         self.stage, self.device, self.keep, self.rule = stage, device, keep, rule
         self.kept: list[Tensor] = []
-        self.perceptual: LPIPSMetric | None = None
 
-    def measure(self, batches: Iterable[Batch]) -> dict[str, dict[str, Any]]:
+    def measure(self, batches: Iterable[Batch]) -> dict[str, Entry]:
         """The metrics by name, each with its interval over clips."""
-        found: dict[str, list[Tensor]] = {}
+        found: dict[str, PairMetric] = {}
         for clips, rebuilt in self.pairs(batches):
-            values = {"psnr": psnr(clips, rebuilt)}
-            if min(clips.shape[2:4]) >= SSIM_WINDOW:
-                values["ssim"] = ssim(clips, rebuilt)
-            if min(clips.shape[2:4]) >= SMALLEST["alex"] and is_at_hand():
-                self.perceptual = self.perceptual or LPIPSMetric()
-                values["lpips"] = self.perceptual.values(clips, rebuilt)
-            for name, part in values.items():
-                found.setdefault(name, []).append(part)
-        return {name: entry_of(torch.cat(parts).double().numpy()) for name, parts in found.items()}
+            side = min(clips.shape[2:4])
+            wanted: dict[str, Callable[[], PairMetric]] = {"psnr": partial(PSNR, sync_on_compute=False)}
+            if side >= SSIM_WINDOW:
+                wanted["ssim"] = partial(SSIM, sync_on_compute=False)
+            if side >= SMALLEST["alex"] and is_at_hand():
+                wanted["lpips"] = partial(LPIPSMetric, sync_on_compute=False)
+            for name, make in wanted.items():
+                found[name] = found[name] if name in found else make()
+                found[name].update(clips, rebuilt)
+        return {name: metric.entry() for name, metric in found.items()}
 
     def pairs(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         """Clips and their reconstructions; the first are kept."""
@@ -86,20 +87,6 @@ class Reconstruction:
                 self.kept.append(rebuilt[:left])
                 left -= len(rebuilt)
             yield batch.clips, rebuilt
-
-
-def entry_of(values: np.ndarray) -> dict[str, Any]:
-    """Mean with interval; a reconstruction without any error, whose PSNR is infinite, is left out and counted."""
-    known = values[np.isfinite(values)]
-    if len(known) == 0:
-        return {"value": None, "count": 0}
-    entry: dict[str, Any] = {"value": float(known.mean()), "count": len(known)}
-    if len(known) < len(values):
-        entry["exact"] = len(values) - len(known)
-    if len(known) > 1:
-        found = mean_interval(known)
-        entry |= {"interval": [float(found.low), float(found.high)], "interval_method": found.method}
-    return entry
 
 
 def is_at_hand() -> bool:

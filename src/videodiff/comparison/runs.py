@@ -18,7 +18,8 @@ from videodiff.comparison.reference import UnequalRunsError, check_classes, opti
 from videodiff.comparison.training import last_step, run_folder
 from videodiff.config import BuildError, build_data, without_latents
 from videodiff.data.real_clips import differences
-from videodiff.evaluation.of_run import told_of, unfit
+from videodiff.evaluation.choice import why_not_measured
+from videodiff.evaluation.real import data_record
 from videodiff.sampling.video_model import draws_video
 
 
@@ -106,7 +107,7 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
         data = build_data(without_latents(config), trusted)
     except BuildError as error:
         raise ValueError(f"checkpoint {path}: its data cannot be built: {error}") from error
-    if reason := unfit(data, model):
+    if reason := why_not_measured(data, model):
         raise ValueError(reason)
     step = checkpoint.get("global_step")
     run = Run(spec, path, config, step, bool(checkpoint.get("ema")), model.eval(), data)
@@ -193,7 +194,7 @@ def check_equal(runs: Sequence[Run], split: str) -> None:
     """
     first = runs[0]
     for run in runs[1:]:
-        different = differences(told_of(first.data, split), told_of(run.data, split), split)
+        different = differences(data_record(first.data, split), data_record(run.data, split), split)
         if not different and first.size != run.size:
             different = [f"resolution of generated clips {first.size} against {run.size}"]
         if different:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from videodiff.evaluation.protocol import get_protocol
+
 if TYPE_CHECKING:
     from videodiff.diffusion import Sampler
 
@@ -96,3 +98,18 @@ def make_sampler(name: str, steps: int) -> Sampler:
         "ancestral": diffusion.AncestralSampler,
     }
     return classes[name](steps)
+
+
+def frames_of(settings: Settings) -> int | None:
+    """Frames of a clip where settings or protocol say so; None leaves them to the models.
+
+    A published protocol brings its own number, ours (and the default) only a number that is named.
+    """
+    if settings.frames is not None:
+        return settings.frames
+    if settings.protocol is None:
+        return None
+    found = get_protocol(settings.protocol)
+    words = settings.protocol.split(":")[1:]
+    named = any(word.isdecimal() or word.startswith("frames=") for word in words)
+    return found.frames if named or found.network == "i3d" else None

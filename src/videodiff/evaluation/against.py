@@ -26,14 +26,14 @@ class Against:
     results: list[Result]
 
     def check(
-        self, protocol: Mapping[str, Any], data: Mapping[str, Any], num_fake: int | None = None
+        self, protocol: Mapping[str, Any], data: Mapping[str, Any], num_generated: int | None = None
     ) -> None:
         """Refuse a measurement that none of the results is of, before it is made.
 
         Args:
             protocol: the record of the new result's protocol.
             data: what identifies its real clips.
-            num_fake: generated clips that it will have; None where that is not known yet.
+            num_generated: generated clips that it will have; None where that is not known yet.
 
         Raises:
             ValueError: in one line with every difference from the nearest of the results.
@@ -41,10 +41,10 @@ class Against:
         found = []
         for result in self.results:
             reasons = measured_otherwise(protocol, data, result.protocol, result.data)
-            if num_fake not in (None, result.num_fake) and not any(
-                r.startswith("num_fake ") for r in reasons
+            if num_generated not in (None, result.num_generated) and not any(
+                r.startswith("num_generated ") for r in reasons
             ):
-                reasons.append(f"num_fake {num_fake} against {result.num_fake}")
+                reasons.append(f"num_generated {num_generated} against {result.num_generated}")
             found.append(reasons)
         if reasons := min(found, key=len):
             raise ValueError(self._refusal("; ".join(reasons)))

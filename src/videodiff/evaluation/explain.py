@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from videodiff.evaluation.observed import Observed
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol, differences
 from videodiff.evaluation.score import FRECHET, bare_distance
-from videodiff.evaluation.sides import Side
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Explanation:
 
 
 def explain_difference(
-    look: Callable[[Protocol], tuple[Side, Side]],
+    look: Callable[[Protocol], tuple[Observed, Observed]],
     start: Protocol,
     end: Protocol,
     without_effect: Collection[str] = (),
@@ -82,13 +82,13 @@ def explain_difference(
             "figures share no scale, so there is nothing to explain"
         )
     metric = FRECHET[start.network]
-    num_real, num_fake = max(start.num_real, end.num_real), max(start.num_fake, end.num_fake)
-    seen: dict[tuple[Any, ...], tuple[Side, Side]] = {}
+    num_real, num_generated = max(start.num_real, end.num_real), max(start.num_generated, end.num_generated)
+    seen: dict[tuple[Any, ...], tuple[Observed, Observed]] = {}
 
     def figure(protocol: Protocol) -> float:
         key = tuple(getattr(protocol, s) for s in FEATURE_SWITCHES if s not in without_effect)
         if key not in seen:
-            seen[key] = look(replace(protocol, num_real=num_real, num_fake=num_fake))
+            seen[key] = look(replace(protocol, num_real=num_real, num_generated=num_generated))
         return bare_distance(*seen[key], protocol)
 
     first = value = figure(start)

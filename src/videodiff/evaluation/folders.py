@@ -17,13 +17,14 @@ from videodiff.data.layouts.images import stills
 from videodiff.data.passed_over import encoded_twice, encodings_note, passed_over
 from videodiff.data.resize import SQUARE, rule_text
 from videodiff.data.wrapped_sources import AtRate
-from videodiff.evaluation.detectors import Detector, build_detectors, prepare_all
+from videodiff.evaluation.choice import find_detectors
+from videodiff.evaluation.detectors import Detector, build_detectors
+from videodiff.evaluation.observed import Observed, observe
+from videodiff.evaluation.plan import ClipPlan, plan_clips, read_batches
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol
 from videodiff.evaluation.reference import cached_reference, load_reference, read_file, reference_key
 from videodiff.evaluation.results import Result
 from videodiff.evaluation.run import evaluate
-from videodiff.evaluation.sampling import ClipPlan, plan_clips, read_batches
-from videodiff.evaluation.sides import Side, observe
 from videodiff.frame_size import FrameSize, Resolution
 from videodiff.plain import parse_json
 
@@ -155,11 +156,11 @@ def storage_format(entry: Entry) -> tuple[str, bool]:
 
 @dataclass
 class FolderComparison:
-    """REAL against FAKE under any number of protocols; clips are looked at once for each way of looking.
+    """REAL against GENERATED under any number of protocols; clips are looked at once for each way of looking.
 
     Args:
         real: the real videos, or a file of cached statistics (``.npz``).
-        fake: the generated videos.
+        generated: the generated videos.
         seed: of windows and shuffling.
         num_clips: clips of each side at most, fewer than the protocol wants; its name is not borne then.
         device: where the networks run.
@@ -172,7 +173,7 @@ class FolderComparison:
     """
 
     real: Folder | Path
-    fake: Folder
+    generated: Folder
     seed: int = 0
     num_clips: int | None = None
     device: torch.device | str = "cpu"
@@ -184,9 +185,9 @@ class FolderComparison:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        self.bad: dict[str, list[str]] = {"real": [], "fake": []}
+        self.bad: dict[str, list[str]] = {"real": [], "generated": []}
         self.missing: list[str] = []
-        self.seen: dict[tuple[Any, ...], tuple[Side, Side]] = {}
+        self.seen: dict[tuple[Any, ...], tuple[Observed, Observed]] = {}
 
     def detectors(self, protocol: Protocol) -> tuple[list[Detector], dict[str, str | None]]:
         """What looks at the clips, and its checksums; networks beside the main one may be missing.
@@ -195,40 +196,35 @@ class FolderComparison:
             FileNotFoundError: if the main network's weights are nowhere.
             ValueError: if the clips of the protocol are too short for a network.
         """
-        if self.make_detectors is not None:
-            found = list(self.make_detectors(protocol))
-        else:
-            found = build_detectors(protocol, self.device, None, self.c3d, self.weights)
-        for detector in found:
-            if protocol.seen_frames < detector.min_frames:
-                raise ValueError(
-                    f"{detector.name} needs clips of at least {detector.min_frames} frames, the protocol "
-                    f"{protocol.label} shows it {protocol.seen_frames}; ask for more with --frames"
-                )
-        found, checksums, self.missing = prepare_all(found)
+        build = self.make_detectors or (
+            lambda p: build_detectors(p, self.device, None, self.c3d, self.weights)
+        )
+        found, checksums, self.missing = find_detectors(protocol, build)
         return found, checksums
 
-    def look(self, protocol: Protocol) -> tuple[Side, Side]:
+    def look(self, protocol: Protocol) -> tuple[Observed, Observed]:
         """Both sides under a protocol."""
         key = tuple(getattr(protocol, switch) for switch in FEATURE_SWITCHES if switch not in WITHOUT_EFFECT)
-        key = (*key, protocol.num_real, protocol.num_fake)
+        key = (*key, protocol.num_real, protocol.num_generated)
         if key not in self.seen:
             detectors, checksums = self.detectors(protocol)
-            fake_source = self.fake.source(
+            generated_source = self.generated.source(
                 protocol.frames
             )  # an empty or too short folder is told before any work
             real = self.look_at_real(protocol, detectors, checksums)
-            fake = self.observe(fake_source, protocol, "fake", detectors)
-            self.seen[key] = (real, fake)
+            generated = self.observe(generated_source, protocol, "generated", detectors)
+            self.seen[key] = (real, generated)
         return self.seen[key]
 
     def look_at_real(
         self, protocol: Protocol, detectors: list[Detector], checksums: dict[str, str | None]
-    ) -> Side:
+    ) -> Observed:
         """The real side: from a file of statistics, from the cache, or from the videos."""
         if isinstance(self.real, Path):
             asked = (
-                {} if self.fake.resolution is None else {"resolution": self.fake.resolution, **self.fake.rule}
+                {}
+                if self.generated.resolution is None
+                else {"resolution": self.generated.resolution, **self.generated.rule}
             )
             wanted = reference_key(protocol, asked, checksums, 0, self.seed)
             return load_reference(
@@ -246,7 +242,7 @@ class FolderComparison:
 
     def observe(
         self, source: ClipSource, protocol: Protocol, side: str, detectors: Sequence[Detector]
-    ) -> Side:
+    ) -> Observed:
         """Read and look at the clips of one side."""
         plan = self.plan(source, protocol, side)
         progress = self.progress
@@ -259,14 +255,14 @@ class FolderComparison:
         said = []
         folders = {
             "real": (self.real, (protocol.span, protocol.fps)),
-            "fake": (self.fake, (protocol.frames, None)),
+            "generated": (self.generated, (protocol.frames, None)),
         }
         for side, (folder, needed) in folders.items():
             if not isinstance(folder, Folder):
                 continue
             said += [f"{side} folder: {note}" for note in folder.notes]
             name = folder.lossy()
-            if name is not None and side == "fake":
+            if name is not None and side == "generated":
                 said.append(
                     f"generated videos are stored lossily ({name}), which moves FVD; write FFV1 or PNG frames"
                 )
@@ -306,22 +302,23 @@ class FolderComparison:
         Raises:
             ValueError: for folders or clips no number is defined for, in one line.
         """
-        real, fake = self.look(protocol)
+        real, generated = self.look(protocol)
         detectors, _ = self.detectors(protocol)
         return evaluate(
-            real, fake, protocol, detectors=detectors, device=self.device, seed=self.seed,
-            data=self.identity(), model=self.generated(), warnings=[*self.missing, *self.warnings(protocol)],
+            real, generated, protocol, detectors=detectors, device=self.device, seed=self.seed,
+            data=self.identity(), model=self.made(), warnings=[*self.missing, *self.warnings(protocol)],
         )  # fmt: skip
 
-    def generated(self) -> dict[str, Any]:
+    def made(self) -> dict[str, Any]:
         """What the generated clips are, and how they were made as far as their folder says."""
         made = {
-            key: self.fake.record.get(key) for key in ("checkpoint", "sampler", "steps", "guidance", "ema")
+            key: self.generated.record.get(key)
+            for key in ("checkpoint", "sampler", "steps", "guidance", "ema")
         }
-        listing = self.fake.identity()["listing"]
+        listing = self.generated.identity()["listing"]
         return {
             **{k: v for k, v in made.items() if v is not None},
-            "generated": str(self.fake.root),
+            "generated": str(self.generated.root),
             "listing": listing,
             "asked": {"num_clips": self.num_clips, "c3d": self.c3d, "weights": self.weights},
         }
@@ -329,7 +326,7 @@ class FolderComparison:
     def call(self, protocol: Protocol) -> dict[str, Any]:
         """What tells one measurement from another before anything is looked at."""
         return call_of({
-            "protocol": {"hash": protocol.hash}, "seed": self.seed, "data": self.identity(), "model": self.generated()
+            "protocol": {"hash": protocol.hash}, "seed": self.seed, "data": self.identity(), "model": self.made()
         })  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def made_with(result: Result) -> dict[str, Any]:
         model.pop("step", None)
     return {
         "protocol": {k: v for k, v in result.protocol.items() if k not in ("name", "base")},
-        "counts": [result.num_real, result.num_fake],
+        "counts": [result.num_real, result.num_generated],
         "seed": result.seed,
         "detector": result.detector,
         "data": {k: v for k, v in result.data.items() if k not in (*TRAINING_ONLY, *PLACES)},

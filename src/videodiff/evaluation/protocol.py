@@ -23,6 +23,8 @@ FEATURE_SWITCHES = (
 )  # fmt: skip
 # Switches that came after results were stored: at their default they enter no hash, so that stored hashes hold.
 LATER = ("fps",)
+# By which name records, hashes and older command lines hold a switch that has another one here.
+STORED_AS = {"num_generated": "num_fake"}
 CHOICES: dict[str, tuple[str, ...]] = {
     "network": ("i3d", "evaluator", "random"),
     "resize": ("bilinear", "crop", "tf1"),
@@ -47,7 +49,7 @@ class Protocol:
         rounding: of generated pixels in [-1, 1] to 0..255.
         ddof: the covariance is divided by N - ddof.
         num_real: real clips wanted.
-        num_fake: generated clips wanted.
+        num_generated: generated clips wanted.
         frames: of a clip, before `subsample`.
         stride: distance between the frames of a real clip in its video; generated clips are taken as they come.
         fps: frames per second at which real videos are read, `stride` counting ticks of that clock; None is every
@@ -76,7 +78,7 @@ class Protocol:
     rounding: Literal["round", "truncate"] = "round"
     ddof: int = 0
     num_real: int = 2048
-    num_fake: int = 2048
+    num_generated: int = 2048
     frames: int = 16
     stride: int = 1
     fps: float | None = None
@@ -98,7 +100,7 @@ class Protocol:
                     f"got {getattr(self, switch)!r}"
                 )
         at_least = {
-            "num_real": 2, "num_fake": 2, "frames": 1, "stride": 1, "subsample": 1, "clips_per_video": 1,
+            "num_real": 2, "num_generated": 2, "frames": 1, "stride": 1, "subsample": 1, "clips_per_video": 1,
             "inception_splits": 1, "ddof": 0,
         }  # fmt: skip
         for switch, least in at_least.items():
@@ -148,8 +150,8 @@ class Protocol:
 
     def record(self, network_sha256: str | None = None) -> dict[str, Any]:
         """What a result says of its protocol; the network's checksum belongs to it."""
-        return {"name": self.name, "base": self.base, "hash": self.hash, **self.switches, "short_videos": "discard",
-                "network_sha256": network_sha256}  # fmt: skip
+        return {"name": self.name, "base": self.base, "hash": self.hash, **stored(self.switches),
+                "short_videos": "discard", "network_sha256": network_sha256}  # fmt: skip
 
     def changed(self, **switches: Any) -> Protocol:
         """A protocol with other switches: its label names the frames, anything else makes it ``custom``."""
@@ -162,7 +164,12 @@ class Protocol:
 def as_hashed(switches: Mapping[str, Any]) -> dict[str, Any]:
     """The switches that enter a hash: those that came later only where they are not at their default."""
     defaults = {f.name: f.default for f in fields(Protocol)}
-    return {k: v for k, v in switches.items() if k not in LATER or v != defaults[k]}
+    return stored({k: v for k, v in switches.items() if k not in LATER or v != defaults[k]})
+
+
+def stored(switches: Mapping[str, Any]) -> dict[str, Any]:
+    """Switches by the names that records hold."""
+    return {STORED_AS.get(name, name): value for name, value in switches.items()}
 
 
 def read_switches(record: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,7 +180,11 @@ def read_switches(record: Mapping[str, Any], data: Mapping[str, Any]) -> dict[st
         data: facts of the data beside it: before `fps` was a switch, real clips were read as the data said.
     """
     filled = {f.name: f.default for f in fields(Protocol) if f.name in LATER} | {"fps": data.get("fps")}
-    return {**filled, **record}
+    return {
+        **filled,
+        **{name: record[held] for name, held in STORED_AS.items() if held in record},
+        **{name: value for name, value in record.items() if name not in STORED_AS.values()},
+    }
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -199,7 +210,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("tats", eps=1e-5, rounding="truncate", ddof=1, order="shuffled"),
         # Ho et al. 2022: FVD of the original code; for UCF-101 the inception score of C3D as in
         # pfnet-research/tgan2:tgan2/evaluations/inception_score.py, one split over 10,000 clips.
-        Protocol("vdm", resize="tf1", ddof=1, num_real=10_000, num_fake=10_000, order="shuffled", inception="c3d"),
+        Protocol("vdm", resize="tf1", ddof=1, num_real=10_000, num_generated=10_000, order="shuffled", inception="c3d"),
         # sihyun-yu/digan:src/scripts/compute_fvd_kvd.py: its tables hold the mean of ten trials
         # with fresh real clips: ten seeds.
         Protocol("digan", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled"),
@@ -207,9 +218,11 @@ PROTOCOLS: dict[str, Protocol] = {
         # (configs/*/*_train.yaml: frame_interval 3), which no stride-1 number compares to.
         Protocol("latte", stride=3),
         # Ours, for the built-in data: a small classifier trained on them, beside exact figures. Never called FVD.
-        Protocol("evaluator", network="evaluator", num_real=512, num_fake=512, split="test", inception="evaluator"),
+        Protocol(
+            "evaluator", network="evaluator", num_real=512, num_generated=512, split="test", inception="evaluator"
+        ),
         # Ours, for any data where no weights are at hand: a fixed random network (rand-FD). Never called FVD.
-        Protocol("random", network="random", num_real=512, num_fake=512, split="test", inception="none"),
+        Protocol("random", network="random", num_real=512, num_generated=512, split="test", inception="none"),
     )
 }  # fmt: skip
 
@@ -230,6 +243,7 @@ def get_protocol(text: str, **switches: Any) -> Protocol:
         switch, equals, value = word.partition("=")
         if not equals:
             switch, value = "frames", word
+        switch = next((now for now, before in STORED_AS.items() if before == switch), switch)
         found[switch] = _parse(name, switch, value)
     protocol = PROTOCOLS["styleganv" if name == "custom" else name]
     found.update(switches)

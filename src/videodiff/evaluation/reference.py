@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from videodiff import atomic, weights
+from videodiff.evaluation.observed import Observed
 from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol, as_hashed, read_switches
-from videodiff.evaluation.sides import Side
 from videodiff.metrics.moments import FeatureStats, ForeignFileError, read_npz
 
 FORMAT = "videodiff-reference-1"
@@ -62,8 +62,8 @@ def reference_path(key: Mapping[str, Any], folder: Path | None = None) -> Path |
 
 
 def cached_reference(
-    key: Mapping[str, Any], observe_real: Callable[[], Side], folder: Path | None = None
-) -> tuple[Side, bool]:
+    key: Mapping[str, Any], observe_real: Callable[[], Observed], folder: Path | None = None
+) -> tuple[Observed, bool]:
     """The statistics of a key, from the cache or freshly observed and then kept; and whether they were cached.
 
     A cache that is not there or cannot be written costs time, not the result.
@@ -86,7 +86,7 @@ def cached_reference(
     return side, False
 
 
-def save_reference(side: Side, path: str | os.PathLike[str], key: Mapping[str, Any]) -> None:
+def save_reference(side: Observed, path: str | os.PathLike[str], key: Mapping[str, Any]) -> None:
     """Write a side with its key, whole or not at all; two processes may write the same one."""
     path = Path(path)
     arrays: dict[str, Any] = {"places": side.places, "digests": np.array(side.digests)}
@@ -103,7 +103,7 @@ def save_reference(side: Side, path: str | os.PathLike[str], key: Mapping[str, A
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 
-def load_reference(path: str | os.PathLike[str], expect: Mapping[str, Any]) -> Side:
+def load_reference(path: str | os.PathLike[str], expect: Mapping[str, Any]) -> Observed:
     """Read a side and check its key.
 
     Args:
@@ -126,7 +126,7 @@ def load_reference(path: str | os.PathLike[str], expect: Mapping[str, Any]) -> S
             features[name] = FeatureStats.from_features(arrays[f"{of}/features"])
         else:
             features[name] = FeatureStats(int(arrays[f"{of}/n"]), arrays[f"{of}/sum"], arrays[f"{of}/outer"])
-    return Side(
+    return Observed(
         dict(sorted(features.items())),
         {key.removeprefix("figure/"): values for key, values in arrays.items() if key.startswith("figure/")},
         arrays["places"],

@@ -30,7 +30,7 @@ class Result:
         protocol: the protocol's record, the network's checksum included.
         metrics: by name, each ``{"value", "count", ...}`` with ``interval`` and ``floor`` where there are any.
         num_real: real clips used.
-        num_fake: generated clips used.
+        num_generated: generated clips used.
         seed: of clips and samples.
         detector: name and checksum of the feature network, ``{"name", "sha256"}``.
         data: what identifies the real clips.
@@ -44,7 +44,7 @@ class Result:
     protocol: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
     num_real: int
-    num_fake: int
+    num_generated: int
     seed: int
     detector: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Result:
             "protocol": found["protocol"],
             "metrics": found["metrics"],
             "num_real": self.num_real,
-            "num_fake": self.num_fake,
+            "num_fake": self.num_generated,
             "seed": self.seed,
             **known,
             **({"model": model} if model else {}),
@@ -86,13 +86,12 @@ class Result:
             "protocol",
             "metrics",
             "num_real",
-            "num_fake",
             "seed",
             "detector",
             "data",
             "resolution",
         )
-        own = {key: record[key] for key in names}
+        own = {key: record[key] for key in names} | {"num_generated": record["num_fake"]}
         return cls(**own, model=model, warnings=record["warnings"], versions=record["versions"])
 
     def json(self) -> str:
@@ -138,8 +137,8 @@ class Result:
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
         head = (
-            f"protocol {self.name} [{self.protocol['hash']}]: {self.num_real} real, {self.num_fake} generated clips "
-            f"of {self.protocol['frames']} frames, seed {self.seed}"
+            f"protocol {self.name} [{self.protocol['hash']}]: {self.num_real} real, {self.num_generated} generated "
+            f"clips of {self.protocol['frames']} frames, seed {self.seed}"
         )
         return "\n".join([head, *lines])
 
@@ -170,7 +169,7 @@ def comparable(a: Result, b: Result) -> tuple[bool, str]:
         checksum, counts, whatever decides the real clips, or the size of frames.
     """
     reasons = measured_otherwise(a.protocol, a.data, b.protocol, b.data)
-    for key in ("num_real", "num_fake"):
+    for key in ("num_real", "num_generated"):
         if getattr(a, key) != getattr(b, key) and not any(reason.startswith(f"{key} ") for reason in reasons):
             reasons.append(f"{key} {getattr(a, key)} against {getattr(b, key)}")
     is_said = any(reason.startswith("resolution ") for reason in reasons)

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from videodiff.evaluation.detectors import Detector, build_detectors
+from videodiff.evaluation.observed import Observed, observe
+from videodiff.evaluation.plan import Batch
 from videodiff.evaluation.protocol import Protocol, get_protocol
 from videodiff.evaluation.results import Result
-from videodiff.evaluation.sampling import Batch
 from videodiff.evaluation.score import score
-from videodiff.evaluation.sides import Side, observe
 
-Clips = Side | Iterable[Batch | Tensor]
+Clips = Observed | Iterable[Batch | Tensor]
 
 
 def evaluate(
     real: Clips,
-    fake: Clips,
+    generated: Clips,
     protocol: Protocol | str = "styleganv",
     *,
     floor: Clips | None = None,
@@ -36,7 +36,7 @@ def evaluate(
 
     Args:
         real: uint8 batches ``[B, T, H, W, 3]``, read once in constant memory; or a side that was looked at before.
-        fake: the same of the generated clips.
+        generated: the same of the generated clips.
         protocol: a protocol or its name (:func:`~videodiff.evaluation.protocol.get_protocol`).
         floor: further real clips: how far a perfect model would be at this count.
         detectors: what to look with; by default those of the protocol.
@@ -55,21 +55,21 @@ def evaluate(
     dataset = (data or {}).get("dataset")
     detectors = build_detectors(protocol, device, dataset) if detectors is None else detectors
     sha256 = detectors[0].prepare()
-    sides = {"real": real, "generated": fake, **({} if floor is None else {"floor": floor})}
-    seen: dict[str, Side] = {}
+    sides = {"real": real, "generated": generated, **({} if floor is None else {"floor": floor})}
+    seen: dict[str, Observed] = {}
     for name, clips in sides.items():
         report = None if progress is None else (lambda done, name=name: progress(name, done))
-        seen[name] = clips if isinstance(clips, Side) else observe(clips, detectors, report)
+        seen[name] = clips if isinstance(clips, Observed) else observe(clips, detectors, report)
     metrics, notes = score(seen["real"], seen["generated"], protocol, seen.get("floor"))
     metrics = {name: entry for name, entry in metrics.items() if entry["value"] is not None}
     num_real = min(len(seen["real"]), protocol.num_real)
-    num_fake = min(len(seen["generated"]), protocol.num_fake)
+    num_generated = min(len(seen["generated"]), protocol.num_generated)
     result = Result(
-        name=result_name(protocol, num_real, num_fake),
+        name=result_name(protocol, num_real, num_generated),
         protocol=protocol.record(sha256),
         metrics=metrics,
         num_real=num_real,
-        num_fake=num_fake,
+        num_generated=num_generated,
         seed=seed,
         detector={"name": detectors[0].name, "sha256": sha256},
         data=dict(data or {}),
@@ -86,13 +86,13 @@ def evaluate(
     return result
 
 
-def result_name(protocol: Protocol, num_real: int, num_fake: int) -> str:
+def result_name(protocol: Protocol, num_real: int, num_generated: int) -> str:
     """The protocol's label; a number at fewer clips never bears it bare."""
-    counts = (num_real, num_fake)
-    if counts == (protocol.num_real, protocol.num_fake):
+    counts = (num_real, num_generated)
+    if counts == (protocol.num_real, protocol.num_generated):
         return protocol.label
     return (
-        f"{protocol.label}_n{num_fake}"
-        if num_real == num_fake
-        else f"{protocol.label}_n{num_real}-{num_fake}"
+        f"{protocol.label}_n{num_generated}"
+        if num_real == num_generated
+        else f"{protocol.label}_n{num_real}-{num_generated}"
     )

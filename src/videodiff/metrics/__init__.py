@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .directory import METRICS, MetricInfo, metric_info
     from .distribution import DistributionMetric
     from .features import LPIPS, C3DFeatures, EvaluatorFeatures, FeatureExtractor, I3DFeatures, RandomFeatures
+    from .figure import ClipFigure
     from .frechet import InfinityFit, frechet_distance, frechet_distance_from_moments, frechet_infinity
     from .frechet_intervals import frechet_difference_interval, frechet_infinity_interval, frechet_interval
     from .inception import inception_score, softmax
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from .video import (
         ContentDebiasedFVD,
         FrechetFrameDistance,
+        FrechetInfinity,
         FrechetVideoDistance,
         KernelVideoDistance,
         ReconstructionFVD,
+        StandardisedFrechetDistance,
     )
     from .video_pairs import PSNR, SSIM, LPIPSMetric, PairMetric
     from .video_score import VideoInceptionScore
@@ -34,6 +37,7 @@ _HOMES = {
     "features": (
         "LPIPS", "C3DFeatures", "EvaluatorFeatures", "FeatureExtractor", "I3DFeatures", "RandomFeatures",
     ),
+    "figure": ("ClipFigure",),
     "frechet": ("InfinityFit", "frechet_distance", "frechet_distance_from_moments", "frechet_infinity"),
     "frechet_intervals": ("frechet_difference_interval", "frechet_infinity_interval", "frechet_interval"),
     "inception": ("inception_score", "softmax"),
@@ -43,8 +47,8 @@ _HOMES = {
     "moments": ("FeatureStats", "read_record"),
     "reconstruction": ("psnr", "ssim"),
     "video": (
-        "ContentDebiasedFVD", "FrechetFrameDistance", "FrechetVideoDistance", "KernelVideoDistance",
-        "ReconstructionFVD",
+        "ContentDebiasedFVD", "FrechetFrameDistance", "FrechetInfinity", "FrechetVideoDistance", "KernelVideoDistance",
+        "ReconstructionFVD", "StandardisedFrechetDistance",
     ),
     "video_pairs": ("PSNR", "SSIM", "LPIPSMetric", "PairMetric"),
     "video_score": ("VideoInceptionScore",),
@@ -56,12 +60,14 @@ __all__ = [
     "PSNR",
     "SSIM",
     "C3DFeatures",
+    "ClipFigure",
     "ContentDebiasedFVD",
     "DistributionMetric",
     "EvaluatorFeatures",
     "FeatureExtractor",
     "FeatureStats",
     "FrechetFrameDistance",
+    "FrechetInfinity",
     "FrechetVideoDistance",
     "I3DFeatures",
     "InfinityFit",
@@ -72,6 +78,7 @@ __all__ = [
     "PairMetric",
     "RandomFeatures",
     "ReconstructionFVD",
+    "StandardisedFrechetDistance",
     "VideoInceptionScore",
     "frechet_difference_interval",
     "frechet_distance",

@@ -1,4 +1,4 @@
-"""What all metrics over clips share: float64 rows with a number per clip, gathered over processes in the clips' order.
+"""What all metrics over clips share: rows with a number per clip, gathered over processes in the clips' order.
 
 States live on the CPU in float64 (MPS has none) and follow neither ``.to(device)`` nor ``.half()`` nor a precision
 plugin. Every clip has an index; rows are ordered by it and repeats of an index are dropped, so that a result depends
@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
+
+from videodiff.metrics.moments import KEEP_FEATURES, FeatureStats, check_features
 
 if TYPE_CHECKING:
     from videodiff.metrics.features import FeatureExtractor
@@ -45,8 +48,23 @@ def undisturbed() -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
+@dataclass(frozen=True)
+class Table:
+    """The rows of one side.
+
+    Args:
+        width: numbers in a row.
+        dtype: of the rows.
+        has_sums: whether the rows are features, whose sums are kept where the rows no longer are.
+    """
+
+    width: int
+    dtype: torch.dtype = torch.float64
+    has_sums: bool = False
+
+
 class ClipMetric(Metric):
-    """A torchmetrics metric with rows of float64 numbers, one row per clip (or frame).
+    """A torchmetrics metric with tables of rows, one row per clip (or frame): float64, or int64 for facts.
 
     ``update`` is the way to feed it; ``forward`` updates too and returns nothing, because a distance between
     distributions has no value for one batch.
@@ -58,23 +76,64 @@ class ClipMetric(Metric):
 
     is_differentiable = False
     full_state_update = False
-    features: FeatureExtractor
-    real_index: list[Tensor]  # made by add_state, as its rows are
-    fake_index: list[Tensor]
+    features: FeatureExtractor | None
 
     def __init__(self, num_clips: int | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("dist_sync_fn", gather_over_backend)
         super().__init__(**kwargs)
         self.num_clips = num_clips
         self._clip_shape: tuple[int, ...] | None = None
-        self._widths: dict[str, int] = {}
+        self._tables: dict[str, Table] = {}
         self._numbered: dict[str, bool] = {}
 
-    def _add_rows(self, side: str, width: int) -> None:
-        """Make the states of one side: rows ``[n, width]`` and the index of each."""
-        self._widths[side] = width
+    def _add_table(self, side: str, table: Table) -> None:
+        """Make the states of one side: rows ``[n, width]`` with the index of each, and the sums of features."""
+        self._tables[side] = table
         self.add_state(f"{side}_rows", [], dist_reduce_fx="cat")
         self.add_state(f"{side}_index", [], dist_reduce_fx="cat")
+        if table.has_sums:
+            sums = torch.zeros(table.width, dtype=torch.float64)
+            self.add_state(f"{side}_sum", sums, dist_reduce_fx="sum")
+            self.add_state(f"{side}_outer", torch.outer(sums, sums), dist_reduce_fx="sum")
+
+    def _seen(self, side: str) -> int:
+        """Clips of a side that this process has seen."""
+        return sum(map(len, getattr(self, f"{side}_index"))) if side in self._tables else 0
+
+    def _append_features(
+        self, side: str, features: Tensor | np.ndarray, index: Tensor | None, keep: int, what: str
+    ) -> None:
+        """Add features ``[B, width]``; beyond `keep` clips of this process their sums alone are kept.
+
+        Raises:
+            ValueError: if a feature is not finite (names the clip) or the width is another.
+        """
+        seen = self._seen(side)
+        rows = check_features(features, first=seen, what=what)
+        if side not in self._tables:
+            self._add_table(side, Table(rows.shape[1], has_sums=True))
+        if rows.shape[1] != self._tables[side].width:
+            raise ValueError(
+                f"features must have {self._tables[side].width} numbers per clip, got {rows.shape[1]}"
+            )
+        is_kept = seen + len(rows) <= keep
+        self._append(side, torch.from_numpy(rows), index, is_kept)
+        if not is_kept:
+            setattr(self, f"{side}_rows", [])
+        if self._tables[side].has_sums:
+            sums = {"sum": rows.sum(axis=0), "outer": rows.T @ rows}
+            for name, part in sums.items():
+                state = f"{side}_{name}"
+                setattr(self, state, getattr(self, state) + torch.from_numpy(part))
+
+    def _feature_stats(self, side: str, keep: int = KEEP_FEATURES) -> FeatureStats:
+        """Statistics of what was gathered of a side: of the features in the clips' order, or of their sums."""
+        rows, index = self._gathered(side)
+        if len(rows) == len(index) and len(rows):
+            return FeatureStats.from_features(rows, keep_features=keep)
+        return FeatureStats(
+            len(index), getattr(self, f"{side}_sum").numpy(), getattr(self, f"{side}_outer").numpy()
+        )
 
     def _append(self, side: str, rows: Tensor, index: Tensor | None = None, keep: bool = True) -> None:
         """Add rows ``[B, width]``; the i-th clip of process r of W is number ``i W + r`` if `index` is not given."""
@@ -92,7 +151,8 @@ class ClipMetric(Metric):
         self._numbered[side] = numbered
         setattr(self, f"{side}_index", [*held, index])
         if keep:
-            setattr(self, f"{side}_rows", [*getattr(self, f"{side}_rows"), rows.detach().cpu().double()])
+            rows = rows.detach().cpu().to(self._tables[side].dtype)
+            setattr(self, f"{side}_rows", [*getattr(self, f"{side}_rows"), rows])
 
     def _place(self) -> tuple[int, int]:
         """This process's number and how many take part; alone with ``sync_on_compute=False``."""
@@ -121,7 +181,7 @@ class ClipMetric(Metric):
                     f"{len(index) - len(numbers)} {side} clips came twice and their features were not kept: "
                     "raise keep_features, or use a sampler without padding"
                 )
-            return np.zeros((0, self._widths[side])), numbers
+            return np.zeros((0, self._tables[side].width)), numbers
         return rows.numpy()[first], numbers
 
     def _check_clips(self, clips: Tensor, what: str) -> Tensor:
@@ -158,6 +218,8 @@ class ClipMetric(Metric):
 
     def _features(self, clips: Tensor) -> Tensor:
         """Features of checked clips."""
+        if self.features is None:
+            raise ValueError("this metric was made without a network: it takes features, by update_features")
         with undisturbed():
             return self.features(clips)
 
@@ -178,16 +240,28 @@ class ClipMetric(Metric):
         self._numbered = {}
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather over processes; one that has seen no clips takes part with an empty table of the right width."""
-        for side, width in self._widths.items():
+        """Gather over processes; one that has seen no clips takes part with empty tables like the others'."""
+        self._agree_on_tables()
+        for side, table in self._tables.items():
             for what, nothing in (
-                ("rows", torch.zeros(0, width, dtype=torch.float64)),
+                ("rows", torch.zeros(0, table.width, dtype=table.dtype)),
                 ("index", torch.zeros(0).long()),
             ):
                 held = getattr(self, f"{side}_{what}")
                 if isinstance(held, list):
                     setattr(self, f"{side}_{what}", [torch.cat([nothing, *held])])
         super().sync(*args, **kwargs)
+
+    def _agree_on_tables(self) -> None:
+        """Tables are made as clips come: a process without clips makes those that others have."""
+        world = self._place()[1]
+        if world == 1:
+            return
+        tables: list[Any] = [None] * world
+        dist.all_gather_object(tables, self._tables, self.process_group)
+        for side, table in ((side, table) for found in tables for side, table in found.items()):
+            if side not in self._tables:
+                self._add_table(side, table)
 
     def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> ClipMetric:
         """Nothing moves and nothing is cast: the states are float64 on the CPU, whatever the module around does."""

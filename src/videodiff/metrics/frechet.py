@@ -172,7 +172,7 @@ class InfinityFit:
 
 def frechet_infinity(
     real: FeatureStats | Features,
-    fake: FeatureStats | Features,
+    generated: FeatureStats | Features,
     ddof: int = 0,
     num_sizes: int = 8,
     seed: int | None = 0,
@@ -185,7 +185,7 @@ def frechet_infinity(
 
     Args:
         real: features ``[N, D]``, or statistics that hold them.
-        fake: features ``[M, D]``, or statistics that hold them.
+        generated: features ``[M, D]``, or statistics that hold them.
         ddof: the covariance's divisor is ``N - ddof``.
         num_sizes: shares to compare, 2 or more.
         seed: of the order in which clips enter subsets; None takes them as they come.
@@ -193,7 +193,7 @@ def frechet_infinity(
     Raises:
         ValueError: if a side has fewer than 8 clips or no features.
     """
-    sides = [held_features(side, "FVD at infinity") for side in (real, fake)]
+    sides = [held_features(side, "FVD at infinity") for side in (real, generated)]
     if min(map(len, sides)) < 8:
         raise ValueError(
             f"FVD at infinity needs at least 8 clips on each side, got {[len(s) for s in sides]}"

@@ -18,11 +18,11 @@ Side = FeatureStats | Features
 
 def frechet_interval(
     real: Side,
-    fake: Side,
+    generated: Side,
     ddof: int = 0,
     groups: int = GROUPS,
     level: float = 0.95,
-    sides: Literal["both", "fake"] = "both",
+    sides: Literal["both", "generated"] = "both",
     paired: bool = False,
     clips_per_video: int = 1,
     seed: int = 0,
@@ -34,22 +34,22 @@ def frechet_interval(
 
     Args:
         real: features ``[N, D]`` in the order of the clips, or statistics that hold them.
-        fake: the same of the generated clips.
+        generated: the same of the generated clips.
         ddof: the covariance's divisor is ``N - ddof``.
         groups: parts of each side; the cost is this many distances a side.
         level: nominal coverage.
-        sides: ``fake`` holds the real clips fixed (they are all there are, or only their sums are known).
-        paired: fake clips are reconstructions of the real ones; both of a pair are left out together.
+        sides: ``generated`` holds the real clips fixed (they are all there are, or only their sums are known).
+        paired: generated clips are reconstructions of the real ones; both of a pair are left out together.
         clips_per_video: so many clips in a row come from one video and are left out together.
         seed: of the parts; numpy's generator, torch's is not touched.
 
     Raises:
         ValueError: if a side has too few clips or no features.
     """
-    left_out = _frechet_left_out(real, fake, ddof, groups, sides, paired, clips_per_video, seed)
-    what = f"{sides} sides" if sides == "both" else "fake side, real clips fixed"
+    left_out = _frechet_left_out(real, generated, ddof, groups, sides, paired, clips_per_video, seed)
+    what = f"{sides} sides" if sides == "both" else "generated side, real clips fixed"
     method = f"jackknife, {groups} groups, {'pairs' if paired else what}"
-    value = gaussian_distance(gaussian(real, ddof), gaussian(fake, ddof))
+    value = gaussian_distance(gaussian(real, ddof), gaussian(generated, ddof))
     sd = jackknife_interval(value, left_out, level, method).sd
     # Distances are positive and skewed to the right: symmetric ends belong to their root (which is a distance proper).
     root = jackknife_interval(value**0.5, [np.sqrt(v) for v in left_out], level, method)
@@ -58,8 +58,8 @@ def frechet_interval(
 
 def frechet_difference_interval(
     real: Side,
-    fake_a: Side,
-    fake_b: Side,
+    generated_a: Side,
+    generated_b: Side,
     ddof: int = 0,
     groups: int = GROUPS,
     level: float = 0.95,
@@ -73,8 +73,8 @@ def frechet_difference_interval(
 
     Args:
         real: features ``[N, D]``, or statistics that hold them.
-        fake_a: the same of one model.
-        fake_b: the same of the other.
+        generated_a: the same of one model.
+        generated_b: the same of the other.
         ddof: the covariance's divisor is ``N - ddof``.
         groups: parts of each side.
         level: nominal coverage.
@@ -84,17 +84,17 @@ def frechet_difference_interval(
     Raises:
         ValueError: if a side has too few clips or no features.
     """
-    counts = [len(held_features(fake, "an interval")) for fake in (fake_a, fake_b)]
+    counts = [len(held_features(generated, "an interval")) for generated in (generated_a, generated_b)]
     if counts[0] != counts[1]:
         warnings.warn(
             f"{counts[0]} clips of one model against {counts[1]} of the other: the distances' biases differ",
             stacklevel=2,
         )
     whole = gaussian(real, ddof)
-    value = [gaussian_distance(whole, gaussian(fake, ddof)) for fake in (fake_a, fake_b)]
+    value = [gaussian_distance(whole, gaussian(generated, ddof)) for generated in (generated_a, generated_b)]
     a, b = (
-        _frechet_left_out(real, fake, ddof, groups, "both", False, clips_per_video, seed)
-        for fake in (fake_a, fake_b)
+        _frechet_left_out(real, generated, ddof, groups, "both", False, clips_per_video, seed)
+        for generated in (generated_a, generated_b)
     )
     return jackknife_interval(
         value[0] - value[1],
@@ -105,7 +105,7 @@ def frechet_difference_interval(
 
 
 def frechet_infinity_interval(
-    real: Side, fake: Side, ddof: int = 0, groups: int = 10, level: float = 0.95, seed: int = 0
+    real: Side, generated: Side, ddof: int = 0, groups: int = 10, level: float = 0.95, seed: int = 0
 ) -> Interval:
     """Interval of :func:`~videodiff.metrics.frechet.frechet_infinity` by leaving out groups of both sides.
 
@@ -114,7 +114,7 @@ def frechet_infinity_interval(
 
     Args:
         real: features ``[N, D]``, or statistics that hold them.
-        fake: the same of the generated clips.
+        generated: the same of the generated clips.
         ddof: the covariance's divisor is ``N - ddof``.
         groups: parts of each side.
         level: nominal coverage.
@@ -126,7 +126,8 @@ def frechet_infinity_interval(
     rng = np.random.default_rng(seed)
     # One order for all fits: a clip stays where it was when others leave.
     x, y = (
-        side[rng.permutation(len(side))] for side in (held_features(s, "an interval") for s in (real, fake))
+        side[rng.permutation(len(side))]
+        for side in (held_features(s, "an interval") for s in (real, generated))
     )
     left_out = [
         np.array(
@@ -154,31 +155,31 @@ def jackknife_interval(value: float, left_out: Sequence[np.ndarray], level: floa
 
 def _frechet_left_out(
     real: Side,
-    fake: Side,
+    generated: Side,
     ddof: int,
     groups: int,
-    sides: Literal["both", "fake"],
+    sides: Literal["both", "generated"],
     paired: bool,
     clips_per_video: int,
     seed: int,
 ) -> list[np.ndarray]:
     """Distances without each group: one array for each side that is left out from."""
-    if sides not in ("both", "fake"):
-        raise ValueError(f"sides must be both or fake, got {sides!r}")
-    without_y = _without_each(fake, groups, clips_per_video, seed)
-    if sides == "fake":
+    if sides not in ("both", "generated"):
+        raise ValueError(f"sides must be both or generated, got {sides!r}")
+    without_y = _without_each(generated, groups, clips_per_video, seed)
+    if sides == "generated":
         whole = gaussian(real, ddof)
         return [np.array([gaussian_distance(whole, gaussian(y, ddof)) for y in without_y])]
     without_x = _without_each(real, groups, clips_per_video, seed)
     if paired:
-        counts = [len(held_features(side, "an interval")) for side in (real, fake)]
+        counts = [len(held_features(side, "an interval")) for side in (real, generated)]
         if counts[0] != counts[1]:
             raise ValueError(
                 f"paired sides must have one clip each for the other, got {counts[0]} and {counts[1]}"
             )
         pairs = zip(without_x, without_y, strict=True)
         return [np.array([gaussian_distance(gaussian(x, ddof), gaussian(y, ddof)) for x, y in pairs])]
-    whole_x, whole_y = gaussian(real, ddof), gaussian(fake, ddof)
+    whole_x, whole_y = gaussian(real, ddof), gaussian(generated, ddof)
     return [
         np.array([gaussian_distance(gaussian(x, ddof), whole_y) for x in without_x]),
         np.array([gaussian_distance(whole_x, gaussian(y, ddof)) for y in without_y]),

@@ -50,10 +50,10 @@ def check_pair(x: Features, y: Features) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: otherwise.
     """
-    x, y = check_features(x, what="real clip"), check_features(y, what="fake clip")
+    x, y = check_features(x, what="real clip"), check_features(y, what="generated clip")
     if min(len(x), len(y)) < 2:
         raise ValueError(
-            f"this distance needs at least 2 clips on each side, got {len(x)} real and {len(y)} fake"
+            f"this distance needs at least 2 clips on each side, got {len(x)} real and {len(y)} generated"
         )
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"features of {x.shape[1]} and of {y.shape[1]} numbers cannot be compared")

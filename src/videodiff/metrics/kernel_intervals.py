@@ -13,13 +13,13 @@ Side = FeatureStats | Features
 
 
 def kernel_interval(
-    real: Side, fake: Side, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    real: Side, generated: Side, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """Percentile bootstrap of the unbiased kernel distance; a clip is never paired with its own copy.
 
     Args:
         real: features ``[N, D]``, or statistics that hold them.
-        fake: the same of the generated clips.
+        generated: the same of the generated clips.
         level: nominal coverage.
         resamples: draws of both sides with replacement.
         seed: numpy's generator; torch's is not touched.
@@ -27,20 +27,25 @@ def kernel_interval(
     Raises:
         ValueError: if a side has fewer than 3 clips or no features.
     """
-    draws = _kernel_draws(real, [fake], resamples, seed)[0]
-    value = kernel_distance(held_features(real, "an interval"), held_features(fake, "an interval"))
+    draws = _kernel_draws(real, [generated], resamples, seed)[0]
+    value = kernel_distance(held_features(real, "an interval"), held_features(generated, "an interval"))
     return quantile_interval(value, draws, level, f"bootstrap over clips, {resamples} draws")
 
 
 def kernel_difference_interval(
-    real: Side, fake_a: Side, fake_b: Side, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    real: Side,
+    generated_a: Side,
+    generated_b: Side,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Interval:
     """Interval of ``KVD(real, a) - KVD(real, b)``; the same real clips are drawn for both models.
 
     Args:
         real: features ``[N, D]``, or statistics that hold them.
-        fake_a: the same of one model.
-        fake_b: the same of the other.
+        generated_a: the same of one model.
+        generated_b: the same of the other.
         level: nominal coverage.
         resamples: draws of all sides with replacement.
         seed: numpy's generator; torch's is not touched.
@@ -48,23 +53,23 @@ def kernel_difference_interval(
     Raises:
         ValueError: if a side has fewer than 3 clips or no features.
     """
-    a, b = _kernel_draws(real, [fake_a, fake_b], resamples, seed)
-    held = [held_features(side, "an interval") for side in (real, fake_a, fake_b)]
+    a, b = _kernel_draws(real, [generated_a, generated_b], resamples, seed)
+    held = [held_features(side, "an interval") for side in (real, generated_a, generated_b)]
     value = kernel_distance(held[0], held[1]) - kernel_distance(held[0], held[2])
     return quantile_interval(
         value, a - b, level, f"bootstrap over clips, {resamples} draws, common real clips"
     )
 
 
-def _kernel_draws(real: Side, fakes: list[Side], resamples: int, seed: int) -> list[np.ndarray]:
-    """Kernel distances of drawn clips, ``[resamples]`` for each fake side, with the same real draws for all."""
+def _kernel_draws(real: Side, generated_sides: list[Side], resamples: int, seed: int) -> list[np.ndarray]:
+    """Kernel distances of drawn clips, ``[resamples]`` for each generated side, with the same real draws for all."""
     rng = np.random.default_rng(seed)
     x = held_features(real, "an interval")
     times_x = _draw(len(x), resamples, rng)
     within_x = _within(x, times_x)
     draws = []
-    for fake in fakes:
-        _, y = check_pair(x, held_features(fake, "an interval"))
+    for generated in generated_sides:
+        _, y = check_pair(x, held_features(generated, "an interval"))
         times_y = _draw(len(y), resamples, rng)
         across = _quadratic(x, y, times_x, times_y) / (len(x) * len(y))
         draws.append(within_x + _within(y, times_y) - 2 * across)

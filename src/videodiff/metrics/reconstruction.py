@@ -53,24 +53,24 @@ def unit_frames(clips: Tensor, value_range: tuple[float, float] | None = None, w
 
 
 def frame_pairs(
-    real: Tensor, fake: Tensor, value_range: tuple[float, float] | None = None
+    real: Tensor, generated: Tensor, value_range: tuple[float, float] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Clips and reconstructions as two of ``[B, T, 3, H, W]`` in [0, 1].
 
     Raises:
         ValueError: if the shapes differ or a side is not as :func:`unit_frames` wants it.
     """
-    if real.shape != fake.shape or real.dtype.is_floating_point != fake.dtype.is_floating_point:
+    if real.shape != generated.shape or real.dtype.is_floating_point != generated.dtype.is_floating_point:
         raise ValueError(
             f"clips and reconstructions must have one shape and kind, got {real.dtype} {list(real.shape)} "
-            f"and {fake.dtype} {list(fake.shape)}"
+            f"and {generated.dtype} {list(generated.shape)}"
         )
-    return unit_frames(real, value_range), unit_frames(fake, value_range, "reconstructions")
+    return unit_frames(real, value_range), unit_frames(generated, value_range, "reconstructions")
 
 
 def psnr(
     real: Tensor,
-    fake: Tensor,
+    generated: Tensor,
     reduce: Literal["clip", "frame"] = "clip",
     value_range: tuple[float, float] | None = None,
 ) -> Tensor:
@@ -78,7 +78,7 @@ def psnr(
 
     Args:
         real: clips, see :func:`unit_frames`.
-        fake: their reconstructions, same shape.
+        generated: their reconstructions, same shape.
         reduce: ``clip`` takes the mean square over the whole clip (as PVDM reports), ``frame`` averages the dB of
             its frames, which is never less (Jensen) and infinite if one frame is identical.
         value_range: of float clips.
@@ -86,8 +86,8 @@ def psnr(
     Raises:
         ValueError: for unequal shapes, an unknown `reduce`, or values outside the range.
     """
-    real, fake = frame_pairs(real, fake, value_range)
-    error = (real - fake).square()
+    real, generated = frame_pairs(real, generated, value_range)
+    error = (real - generated).square()
     if reduce == "clip":
         return -10 * error.flatten(1).mean(1).log10()
     if reduce == "frame":
@@ -95,7 +95,7 @@ def psnr(
     raise ValueError(f"reduce must be clip or frame, got {reduce!r}")
 
 
-def ssim(real: Tensor, fake: Tensor, value_range: tuple[float, float] | None = None) -> Tensor:
+def ssim(real: Tensor, generated: Tensor, value_range: tuple[float, float] | None = None) -> Tensor:
     """Structural similarity of each clip, float64 ``[B]``: the mean over frames, channels and the valid region.
 
     Wang et al. 2004: Gaussian window of 11x11 with sigma 1.5, K1 0.01, K2 0.03. Windows that reach over the border
@@ -104,16 +104,18 @@ def ssim(real: Tensor, fake: Tensor, value_range: tuple[float, float] | None = N
 
     Args:
         real: clips, see :func:`unit_frames`.
-        fake: their reconstructions, same shape.
+        generated: their reconstructions, same shape.
         value_range: of float clips.
 
     Raises:
         ValueError: for unequal shapes, frames below 11 pixels, or values outside the range.
     """
-    real, fake = frame_pairs(real, fake, value_range)
+    real, generated = frame_pairs(real, generated, value_range)
     if min(real.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs frames of at least 11x11 pixels, got {real.shape[-2]}x{real.shape[-1]}")
-    values = [_ssim_map(x, y).mean() for x, y in zip(real, fake, strict=True)]  # one clip at a time: memory
+    values = [
+        _ssim_map(x, y).mean() for x, y in zip(real, generated, strict=True)
+    ]  # one clip at a time: memory
     return torch.stack(values) if values else real.new_zeros(0)
 
 

@@ -11,12 +11,19 @@ import torch
 from torch import Tensor
 
 from videodiff.metrics.distribution import DistributionMetric
-from videodiff.metrics.frechet import frechet_distance
+from videodiff.metrics.entry import Entry
+from videodiff.metrics.frechet import frechet_distance, frechet_infinity
+from videodiff.metrics.frechet_intervals import frechet_interval
+from videodiff.metrics.intervals import Interval
 from videodiff.metrics.kernel import kernel_distance
-from videodiff.metrics.moments import KEEP_FEATURES, check_features
+from videodiff.metrics.kernel_intervals import kernel_interval
+from videodiff.metrics.moments import KEEP_FEATURES, FeatureStats, check_features
+from videodiff.metrics.standardised import standardised
 
 if TYPE_CHECKING:
     from videodiff.metrics.features import FeatureExtractor
+
+LEAST_FOR_INFINITY = 512
 
 
 class FrechetVideoDistance(DistributionMetric):
@@ -25,10 +32,12 @@ class FrechetVideoDistance(DistributionMetric):
     Unterthiner et al. 2018. Biased upwards by about c/N: only values at equal counts can be compared.
 
     Args:
-        features: frozen network, uint8 clips ``[B, T, H, W, 3]`` -> ``[B, dim]``.
+        features: frozen network, uint8 clips ``[B, T, H, W, 3]`` -> ``[B, dim]``; None where they are known already.
         ddof: the covariance's divisor is ``N - ddof``; StyleGAN-V takes 0, the original FVD 1.
         keep_features: features are kept up to this many clips a side and process, the sums always.
         num_clips: how many clips the protocol asks for; fewer make ``compute`` warn.
+        clips_per_video: so many clips in a row come from one video; the interval leaves them out together.
+        name: of the value, in place of that of the network.
         kwargs: of ``torchmetrics.Metric``.
     """
 
@@ -37,25 +46,69 @@ class FrechetVideoDistance(DistributionMetric):
 
     def __init__(
         self,
-        features: FeatureExtractor,
+        features: FeatureExtractor | None = None,
         ddof: int = 0,
         keep_features: int = KEEP_FEATURES,
         num_clips: int | None = None,
+        clips_per_video: int = 1,
+        name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(features, keep_features, num_clips, **kwargs)
+        super().__init__(features, keep_features, num_clips, name, **kwargs)
         if ddof not in (0, 1):
             raise ValueError(f"ddof must be 0 (divisor N) or 1 (divisor N - 1), got {ddof!r}")
-        self.ddof = ddof
+        self.ddof, self.clips_per_video = ddof, clips_per_video
 
-    def compute(self) -> Tensor:
-        """The distance, float64.
+    def distance(self, real: FeatureStats, other: FeatureStats) -> float:
+        return frechet_distance(real, other, self.ddof)
 
-        Raises:
-            ValueError: if a side has fewer than 2 clips.
-        """
-        real, fake = self._both()
-        return torch.tensor(frechet_distance(real, fake, self.ddof), dtype=torch.float64)
+    def interval(self, real: FeatureStats, generated: FeatureStats) -> Interval | None:
+        if real.features is None or generated.features is None or min(real.n, generated.n) < 4:
+            return None
+        return frechet_interval(real, generated, self.ddof, clips_per_video=self.clips_per_video)
+
+    def floor(self, real: FeatureStats, other_real: FeatureStats) -> Entry:
+        return {**super().floor(real, other_real), "floor_count": other_real.n}
+
+
+class StandardisedFrechetDistance(FrechetVideoDistance):
+    """Frechet distance of features in units of the real clips' spread; rand-FD over those of a random network.
+
+    The scales of random features are arbitrary: each is measured in that of the real side.
+    """
+
+    known_name = "rand_fd"
+    general_name = "standardised_frechet"
+
+    def distance(self, real: FeatureStats, other: FeatureStats) -> float:
+        return super().distance(standardised(real, real), standardised(other, real))
+
+    def interval(self, real: FeatureStats, generated: FeatureStats) -> Interval | None:
+        return super().interval(standardised(real, real), standardised(generated, real))
+
+
+class FrechetInfinity(FrechetVideoDistance):
+    """FVD extrapolated to endless clips (Chong & Forsyth 2020), to be told beside the distance at N.
+
+    A quarter of the clips must exceed the effective dimension of the features, about a hundred for I3D's logits: below
+    :data:`LEAST_FOR_INFINITY` clips a side the value is not defined.
+    """
+
+    known_name = "fvd_inf"
+    general_name = "frechet_inf"
+
+    def is_defined(self, real: FeatureStats, generated: FeatureStats) -> bool:
+        kept = real.features is not None and generated.features is not None
+        return kept and min(real.n, generated.n) >= LEAST_FOR_INFINITY
+
+    def distance(self, real: FeatureStats, other: FeatureStats) -> float:
+        return frechet_infinity(real, other, self.ddof).value
+
+    def interval(self, real: FeatureStats, generated: FeatureStats) -> Interval | None:
+        return None  # ``frechet_infinity_interval`` has one; at 20 fits it is not taken for every result
+
+    def floor(self, real: FeatureStats, other_real: FeatureStats) -> Entry:
+        return {}
 
 
 class ContentDebiasedFVD(FrechetVideoDistance):
@@ -75,29 +128,29 @@ class ReconstructionFVD(FrechetVideoDistance):
     general_name = "r_frechet"
 
     def update(  # type: ignore[override]  # both sides come at once: a reconstruction belongs to its clip
-        self, real: Tensor, fake: Tensor, index: Tensor | None = None
+        self, real: Tensor, generated: Tensor, index: Tensor | None = None
     ) -> None:
         """Add clips and their reconstructions.
 
         Args:
             real: uint8 ``[B, T, H, W, 3]``.
-            fake: uint8, their reconstructions in the same order.
+            generated: uint8, their reconstructions in the same order.
             index: number of each clip, ``[B]``.
 
         Raises:
             TypeError: if the clips are not uint8.
             ValueError: if the shapes differ, or a feature is not finite.
         """
-        if real.shape != fake.shape:
+        if real.shape != generated.shape:
             raise ValueError(
-                f"clips {list(real.shape)} and reconstructions {list(fake.shape)} must have one shape"
+                f"clips {list(real.shape)} and reconstructions {list(generated.shape)} must have one shape"
             )
-        real, fake = self._check_clips(real, "real"), self._check_clips(fake, "fake")
+        real, generated = self._check_clips(real, "real"), self._check_clips(generated, "generated")
         if not len(real):
             return
-        both = self._features(real), self._features(fake)
+        both = self._features(real), self._features(generated)
         check_features(
-            both[1], first=sum(map(len, self.fake_index)), what="fake clip"
+            both[1], first=self._seen("generated"), what="generated clip"
         )  # before its clip goes in
         self.update_features(both[0], True, index)
         self.update_features(both[1], False, index)
@@ -126,6 +179,7 @@ class FrechetFrameDistance(FrechetVideoDistance):
         **kwargs: Any,
     ) -> None:
         super().__init__(features, ddof, keep_features, num_clips, **kwargs)
+        self._network = features.name
         if frames not in ("all", "first"):
             raise ValueError(f"frames must be all or first, got {frames!r}")
         self.frames = frames
@@ -133,10 +187,10 @@ class FrechetFrameDistance(FrechetVideoDistance):
     @property
     def name(self) -> str:
         """``frame_fid`` with the network's name and which frames."""
-        return f"frame_fid_{self.features.name}_{self.frames}"
+        return f"frame_fid_{self._network}_{self.frames}"
 
     def update(self, clips: Tensor, real: bool, index: Tensor | None = None) -> None:
-        side = "real" if real else "fake"
+        side = "real" if real else "generated"
         clips = self._check_clips(clips, side)
         if not len(clips):
             return
@@ -160,24 +214,33 @@ class KernelVideoDistance(DistributionMetric):
     Args:
         features: frozen network, uint8 clips ``[B, T, H, W, 3]`` -> ``[B, dim]``.
         num_clips: how many clips the protocol asks for; fewer make ``compute`` warn.
+        name: of the value, in place of that of the network.
         kwargs: of ``torchmetrics.Metric``.
     """
 
     known_name = "kvd"
     general_name = "kernel"
 
-    def __init__(self, features: FeatureExtractor, num_clips: int | None = None, **kwargs: Any) -> None:
-        super().__init__(features, 2**62, num_clips, **kwargs)
+    def __init__(
+        self,
+        features: FeatureExtractor | None = None,
+        num_clips: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(features, 2**62, num_clips, name, **kwargs)
 
-    def compute(self) -> Tensor:
-        """The squared distance, float64.
+    def is_defined(self, real: FeatureStats, generated: FeatureStats) -> bool:
+        return real.features is not None and generated.features is not None
 
-        Raises:
-            ValueError: if a side has fewer than 2 clips, or the reference holds no features.
-        """
-        real, fake = self._both()
+    def distance(self, real: FeatureStats, other: FeatureStats) -> float:
         if real.features is None:
             raise ValueError(
                 f"{self.name} needs the features of the real clips, the stored reference holds sums alone"
             )
-        return torch.tensor(kernel_distance(real.features, fake.kept_features), dtype=torch.float64)
+        return kernel_distance(real.features, other.kept_features)
+
+    def interval(self, real: FeatureStats, generated: FeatureStats) -> Interval | None:
+        if min(real.n, generated.n) < 3:
+            return None
+        return kernel_interval(real.kept_features, generated.kept_features)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from videodiff.metrics.clip_metric import ClipMetric
+from videodiff.metrics.clip_metric import ClipMetric, Table
+from videodiff.metrics.entry import Entry, mean_entry
 from videodiff.metrics.reconstruction import mean_of_clips, psnr, ssim
 
 FRAMES_AT_ONCE = 32
@@ -30,34 +31,34 @@ class PairMetric(ClipMetric):
 
     def __init__(self, num_clips: int | None = None, **kwargs: Any) -> None:
         super().__init__(num_clips=num_clips, **kwargs)
-        self._add_rows("clip", 1)
+        self._add_table("clip", Table(1))
 
     @abstractmethod
-    def values(self, real: Tensor, fake: Tensor) -> Tensor:
+    def values(self, real: Tensor, generated: Tensor) -> Tensor:
         """The value of each pair, ``[B]``, of checked uint8 clips."""
 
-    def update(self, real: Tensor, fake: Tensor, index: Tensor | None = None) -> None:
+    def update(self, real: Tensor, generated: Tensor, index: Tensor | None = None) -> None:
         """Add clips and their reconstructions.
 
         Args:
             real: uint8 ``[B, T, H, W, 3]``.
-            fake: uint8, the reconstructions in the same order.
+            generated: uint8, the reconstructions in the same order.
             index: number of each clip in its set, ``[B]``; repeats are dropped.
 
         Raises:
             TypeError: if the clips are not uint8.
             ValueError: if the shapes differ from each other or the length from earlier clips.
         """
-        real, fake = self._check_clips(real, "real"), self._check_clips(fake, "fake")
-        if real.shape != fake.shape:
+        real, generated = self._check_clips(real, "real"), self._check_clips(generated, "generated")
+        if real.shape != generated.shape:
             raise ValueError(
-                f"clips {list(real.shape)} and reconstructions {list(fake.shape)} must have one shape"
+                f"clips {list(real.shape)} and reconstructions {list(generated.shape)} must have one shape"
             )
         if len(real):
             with torch.random.fork_rng(
                 devices=[]
             ):  # a network made at its first use draws no number of the run
-                values = self.values(real, fake)
+                values = self.values(real, generated)
             self._append("clip", values[:, None], index)
             self._remember(real)
 
@@ -65,6 +66,10 @@ class PairMetric(ClipMetric):
         """Values of all clips of all processes in their order, float64 ``[N]``; call it on every process."""
         with self._over_processes():
             return torch.from_numpy(self._gathered("clip")[0][:, 0])
+
+    def entry(self) -> Entry:
+        """Mean and interval as results hold them; a PSNR that is infinite is left out and counted."""
+        return mean_entry(self.per_clip().numpy())
 
     def compute(self) -> Tensor:
         """Mean over clips, float64.
@@ -97,8 +102,8 @@ class PSNR(PairMetric):
         self.reduce: Literal["clip", "frame"] = reduce
         self.name = "psnr" if reduce == "clip" else "psnr_frame"
 
-    def values(self, real: Tensor, fake: Tensor) -> Tensor:
-        return psnr(real, fake, self.reduce)
+    def values(self, real: Tensor, generated: Tensor) -> Tensor:
+        return psnr(real, generated, self.reduce)
 
 
 class SSIM(PairMetric):
@@ -106,8 +111,8 @@ class SSIM(PairMetric):
 
     name = "ssim"
 
-    def values(self, real: Tensor, fake: Tensor) -> Tensor:
-        return ssim(real, fake)
+    def values(self, real: Tensor, generated: Tensor) -> Tensor:
+        return ssim(real, generated)
 
 
 class LPIPSMetric(PairMetric):
@@ -133,8 +138,8 @@ class LPIPSMetric(PairMetric):
         self.name = f"lpips_{getattr(lpips, 'net', type(lpips).__name__.lower())}"
 
     @torch.no_grad()
-    def values(self, real: Tensor, fake: Tensor) -> Tensor:
-        pairs = [x.movedim(-1, 2).float() / 127.5 - 1 for x in (real, fake)]  # [B, T, 3, H, W]
+    def values(self, real: Tensor, generated: Tensor) -> Tensor:
+        pairs = [x.movedim(-1, 2).float() / 127.5 - 1 for x in (real, generated)]  # [B, T, 3, H, W]
         rows = []
         for x, y in zip(*pairs, strict=True):
             # The same pieces for every batch size, so that a clip's value does not depend on its neighbours.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from videodiff.metrics.clip_metric import ClipMetric
+from videodiff.metrics.clip_metric import ClipMetric, Table
+from videodiff.metrics.distribution import counts
+from videodiff.metrics.entry import Entry
 from videodiff.metrics.inception import inception_score, softmax
-from videodiff.metrics.moments import check_features
+from videodiff.metrics.moments import FeatureStats
 
 if TYPE_CHECKING:
     from videodiff.metrics.features import FeatureExtractor
@@ -21,11 +24,12 @@ class VideoInceptionScore(ClipMetric):
     On C3D logits (UCF-101) it is the IS of the papers, on the Kinetics classes of I3D a stand-in, ``is_k400``.
 
     Args:
-        features: frozen classifier, uint8 clips ``[B, T, H, W, 3]`` -> logits ``[B, K]``.
+        features: frozen classifier, uint8 clips ``[B, T, H, W, 3]`` -> logits ``[B, K]``; None where they are known.
         splits: parts of consecutive clips; TGANv2 takes 1, StyleGAN-V 10.
         shuffle_seed: permutation before the split (StyleGAN-V: 42); None keeps the clips' order.
         eps: added to probabilities inside logarithms.
         num_clips: how many clips the protocol asks for; fewer make ``compute`` warn.
+        name: of the value without the splits, in place of that of the network.
         kwargs: of ``torchmetrics.Metric``.
 
     Attributes:
@@ -36,11 +40,12 @@ class VideoInceptionScore(ClipMetric):
 
     def __init__(
         self,
-        features: FeatureExtractor,
+        features: FeatureExtractor | None,
         splits: int,
         shuffle_seed: int | None = None,
         eps: float = 1e-20,
         num_clips: int | None = None,
+        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_clips=num_clips, **kwargs)
@@ -49,11 +54,16 @@ class VideoInceptionScore(ClipMetric):
         self.__dict__["features"] = features
         self.splits, self.shuffle_seed, self.eps = splits, shuffle_seed, eps
         self.deviation = 0.0
-        self._add_rows("fake", features.dim)
+        self._given_name = name
+        self._held: dict[str, FeatureStats] = {}
+        if features is not None:
+            self._add_table("generated", Table(features.dim))
 
     @property
     def name(self) -> str:
         """``is_splits10`` (C3D), ``is_k400_splits10`` (I3D), else with the network's own name."""
+        if self._given_name is not None or self.features is None:
+            return f"{self._given_name or 'is'}_splits{self.splits}"
         network = self.features.name
         kind = "" if network.startswith("c3d") else "_k400" if network.startswith("i3d") else f"_{network}"
         return f"is{kind}_splits{self.splits}"
@@ -65,7 +75,7 @@ class VideoInceptionScore(ClipMetric):
             TypeError: if the clips are not uint8.
             ValueError: if the shape or length is another, or a logit is not finite.
         """
-        clips = self._check_clips(clips, "fake")
+        clips = self._check_clips(clips, "generated")
         if len(clips):
             self.update_features(self._features(clips), index)
             self._remember(clips)
@@ -76,10 +86,46 @@ class VideoInceptionScore(ClipMetric):
         Raises:
             ValueError: if a logit is not finite; names the clip.
         """
-        rows = check_features(logits, first=sum(map(len, self.fake_index)), what="fake clip")
-        self._append("fake", torch.from_numpy(rows), index)
+        self._append_features("generated", logits, index, 2**62, "generated clip")
         self._computed = None
         self._update_count += 1
+
+    def use(self, generated: FeatureStats, real: FeatureStats | None = None) -> VideoInceptionScore:
+        """Take logits of clips that were seen before, the same on every process.
+
+        Args:
+            generated: of the generated clips.
+            real: of real clips, whose first ones, as many, give the floor of :meth:`entry`.
+        """
+        self._held = {"generated": generated, **({} if real is None else {"real": real})}
+        self._update_count += 1
+        return self
+
+    def is_defined(self, real: FeatureStats | None, generated: FeatureStats) -> bool:
+        """Whether these statistics hold the logits themselves."""
+        return generated.features is not None
+
+    def entry(self) -> Entry:
+        """The score with counts, spread over splits and floor, as results hold it; call it on every process."""
+        with self._over_processes():
+            logits = self._logits()
+        real = self._held.get("real")
+        mean, spread = self._score(logits)
+        num_real = 0 if real is None else real.n
+        entry: Entry = {"value": mean, **counts(num_real, len(logits)), "splits": self.splits}
+        if self.splits > 1:
+            entry["spread"] = spread  # over splits, as papers print it; not an interval
+        if real is not None and real.features is not None:
+            entry["floor"] = self._score(real.features[: len(logits)])[0]
+        return entry
+
+    def _logits(self) -> np.ndarray:
+        if "generated" in self._held:
+            return self._held["generated"].kept_features
+        return self._gathered("generated")[0]
+
+    def _score(self, logits: np.ndarray) -> tuple[float, float]:
+        return inception_score(softmax(logits), min(self.splits, len(logits)), self.eps, self.shuffle_seed)
 
     def compute(self) -> Tensor:
         """Mean score over the splits, float64.
@@ -87,9 +133,9 @@ class VideoInceptionScore(ClipMetric):
         Raises:
             ValueError: if there are fewer than 2 clips, or fewer than splits.
         """
-        logits, _ = self._gathered("fake")
+        logits = self._logits()
         if len(logits) < max(2, self.splits):
             raise ValueError(f"{self.name} needs at least {max(2, self.splits)} clips, got {len(logits)}")
-        self._check_count("fake", len(logits))
-        mean, self.deviation = inception_score(softmax(logits), self.splits, self.eps, self.shuffle_seed)
+        self._check_count("generated", len(logits))
+        mean, self.deviation = self._score(logits)
         return torch.tensor(mean, dtype=torch.float64)

@@ -24,8 +24,8 @@ EPILOG = """protocols:
 
 examples:
   videodiff evaluate data/ucf101/train runs/vdm/1/generate/1
-  videodiff evaluate real/ fake/ --protocol random --num_clips 64
-  videodiff evaluate real/ fake/ --protocol styleganv,pvdm --resolution 256
+  videodiff evaluate real/ generated/ --protocol random --num_clips 64
+  videodiff evaluate real/ generated/ --protocol styleganv,pvdm --resolution 256
 """
 
 
@@ -44,7 +44,12 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder of videos, or of folders of frames; or cached statistics .npz",
     )
-    add("fake", metavar="FAKE", type=Path, help="folder of generated videos, or of folders of frames")
+    add(
+        "generated",
+        metavar="GENERATED",
+        type=Path,
+        help="folder of generated videos, or of folders of frames",
+    )
     add(
         "--protocol",
         default="styleganv",
@@ -109,7 +114,7 @@ def run(argv: Sequence[str]) -> int:
     looks = (args.resolution, args.layout, args.resize or "antialias")
     compared = FolderComparison(
         args.real if args.real.is_file() else Folder(args.real, *looks),
-        Folder(args.fake, *looks),
+        Folder(args.generated, *looks),
         args.seed,
         args.num_clips,
         pick_device(args.device),
@@ -170,7 +175,7 @@ def check(args: argparse.Namespace) -> list[Any]:
         raise UsageError("--resize needs --resolution, the size to bring frames to")
     if args.num_clips is not None:
         protocols = [enlarged(protocol, args.num_clips) for protocol in protocols]
-    for name in ("real", "fake"):
+    for name in ("real", "generated"):
         path = getattr(args, name)
         cached = name == "real" and path.is_file() and path.suffix == ".npz"
         if not path.exists():
@@ -186,7 +191,7 @@ def check(args: argparse.Namespace) -> list[Any]:
 
 def enlarged(protocol: Any, num_clips: int) -> Any:
     """The protocol with the count raised, if more clips are asked for than it wants; it is a custom one then."""
-    wanted = {k: num_clips for k in ("num_real", "num_fake") if num_clips > getattr(protocol, k)}
+    wanted = {k: num_clips for k in ("num_real", "num_generated") if num_clips > getattr(protocol, k)}
     return protocol.changed(**wanted)
 
 

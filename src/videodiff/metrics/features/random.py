@@ -59,7 +59,7 @@ class RandomNet(nn.Module):
 
 
 class RandomFeatures(FeatureExtractor):
-    """A fixed random 3-D convolutional network, for "rand-FD" (:func:`videodiff.metrics.builtin.random_distance`).
+    """A fixed random 3-D convolutional network, for "rand-FD" (``StandardisedFrechetDistance`` of ``video.py``).
 
     Clips of 8 x 8 pixels or more, of one frame too (whose motion is 0); frames with a side above 64 are brought to
     64 x 64, bilinear with antialiasing. A distance on these features says that clips differ, not how they look: it is

@@ -1,25 +1,16 @@
-"""What an evaluation needs of a run: the real clips of its data, and how its model draws."""
+"""Which protocol a run is measured under: asked for or by default, fitted to its data, its weights found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-from videodiff.data.clips import ClipSource
-from videodiff.data.pixels import to_uint8
 from videodiff.evaluation.detectors import BUILT_IN, Detector, prepare_all
 from videodiff.evaluation.protocol import Protocol, get_protocol
-from videodiff.evaluation.sampling import ClipPlan
-from videodiff.sampling.video_model import VideoModel, draws_video
+from videodiff.sampling.video_model import draws_video
 
 EVALUATOR_FRAMES = 4  # the shortest clip of the evaluator
 FALLBACK = "random"  # what is measured where there are no weights
-
-
 EVERY_FRAME = {"stride": 1, "fps": None}  # switches that follow the data where a protocol leaves them so
 
 
@@ -119,7 +110,7 @@ def fit_protocol(
             )
             own[switch] = there
     protocol = protocol.changed(**own)
-    names = [k for k in ("num_real", "num_fake") if (num_clips or 0) > getattr(protocol, k)]
+    names = [k for k in ("num_real", "num_generated") if (num_clips or 0) > getattr(protocol, k)]
     return (protocol.changed(**dict.fromkeys(names, num_clips)) if names else protocol), notes
 
 
@@ -130,71 +121,10 @@ def pace(switch: str, value: float | None) -> str:
     return "every frame" if value is None else f"{value:g} fps"
 
 
-def unfit(data: Any, model: Any) -> str | None:
+def why_not_measured(data: Any, model: Any) -> str | None:
     """Why clips of these data or this model cannot be evaluated; None if they can."""
     if not hasattr(data, "selection"):
         return f"{type(data).__name__} is not a VideoDataModule, whose clips a protocol can choose"
     if not draws_video(model):
         return f"{type(model).__name__} does not generate videos"
     return None
-
-
-def real_source(data: Any, protocol: Protocol) -> ClipSource:
-    """The videos of the protocol's split that are long enough for its clips; short ones are discarded."""
-    explicit = {**data.selection.explicit, "frame_stride": protocol.stride, "short_videos": "skip"}
-    if protocol.fps is not None and data.dataset in BUILT_IN:
-        raise ValueError(
-            f"protocol {protocol.label}: fps needs videos of a data.root, {data.dataset} is built in"
-        )
-    chosen = replace(data.selection, num_frames=protocol.frames, fps=protocol.fps, explicit=explicit)
-    return chosen.source(protocol.split)
-
-
-def facts_of(data: Any, split: str) -> dict[str, Any]:
-    """What identifies the real clips of a split, for keys of references."""
-    return {**data.fingerprint(), "split": split, "limits": data.selection.limits}
-
-
-def told_of(data: Any, split: str) -> dict[str, Any]:
-    """The same for the record of a result, with the places that a reader knows them by."""
-    places = {"root": data.root, "clip_list": data.selection.clip_list}
-    return facts_of(data, split) | {key: place for key, place in places.items() if place is not None}
-
-
-def other_draws(source: Any, count: int) -> ClipSource:
-    """As many further clips of a built-in set, none of which is among its first `count`."""
-    longer = type(source)(source.split, 2 * count, source.span, source.resolution, source.seed)
-    return Shifted(longer, count)
-
-
-class Shifted(ClipSource):
-    """The videos of a source from number `first` on."""
-
-    def __init__(self, source: ClipSource, first: int) -> None:
-        self.source, self.start = source, first
-
-    def __len__(self) -> int:
-        return len(self.source) - self.start
-
-    def num_frames(self, index: int) -> int:
-        return self.source.num_frames(self.start + index)
-
-    def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
-        return self.source.read(self.start + index, start, num_frames, stride)
-
-    def name(self, index: int) -> str:
-        return self.source.name(self.start + index)
-
-
-def labels_of(model: VideoModel, source: ClipSource, plan: ClipPlan) -> list[int] | None:
-    """For a model with classes those of the real clips, so that both sides hold the same mix; else None."""
-    if model.num_classes is None or not source.labels:
-        return None
-    return [source.labels[video] for video, _ in plan.windows]
-
-
-def as_bytes(videos: Tensor, rounding: str) -> Tensor:
-    """Videos in [-1, 1] to uint8: rounded, or truncated as ``(127.5 (x + 1))`` cast to integers does."""
-    if rounding == "round":
-        return to_uint8(videos)
-    return videos.float().add(1).mul(127.5).clamp(0, 255).floor().to(torch.uint8)

@@ -56,15 +56,15 @@ def plan_clips(source: ClipSource, protocol: Protocol, side: str, seed: int = 0)
     Args:
         source: the videos.
         protocol: what to take of them.
-        side: ``real`` or ``fake``.
+        side: ``real`` or ``generated``.
         seed: of shuffling and random windows.
 
     Returns:
-        At most ``num_real`` (``num_fake``) windows; fewer if there are not enough videos.
+        At most ``num_real`` (``num_generated``) windows; fewer if there are not enough videos.
     """
     videos: Sequence[int] = range(len(source))
-    if side == "fake":
-        windows = tuple((video, 0) for video in videos[: protocol.num_fake])
+    if side == "generated":
+        windows = tuple((video, 0) for video in videos[: protocol.num_generated])
         return ClipPlan(windows, protocol.frames, 1, protocol.subsample)
     if protocol.order == "shuffled":
         videos = torch.randperm(len(source), generator=generator(seed, "protocol order")).tolist()

@@ -1,0 +1,194 @@
+"""One protocol on one set of real clips, against which whatever is generated is measured: of one run or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from videodiff.data.clips import ClipSource
+from videodiff.data.resize import resize
+from videodiff.evaluation.choice import choose
+from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors
+from videodiff.evaluation.observed import Observed, observe
+from videodiff.evaluation.plan import Batch, plan_clips, read_batches
+from videodiff.evaluation.protocol import Protocol
+from videodiff.evaluation.real import data_record, further_clips, identity_of, labels_of, real_source
+from videodiff.evaluation.reference import cached_reference, reference_key, reference_path
+from videodiff.evaluation.results import Result
+from videodiff.evaluation.run import evaluate
+from videodiff.sampling.video_model import VideoModel
+
+Progress = Callable[[str, int, int], None]
+
+# Of a data set's fingerprint, what shapes the training stream and none of the real clips.
+OF_TRAINING = ("seed", "images_per_video")
+
+
+class Processes(NamedTuple):
+    """Which of how many processes this one is."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of_first(self, value: Any) -> Any:
+        """The first process's value, on all of them."""
+        if self.world == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box, 0)
+        return box[0]
+
+    def share(self, count: int) -> range:
+        """Which of so many clips are this process's."""
+        return range(self.rank, count, self.world)
+
+
+class Measurement:
+    """One protocol on one set of real clips; every model is measured by it.
+
+    Clip i of the real side depends on the plan alone, and every process looks at its share without padding, so neither
+    processes nor batch sizes change a number. Real clips are decoded once per data set and protocol; all pass in
+    batches, never as a whole.
+
+    Args:
+        data: whose real clips are taken.
+        protocol: asked for, or the default; it is fitted to the data.
+        num_clips: clips of each side; None is what the protocol wants.
+        may_fall_back: measure with a random network where weights are missing; else that is an error.
+        seed: of windows and shuffling.
+        batch_size: clips read and looked at together.
+        device: of the feature networks.
+        c3d: also the inception score of C3D.
+        make_detectors: builds what looks at the clips; None builds the protocol's.
+        cache: folder of cached references; None is the user's.
+        processes: that measure together.
+        progress: called with what is looked at, how many are done and how many there are.
+
+    Attributes:
+        protocol: fitted.
+        detectors: whose weights were found.
+        checksums: of their weights.
+        notes: what a reader must know.
+        source: the real videos.
+        plan: which clips of them.
+        count: clips that a model generates: as many as real ones on the built-in sets, else what is asked for.
+
+    Raises:
+        FileNotFoundError: if the weights of a protocol that was asked for are missing.
+        ValueError: for clips too short for it.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        protocol: Protocol,
+        num_clips: int | None = None,
+        *,
+        may_fall_back: bool = False,
+        seed: int = 0,
+        batch_size: int = 16,
+        device: torch.device | str = "cpu",
+        c3d: bool = False,
+        make_detectors: Callable[[Protocol], Sequence[Detector]] | None = None,
+        cache: Path | None = None,
+        processes: Processes | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.data, self.seed, self.batch_size, self.cache = data, seed, batch_size, cache
+        self.processes, self.progress = processes or Processes(), progress or (lambda what, done, total: None)
+        build = make_detectors or (lambda p: build_detectors(p, device, data.dataset, c3d))
+        self.protocol, self.detectors, self.checksums, self.notes = choose(
+            protocol, data, num_clips, build, may_fall_back
+        )
+        self.is_built_in = data.dataset in BUILT_IN
+        self.source = real_source(data, self.protocol)
+        plan = plan_clips(self.source, self.protocol, "real", seed)
+        self.plan = plan if num_clips is None else plan.first(num_clips)
+        wanted = min(num_clips or self.protocol.num_generated, self.protocol.num_generated)
+        self.count = len(self.plan) if self.is_built_in else wanted
+
+    @cached_property
+    def others(self) -> ClipSource | None:
+        """Further real clips, as many, which only the built-in sets have."""
+        return further_clips(self.source, len(self.plan)) if self.is_built_in else None
+
+    @cached_property
+    def real(self) -> Observed:
+        """The real side; whole on the first process, which alone scores."""
+        return self.real_side(self.source, "real clips")
+
+    @cached_property
+    def floor(self) -> Observed | None:
+        """What a perfect model would look like: further real clips, where there are some."""
+        return None if self.others is None else self.real_side(self.others, "clips of the floor")
+
+    def look_at_real_clips(self) -> None:
+        """Look at both sets of real clips now: all processes together, where there are several."""
+        _ = self.real, self.floor
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What identifies the real clips, for records."""
+        return data_record(self.data, self.protocol.split)
+
+    @property
+    def protocol_record(self) -> dict[str, Any]:
+        """The protocol with the checksum of its network, for records."""
+        return self.protocol.record(self.checksums[self.detectors[0].name])
+
+    def labels(self, model: VideoModel, class_names: Sequence[str] | None = None) -> list[int] | None:
+        """Classes of the real clips for a model that has classes, in its own numbers where it names them otherwise."""
+        found, here = labels_of(model, self.source, self.plan), self.data.class_names
+        if found is None or not class_names or not here:
+            return found
+        numbers = {name: number for number, name in enumerate(class_names)}
+        return [numbers[here[label]] for label in found]
+
+    def sized(self, clips: Tensor) -> Tensor:
+        """Clips uint8 ``[B, T, H, W, 3]`` at the size of the real ones, brought there by the same rule."""
+        size = self.data.frame_size
+        return clips if clips.shape[2:4] == size else resize(clips, size, self.data.selection.rule.resize)
+
+    def real_side(self, source: ClipSource, what: str) -> Observed:
+        """What the detectors say of the clips of the plan, from the cache or decoded by all processes together."""
+        found = identity_of(self.data, self.protocol.split)
+        facts = {k: v for k, v in found.items() if k not in OF_TRAINING} | {"side": what}
+        key = reference_key(self.protocol, facts, self.checksums, len(self.plan), self.seed)
+        path = reference_path(key, self.cache)
+        is_first = self.processes.rank == 0
+        if self.processes.of_first(path is not None and path.is_file()):
+            return cached_reference(key, Observed, self.cache)[0] if is_first else Observed()
+        mine = self.processes.share(len(self.plan))
+        side = self.observe(self.clips(source, mine), what, len(mine))
+        return cached_reference(key, lambda: side, self.cache)[0] if is_first else side
+
+    def clips(self, source: ClipSource | None = None, places: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Real clips of the plan, all or those of some places."""
+        places = range(len(self.plan)) if places is None else places
+        bad: list[str] = []
+        yield from read_batches(source or self.source, self.plan, places, self.batch_size, bad)
+        note = bad and f"{len(bad)} real clips could not be read; the first: {bad[0]}"
+        if note and note not in self.notes:
+            self.notes.append(note)
+
+    def observe(self, batches: Iterable[Batch], what: str, total: int) -> Observed:
+        """Show clips to the detectors: this process's share of them, of which all processes get the whole."""
+
+        def report(done: int) -> None:
+            self.progress(what, done, total)
+
+        return observe(batches, self.detectors, report, together=self.processes.world > 1)
+
+    def result(
+        self, generated: Observed, model: dict[str, Any] | None = None, warnings: Sequence[str] = ()
+    ) -> Result:
+        """The numbers of generated clips; on the first process."""
+        return evaluate(
+            self.real, generated, self.protocol, floor=self.floor, detectors=self.detectors, seed=self.seed,
+            data=self.facts, model=model, warnings=warnings,
+        )  # fmt: skip
