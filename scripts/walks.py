@@ -107,9 +107,10 @@ def to_model(folder: Path) -> set[str]:
 
 def built() -> Any:
     """The model of the configs, built as that of a run is."""
-    from videodiff.config import build_model, read_configs
+    from videodiff.checkpoints.run import build_model
+    from videodiff.config.loader import read_configs
 
-    return build_model(read_configs(CONFIGS, "fit"))
+    return build_model(read_configs(CONFIGS, "fit")["model"], Path("run"), ())
 
 
 def to_page(folder: Path) -> set[str]:

@@ -15,8 +15,7 @@ import traceback
 
 from videodiff import stopping
 
-PRELOAD = ["torch", "torch.utils.tensorboard", "pytorch_lightning", "jsonargparse", "videodiff.callbacks",
-           "videodiff.checkpoints", "videodiff.cli.lightning", "tiny_run", "pytest"]  # fmt: skip
+PRELOAD = ["torch", "pytorch_lightning", "videodiff.callbacks", "videodiff.checkpoints", "tiny_run", "pytest"]
 
 
 def context():

@@ -1,10 +1,13 @@
 """Clips that are taller than wide or wider than tall: what every network and first stage makes of them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from network_classes import NETWORKS, STAGES
+from videodiff.checkpoints.partial import fit_weights
 from videodiff.diffusion import Condition
 from videodiff.frame_size import FrameSize
 from videodiff.networks import (
@@ -202,3 +205,17 @@ def test_a_network_says_its_frames_in_any_form():
     net = as_network(Plain())
     with pytest.raises(ValueError, match=r"divisible by 4 .*, got 16x10; the nearest is 16x12$"):
         net.check_latents(PixelSpace().latents(net))
+
+
+def test_weights_of_square_clips_begin_a_first_stage_for_others():
+    square, portrait = awake(triplane_autoencoder((16, 16))), triplane_autoencoder(PORTRAIT)
+    found = fit_weights(portrait, square.state_dict(), Path("run"))
+    assert [entry["name"] for entry in found.resized] == [
+        "projections.2.positions"
+    ]  # of the axis that is shorter now
+    assert not found.new
+    assert not found.other_shape
+    ends = [0, -2, -1]  # the first and the last place, and the token behind them
+    before, now = square.projections[2].positions, portrait.projections[2].positions
+    assert (len(before), len(now)) == (5, 3)
+    torch.testing.assert_close(now[ends], before[ends])

@@ -34,7 +34,7 @@ def frames_of_file(path: str, video_shape: Shape) -> Tensor:
     from videodiff.data.one_video import read_one
     from videodiff.data.pixels import to_float
 
-    return to_float(read_one(path, video_shape[-1]))
+    return to_float(read_one(path, video_shape[2:]))
 
 
 def whole_file(path: str, video_shape: Shape) -> Tensor:
