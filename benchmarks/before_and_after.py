@@ -29,7 +29,7 @@ def work() -> None:
     import torch
 
     from videodiff.checkpoints.run import build_model
-    from videodiff.config.loader import read_configs
+    from videodiff.config import read_configs
     from videodiff.diffusion import DDIMSampler
 
     models = {}

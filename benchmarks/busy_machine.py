@@ -35,7 +35,7 @@ def train(names: list[str], folder: Path) -> None:
     from pytorch_lightning.callbacks import Callback
 
     from videodiff.cli.launch import build
-    from videodiff.config.loader import find_config, read_configs
+    from videodiff.config import read_configs
 
     class Rounds(Callback):
         def __init__(self) -> None:
@@ -51,11 +51,8 @@ def train(names: list[str], folder: Path) -> None:
             self.steps, self.began = 0, time.monotonic()
             self.until = self.began + float(line or 0)
 
-    files, words = (
-        [find_config(name) for name in names],
-        ["--trainer.max_steps", "-1", "--samples.every_n_steps", "0"],
-    )
-    cli = build("fit", folder, files, words, (), read_configs(files, "fit", words))
+    words = ["--trainer.max_steps", "-1", "--samples.every_n_steps", "0"]
+    cli = build("fit", folder, read_configs(names, "fit", words), ())
     cli.trainer.callbacks.append(Rounds())
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
 

@@ -15,9 +15,8 @@ from torch import nn
 
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.run import build_model
-from videodiff.cli.commands.info import with_full_paths
 from videodiff.cli.lightning import default_precision
-from videodiff.config.loader import read_configs
+from videodiff.config import read_configs
 from videodiff.cost.accelerators import local_card
 from videodiff.cost.meta_model import hold_perceptual
 
@@ -87,7 +86,7 @@ class Setting:
         if stage and stage["class_path"].endswith(FirstStage.__name__):
             first = read_configs([stage["init_args"]["checkpoint"], *overlay], "fit")["model"]
             config["model"]["init_args"]["autoencoder"] = first["init_args"]["autoencoder"]
-        return {**config, "model": with_full_paths(config["model"], ())}
+        return config
 
     def build(self, config: dict[str, Any], device: str | None = None) -> Any:
         """Its model with weights of seed 0, LPIPS with any weights."""

@@ -22,8 +22,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, IterableDataset
 
 from videodiff.callbacks import EMA
-from videodiff.cli.commands.info import on_meta, with_full_paths
-from videodiff.config.loader import read_configs
+from videodiff.cli.commands.info import on_meta
+from videodiff.config import read_configs
 from videodiff.cost.batches import make_batch
 from videodiff.cost.measured import real_model
 from videodiff.cost.memory import memory_of
@@ -51,7 +51,7 @@ class Clips(IterableDataset):
 
 def measured(config: dict[str, Any], size: int, precision: str) -> int:
     """Peak bytes of torch's allocator while a model is made and takes three steps of ``size`` clips."""
-    section, data = with_full_paths(config["model"], ()), config["data"]["init_args"]
+    section, data = config["model"], config["data"]["init_args"]
     gc.collect()  # what an earlier model leaves behind must not be given back within this record
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         model = real_model(section)
@@ -74,7 +74,7 @@ def measured(config: dict[str, Any], size: int, precision: str) -> int:
 
 def estimated(config: dict[str, Any], precision: str) -> Any:
     """What ``videodiff info`` says, as a function of the clips."""
-    meta = MetaModel(on_meta(config["model"], ()))
+    meta = MetaModel(on_meta(config, ()))
     return memory_of(meta, config["data"]["init_args"], precision)
 
 

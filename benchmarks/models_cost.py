@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.run import build_model
-from videodiff.config.loader import read_configs
+from videodiff.config import read_configs
 from videodiff.diffusion import Condition, DDIMSampler
 from videodiff.models import VDM
 

@@ -107,10 +107,9 @@ def to_model(folder: Path) -> set[str]:
 
 def built() -> Any:
     """The model of the configs, built as that of a run is."""
-    from videodiff.checkpoints.run import build_model
-    from videodiff.config.loader import read_configs
+    from videodiff.config import build_model, read_configs
 
-    return build_model(read_configs(CONFIGS, "fit")["model"], Path("run"), ())
+    return build_model(read_configs(CONFIGS, "fit"))
 
 
 def to_page(folder: Path) -> set[str]:

@@ -15,7 +15,8 @@ import traceback
 
 from videodiff import stopping
 
-PRELOAD = ["torch", "pytorch_lightning", "videodiff.callbacks", "videodiff.checkpoints", "tiny_run", "pytest"]
+PRELOAD = ["torch", "torch.utils.tensorboard", "pytorch_lightning", "jsonargparse", "videodiff.callbacks",
+           "videodiff.checkpoints", "videodiff.cli.lightning", "tiny_run", "pytest"]  # fmt: skip
 
 
 def context():

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from videodiff.cli import main
-from videodiff.config.loader import read_configs
+from videodiff.config import read_configs
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 

@@ -14,7 +14,7 @@ import yaml
 
 from videodiff.cli import COMMANDS, help, main
 from videodiff.cli.commands import compare, encode, evaluate, generate, info, prepare
-from videodiff.config.loader import find_config
+from videodiff.config import find_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -15,7 +15,7 @@ from videodiff.checkpoints import load_checkpoint, load_config
 from videodiff.checkpoints.config import parse_config
 from videodiff.checkpoints.exported import read_record
 from videodiff.cli import main
-from videodiff.config.loader import load_yaml
+from videodiff.config import load_yaml
 from videodiff.data.annotations import find_file
 from videodiff.data.image_read import read_image
 from videodiff.data.latent_store import read_latents

@@ -10,7 +10,7 @@ from videodiff.checkpoints.config import parse_config
 from videodiff.checkpoints.exported import read_record
 from videodiff.checkpoints.files import save_checkpoint
 from videodiff.comparison.results import read_comparison
-from videodiff.config.loader import load_yaml
+from videodiff.config import load_yaml
 from videodiff.config.trust import load_with_names
 from videodiff.data.annotations import read_captions
 from videodiff.data.latent_store import read_latents

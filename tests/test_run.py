@@ -259,28 +259,19 @@ def test_bad_input_is_one_line_and_exit_code_2(run, tmp_path, monkeypatch, capfd
     assert "Traceback" not in "\n".join(error)
 
 
-def plain_words(names, folder):
-    """Options that give shipped configs to the parser behind the commands, which knows no ``for``."""
-    from videodiff.config.loader import find_config, plain_files
-
-    files = plain_files([find_config(name) for name in names], folder)
-    return [word for file in files for word in ("--config", str(file))]
-
-
 def test_an_integer_limit_means_batches_and_a_float_a_share(tmp_path):
     from videodiff.cli.lightning import RunCLI
-    from videodiff.config.loader import read_configs
+    from videodiff.config import read_configs
 
     names = ["vdm_digits", "with/smoke"]
-    configs = plain_words(names, tmp_path)
     for words, expected in (("1", 1), ("1.0", 1.0), ("0.5", 0.5), ("3", 3)):
         rest = ["--trainer.limit_val_batches", words]
-        cli = RunCLI("fit", tmp_path, [*configs, *rest], read_configs(names, "fit", rest))
+        cli = RunCLI("fit", tmp_path, read_configs(names, "fit", rest))
         assert cli.trainer.limit_val_batches == expected
         assert type(cli.trainer.limit_val_batches) is type(expected)
         own = [tmp_path / "config.yaml"]  # from which the run goes on
         own[0].write_text(cli.config_text())
-        cli = RunCLI("fit", tmp_path, ["--config", str(own[0])], read_configs(own, "fit"))
+        cli = RunCLI("fit", tmp_path, read_configs(own, "fit"))
         assert cli.trainer.limit_val_batches == expected
         assert type(cli.trainer.limit_val_batches) is type(expected)
 
@@ -295,11 +286,12 @@ def test_mixed_precision_trains_with_a_fused_optimizer_and_clipping(tmp_path):
 @pytest.mark.parametrize("algorithm", ["norm", pytest.param("value", marks=pytest.mark.slow)])
 def test_gradients_are_clipped(algorithm, tmp_path):
     from videodiff.cli.lightning import RunCLI
+    from videodiff.config import read_configs
 
     limit = 1e-3
-    configs = plain_words(SMOKE[1::2], tmp_path)
     clip = ["--trainer.gradient_clip_val", str(limit), "--trainer.gradient_clip_algorithm", algorithm]
-    cli = RunCLI("fit", tmp_path, [*configs, *clip])
+    clip += ["--trainer.limit_val_batches", "0"]
+    cli = RunCLI("fit", tmp_path, read_configs(SMOKE[1::2], "fit", clip))
     seen = []
 
     def step(*args, plain=cli.model.optimizer_step, **kwargs):

@@ -27,6 +27,7 @@ MAX_DEPTH = 60
 MAX_NUMBER = 400  # characters
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 MERGE = "tag:yaml.org,2002:merge"
+DATE, TEXT = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:str"
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -103,6 +104,8 @@ class CountingComposer(yaml.composer.Composer):
             raise refusal(f"nested more than {MAX_DEPTH} deep", self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
+        if node.tag == DATE:  # such as a folder is named by; plain data has none
+            node.tag = TEXT
         if node.tag in NUMBERS and len(node.value) > MAX_NUMBER:
             raise refusal(f"a number of {len(node.value)} characters", node.start_mark)
         return node

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from videodiff.cli import main
-from videodiff.config.loader import load_yaml, plain_config, plain_files
+from videodiff.config import load_yaml
+from videodiff.config.overlay import plain_config
 from videodiff.data import video_io
 from videodiff.usage import UsageError
 
@@ -89,26 +90,15 @@ def test_an_overlay_gives_each_model_its_part(tmp_path):
         "class_path": "AutoencoderModule",
         "init_args": {"autoencoder": {"class_path": "x.y.Autoencoder3D"}},
     }
-    assert plain_config(overlay, {"model": model}) == {
+    assert plain_config(load_yaml(overlay), {"model": model}, "overlay") == {
         "trainer": {"max_steps": 2},
         "model": {"init_args": {"b": 2}},
     }
     with pytest.raises(
         UsageError, match=r"made for UNet3D, Autoencoder3D; the model before it uses LVDM"
     ) as error:
-        plain_config(overlay, {"model": {"class_path": "LVDM"}})
+        plain_config(load_yaml(overlay), {"model": {"class_path": "LVDM"}}, "overlay")
     assert "\n" not in str(error.value)
     overlay.write_text("for: [UNet3D]")
     with pytest.raises(UsageError, match="'for' must map"):
-        plain_config(overlay, {})
-
-
-def test_files_without_such_parts_are_read_where_they_lie(tmp_path):
-    base, overlay = tmp_path / "base.yaml", tmp_path / "overlay.yaml"
-    base.write_text("model: {class_path: videodiff.networks.UNet3D}")
-    overlay.write_text(OVERLAY)
-    folder = tmp_path / "written"
-    folder.mkdir()
-    plain = plain_files([base, overlay], folder)
-    assert plain[0] == base
-    assert load_yaml(plain[1]) == {"trainer": {"max_steps": 1}, "model": {"init_args": {"a": 1}}}
+        plain_config(load_yaml(overlay), {}, "overlay")

@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from videodiff.cli import main
-from videodiff.cli.commands.info import Progress, on_meta, with_full_paths
-from videodiff.config.loader import read_configs
+from videodiff.cli.commands.info import Progress, on_meta
+from videodiff.config import read_configs
 from videodiff.cost.accelerators import GIB, find_card, listed
 from videodiff.cost.batches import make_batch, without_randomness
 from videodiff.cost.counter import Counter
@@ -90,7 +90,7 @@ class FakeCounter(TorchDispatchMode):
 
 def peak_by_fake_tensors(config, clips, precision):
     """Largest live bytes of loss and backward beyond weights and batch, gradients starting as none."""
-    model, mode = on_meta(config["model"], ()), FakeTensorMode(allow_non_fake_inputs=True)
+    model, mode = on_meta(config, ()), FakeTensorMode(allow_non_fake_inputs=True)
     hold_perceptual(model, "meta")
     without_randomness(model)
     model.train()
@@ -122,7 +122,7 @@ def peak_of_step(model, batch, precision, counter):
 
 
 def peak_by_shapes(config, clips, precision):
-    meta, counter = MetaModel(on_meta(config["model"], ())), Counter()
+    meta, counter = MetaModel(on_meta(config, ())), Counter()
     without_randomness(meta.model)
     meta.model.train()
     with Counter():
@@ -173,7 +173,7 @@ def test_memory_of_the_whole_configs(name, precision):
 def test_flop_are_those_of_a_real_step(name, recompute):
     part = "autoencoder" if "autoencoder" in name else "net"
     config = read_configs([name, "with/smoke"], "fit", [f"--model.{part}.recompute", str(recompute).lower()])
-    data, model = config["data"]["init_args"], real_model(with_full_paths(config["model"], ())).train()
+    data, model = config["data"]["init_args"], real_model(config["model"]).train()
     if isinstance(model, AutoencoderModule):
         model.start_step = 0
     batch = {**make_batch(model, data, 2, "cpu"), "sample": torch.arange(2)}
@@ -182,14 +182,14 @@ def test_flop_are_those_of_a_real_step(name, recompute):
         is_autoencoder = isinstance(model, AutoencoderModule)
         loss = model.losses(batch)[0] if is_autoencoder else model.losses(batch, "train").mean()
         loss.backward()
-    step = step_of(MetaModel(on_meta(config["model"], ())), data, 2)
+    step = step_of(MetaModel(on_meta(config, ())), data, 2)
     assert step.flop == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
 def test_recomputing_costs_flop_and_saves_memory():
     plain, again = (
         step_of(
-            MetaModel(on_meta(c["model"], ())),
+            MetaModel(on_meta(c, ())),
             c["data"]["init_args"],
             2,
         )
@@ -204,7 +204,7 @@ def test_recomputing_costs_flop_and_saves_memory():
 
 @pytest.mark.parametrize("name", ["lvdm_digits", pytest.param("pvdm_digits", marks=pytest.mark.slow)])
 def test_the_first_stage_is_counted_apart_from_what_is_trained(name):
-    meta, data = MetaModel(on_meta(small(name)["model"], ())), small(name)["data"]["init_args"]
+    meta, data = MetaModel(on_meta(small(name), ())), small(name)["data"]["init_args"]
     step, kept = (step_of(meta, data, 1, kept_latents=kept) for kept in (False, True))
     assert step.first_stage_flop > kept.first_stage_flop == 0
     assert step.flop == kept.flop

@@ -2,19 +2,11 @@ import copy
 
 import pytest
 
-from videodiff.cli.commands import fit
-from videodiff.config.loader import (
-    check_config,
-    check_options,
-    class_names,
-    find_config,
-    load_yaml,
-    merge,
-    plain_config,
-    shipped_configs,
-    words_of,
-)
+from videodiff.cli.commands import fit, test
+from videodiff.config import check_config, check_options, find_config, load_yaml, merge, shipped_configs
+from videodiff.config.merge import class_names
 from videodiff.config.options import split_options
+from videodiff.config.overlay import plain_config, words_of
 from videodiff.config.signatures import accepts, class_hint, parameters
 from videodiff.usage import UsageError
 
@@ -50,7 +42,7 @@ def test_every_shipped_config_passes_the_check(name):
         used = class_names(before["model"])
         if "for" in overlay and not any(used.issuperset(words_of(key)) for key in overlay["for"]):
             continue  # an overlay that says nothing to this model
-        check_config(merge(before, plain_config(find_config(name), before)), name, "fit")
+        check_config(merge(before, plain_config(overlay, before, name)), name, "fit")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +200,8 @@ def test_seed_is_short_for_seed_everything(monkeypatch):
     from videodiff.cli import main
 
     seen = []
-    monkeypatch.setattr(fit, "run", lambda verb, words: seen.append((verb, words)) or 0)
+    for verb, module in (("fit", fit), ("test", test)):
+        monkeypatch.setattr(module, "run", lambda words, verb=verb: seen.append((verb, words)) or 0)
     assert main(["fit", "--seed", "3", "-v", "--data.seed=4"]) == 0
     assert main(["test", "--seed=3"]) == 0
     assert seen == [("fit", ["--seed_everything", "3", "--data.seed=4"]), ("test", ["--seed_everything=3"])]

@@ -12,7 +12,7 @@ import yaml
 
 import videodiff
 from videodiff.cli import main
-from videodiff.config.loader import check_options, read_configs, shipped_configs
+from videodiff.config import check_options, read_configs, shipped_configs
 from videodiff.config.trainer_options import STRATEGIES, TRAINER, check_trainer
 from videodiff.data import VideoDataModule
 from videodiff.usage import UsageError

@@ -8,7 +8,7 @@ import torch
 
 from videodiff.cli import main
 from videodiff.conditioning import Request
-from videodiff.config.loader import read_configs
+from videodiff.config import read_configs
 from videodiff.diffusion import (
     AncestralSampler,
     ClassifierFreeGuidance,

@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 from videodiff import conditioning
 from videodiff.cli.commands.info import on_meta
-from videodiff.config.loader import read_configs
+from videodiff.config import read_configs
 from videodiff.cost.batches import keep_latents, make_batch
 from videodiff.cost.meta_model import hold_perceptual
 from videodiff.models import AutoencoderModule, autoencoder
@@ -82,7 +82,7 @@ def test_the_forward_pass_of_a_training_step_waits_for_nothing(name, kept, monke
         monkeypatch.setattr(module, "normals", without_numbers)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)  # asked of a driver
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    model = on_meta(config["model"], ()).train()
+    model = on_meta(config, ()).train()
     if isinstance(model, AutoencoderModule):
         model.start_step = 0
     waits = HostWaits()

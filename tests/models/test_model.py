@@ -13,7 +13,7 @@ import yaml
 
 from videodiff import models
 from videodiff.conditioning import Request
-from videodiff.config.loader import read_configs
+from videodiff.config import read_configs
 from videodiff.cost.measured import real_model
 from videodiff.models.trained import TrainedModule
 from videodiff.sampling import VideoModel

@@ -27,7 +27,7 @@ from videodiff.checkpoints import load_checkpoint, load_config, load_run
 from videodiff.cli import main
 from videodiff.comparison import read_comparison
 from videodiff.comparison.record import Clips, ModelClips
-from videodiff.config.loader import read_configs
+from videodiff.config import read_configs
 from videodiff.data.latent_store import read_latents
 from videodiff.data.video_io import read_video
 from videodiff.evaluation import read_result

@@ -14,6 +14,8 @@ from videodiff.callbacks.watchdog import Watchdog
 
 __all__ = [
     "EMA",
+    "TRAINING",
+    "WATCHING",
     "NonFiniteGuard",
     "PredictionWriter",
     "Progress",
@@ -25,3 +27,14 @@ __all__ = [
     "Trace",
     "Watchdog",
 ]
+
+# Their sections in a config. Those of training change or save its state; the others only look on.
+TRAINING = {
+    "ema": EMA,
+    "guard": NonFiniteGuard,
+    "samples": SampleLogger,
+    "throughput": Throughput,
+    "checkpoint": RunCheckpoint,
+    "watchdog": Watchdog,
+}
+WATCHING = {"record": RunRecord, "progress": Progress, "signals": StopOnSignal}

@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff import placeholder
 from videodiff.checkpoints.files import CheckpointError
 from videodiff.checkpoints.folders import NAMES
+from videodiff.config import load_yaml, parse_config
 from videodiff.config.trust import check_tree
-from videodiff.migrations import migrated_config
-from videodiff.plain import parse_yaml
-from videodiff.reading import read_text
 
 # Arguments of the trainer that are of a machine, not of an experiment.
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "plugins")
@@ -26,7 +23,7 @@ def folder_config(run: Path) -> dict[str, Any]:
     file = run / "config.yaml"
     if not file.is_file():
         raise FileNotFoundError(f"run {run} has no config.yaml")
-    return parse_config(read_text(file), str(file))
+    return load_yaml(file)
 
 
 def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -40,16 +37,6 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
         f"checkpoint {path} carries no config and lies in no run folder; its model is unknown (to begin a run with it, "
         "give fit --init_from FILE the model with --config NAME|FILE)"
     )
-
-
-def parse_config(text: str, where: str) -> dict[str, Any]:
-    """Plain YAML values only, as :func:`~videodiff.plain.parse_yaml` bounds them; an older format's as today's."""
-    if (found := placeholder.begins(text.encode(errors="replace"), but=("empty",))) is not None:
-        raise ValueError(f"{where} {found}")
-    config = parse_yaml(text, where)
-    if not isinstance(config, dict):
-        raise ValueError(f"{where}: a config is a mapping of keys to values, got {type(config).__name__}")
-    return migrated_config(config, text, where)
 
 
 def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,17 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videodiff.checkpoints.config import parse_config, trusted_config
+from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model, load_weights
+from videodiff.config import find_config, load_yaml, shipped_configs
 from videodiff.config.trust import check_tree
 from videodiff.models.trained import TrainedModule, trained_module
 from videodiff.names import shell_word
 from videodiff.networks import Autoencoder, Latents, Network
-from videodiff.reading import read_text
-
-SHIPPED = Path(__file__).resolve().parent.parent / "configs"
 
 
 class FirstStage(Autoencoder):
@@ -179,13 +177,11 @@ def untrained(config: str) -> Autoencoder:
     """The autoencoder that a config describes, with random weights.
 
     Raises:
-        FileNotFoundError: if there is no such config.
+        UsageError: if there is no such config.
         CheckpointError: if it describes something else.
     """
-    path = Path(config) if Path(config).is_file() else SHIPPED / f"{config}.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"no config {config!r} of a first stage (a YAML file or a shipped name)")
-    tree = parse_config(read_text(path), str(path))
+    path = find_config(config)
+    tree = load_yaml(path)
     check_tree(tree)
     return autoencoder_module(tree, path).autoencoder
 
@@ -214,7 +210,8 @@ def autoencoder_module(config: dict[str, Any], path: Path) -> TrainedModule:
 
 def config_of_name(checkpoint: str) -> str | None:
     """The shipped config that a run is named after: ``lvdm_autoencoder_sky`` or ``runs/lvdm_autoencoder_sky/3``."""
-    return next((part for part in Path(checkpoint).parts if (SHIPPED / f"{part}.yaml").is_file()), None)
+    shipped = shipped_configs()
+    return next((part for part in Path(checkpoint).parts if part in shipped), None)
 
 
 def weights_sha256(module: nn.Module) -> bytes:

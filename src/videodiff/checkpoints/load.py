@@ -41,7 +41,7 @@ def load_run(
 
     Args:
         spec: whatever ``resolve_checkpoint`` takes.
-        overrides: merged key by key into the model's ``init_args``; a new ``class_path`` replaces the whole part.
+        overrides: merged into the model's ``init_args`` as one config is into another.
         trusted: further modules that may be named, from the command line.
 
     Returns:

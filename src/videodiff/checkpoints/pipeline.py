@@ -18,7 +18,8 @@ from videodiff.checkpoints.exported import is_pipeline, sha256_of
 from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.first_stage import state_sha256
 from videodiff.checkpoints.folders import resolve_checkpoint
-from videodiff.checkpoints.run import merge
+from videodiff.config import merge
+from videodiff.config.loader import with_names_of_today
 from videodiff.migrations import FORMATS, migrated, numbered_config
 from videodiff.plain import parse_yaml
 from videodiff.reading import read_text
@@ -67,7 +68,7 @@ def parse(file: Path) -> dict[str, Any]:
     content = migrated("pipeline", content, file)
     if unknown := [key for key in content if key not in KEYS]:
         raise CheckpointError(f"{file}: a pipeline has no key {unknown[0]!r}; it has {', '.join(KEYS[1:])}")
-    return content
+    return with_names_of_today(content, str(file))
 
 
 def join(stages: Sequence[Any], where: str, file: Path | None = None) -> dict[str, Any]:
@@ -124,7 +125,8 @@ def config_of(
     section = config.get("model")
     if not isinstance(section, dict) or "class_path" not in section:
         raise CheckpointError(f"{place}: checkpoint {path}: its config names no model")
-    return {**config, "model": merge(section, {"init_args": stage.get("model") or {}})}
+    changes = with_names_of_today({"model": {"init_args": stage.get("model") or {}}}, place)
+    return {**config, "model": merge(section, changes["model"])}
 
 
 def facts_of_training(config: Mapping[str, Any]) -> dict[str, Any]:

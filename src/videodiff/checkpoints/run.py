@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from videodiff import config
 from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, non_finite
 from videodiff.checkpoints.glance import TRAINING
-from videodiff.config.jsonargparse_errors import explain
-from videodiff.config.trust import check_tree, guarded_jsonargparse
+from videodiff.config.trust import check_tree
 from videodiff.weights import without_wrappers
 
 
@@ -33,38 +33,23 @@ def built(
     section = trusted_config(checkpoint, path, trusted).get("model")
     if not isinstance(section, dict) or "class_path" not in section:
         raise CheckpointError(f"checkpoint {path}: its config names no model")
-    section = merge(section, {"init_args": dict(overrides)})
+    section = config.merge(section, {"init_args": dict(overrides)}, trusted=trusted)
     check_tree(section, trusted)
     model = build_model(section, path, trusted)
     load_weights(model, checkpoint["state_dict"], path)
     return model.eval()
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dicts merged key by key; a part with another ``class_path`` is replaced."""
-    merged = dict(base)
-    for key, value in over.items():
-        before = merged.get(key)
-        merged[key] = value
-        if isinstance(before, Mapping) and isinstance(value, Mapping):
-            name = before.get("class_path")
-            if value.get("class_path", name) == name:
-                merged[key] = merge(before, value)
-    return merged
+def build_model(section: Mapping[str, Any], path: Path, trusted: Sequence[str] = ()) -> Any:
+    """The model that the ``model`` section of a checkpoint's config describes; its classes are checked already.
 
-
-def build_model(section: Mapping[str, Any], path: Path, trusted: Sequence[str]) -> Any:
-    """The model that a config's ``model`` section describes; its class paths are checked already."""
-    import pytorch_lightning as pl
-    from jsonargparse import ArgumentParser
-
-    with guarded_jsonargparse(trusted):
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_subclass_arguments(pl.LightningModule, "model")
-        try:
-            return parser.instantiate_classes(parser.parse_object({"model": dict(section)})).model
-        except Exception as err:  # jsonargparse wraps what a constructor raises in types of its own
-            raise CheckpointError(f"checkpoint {path}: its model cannot be built: {explain(err)}") from err
+    Raises:
+        CheckpointError: in one line.
+    """
+    try:
+        return config.build_model({"model": section}, trusted)
+    except config.BuildError as error:
+        raise CheckpointError(f"checkpoint {path}: its model cannot be built: {error}") from error
 
 
 def check_finite(weights: Mapping[str, Any], path: Path) -> None:

@@ -89,23 +89,16 @@ def _dispatch(words: list[str]) -> int:
 
 def _run(command: str, rest: list[str]) -> int:
     if command in VERBS:
-        return _verb(command, rest)
+        if "-h" in rest or "--help" in rest:
+            print(help.verb(command))
+            return errors.DONE
+        if any(word == "--help=all" or word.partition("=")[0].endswith(".help") for word in rest):
+            return help.full(command, rest)
+        rest = [
+            "--seed_everything" + word.removeprefix("--seed") if _is_seed(word) else word for word in rest
+        ]
     module = importlib.import_module(f"videodiff.cli.commands.{FILES.get(command, command)}")
     return int(module.run(rest))
-
-
-def _verb(verb: str, words: list[str]) -> int:
-    if "-h" in words or "--help" in words:
-        print(help.verb(verb))
-        return errors.DONE
-    words = ["--seed_everything" + word.removeprefix("--seed") if _is_seed(word) else word for word in words]
-    if any(word == "--help=all" or word.partition("=")[0].endswith(".help") for word in words):
-        from videodiff.cli.help import full
-
-        return full(verb, words)
-    from videodiff.cli.commands import fit
-
-    return fit.run(verb, words)
 
 
 def _is_seed(word: str) -> bool:

@@ -42,8 +42,8 @@ def read_request(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
     Raises:
         ValueError: where nothing would be new, positions and frames do not fit, or a file cannot be read.
     """
-    from videodiff.cli.launch import say
     from videodiff.conditioning.asked import request_of
+    from videodiff.say import say
 
     told = told_by(args)
     if args.condition_as == "low_resolution" and "condition" in told:

@@ -1,49 +1,55 @@
 """Shared by every command with a trainer: trainer, model and data, and one folder for all ranks."""
 
-import os
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from videodiff.config.loader import plain_files
-from videodiff.config.network_sizes import size_options
+from videodiff.usage import UsageError, did_you_mean
 
 # A launcher starts the other ranks with the same words; these two tell them what rank 0 decided.
 RUN_VARIABLE, RESUME_VARIABLE = "VIDEODIFF_RUN_DIRECTORY", "VIDEODIFF_RESUME_FROM"
 
 
-def build(
-    verb: str,
-    directory: Path,
-    files: Sequence[Path],
-    rest: list[str],
-    trusted: Sequence[str],
-    written: dict[str, Any],
-) -> Any:
-    """The trainer, model and data of checked configs; single options come last, so that they win."""
+def build(verb: str, directory: Path, config: dict[str, Any], trusted: Sequence[str]) -> Any:
+    """The trainer, model and data of a merged, checked config."""
     from videodiff.cli.lightning import RunCLI
-    from videodiff.config import trust
     from videodiff.config.trainer_options import check_machine, check_trainer
+    from videodiff.config.trust import guarded_jsonargparse
 
-    check_trainer(written)
-    check_machine(written)
-    with tempfile.TemporaryDirectory() as folder, trust.guarded_jsonargparse(trusted):
-        plain = plain_files(files, Path(folder), trusted)
-        configs = [f"--config={file}" for file in plain]
-        sizes = [f"--model.{name}={size}" for name, size in size_options(written, trusted).items()]
-        cli = RunCLI(verb, directory, configs + rest + sizes, written)
+    check_trainer(config)
+    check_machine(config)
+    with guarded_jsonargparse(trusted):
+        cli = RunCLI(verb, directory, config)
     cli.datamodule.record_folder = str(directory)
     return cli
 
 
-def rank() -> int:
-    """This process's rank among all, before any process group exists."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))))
+PRINTED = {"skip_default": "skip_default", "skip_null": "skip_none", "comments": "with_comments"}
+"""What ``--print_config=`` may be followed by -> what the parser calls it."""
 
 
-def say(text: str) -> None:
-    """One line on stderr, from rank 0."""
-    if rank() == 0:
-        print(f"videodiff: {text}", file=sys.stderr, flush=True)
+def print_config(verb: str, config: dict[str, Any], how: str, trusted: Sequence[str]) -> NoReturn:
+    """Print a merged, checked config with every default in it, and end the command.
+
+    Args:
+        verb: whose config it is.
+        config: to print.
+        how: some of ``PRINTED``, with commas between.
+        trusted: modules from ``--trust``.
+
+    Raises:
+        UsageError: for another word.
+        SystemExit: with code 0.
+    """
+    words = [word for word in how.split(",") if word]
+    for word in words:
+        if word not in PRINTED:
+            raise UsageError(
+                f"--print_config={word}: {', '.join(PRINTED)} are known{did_you_mean(word, PRINTED)}"
+            )
+    from videodiff.cli.lightning import RunCLI
+    from videodiff.config.trust import guarded_jsonargparse
+
+    with guarded_jsonargparse(trusted):
+        RunCLI(verb, None, config, {PRINTED[word]: True for word in words})
+    raise AssertionError  # it has ended the command

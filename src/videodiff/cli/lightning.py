@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,27 +13,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from videodiff import callbacks
 from videodiff.checkpoints.files import AtomicCheckpointIO
-from videodiff.cli.launch import say
+from videodiff.config.build import share_seed, with_full_paths
 from videodiff.config.trust import any_file_names
 from videodiff.names import is_text
 from videodiff.precision import default_precision
+from videodiff.say import say
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "defaults.yaml"
-
-# Config key -> callback. "fit" ones change or save the training state; the others only look on.
-FIT_CALLBACKS = {
-    "ema": callbacks.EMA,
-    "guard": callbacks.NonFiniteGuard,
-    "samples": callbacks.SampleLogger,
-    "throughput": callbacks.Throughput,
-    "checkpoint": callbacks.RunCheckpoint,
-    "watchdog": callbacks.Watchdog,
-}
-COMMON_CALLBACKS = {
-    "record": callbacks.RunRecord,
-    "progress": callbacks.Progress,
-    "signals": callbacks.StopOnSignal,
-}
 
 
 class RunCLI(LightningCLI):
@@ -41,15 +28,19 @@ class RunCLI(LightningCLI):
     Args:
         verb: fit, validate, test or predict; only ``fit`` gets the callbacks that change or save training state.
         run_directory: where the run leaves its record; None writes nothing.
-        args: command-line arguments without the verb.
-        written: the merged config as its author wrote it, if known.
+        config: merged and checked; or words of the command line that ask for help.
+        printed: how to print the config, with its defaults, instead of building anything; see ``config_text``.
     """
 
     def __init__(
-        self, verb: str, run_directory: Path | None, args: list[str], written: dict[str, Any] | None = None
+        self,
+        verb: str,
+        run_directory: Path | None,
+        config: dict[str, Any] | list[str],
+        printed: dict[str, bool] | None = None,
     ) -> None:
-        self.verb, self.run_directory = verb, run_directory
-        self.written = (written or {}).get("trainer") or {}
+        self.verb, self.run_directory, self.printed = verb, run_directory, printed
+        self.written = (config.get("trainer") or {}) if isinstance(config, dict) else {}
         quiet_lightning()
         with warnings.catch_warnings():
             warnings.filterwarnings(
@@ -64,26 +55,27 @@ class RunCLI(LightningCLI):
                 save_config_callback=None,
                 seed_everything_default=0,
                 parser_kwargs={"default_config_files": [str(DEFAULTS)], "exit_on_error": False},
-                args=args,
+                args=with_full_paths(config) if isinstance(config, dict) else config,
                 run=False,
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         # Every verb accepts every key, so that a run's own config.yaml serves them all.
-        for key, callback in {**FIT_CALLBACKS, **COMMON_CALLBACKS}.items():
+        for key, callback in {**callbacks.TRAINING, **callbacks.WATCHING}.items():
             parser.add_lightning_class_args(callback, key)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        self.restore_integers(self.config.trainer)
+        if self.printed is not None:
+            sys.stdout.write(self.config_text(**self.printed))
+            raise SystemExit(0)
 
     def _add_instantiators(self) -> None:
         """Not Lightning's: they dump the whole config a second time for ``save_hyperparameters``, which no run uses."""
 
     def before_instantiate_classes(self) -> None:
-        seed = self.config.seed_everything
-        seed = 0 if isinstance(seed, bool) else seed
-        for part in (self.config.model, self.config.data):
-            # A seed of its own, written into a part, wins; 0 is every part's default.
-            if part.get("init_args", {}).get("seed", None) == 0:
-                part.init_args.seed = seed
-        self.restore_integers(self.config.trainer)
+        share_seed(self.config)
 
     def restore_integers(self, trainer: Any) -> None:
         """Undo jsonargparse's floats where the author wrote an integer.
@@ -98,7 +90,7 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
         self.restore_integers(config)
-        keys = {**COMMON_CALLBACKS, **(FIT_CALLBACKS if self.verb == "fit" else {})}
+        keys = {**callbacks.WATCHING, **(callbacks.TRAINING if self.verb == "fit" else {})}
         if self.run_directory is None:
             keys = {
                 key: value for key, value in keys.items() if key not in ("record", "samples", "checkpoint")
@@ -119,10 +111,10 @@ class RunCLI(LightningCLI):
         )
         return self._instantiate_trainer(config, [self._get(self.config_init, key) for key in keys])
 
-    def config_text(self) -> str:
-        """The whole effective configuration as YAML."""
+    def config_text(self, skip_none: bool = False, **how: bool) -> str:
+        """The whole effective configuration as YAML; ``how`` is as jsonargparse's ``dump`` has it."""
         with any_file_names():  # not validated a second time: parsing has checked every value
-            text = self.parser.dump(self.config, skip_none=False, skip_validation=True)
+            text = self.parser.dump(self.config, skip_none=skip_none, skip_validation=True, **how)
         for key, value in self.config.trainer.items():
             if type(value) is int:  # dumped as a float again
                 text = re.sub(rf"^(  {re.escape(key)}: {value})\.0$", r"\1", text, flags=re.MULTILINE)

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from videodiff import atomic
-from videodiff.cli.launch import rank, say
 from videodiff.cli.outputs import BOOKKEEPING
 from videodiff.names import shell_word
+from videodiff.say import rank, say
 from videodiff.usage import UsageError
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from videodiff import atomic
-from videodiff.cli.launch import say
-from videodiff.config.loader import check_config
-from videodiff.migrations import FORMATS, migrated, numbered_config
+from videodiff.config import Stored, check_config
+from videodiff.migrations import FORMATS, migrated
 from videodiff.plain import parse_yaml
+from videodiff.say import say
 from videodiff.usage import UsageError
 
 ORIGIN = "origin.json"
@@ -136,8 +134,8 @@ def given_source(options: argparse.Namespace) -> Source | None:
     return source
 
 
-def config_of_source(source: Source, options: argparse.Namespace, folder: Path) -> Path:
-    """The config of a checkpoint as a file: that of a run which starts from it and is given none.
+def config_of_source(source: Source, options: argparse.Namespace) -> Stored:
+    """The config of a checkpoint, for a run that starts from it and is given none.
 
     A new run takes it without what it says of the machine that trained the weights.
 
@@ -153,11 +151,7 @@ def config_of_source(source: Source, options: argparse.Namespace, folder: Path) 
     from videodiff.checkpoints import portable_config
 
     config = config_of(source, options.trust)
-    if source.begins:
-        config = portable_config(config)
-    file = folder / "config.yaml"
-    file.write_text(numbered_config(yaml.safe_dump(config)), encoding="utf-8")
-    return file
+    return Stored(portable_config(config) if source.begins else config, f"config of {source.path}")
 
 
 def starting_point(directory: Path, existing: bool, source: Source | None) -> Source | None:

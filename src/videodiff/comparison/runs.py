@@ -10,16 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-
 from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
 from videodiff.checkpoints.exported import PIPELINE, WEIGHTS
 from videodiff.checkpoints.pipeline import facts_of_training, identity
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.comparison.reference import UnequalRunsError, check_classes, options_for, reference_arguments
 from videodiff.comparison.training import last_step, run_folder
-from videodiff.config.jsonargparse_errors import explain
-from videodiff.config.trust import full_path, guarded_jsonargparse
+from videodiff.config import BuildError, build_data, without_latents
 from videodiff.data.real_clips import differences
 from videodiff.evaluation.choice import why_not_measured
 from videodiff.evaluation.real import data_record
@@ -106,7 +103,10 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
             f"{type(model).__name__} reconstructs videos and draws none; compare the models trained on its latents"
         )
     load_weights(model, checkpoint["state_dict"], path)
-    data = build_data(config["data"], f"checkpoint {path}: its data", trusted)
+    try:
+        data = build_data(without_latents(config), trusted)
+    except BuildError as error:
+        raise ValueError(f"checkpoint {path}: its data cannot be built: {error}") from error
     if reason := why_not_measured(data, model):
         raise ValueError(reason)
     step = checkpoint.get("global_step")
@@ -115,29 +115,6 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
     if warning := unfinished(run):
         run.warnings.append(warning)
     return run
-
-
-def build_data(config: Mapping[str, Any], what: str, trusted: Sequence[str]) -> Any:
-    """The data module of a part of a config, without the latents that a model may have been trained from.
-
-    Raises:
-        ValueError: if it cannot be built; begins with `what`.
-    """
-    from jsonargparse import ArgumentParser
-
-    section = dict(config)
-    name = str(section.get("class_path", ""))
-    section["class_path"] = name if "." in name else full_path(name)
-    section["init_args"] = {**(section.get("init_args") or {})}
-    if "latents" in section["init_args"]:
-        section["init_args"]["latents"] = None
-    with guarded_jsonargparse(trusted):
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_subclass_arguments(pl.LightningDataModule, "data")
-        try:
-            return parser.instantiate_classes(parser.parse_object({"data": section})).data
-        except Exception as error:  # jsonargparse wraps what a constructor raises in types of its own
-            raise ValueError(f"{what} cannot be built: {explain(error)}") from error
 
 
 def build_reference(runs: Sequence[Run], given: Mapping[str, Any], split: str, trusted: Sequence[str]) -> Any:
@@ -150,7 +127,10 @@ def build_reference(runs: Sequence[Run], given: Mapping[str, Any], split: str, t
     """
     arguments = reference_arguments(runs, given, split)
     section = {"class_path": "videodiff.data.VideoDataModule", "init_args": {**arguments, "num_workers": 0}}
-    data = build_data(section, "the reference", trusted)
+    try:
+        data = build_data({"data": section}, trusted)
+    except BuildError as error:
+        raise ValueError(f"the reference cannot be built: {error}") from error
     check_classes(runs, data)
     return data
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from videodiff.config import trust
@@ -31,93 +30,66 @@ from videodiff.frame_size import FrameSize, Resolution
 from videodiff.usage import UsageError, did_you_mean
 from videodiff.words import shortened
 
-OWN_KEYS: dict[str, Any] = {
-    "config": None,
-    "seed_everything": bool | int,
-    "ckpt_path": str | None,
-    "out": str | None,
-    "name": str | None,
-    "weights_only": bool | None,
-}
-"""Keys of a config beside trainer, model and data, with their types."""
-
-VERB_KEYS: dict[str, dict[str, Any]] = {
-    "validate": {"verbose": bool},
-    "test": {"verbose": bool},
-    "predict": {"return_predictions": bool | None},
-}
+OWN_KEYS: dict[str, Any] = {"seed_everything": bool | int}
+"""Keys of a config beside trainer, callbacks, model and data, with their types."""
+COMMAND_LINE = ("config", "ckpt_path", "out", "name", "trust")
+"""Options of a command that no config may give."""
 LOOKS = ("validate", "test", "predict")
 DRAWS = "generate"
 """Takes options of the model alone: it has no trainer and reads no data."""
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+SUFFIXES = (".yaml", ".yml")
+"""Of a file that a part of a config may lie in."""
 
 
-def check_config(config: Mapping[str, Any], where: str, verb: str, trusted: Sequence[str] = ()) -> None:
+def check_config(
+    config: Mapping[str, Any],
+    where: str,
+    verb: str,
+    trusted: Sequence[str] = (),
+    labels: Mapping[tuple[str, ...], str] | None = None,
+) -> None:
     """Check a whole config (files merged, options applied).
 
     Args:
         config: mapping of top-level keys.
-        where: what to call it in messages; the path of the file last merged.
-        verb: ``fit``, ``validate``, ``test`` or ``predict``.
+        where: what to call it in messages; the file last merged.
+        verb: ``fit``, ``validate``, ``test``, ``predict``, ``encode`` or ``generate``.
         trusted: modules from ``--trust``.
+        labels: paths that came from the command line -> the option as it was written.
 
     Raises:
-        UsageError: for the first mistake, in one line.
+        UsageError: for the first mistake, in one line, led by the option that brought it or by ``where``.
     """
-    Checker(where, trusted).root(config, verb)
-
-
-def check_options(
-    argv: Sequence[str],
-    verb: str,
-    merged_config: Mapping[str, Any],
-    trusted: Sequence[str] = (),
-    where: str = "config",
-) -> dict[str, Any]:
-    """Check dotted command-line options (``--model.net.width 32``) against a config and its classes.
-
-    Args:
-        argv: what follows the verb; our own flags (``--config``, ``--trust``, ``-v``, ...) are passed over.
-        verb: as in :func:`check_config`.
-        merged_config: the config that the options override; not changed.
-        trusted: modules from ``--trust``.
-        where: what to call the config in messages about keys that no option brought.
-
-    Returns:
-        The config with the options in it.
-
-    Raises:
-        UsageError: for the first mistake, led by the option.
-    """
-    from videodiff.config.options import apply_options
-
-    config, labels = apply_options(argv, verb, merged_config, trusted)
     Checker(where, trusted, labels).root(config, verb)
-    return config
 
 
 def root_hints(verb: str) -> dict[str, Any]:
     """Type of every top-level key of a verb's config; ``trainer`` and our callbacks are plain mappings."""
-    import pytorch_lightning as pl
-
+    classes = root_classes()
     if verb == DRAWS:
-        return {"model": pl.LightningModule}
+        return {"model": classes["model"]}
     return {
-        "model": pl.LightningModule,
-        "data": pl.LightningDataModule,
+        **classes,
         **dict.fromkeys(groups(), dict),
         **OWN_KEYS,
-        **VERB_KEYS.get(verb, {}),
     }
+
+
+def root_classes() -> dict[str, type]:
+    """The keys that choose a class, with the base of it."""
+    import pytorch_lightning as pl
+
+    return {"model": pl.LightningModule, "data": pl.LightningDataModule}
 
 
 def groups() -> dict[str, Parameters]:
     """Top-level mappings with the arguments of one fixed class: the trainer and each callback of ours."""
     import pytorch_lightning as pl
 
-    from videodiff.cli.lightning import COMMON_CALLBACKS, FIT_CALLBACKS
+    from videodiff import callbacks
 
-    classes = {"trainer": pl.Trainer, **FIT_CALLBACKS, **COMMON_CALLBACKS}
+    classes = {"trainer": pl.Trainer, **callbacks.TRAINING, **callbacks.WATCHING}
     return {key: parameters(cls) for key, cls in classes.items()}
 
 
@@ -155,11 +127,11 @@ class Checker:
     def root(self, config: Mapping[str, Any], verb: str) -> None:
         """Check the top level, then everything below it."""
         hints, known = root_hints(verb), groups()
-        for key, value in config.items():
+        for key in config:
             name = str(key).rstrip("+")
-            if name == "trust" and value not in (None, [], ""):
-                raise self.fail((name,), "'trust' is given on the command line only (--trust MODULE)")
-            if name == "weights_only" and value not in (None, True):
+            if name in COMMAND_LINE:
+                raise self.fail((name,), f"{name!r} is given on the command line only (--{name})")
+            if name == "weights_only":
                 raise self.fail(
                     (name,), "weights_only cannot be switched off: a checkpoint must not run code"
                 )
@@ -170,7 +142,7 @@ class Checker:
                     if verb in LOOKS
                     else "it names trained runs as a pipeline, which is not trained; fit each of them by itself",
                 )
-            if name not in hints and name != "trust":
+            if name not in hints:
                 raise self.fail((name,), f"{verb} has no option {name!r}{did_you_mean(name, hints)}")
         for key, value in config.items():
             name = str(key).rstrip("+")
@@ -203,11 +175,8 @@ class Checker:
             self.value(value, known.hints.get(name), (*path, name))
 
     def part(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
-        """Check a value that chooses a class: a mapping with ``class_path``, a name, or a YAML file."""
+        """Check a value that chooses a class: a mapping with ``class_path``, or a name."""
         if value is None:
-            return
-        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
-            self.part_file(value, hint, path)
             return
         if isinstance(value, str):
             value = {"class_path": value}
@@ -230,16 +199,6 @@ class Checker:
                 raise self.fail(path, f"{key} of {'.'.join(path)} must be a mapping, got {_shown(given)}")
             name = getattr(target, "__name__", "")
             self.arguments(given, known, path, f"{'.'.join(path)} {name}".strip())
-
-    def part_file(self, name: str, hint: Any, path: tuple[str, ...]) -> None:
-        """Check a part in a file of its own, named relative to the config or to the working directory."""
-        from videodiff.config.loader import load_yaml
-
-        files = [Path(self.where).parent / name, Path(name)]
-        file = next((file for file in files if file.is_file()), None)
-        if file is None:
-            raise self.fail(path, f"{'.'.join(path)}: no file {name}")
-        Checker(str(file), self.trusted).part(load_yaml(file), hint, path)
 
     def resolved(self, class_path: Any, hint: Any, path: tuple[str, ...]) -> Any:
         """The class that a path names, checked against the allow-list and the type wanted here."""
@@ -288,7 +247,7 @@ class Checker:
 
     def name(self, value: str, hint: Any, path: tuple[str, ...]) -> None:
         """Check text where a class could stand: jsonargparse would import a dotted name."""
-        dotted = trust.PATH.fullmatch(value) is not None and not value.endswith((".yaml", ".yml"))
+        dotted = trust.PATH.fullmatch(value) is not None and not value.endswith(SUFFIXES)
         wants_class = class_hint(hint) is not None or is_callable(hint)
         if dotted or (wants_class and not accepts(hint, value)):
             self.part(value, hint, path)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 from videodiff.config import trust
-from videodiff.config.check import CLASS_KEYS, DRAWS, groups, root_hints
-from videodiff.config.loader import merge
-from videodiff.config.signatures import Parameters, accepts, class_hint, element_hint, may_import, parameters
+from videodiff.config.check import CLASS_KEYS, DRAWS, SUFFIXES, groups, root_hints
+from videodiff.config.merge import merge
+from videodiff.config.parts import with_part
+from videodiff.config.renamed import renamed_option
+from videodiff.config.signatures import (
+    Parameters,
+    accepts,
+    class_hint,
+    element_hint,
+    may_import,
+    members,
+    parameters,
+)
 from videodiff.plain import parse_yaml
+from videodiff.say import say
 from videodiff.usage import UsageError, did_you_mean, nearest
 
 TAKES_VALUE = ("--config", "-c", "--trust", "--ckpt_path", "--out", "--name", "--print_completion")
@@ -19,26 +31,27 @@ FLAGS = ("--force", "--verbose", "-v", "--print_config")
 ALIASES = ("--seed", "--help", "--verbose")
 """Options that are read before a command's own."""
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 
 
 def apply_options(
     argv: Sequence[str], verb: str, config: Mapping[str, Any], trusted: Sequence[str] = ()
-) -> tuple[dict[str, Any], dict[Path, str]]:
+) -> tuple[dict[str, Any], dict[Keys, str]]:
     """The config with the options in it, and for each changed path the option as it was written.
 
     Raises:
         UsageError: for a word that is no option, an option without its value, or an unknown first word.
     """
     result = copy.deepcopy(dict(config))
-    labels: dict[Path, str] = {}
+    labels: dict[Keys, str] = {}
     hints, known = root_hints(verb), groups()
-    for option, value in split_options(argv):
+    for given, value in split_options(argv):
+        option = renamed_option(given)
+        if option != given:
+            say(f"warning: {given} is now called {option}")
         parts = tuple(option[2:].rstrip("+").split("."))
         check_name(option, verb, [option for option in TAKES_VALUE if option[:2] == "--"], verb)
-        labels[tuple(part for part in parts if part not in ("init_args", "class_path", "dict_kwargs"))] = (
-            option
-        )
+        labels[tuple(part for part in parts if part not in CLASS_KEYS and not part.isdecimal())] = option
         placing = _Placing(option, tuple(trusted))
         if parts[0] in known and len(parts) > 1:
             group = result.get(parts[0])
@@ -114,27 +127,50 @@ def is_text_alone(hint: Any) -> bool:
     return str in kinds and all(kind in (str, type(None)) for kind in kinds)
 
 
+def is_list_first(hint: Any) -> bool:
+    """Whether a class under this type stands for a list of one: its first alternative is a list of classes."""
+    for part in members(hint):
+        if class_hint(part) is not None:
+            return False
+        if class_hint(element_hint(part)) is not None:
+            return True
+    return False
+
+
 class _Placing:
     """Puts the value of one option where it belongs, stepping through ``init_args`` unasked."""
 
     def __init__(self, option: str, trusted: tuple[str, ...]) -> None:
         self.option, self.trusted, self.appends = option, trusted, option.endswith("+")
 
-    def place(self, node: Any, hint: Any, parts: Path, value: str) -> Any:
+    def place(self, node: Any, hint: Any, parts: Keys, value: str) -> Any:
         """The new value of ``node``, whose type is ``hint``, after ``parts`` below it became ``value``."""
         if not parts:
             return self.replace(node, hint, value)
+        element = element_hint(hint)
         if (
-            isinstance(node, list) and node and element_hint(hint) is not None
-        ):  # options go to the last element
-            return [*node[:-1], self.place(node[-1], element_hint(hint), parts, value)]
+            isinstance(node, list) and node and element is not None
+        ):  # options go to the last, or to that of a number
+            at = self.place_in_list(node, parts[0]) if parts[0].isdecimal() else len(node) - 1
+            below = parts[1:] if parts[0].isdecimal() else parts
+            return [*node[:at], self.place(node[at], element, below, value), *node[at + 1 :]]
         if class_hint(hint) is not None or (isinstance(node, dict) and "class_path" in node):
             return self.below_class(node, hint, parts, value)
         node = dict(node) if isinstance(node, Mapping) else {}
         node[parts[0]] = self.place(node.get(parts[0]), None, parts[1:], value)
         return node
 
-    def below_class(self, node: Any, hint: Any, parts: Path, value: str) -> Any:
+    def place_in_list(self, node: list[Any], number: str) -> int:
+        """The place in a list that a number, from 0 on, names.
+
+        Raises:
+            UsageError: beyond the end of it.
+        """
+        if int(number) >= len(node):
+            raise UsageError(f"{self.option}: there are {len(node)}, numbered from 0, and no {number}")
+        return int(number)
+
+    def below_class(self, node: Any, hint: Any, parts: Keys, value: str) -> Any:
         if isinstance(node, str):
             node = {"class_path": node}
         node = dict(node) if isinstance(node, Mapping) else {}
@@ -154,27 +190,23 @@ class _Placing:
         return node
 
     def replace(self, node: Any, hint: Any, value: str) -> Any:
-        element = element_hint(hint)
         new = value if is_text_alone(hint) else self.parsed(value)
-        if (
-            isinstance(new, str)
-            and element is not None
-            and class_hint(element) is not None
-            and not accepts(hint, new)
-        ):
-            new = [{"class_path": new}]
+        names_class = isinstance(new, str) and may_import(hint) and not accepts(hint, new)
+        if names_class and is_list_first(hint):
+            new, names_class = [{"class_path": new}], False
         if self.appends and isinstance(node, list):
             return node + (new if isinstance(new, list) else [new])
-        if (
-            isinstance(new, str)
-            and may_import(hint)
-            and not accepts(hint, new)
-            and not new.endswith((".yaml", ".yml"))
-        ):
-            new = {"class_path": new} if class_hint(hint) is not None else new
+        if names_class and class_hint(hint) is not None:
+            new = self.part(node, hint, str(new))
         if isinstance(new, dict) and isinstance(node, dict):
             return merge(node, new, trusted=self.trusted)
         return new
+
+    def part(self, node: Any, hint: Any, value: str) -> Any:
+        """The part that a name stands for: that of a class, or what a YAML file says."""
+        if not value.endswith(SUFFIXES):
+            return {"class_path": value}
+        return with_part(value, node, hint, Path(), (self.option,), self.trusted)
 
     def parsed(self, value: str) -> Any:
         """Text as it stands, unless it is a flow mapping or list."""

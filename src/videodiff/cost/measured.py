@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from videodiff.checkpoints.config import parse_config
-from videodiff.checkpoints.first_stage import SHIPPED, FirstStage, config_of_name
-from videodiff.checkpoints.run import build_model
+from videodiff.checkpoints.first_stage import FirstStage, config_of_name
+from videodiff.config import build_model, find_config, load_yaml
 
 from .batches import make_batch
 from .meta_model import Precision, autocast, hold_perceptual
@@ -65,9 +63,8 @@ def real_model(section: Mapping[str, Any], trusted: Sequence[str] = ()) -> Any:
         options = part.get("init_args") or {}
         name = options.get("config") or config_of_name(options.get("checkpoint", ""))
         if name is not None:
-            path = Path(name) if Path(name).is_file() else SHIPPED / f"{name}.yaml"
-            tree = parse_config(path.read_text(encoding="utf-8"), str(path))
+            tree = load_yaml(find_config(name))
             section["init_args"]["autoencoder"] = tree["model"]["init_args"]["autoencoder"]
-    model = build_model(section, Path("config"), trusted)
+    model = build_model({"model": section}, trusted)
     hold_perceptual(model, "cpu")
     return model

@@ -124,7 +124,7 @@ def reference_of(args: argparse.Namespace) -> dict[str, Any]:
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return {}
-    from videodiff.config.check import check_options
+    from videodiff.config import check_options
 
     words = [word for name, value in given.items() for word in (f"--data.{name}", value)]
     module = {"data": {"class_path": "videodiff.data.VideoDataModule", "init_args": {}}}

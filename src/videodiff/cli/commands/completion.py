@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from videodiff.cli.arguments import LightParser
-from videodiff.config.loader import shipped_configs
+from videodiff.config import shipped_configs
 from videodiff.usage import UsageError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -132,7 +132,7 @@ def actions_of(command: str) -> list[argparse.Action]:
     from videodiff import cli
 
     if command in cli.VERBS:
-        from videodiff.cli.commands.fit import own_options
+        from videodiff.cli.verbs import own_options
 
         return own_options(command)._actions
 

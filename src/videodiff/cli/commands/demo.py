@@ -193,7 +193,7 @@ def train_all(models: Sequence[str], budget: Plan, args: argparse.Namespace, clo
 
 def train(stage: Stage, overlays: Sequence[str], folder: Path, steps: int, words: Sequence[str]) -> None:
     """One training; a rate that falls over a number of steps falls over these."""
-    from videodiff.config.loader import find_config, read_configs
+    from videodiff.config import find_config, read_configs
 
     names = (stage.config, *overlays)
     bounds = ["--trainer.max_steps", str(steps), "--samples.every_n_steps", "0"]

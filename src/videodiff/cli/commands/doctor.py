@@ -220,7 +220,7 @@ def shared_memory() -> list[Finding]:
 
 def shared_needs() -> dict[str, int]:
     """Bytes of shared memory that each shipped config needs for one process on one machine."""
-    from videodiff.config.loader import load_yaml, shipped_configs
+    from videodiff.config import load_yaml, shipped_configs
     from videodiff.frame_size import FrameSize
     from videodiff.memory import shared_need
 

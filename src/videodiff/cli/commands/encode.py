@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.outputs import Leftovers, make_folder
-from videodiff.config.loader import find_config, read_configs
+from videodiff.cli.trained import stored_parts
+from videodiff.config import build, read_configs, without_latents
 from videodiff.names import shell_word
 from videodiff.usage import UsageError
 from videodiff.words import whole
@@ -99,23 +99,14 @@ def run(argv: Sequence[str]) -> int:
 
 def read_config(args: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     """The checked config: that of the run, the configs over it, and single options over both."""
-    if args.ckpt_path is None:
-        return read_configs(args.config, "encode", rest, args.trust)
-    import yaml
+    names: list[Any] = [*args.config]
+    if args.ckpt_path is not None:
+        from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
 
-    from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
-
-    checkpoint = resolve_checkpoint(args.ckpt_path)
-    config = trusted_config(load_checkpoint(checkpoint), checkpoint, args.trust)
-    stored = {k: v for k, v in config.items() if k in ("model", "data", "seed_everything")}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
-        file.write_text(yaml.safe_dump(stored))
-        try:
-            files = [file, *map(find_config, args.config)]
-            return read_configs(files, "encode", rest, args.trust)
-        except UsageError as error:
-            raise UsageError(str(error).replace(str(file), f"config of {checkpoint}")) from None
+        checkpoint = resolve_checkpoint(args.ckpt_path)
+        config = trusted_config(load_checkpoint(checkpoint), checkpoint, args.trust)
+        names.insert(0, stored_parts(config, checkpoint))
+    return read_configs(names, "encode", rest, args.trust)
 
 
 def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
@@ -128,7 +119,8 @@ def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
     from videodiff.data.encode_plan import Encoding
 
     device = pick_device(args.device)
-    model, data = build(config, args.trust)
+    built = build(without_latents(config), args.trust)
+    model, data = built.model.eval(), built.data
     stage = first_stage_of(model)
     windows = args.windows_per_video
     if windows is None:
@@ -169,30 +161,6 @@ def place() -> tuple[int, int]:
     if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
         raise UsageError(f"RANK must be from 0 to WORLD_SIZE - 1, got RANK={rank} WORLD_SIZE={world}")
     return int(rank), int(world)
-
-
-def build(config: dict[str, Any], trusted: Sequence[str]) -> tuple[Any, Any]:
-    """Model and data of a checked config, without a trainer; latents that it may name already are not looked at."""
-    import pytorch_lightning as pl
-    from jsonargparse import ArgumentParser
-
-    from videodiff.cli.commands.info import with_full_paths
-    from videodiff.config.trust import guarded_jsonargparse
-
-    parts = {key: with_full_paths(config[key], trusted) for key in ("model", "data")}
-    seed = config.get("seed_everything") or 0
-    p = ArgumentParser(exit_on_error=False)
-    p.add_subclass_arguments(pl.LightningModule, "model", required=True)
-    p.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
-    with guarded_jsonargparse(trusted):
-        parsed = p.parse_object(parts)
-        for part in (parsed.model, parsed.data):
-            if part.get("init_args", {}).get("seed", None) == 0:  # as fit does
-                part.init_args.seed = 0 if isinstance(seed, bool) else seed
-        if "latents" in parsed.data.get("init_args", {}):
-            parsed.data.init_args.latents = None
-        built = p.instantiate_classes(parsed)
-    return built.model.eval(), built.data
 
 
 def first_stage_of(model: Any) -> dict[str, Any]:

@@ -1,17 +1,14 @@
-"""The commands with a trainer, and fit: from the command line to one call of the trainer."""
+"""fit: from the command line to one call of the trainer."""
 
 import argparse
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from videodiff import atomic
-from videodiff.cli.arguments import LightParser
-from videodiff.cli.commands.run_trained import look
-from videodiff.cli.condition import add_flags
-from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, rank, say
+from videodiff.cli import verbs
+from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, print_config
 from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
 from videodiff.cli.run_folder import (
     CHECKPOINTS,
@@ -32,86 +29,55 @@ from videodiff.cli.starting import (
     starting_point,
     write_origin,
 )
-from videodiff.config.loader import find_config, read_configs, shipped_configs
+from videodiff.config import Stored, find_config, read_configs, shipped_configs
 from videodiff.migrations import numbered_config
+from videodiff.say import rank, say
 from videodiff.usage import UsageError
 
 
-def run(verb: str, argv: list[str]) -> int:
-    """Run one verb; returns the exit code."""
-    options, rest = own_options(verb).parse_known_args(argv)
-    inherited = RUN_VARIABLE in os.environ
-    try:
-        return fit(options, rest) if verb == "fit" else look(verb, options, rest)
-    finally:
-        if not inherited:
-            for name in (RUN_VARIABLE, RESUME_VARIABLE):
-                os.environ.pop(name, None)
-
-
-def own_options(verb: str) -> argparse.ArgumentParser:
-    """The options that are ours and not the LightningCLI's."""
-    parser = LightParser(f"videodiff {verb}", verb, add_help=False)
-    parser.add_argument("-c", "--config", action="append", default=[])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--name")
-    parser.add_argument("--ckpt_path")
-    parser.add_argument("--trust", action="append", default=[])
-    parser.add_argument("--force", action="store_true")
-    if verb == "fit":
-        parser.add_argument("--init_from")
-        parser.add_argument("--checkpoints", type=Path)
-    if verb in ("test", "predict"):
-        add_flags(parser)
-    if verb == "test":
-        parser.add_argument("--protocol")
-        parser.add_argument("--num_clips", type=int)
-        parser.add_argument("--inception", action="store_true")
-        parser.add_argument("--against")
-    return parser
+def run(words: list[str]) -> int:
+    """Parse and train; returns the exit code."""
+    return verbs.run("fit", words, fit)
 
 
 def fit(options: argparse.Namespace, rest: list[str]) -> int:
     """Train; if the run directory holds a run, resume from its intact checkpoint of the highest step."""
-    files = [find_config(name) for name in options.config]
-    source = given_source(options)
-    if source is None or files or (options.out is not None and holds_run(options.out)):
-        return fit_files(options, rest, files, source)
-    with tempfile.TemporaryDirectory() as folder:
-        return fit_files(options, rest, [config_of_source(source, options, Path(folder))], source)
-
-
-def fit_files(options: argparse.Namespace, rest: list[str], files: list[Path], source: Source | None) -> int:
-    """``fit`` with its configs found."""
     from videodiff.checkpoints import RunLock
 
-    leftovers = Leftovers(options.out or Path("runs") / run_name(options, files))
-    directory, existing = choose_run(options, files)
+    configs: list[Path | Stored] = [find_config(name) for name in options.config]
+    source = given_source(options)
+    if source is not None and not configs and not (options.out is not None and holds_run(options.out)):
+        configs = [config_of_source(source, options)]
+    leftovers = Leftovers(options.out or Path("runs") / run_name(options, configs))
+    directory, existing = choose_run(options, configs)
     refuse_links(directory, options.checkpoints)
     if existing and (own := config_file(directory)) is not None:
-        files.insert(0, own)
+        configs.insert(0, own)
     try:
-        if not files:
+        if not configs:
             raise needs_config()
-        written = read_configs(files, "fit", rest, options.trust)
+        config = read_configs(configs, "fit", rest, options.trust)
+        if options.print_config is not None:
+            print_config("fit", config, options.print_config, options.trust)
         if rank() > 0:
-            return train(options, directory, files, rest, existing, written, source)
+            return train(options, directory, existing, config, source)
         make_folder(directory)
         with RunLock(directory):
             if not existing and holds_run(directory):
                 raise UsageError(f"--out {directory}: another run has just been made there; name another one")
             atomic.clear_parts(directory)  # of a command that was killed
             place_checkpoints(directory, options.checkpoints)
-            return train(options, directory, files, rest, existing, written, source)
+            return train(options, directory, existing, config, source)
     except BaseException:
         if rank() == 0 and not existing:
             leftovers.remove(directory)
         raise
 
 
-def run_name(options: argparse.Namespace, files: Sequence[Path]) -> str:
+def run_name(options: argparse.Namespace, configs: Sequence[Path | Stored]) -> str:
     """The folder of runs that a run without ``--out`` joins."""
-    return options.name or (files[0].stem if files else "")
+    first = configs[0] if configs else None
+    return options.name or (first.stem if isinstance(first, Path) else "")
 
 
 def needs_config() -> UsageError:
@@ -122,10 +88,8 @@ def needs_config() -> UsageError:
 def train(
     options: argparse.Namespace,
     directory: Path,
-    files: list[Path],
-    rest: list[str],
     existing: bool,
-    written: dict[str, Any],
+    config: dict[str, Any],
     source: Source | None,
 ) -> int:
     """The part of ``fit`` that every rank does."""
@@ -136,7 +100,7 @@ def train(
     if start is not None and not start.begins:
         before = config_of(start, options.trust)
         check_resumable(start.content, start.path)
-    cli = build("fit", directory, files, rest, options.trust, written)
+    cli = build("fit", directory, config, options.trust)
     done, checkpoint = 0, None
     if start is not None:
         record: dict[str, Any] = {}
@@ -186,7 +150,7 @@ def nothing_left(directory: Path, start: Source, max_steps: int) -> int:
     )
 
 
-def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path, bool]:
+def choose_run(options: argparse.Namespace, configs: Sequence[Path | Stored]) -> tuple[Path, bool]:
     """The run's directory, and whether it already holds a run."""
     if RUN_VARIABLE in os.environ:
         directory = Path(os.environ[RUN_VARIABLE])
@@ -196,9 +160,9 @@ def choose_run(options: argparse.Namespace, files: Sequence[Path]) -> tuple[Path
             raise UsageError(
                 "several processes were launched from outside: name the run they share with --out DIR"
             )
-        if not files:
+        if not configs:
             raise needs_config()
-        directory, existing = numbered_folder(run_name(options, files), Path("runs")), False
+        directory, existing = numbered_folder(run_name(options, configs), Path("runs")), False
     else:
         directory = options.out
         existing = holds_run(directory)

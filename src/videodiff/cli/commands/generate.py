@@ -212,7 +212,7 @@ def changed_arguments(checkpoint: Path, words: Sequence[str], trusted: Sequence[
         UsageError: for the first mistake, with the nearest right option; or for another class of model.
     """
     from videodiff.checkpoints import load_checkpoint, trusted_config
-    from videodiff.config.loader import check_options
+    from videodiff.config import check_options
 
     section = trusted_config(load_checkpoint(checkpoint), checkpoint, trusted).get("model")
     if not isinstance(section, dict) or "class_path" not in section:

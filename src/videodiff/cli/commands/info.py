@@ -5,18 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from videodiff import reasons
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.info_table import table
-from videodiff.config.loader import load_yaml, read_configs
+from videodiff.config import Stored, build_model, load_yaml, read_configs
 from videodiff.config.options import check_name, split_options
 from videodiff.usage import UsageError
 from videodiff.words import real, whole
@@ -84,8 +81,7 @@ def run(argv: list[str]) -> int:
 
         find_card(args.card)
     if len(names) == 1 and (stages := stages_of(names[0])):
-        with tempfile.TemporaryDirectory() as folder:
-            return tell_stages(stages, Path(folder), options, args)
+        return tell_stages(stages, options, args)
     figures = figures_of(" + ".join(names), read_configs(names, "fit", options, args.trust), args)
     print(json.dumps(figures, indent=2) if args.json else table(figures))
     return 0
@@ -95,14 +91,11 @@ def figures_of(name: str, config: dict[str, Any], args: argparse.Namespace) -> d
     """The figures of one config."""
     if not config.get("model"):
         raise UsageError("the config has no model; give one with class_path, e.g. videodiff.models.VDM")
-    from videodiff.config.network_sizes import size_options
     from videodiff.cost.accelerators import local_card
     from videodiff.cost.meta_model import MetaModel
 
-    if sizes := size_options(config, args.trust):
-        config["model"] = {**config["model"], "init_args": {**config["model"]["init_args"], **sizes}}
     progress = Progress()
-    meta = MetaModel(on_meta(config["model"], args.trust), "cuda" if local_card() else "cpu")
+    meta = MetaModel(on_meta(config, args.trust), "cuda" if local_card() else "cpu")
     progress("a forward pass")
     figures = {"config": name, **measure(meta)}
     if not args.quick:
@@ -121,16 +114,13 @@ def stages_of(name: str) -> list[dict[str, Any]]:
     return configs_of(resolve_checkpoint(path))
 
 
-def tell_stages(
-    stages: Sequence[dict[str, Any]], folder: Path, options: list[str], args: argparse.Namespace
-) -> int:
+def tell_stages(stages: Sequence[dict[str, Any]], options: list[str], args: argparse.Namespace) -> int:
     """Print the figures of every stage."""
     found = []
     for number, stage in enumerate(stages, 1):
-        file = folder / f"stage_{number}.yaml"
-        file.write_text(yaml.safe_dump(stage["config"]), encoding="utf-8")
-        config = read_configs([str(file)], "fit", options, args.trust)
-        found.append(figures_of(f"stage {number}, {stage['run']}", config, args))
+        name = f"stage {number}, {stage['run']}"
+        config = read_configs([Stored(stage["config"], name)], "fit", options, args.trust)
+        found.append(figures_of(name, config, args))
     print(json.dumps({"stages": found}, indent=2) if args.json else "\n\n".join(map(table, found)))
     return 0
 
@@ -201,8 +191,8 @@ def hours(
         from videodiff.cost.measured import flop_per_second
 
         per_clip = training["flop_per_clip"] + training["first_stage_flop_per_clip"]
-        section, data = with_full_paths(config["model"], args.trust), config.get("data") or {}
-        speed, why = flop_per_second(section, data.get("init_args") or {}, per_clip, args.trust)
+        data = config.get("data") or {}
+        speed, why = flop_per_second(config["model"], data.get("init_args") or {}, per_clip, args.trust)
     elif args.tflops is not None:
         speed, why = args.tflops * 1e12, "as given"
     else:
@@ -218,30 +208,12 @@ def hours(
     }
 
 
-def on_meta(spec: dict[str, Any], trusted: Sequence[str]) -> Any:
-    """The model of a config's ``model`` section on the meta device, where it takes no memory."""
-    import pytorch_lightning as pl
+def on_meta(config: dict[str, Any], trusted: Sequence[str]) -> Any:
+    """The model of a config on the meta device, where it takes no memory."""
     import torch
-    from jsonargparse import ArgumentParser
 
-    from videodiff.config.trust import guarded_jsonargparse
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(pl.LightningModule, "model", required=True)
-    with guarded_jsonargparse(trusted), torch.device("meta"):
-        parsed = parser.parse_object({"model": with_full_paths(spec, trusted)})
-        return parser.instantiate_classes(parsed).model.eval()
-
-
-def with_full_paths(node: Any, trusted: Sequence[str]) -> Any:
-    """The same tree with short class names written out."""
-    from videodiff.config.trust import full_path
-
-    if isinstance(node, dict):
-        node = {key: with_full_paths(value, trusted) for key, value in node.items()}
-        path = node.get("class_path")
-        return {**node, "class_path": full_path(path)} if isinstance(path, str) and "." not in path else node
-    return [with_full_paths(value, trusted) for value in node] if isinstance(node, list) else node
+    with torch.device("meta"):
+        return build_model(config, trusted).eval()
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

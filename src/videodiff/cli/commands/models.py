@@ -7,7 +7,7 @@ import ast
 import json
 from pathlib import Path
 
-from videodiff.config.loader import shipped_configs
+from videodiff.config import shipped_configs
 
 SOURCES = Path(__file__).resolve().parents[2] / "models"
 

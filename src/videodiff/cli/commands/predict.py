@@ -1,0 +1,86 @@
+"""predict: what a trained model makes of the predict clips, written to files."""
+
+import json
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from videodiff import atomic
+from videodiff.cli import verbs
+from videodiff.cli.condition import told_by
+from videodiff.cli.trained import Look, Trained
+from videodiff.say import rank
+
+# Arguments of the data module that decide how fast clips come, not which.
+HOW_DATA_COME = ("num_workers",)
+
+
+def run(words: list[str]) -> int:
+    """Parse and predict; returns the exit code."""
+    return verbs.run("predict", words, lambda options, rest: Predict(options, rest).act())
+
+
+class Predict(Look):
+    """Reconstructions and continuations to files; goes on where it was interrupted."""
+
+    verb = "predict"
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What is asked of every clip."""
+        return told_by(self.options)
+
+    def plan(self, run: Trained, config: dict[str, Any]) -> dict[str, Any]:
+        return plan_of(run.checkpoint, config, self.told)
+
+    def is_begun(self, folder: Path, plan: dict[str, Any]) -> bool:
+        from videodiff.callbacks.prediction_journal import PredictionJournal
+
+        return PredictionJournal(folder).is_of(plan)
+
+    def attach(self, cli: Any, run: Trained, out: Path, plan: dict[str, Any] | None, held: ExitStack) -> None:
+        from videodiff.callbacks import PredictionWriter
+        from videodiff.callbacks.prediction_journal import PredictionJournal
+        from videodiff.checkpoints import RunLock
+
+        tell(cli.model, self.told)
+        if rank() == 0 and plan is not None:
+            held.enter_context(RunLock(out))
+            atomic.clear_parts(out)
+            PredictionJournal(out).begin(plan)
+        cli.trainer.callbacks.append(PredictionWriter(out))
+
+    def report(self, run: Trained, out: Path, result: Any) -> None:
+        print(f"predictions: {out}")
+
+
+def tell(model: Any, told: dict[str, Any]) -> None:
+    """Give a model what ``predict`` asks of every clip.
+
+    Raises:
+        ValueError: for a model that reconstructs clips, which are told nothing.
+    """
+    from videodiff.sampling.video_model import video_model
+
+    if told:
+        video_model(model, f"--{next(iter(told))}: the model").asked = told
+
+
+def plan_of(checkpoint: Path, config: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """Everything that decides what is predicted, as JSON holds it."""
+    from videodiff.checkpoints.pipeline import identity
+    from videodiff.conditioning.request import recorded
+
+    data = dict(config.get("data") or {})
+    data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in HOW_DATA_COME}
+    plan = {
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": identity(checkpoint),
+        "model": config.get("model"),
+        "data": data,
+        "seed": config.get("seed_everything"),
+        "precision": (config.get("trainer") or {}).get("precision"),
+        **({"told": recorded(told)} if told else {}),
+    }
+    return json.loads(json.dumps(plan, default=str))

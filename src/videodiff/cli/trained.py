@@ -1,0 +1,148 @@
+"""What validate, test and predict share: a trained model and its data, looked at by one call of the trainer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videodiff import atomic
+from videodiff.cli.launch import RUN_VARIABLE, build, print_config
+from videodiff.cli.outputs import BOOKKEEPING, Leftovers, begun, folder_of_run, make_folder
+from videodiff.config import Stored, find_config, read_configs
+from videodiff.say import rank
+from videodiff.usage import UsageError
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that is looked at.
+
+    Args:
+        checkpoint: its file.
+        content: what that holds.
+        directory: the run's folder.
+    """
+
+    checkpoint: Path
+    content: dict[str, Any]
+    directory: Path
+
+
+class Look:
+    """One verb that looks at a trained model; what is here is ``validate``, the others add to it.
+
+    Args:
+        options: of the command line.
+        rest: the words of it that change the config.
+    """
+
+    verb = "validate"
+
+    def __init__(self, options: argparse.Namespace, rest: list[str]) -> None:
+        self.options, self.rest = options, rest
+
+    def check(self) -> None:
+        """Refuse what cannot be asked for, before anything is loaded."""
+
+    def plan(self, run: Trained, config: dict[str, Any]) -> dict[str, Any] | None:
+        """Everything that decides what is written, if an interrupted command goes on in its folder."""
+        return None
+
+    def is_begun(self, folder: Path, plan: dict[str, Any]) -> bool:
+        """Whether a command of this plan was interrupted in a folder."""
+        return False
+
+    def attach(self, cli: Any, run: Trained, out: Path, plan: dict[str, Any] | None, held: ExitStack) -> None:
+        """Add what the verb needs to a trainer that is built; ``held`` is left when it has run."""
+
+    def report(self, run: Trained, out: Path, result: Any) -> None:
+        """Write and print what was measured, on the first rank.
+
+        Raises:
+            RuntimeError: if nothing was.
+        """
+        metrics = {key: float(value) for part in result for key, value in part.items()}
+        if not metrics:
+            raise RuntimeError(f"{self.verb} saw no clip; is the {self.verb} split empty?")
+        step = run.content.get("global_step")
+        record = {"verb": self.verb, "checkpoint": str(run.checkpoint), "step": step, "metrics": metrics}
+        atomic.write_json(out / "results.json", record)
+        for key, value in metrics.items():
+            print(f"{key:20s} {value:.6g}")
+
+    def act(self) -> int:
+        """Run the verb; model and data come from the checkpoint unless overridden. Returns the exit code."""
+        from videodiff.checkpoints import load_checkpoint, load_weights, resolve_checkpoint, trusted_config
+
+        options, verb = self.options, self.verb
+        if options.ckpt_path is None:
+            raise UsageError(
+                f"{verb} needs --ckpt_path RUN (a run directory, RUN/best, RUN/last or a checkpoint file)"
+            )
+        self.check()
+        checkpoint = resolve_checkpoint(options.ckpt_path)
+        content = load_checkpoint(checkpoint)
+        stored = stored_parts(trusted_config(content, checkpoint, options.trust), checkpoint)
+        directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+        run = Trained(checkpoint, content, directory)
+        leftovers = Leftovers(options.out or directory / verb)
+        config = read_configs([stored, *map(find_config, options.config)], verb, self.rest, options.trust)
+        if options.print_config is not None:
+            print_config(verb, config, options.print_config, options.trust)
+        plan = self.plan(run, config)
+        out = self.results_directory(directory, plan)
+        try:
+            with ExitStack() as held:
+                cli = build(verb, out, config, options.trust)
+                self.attach(cli, run, out, plan, held)
+                load_weights(cli.model, content["state_dict"], checkpoint)
+                result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule)
+        except BaseException:
+            if rank() == 0:
+                leftovers.remove(out)
+            raise
+        if rank() == 0:
+            self.report(run, out, result)
+        return 0
+
+    def results_directory(self, run_directory: Path, plan: dict[str, Any] | None) -> Path:
+        """Where a verb writes: ``--out``, else the next ``<run>/<verb>/<n>`` beside the checkpoint.
+
+        One with a plan goes on in the folder in which one of the same plan was interrupted.
+
+        Raises:
+            UsageError: if ``--out`` holds anything but what an interrupted command has left.
+        """
+        if RUN_VARIABLE in os.environ:
+            return Path(os.environ[RUN_VARIABLE])
+        out = self.options.out
+        if out is None:
+            out = begun(run_directory / self.verb, lambda folder: self.goes_on(folder, plan))
+            out = out or folder_of_run(self.verb, run_directory)
+        elif out.is_dir() and not self.goes_on(out, plan) and any(map(is_work, out.iterdir())):
+            raise UsageError(f"--out {out} is not empty; nothing is overwritten, name another directory")
+        make_folder(out)
+        os.environ[RUN_VARIABLE] = str(out)
+        return out
+
+    def goes_on(self, folder: Path, plan: dict[str, Any] | None) -> bool:
+        """Whether the command goes on in a folder."""
+        return plan is not None and self.is_begun(folder, plan)
+
+
+def stored_parts(config: dict[str, Any], checkpoint: Path) -> Stored:
+    """What of a checkpoint's config another command takes over: model, data and seed."""
+    kept = {key: value for key, value in config.items() if key in ("model", "data", "seed_everything")}
+    return Stored(kept, f"config of {checkpoint}")
+
+
+def is_work(path: Path) -> bool:
+    """Whether a file is more than what an interrupted command leaves behind before it has a result."""
+    kept = (*BOOKKEEPING, "eval", "skipped_videos.jsonl", "bad_clips.jsonl")
+    if (path.parent / "results.json").exists():
+        return True
+    return not atomic.is_part(path.name) and not path.name.startswith(kept)

@@ -1,0 +1,76 @@
+"""What earlier versions called configs and their keys: one table for each leads to the names of today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+KEYS: dict[str, str] = {}
+"""Old key, dotted and without ``init_args`` (``data.fps``) -> what the last word of it is now."""
+
+CONFIGS: dict[str, str] = {}
+"""Old name of a shipped config -> the new one."""
+
+
+STEPS = ("init_args", "dict_kwargs")  # written or left out: they name no part
+
+
+def renamed(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A config with the names of today, those below its ``for`` too.
+
+    Returns:
+        The config, and ``OLD is now called NEW`` of every key that had another name.
+
+    Raises:
+        KeyError: if a key is given under both names.
+    """
+    changes: dict[str, None] = {}
+    found = dict(config)
+    for old, new in KEYS.items():
+        found = _renamed(found, old.split("."), new, f"{old} is now called {new}", changes)
+    parts = found.get("for")
+    if isinstance(parts, Mapping):
+        found["for"] = {
+            name: renamed_part(part, changes) if isinstance(part, Mapping) else part
+            for name, part in parts.items()
+        }
+    return found, list(changes)
+
+
+def renamed_part(part: Mapping[str, Any], changes: dict[str, None]) -> dict[str, Any]:
+    """What stands below a class of ``for``; what is changed joins ``changes``."""
+    found, more = renamed(part)
+    changes.update(dict.fromkeys(more))
+    return found
+
+
+def renamed_option(option: str) -> str:
+    """A dotted option (``--data.fps``) as it is written today."""
+    words = option[2:].rstrip("+").split(".")
+    places = [at for at, word in enumerate(words) if word not in STEPS]
+    for old, new in KEYS.items():
+        parts = old.split(".")
+        if [words[at] for at in places[: len(parts)]] == parts:
+            words[places[len(parts) - 1]] = new
+    return f"--{'.'.join(words)}{'+' if option.endswith('+') else ''}"
+
+
+def _renamed(node: Any, path: list[str], new: str, change: str, changes: dict[str, None]) -> Any:
+    """A part of a config, the key at the end of the path under its new name, in its old place."""
+    if not isinstance(node, Mapping):
+        return node
+    found = {
+        key: _renamed(value, path, new, change, changes)
+        if key in STEPS
+        else _renamed(value, path[1:], new, change, changes)
+        if key == path[0] and path[1:]
+        else value
+        for key, value in node.items()
+    }
+    names = {path[0]: new, f"{path[0]}+": f"{new}+"}
+    if path[1:] or not names.keys() & found.keys():
+        return found
+    if {*names.values()} & found.keys():
+        raise KeyError(f"{change}, and both are given; leave {path[0]} out")
+    changes[change] = None
+    return {names.get(key, key): value for key, value in found.items()}
