@@ -106,7 +106,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="videos longer than a clip")
     parser.add_argument("--clip_frames", type=int, default=16, help="frames of a clip")
     parser.add_argument(
-        "--shared", type=int, default=0, help="frames that neighbouring clips share (shared_frames of a PVDM)"
+        "--shared",
+        type=int,
+        default=0,
+        help="frames that neighbouring clips share (overlap_frames of a PVDM)",
     )
     parser.add_argument("--real", type=Path, help="real videos, cut at the same frames")
     parser.add_argument("--max_frames", type=int, help="frames of a video that are read")

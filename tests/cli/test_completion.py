@@ -40,7 +40,7 @@ def in_bash(line: str) -> list[str]:
         ("videodiff gen", ["generate"]),
         ("videodiff generate --num", ["--num_samples"]),
         ("videodiff generate --sampler d", ["ddim", "dpmpp"]),
-        ("videodiff fit --config with/s", ["with/small", "with/smoke", "with/still"]),
+        ("videodiff fit --config with/s", ["with/small", "with/smoke"]),
         ("videodiff generate --ckpt_path runs/al", ["runs/alpha", "runs/alpha/1", "runs/alpha/2"]),
         ("videodiff test --protocol sty", ["styleganv"]),
         ("videodiff completion ", ["bash", "zsh", "fish"]),

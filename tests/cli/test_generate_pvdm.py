@@ -13,7 +13,7 @@ def test_shared_frames_are_weighed_in_generate_and_only_where_there_are_some(tmp
     for words in (
         ["pvdm_autoencoder_digits", "--name", "pvdm_autoencoder_digits"],
         ["pvdm_digits", "--out", "apart"],
-        ["pvdm_digits", "--out", "shared", "--model.shared_frames", "1", "--model.net.concat_shared", "1",
+        ["pvdm_digits", "--out", "shared", "--model.overlap_frames", "1", "--model.net.concat_overlap", "1",
          "--data.num_frames", "7"],
     ):  # fmt: skip
         assert main(["fit", "--config", words[0], *SMALL, *words[1:]]) == 0, capsys.readouterr().err
@@ -26,4 +26,4 @@ def test_shared_frames_are_weighed_in_generate_and_only_where_there_are_some(tmp
     assert main([*draw, "--ckpt_path", "apart", "--out", "jumps"]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "reconstruction_weight" in line
-    assert "shared_frames 0" in line
+    assert "overlap_frames 0" in line

@@ -11,7 +11,13 @@ from videodiff.checkpoints.run import build_model
 
 
 def build(section: dict[str, Any]) -> torch.nn.Module:
-    """The model that the ``model`` section of a config describes."""
+    """The model that the ``model`` section of a config describes, by the names that the first measured code had."""
+    try:
+        from videodiff.config.renamed import renamed
+    except ImportError:  # nothing had been renamed yet
+        pass
+    else:
+        section = renamed({"model": section})[0]["model"]
     return build_model(section, Path("golden"), ())
 
 
@@ -55,8 +61,10 @@ def draw_in_parts(
     """The same at once, and stopped after ``stop`` windows and gone on with."""
     kept = []
     each: Callable[[Tensor, int], None] = lambda latent, windows: kept.append((latent.clone(), windows))  # noqa: E731
-    whole = model.draw_latent(count, frames, 3, **condition(asked), on_window=each)
-    resumed = model.draw_latent(count, frames, 3, **condition(asked), drawn=kept[stop - 1])
+    has_draw = hasattr(model, "draw_latent")  # its earlier name
+    generate, done = (model.draw_latent, "drawn") if has_draw else (model.generate_latent, "generated")
+    whole = generate(count, frames, 3, **condition(asked), on_window=each)
+    resumed = generate(count, frames, 3, **condition(asked), **{done: kept[stop - 1]})
     videos = [torch.cat(list(model.decode_frames(latent, frames)), dim=2) for latent in (whole, resumed)]
     return videos[0], videos[1]
 

@@ -116,7 +116,7 @@ def model_noise(model, position):
 
 
 def test_a_clipped_loss_sees_what_is_shown_and_its_gradient_leads_back():
-    module = tiny(frame_discriminator=None, pixel_loss="l2", kl_weight=0.0, clip_loss=True)
+    module = tiny(frame_discriminator=None, pixel_loss="l2", kl_weight=0.0, clamp_loss=True)
     video = torch.full((1, 3, 4, 16, 16), -1.0)
     made = {"video": video, "sample": torch.tensor([0])}
     for target, level, error, slope in (

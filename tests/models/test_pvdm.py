@@ -161,7 +161,7 @@ def test_null_clip_equals_absent_clip_and_guidance_moves_away_from_it():
     assert not torch.equal(plain[:, :, 1], guided[:, :, 1])
 
 
-SHARED = {"net": {"concat_reversed": True, "concat_shared": 1}, "shared_frames": 1}
+SHARED = {"net": {"concat_reversed": True, "concat_overlap": 1}, "overlap_frames": 1}
 
 
 def test_a_pair_of_clips_that_share_frames_is_as_much_shorter():
@@ -180,7 +180,7 @@ def test_a_pair_of_clips_that_share_frames_is_as_much_shorter():
 @pytest.mark.parametrize("shared", [0, 1, 2, 3])
 @pytest.mark.parametrize("num_frames", [1, 3, 4, 5, 6, 7, 9, 16])
 def test_clips_fade_into_each_other_over_the_frames_they_share(shared, num_frames):
-    model = tiny_pvdm(net={"concat_reversed": True, "concat_shared": shared}, shared_frames=shared)
+    model = tiny_pvdm(net={"concat_reversed": True, "concat_overlap": shared}, overlap_frames=shared)
     units = model.latents.units(num_frames)
     assert FRAMES + (units - 1) * (FRAMES - shared) >= num_frames  # enough, and not one too many
     assert units == 1 or FRAMES + (units - 2) * (FRAMES - shared) < num_frames
@@ -231,8 +231,11 @@ class Data:
         (lambda: tiny_pvdm(conditional_share=1.5), "conditional_share"),
         (lambda: tiny_pvdm(extension_steps=0), "extension_steps"),
         (lambda: tiny_pvdm(net={"concat_channels": 0}), "concat_channels 4"),
-        (lambda: tiny_pvdm(shared_frames=4), r"shared_frames must lie in 0 \.\.\. 3, got 4"),
-        (lambda: tiny_pvdm(net={"concat_reversed": True}, shared_frames=1), "sees clips that share 0 frames"),
+        (lambda: tiny_pvdm(overlap_frames=4), r"overlap_frames must lie in 0 \.\.\. 3, got 4"),
+        (
+            lambda: tiny_pvdm(net={"concat_reversed": True}, overlap_frames=1),
+            "sees clips that share 0 frames",
+        ),
         (lambda: tiny_pvdm(**SHARED).check_data(Data()), "num_frames must be 7 .* that share 1"),
         (lambda: tiny_pvdm().check_data(Data()), "num_frames must be 8"),
         (

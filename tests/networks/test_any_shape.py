@@ -86,7 +86,7 @@ def on_its_side(planes, sizes):
     return join_planes([spatial.mT, over_height, over_width])
 
 
-@pytest.mark.parametrize("options", [{}, {"concat_reversed": True, "concat_shared": 1}])
+@pytest.mark.parametrize("options", [{}, {"concat_reversed": True, "concat_overlap": 1}])
 def test_planes_of_a_clip_lying_on_its_side_come_out_as_such(options):
     plain = dict(plane_embedding=False, **options)
     upright, lying = (

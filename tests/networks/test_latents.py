@@ -68,7 +68,7 @@ def test_neighbouring_units_are_encoded_together_and_others_apart():
 
 
 def test_only_whole_clips_share_frames():
-    with pytest.raises(ValueError, match="shared_frames must be 0, got 2"):
+    with pytest.raises(ValueError, match="overlap_frames must be 0, got 2"):
         PixelSpace().latents(NET, 2)
-    with pytest.raises(ValueError, match=r"shared_frames must lie in 0 \.\.\. 3, got 4"):
+    with pytest.raises(ValueError, match=r"overlap_frames must lie in 0 \.\.\. 3, got 4"):
         TriplaneAutoencoder(4, SIDE, **TRIPLANES).latents(NET, 4)

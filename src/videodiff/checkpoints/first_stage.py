@@ -100,8 +100,8 @@ class FirstStage(Autoencoder):
     def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
         return self.autoencoder.decode_stream(latent)
 
-    def latents(self, net: Network, shared_frames: int = 0) -> Latents:
-        latents = self.autoencoder.latents(net, shared_frames)
+    def latents(self, net: Network, overlap_frames: int = 0) -> Latents:
+        latents = self.autoencoder.latents(net, overlap_frames)
         latents.autoencoder = self  # what it encodes is counted here
         return latents
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from videodiff.conditioning.frame_mask import FrameMask
     from videodiff.conditioning.images import Images
     from videodiff.conditioning.label import Label
+    from videodiff.conditioning.overlap import OverlapGuidance
     from videodiff.conditioning.previous_clip import PreviousClip
     from videodiff.conditioning.reconstruction import Reconstruction
     from videodiff.conditioning.request import Request
-    from videodiff.conditioning.shared_frames import SharedFrames
     from videodiff.conditioning.strides import Strides
 
 # The command line reads the fields of Request before it loads torch, so what is heavy is imported when it is asked for.
@@ -27,7 +27,7 @@ _HOMES = {
     "PreviousClip": "previous_clip",
     "Reconstruction": "reconstruction",
     "Request": "request",
-    "SharedFrames": "shared_frames",
+    "OverlapGuidance": "overlap",
     "Strides": "strides",
     "View": "base",
 }
@@ -38,10 +38,10 @@ __all__ = [
     "Images",
     "Keys",
     "Label",
+    "OverlapGuidance",
     "PreviousClip",
     "Reconstruction",
     "Request",
-    "SharedFrames",
     "Strides",
     "View",
 ]

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-KEYS: dict[str, str] = {}
+KEYS = {
+    "model.shared_frames": "overlap_frames",
+    "model.plan.shared_frames": "overlap_frames",
+    "model.net.concat_shared": "concat_overlap",
+    "model.clip_loss": "clamp_loss",
+}
 """Old key, dotted and without ``init_args`` (``data.fps``) -> what the last word of it is now."""
 
-CONFIGS: dict[str, str] = {}
+CONFIGS = {"with/still": "with/low_motion"}
 """Old name of a shipped config -> the new one."""
 
 

@@ -56,7 +56,7 @@ class AutoencoderModule(TrainedModule):
         clip_discriminator: judges clips ``[B, 3, T, H, W]``, or none.
         pixel_loss: l1 (mean absolute error) or l2 (mean squared error).
         pixel_weight: weight of the pixel loss.
-        clip_loss: clip reconstructions to [-1, 1] before any loss sees them, as whoever shows them does; gradients
+        clamp_loss: clip reconstructions to [-1, 1] before any loss sees them, as whoever shows them does; gradients
             pass as if they were not. Black that is blacker than black is then no error.
         perceptual_weight: weight of LPIPS over VGG16; 0 needs no weights of VGG.
         perceptual_weights: file or folder of the LPIPS weights; by default they are looked for.
@@ -86,7 +86,7 @@ class AutoencoderModule(TrainedModule):
         clip_discriminator: nn.Module | None = None,
         pixel_loss: Literal["l1", "l2"] = "l1",
         pixel_weight: float = 1.0,
-        clip_loss: bool = False,
+        clamp_loss: bool = False,
         perceptual_weight: float = 1.0,
         perceptual_weights: str | None = None,
         kl_weight: float = 1e-6,
@@ -119,7 +119,7 @@ class AutoencoderModule(TrainedModule):
         self.autoencoder = autoencoder
         self.frame_discriminator, self.clip_discriminator = frame_discriminator, clip_discriminator
         self.pixel_loss, self.pixel_weight, self.kl_weight = pixel_loss, pixel_weight, kl_weight
-        self.clip_loss = clip_loss
+        self.clamp_loss = clamp_loss
         self.perceptual_weight, self.perceptual_weights = perceptual_weight, perceptual_weights
         self.adversarial_weight, self.adaptive = adversarial_weight, adaptive
         self.feature_matching_weight, self.start_step, self.frames = (
@@ -231,7 +231,7 @@ class AutoencoderModule(TrainedModule):
         shape = tuple(self.autoencoder.latent_shape(tuple(video.shape[1:])))
         noise = normals([(self.seed, "train", "posterior", p) for p in positions], shape, self.device)
         rebuilt, kl = self.autoencoder(video, noise)
-        if self.clip_loss:
+        if self.clamp_loss:
             rebuilt = clamp_through(rebuilt)
         frames, rebuilt_frames = self.chosen_frames(positions, (video, rebuilt))
         parts = {"pixel": self.pixels(video, rebuilt), "kl": kl.float().mean() / video[0, :, 0].numel()}

@@ -72,7 +72,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
             et al. 2023).
         min_snr_gamma: where min_snr cuts the signal-to-noise ratio, above 0; they take 5.
         loss_norm: l2 (mean squared error) or l1 (mean absolute error).
-        clip_loss: compare estimates of x as the sampler's threshold will leave them, clipped to [-1, 1]; see
+        clamp_loss: compare estimates of x as the sampler's threshold will leave them, clipped to [-1, 1]; see
             ``diffusion_loss``. For prediction x of pixels, most of which are black.
         guidance_scale: classifier-free guidance at sampling; 1 is no guidance.
         guidance_rescale: share of a guided estimate that is brought back to the standard deviation of the conditional
@@ -105,7 +105,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         weighting: Weighting = "simple",
         min_snr_gamma: float = 5.0,
         loss_norm: Literal["l2", "l1"] = "l2",
-        clip_loss: bool = False,
+        clamp_loss: bool = False,
         guidance_scale: float = 1.0,
         guidance_rescale: float = 0.0,
         threshold: Literal["static", "dynamic", "none"] = "static",
@@ -136,9 +136,9 @@ class DiffusionModule(SamplingModule, TrainedModule):
             raise ValueError(
                 f"min_snr_gamma {min_snr_gamma} is of weighting min_snr and has no effect on {weighting}"
             )
-        if clip_loss and (prediction != "x" or threshold == "none"):
+        if clamp_loss and (prediction != "x" or threshold == "none"):
             raise ValueError(
-                "clip_loss trains what a threshold clips: it needs prediction x and a threshold, "
+                "clamp_loss trains what a threshold clips: it needs prediction x and a threshold, "
                 f"got prediction {prediction} and threshold {threshold}"
             )
         check_end(prediction, schedule)  # here, and not when the trained model is first asked for a video
@@ -148,7 +148,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         self.__dict__["network"] = as_network(net, num_frames, resolution)
         self.autoencoder = (autoencoder or PixelSpace()).requires_grad_(False)
         self.prediction, self.weighting, self.loss_norm = prediction, weighting, loss_norm
-        self.min_snr_gamma, self.clip_loss = min_snr_gamma, clip_loss
+        self.min_snr_gamma, self.clamp_loss = min_snr_gamma, clamp_loss
         self.guidance_scale, self.threshold = guidance_scale, threshold
         self.guidance_rescale, self.threshold_quantile = guidance_rescale, threshold_quantile
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
@@ -190,7 +190,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         x, keys = example.x, example.keys
         t = self.schedule.draw_times(keys.uniforms(split, "time"))
         eps = keys.normals(split, "noise", shape=tuple(x.shape[1:]))
-        how = (self.prediction, self.weighting, self.loss_norm, self.min_snr_gamma, self.clip_loss)
+        how = (self.prediction, self.weighting, self.loss_norm, self.min_snr_gamma, self.clamp_loss)
         return diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, *how, known=example.known)
 
     def latents_of(self, video: Tensor) -> Tensor:

@@ -64,8 +64,8 @@ class LVDM(DiffusionModule):
             prediction_share, interpolation_share, given_counts, max_given_noise, given_noise, loss_on_given
         )
         plan = Autoregressive(max(given_counts, default=1) if overlap_frames is None else overlap_frames)
-        told = [Label(condition_drop), Strides(strides), mask]
-        super().__init__(*args, conditioners=told, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
+        conditioners = [Label(condition_drop), Strides(strides), mask]
+        super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
         if not mask.has_channel:
             self.conditioner(Strides).drop = condition_drop
         self.long_video = long_video

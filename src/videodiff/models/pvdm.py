@@ -8,7 +8,7 @@ video is drawn clip by clip, each from the finished planes of the last (algorith
 
 from typing import Any
 
-from videodiff.conditioning import Label, PreviousClip, SharedFrames
+from videodiff.conditioning import Label, OverlapGuidance, PreviousClip
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import ClipByClip
@@ -18,7 +18,7 @@ class PVDM(DiffusionModule):
     """Projected latent video diffusion model (Yu et al. 2023).
 
     The unit of a latent is a clip: a video of U clips is ``[B, C, U, N]``. A training clip of the data holds two
-    neighbouring clips of the model (``data.num_frames`` twice the autoencoder's less `shared_frames`), or just one if
+    neighbouring clips of the model (``data.num_frames`` twice the autoencoder's less `overlap_frames`), or just one if
     `conditional_share` is 0.
 
     Args:
@@ -29,7 +29,7 @@ class PVDM(DiffusionModule):
             own). The others learn one clip, starting at any frame of the pair, given nothing.
         extension_steps: sampler steps of every clip after the first (the M of "N/M-s" in the paper's tables); none
             is as for the first.
-        shared_frames: frames that a clip has in common with the one before it; when a video is drawn, one clip fades
+        overlap_frames: frames that a clip has in common with the one before it; when a video is drawn, one clip fades
             into the next over them, so that what they draw a little differently does not show as a jump. 0 as
             published.
         reconstruction_weight: how far each sampler step of a later clip moves towards the shared frames as the clip
@@ -37,13 +37,13 @@ class PVDM(DiffusionModule):
             none. It changes nothing in training.
 
     Raises:
-        ValueError: if `conditional_share` is no share, `shared_frames` are not fewer than a clip's or not what the
+        ValueError: if `conditional_share` is no share, `overlap_frames` are not fewer than a clip's or not what the
             network was told, the weight is negative or nothing is shared that it could weigh, the network takes no
             planes to condition on, or its planes are not the autoencoder's.
     """
 
     conditional_share = OptionOf(PreviousClip, "share")
-    reconstruction_weight = OptionOf(SharedFrames, "weight")
+    reconstruction_weight = OptionOf(OverlapGuidance, "weight")
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class PVDM(DiffusionModule):
         condition_drop: float = 0.1,
         conditional_share: float = 0.3,
         extension_steps: int | None = None,
-        shared_frames: int = 0,
+        overlap_frames: int = 0,
         reconstruction_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        told = [
+        conditioners = [
             Label(condition_drop),
             PreviousClip(conditional_share, condition_drop),
-            SharedFrames(reconstruction_weight),
+            OverlapGuidance(reconstruction_weight),
         ]
-        plan = ClipByClip(shared_frames, extension_steps)
-        super().__init__(*args, conditioners=told, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
+        plan = ClipByClip(overlap_frames, extension_steps)
+        super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these

@@ -67,7 +67,7 @@ class SamplingModule(pl.LightningModule, StageModel):
     @property
     def latents(self) -> Latents:
         """Videos as latents of any length, as the autoencoder makes them."""
-        return self.autoencoder.latents(self.network, self.plan.shared_frames)
+        return self.autoencoder.latents(self.network, self.plan.overlap_frames)
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:

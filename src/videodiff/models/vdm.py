@@ -38,9 +38,9 @@ class VDM(DiffusionModule):
         overlap_frames: int | None = None,
         **kwargs: Any,
     ) -> None:
-        told = [Label(condition_drop), Images(), Reconstruction(reconstruction_weight, conditioning)]
+        conditioners = [Label(condition_drop), Images(), Reconstruction(reconstruction_weight, conditioning)]
         plan = None if overlap_frames is None else Autoregressive(overlap_frames)
-        super().__init__(*args, conditioners=told, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
+        super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Continue each clip from its first quarter, see :func:`~videodiff.sampling.video_model.continued`."""

@@ -63,17 +63,17 @@ class Autoencoder(nn.Module, ABC):
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape ``(C, *S)`` of the latent of a video of shape ``(3, T, H, W)``, both without the batch."""
 
-    def latents(self, net: Network, shared_frames: int = 0) -> Latents:
+    def latents(self, net: Network, overlap_frames: int = 0) -> Latents:
         """Latents of video of any length, for a network that makes ``net.num_frames`` of their units at once.
 
         Args:
             net: the network; where it states no number of units, it makes those of the clips that this was made for.
-            shared_frames: frames that neighbouring clips have in common; only where a clip is a unit.
+            overlap_frames: frames that neighbouring clips have in common; only where a clip is a unit.
 
         Raises:
             ValueError: if frames are to be shared where a clip has units of its own.
         """
-        check_unshared(shared_frames)
+        check_no_overlap(overlap_frames)
         shape = self.video_shape
         units = self.latent_shape(shape)[1]
         size = shape[1] // units
@@ -116,13 +116,13 @@ class PixelSpace(Autoencoder):
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(video_shape)
 
-    def latents(self, net: Network, shared_frames: int = 0) -> Latents:
+    def latents(self, net: Network, overlap_frames: int = 0) -> Latents:
         """Frames of ``net.resolution``.
 
         Raises:
             ValueError: too for a network that states no size, where the model states none either.
         """
-        check_unshared(shared_frames)
+        check_no_overlap(overlap_frames)
         if net.num_frames is None or net.resolution is None:
             raise ValueError(
                 "the network does not say how many frames of which size it makes: set --model.num_frames and "
@@ -131,11 +131,11 @@ class PixelSpace(Autoencoder):
         return FrameLatents(self, (3, net.num_frames, *FrameSize.of(net.resolution)), 1)
 
 
-def check_unshared(shared_frames: int) -> None:
+def check_no_overlap(overlap_frames: int) -> None:
     """Raise ValueError if clips are to share frames that have units of their own."""
-    if shared_frames:
+    if overlap_frames:
         raise ValueError(
-            f"clips of these latents overlap by whole units: shared_frames must be 0, got {shared_frames}"
+            f"clips of these latents overlap by whole units: overlap_frames must be 0, got {overlap_frames}"
         )
 
 

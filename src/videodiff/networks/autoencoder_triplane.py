@@ -56,7 +56,7 @@ class TriplaneAutoencoder(Autoencoder):
         readout: what a projection returns: its token, or the first feature of the line as the published code does.
         time_rotary: rotary positions of frames: correct, or as PVDM's published weights were trained.
         output: sigmoid, as published, or linear. A sigmoid reaches black and white only at infinity; where much of a
-            video is either, linear with ``AutoencoderModule(clip_loss=True)`` gets there in a fraction of the steps.
+            video is either, linear with ``AutoencoderModule(clamp_loss=True)`` gets there in a fraction of the steps.
         recompute: keep no activations inside blocks, compute them again in the backward pass.
 
     Raises:
@@ -122,9 +122,9 @@ class TriplaneAutoencoder(Autoencoder):
         frames, height, width = self.plane_sizes
         return {"num_frames": frames, "plane_size": FrameSize(height, width).written}
 
-    def latents(self, net: Network, shared_frames: int = 0) -> ClipLatents:
+    def latents(self, net: Network, overlap_frames: int = 0) -> ClipLatents:
         """A unit is a clip."""
-        return ClipLatents(self, shared_frames)
+        return ClipLatents(self, overlap_frames)
 
     def encode(self, video: Tensor) -> Tensor:
         """``[B, 3, T, H, W]`` in [-1, 1] -> ``[B, C, N]`` in (-1, 1), fp32."""

@@ -23,7 +23,7 @@ class Latents:
 
     sees_context = True
     """Whether the network's latent holds units that are known beside those that it makes."""
-    shared_frames = 0
+    overlap_frames = 0
     """Frames that neighbouring clips have in common; only where a clip is a unit."""
 
     def __init__(
@@ -134,7 +134,7 @@ class ClipLatents(Latents):
 
     Args:
         autoencoder: of one clip.
-        shared_frames: frames that neighbouring clips have in common.
+        overlap_frames: frames that neighbouring clips have in common.
 
     Raises:
         ValueError: if these are not fewer than a clip's.
@@ -142,15 +142,15 @@ class ClipLatents(Latents):
 
     sees_context = False
 
-    def __init__(self, autoencoder: Autoencoder, shared_frames: int = 0) -> None:
+    def __init__(self, autoencoder: Autoencoder, overlap_frames: int = 0) -> None:
         shape = autoencoder.video_shape
-        if not 0 <= shared_frames < shape[1]:
-            raise ValueError(f"shared_frames must lie in 0 ... {shape[1] - 1}, got {shared_frames}")
-        super().__init__(autoencoder, shape, shape[1] - shared_frames)
-        self.shared_frames = shared_frames
+        if not 0 <= overlap_frames < shape[1]:
+            raise ValueError(f"overlap_frames must lie in 0 ... {shape[1] - 1}, got {overlap_frames}")
+        super().__init__(autoencoder, shape, shape[1] - overlap_frames)
+        self.overlap_frames = overlap_frames
 
     def units(self, num_frames: int) -> int:
-        return max(-(-(num_frames - self.shared_frames) // self.unit_frames), 1)
+        return max(-(-(num_frames - self.overlap_frames) // self.unit_frames), 1)
 
     def shape(self, units: int) -> tuple[int, ...]:
         channels, tokens = self.autoencoder.latent_shape(self.video_shape)
@@ -183,7 +183,7 @@ class ClipLatents(Latents):
         size, count = self.video_shape[1], len(positions)
         whole = count >= size and (count - size) % self.unit_frames == 0
         if not whole or tuple(positions) != tuple(range(count)):
-            more = f"{size} + n x {self.unit_frames} frames" if self.shared_frames else f"multiple of {size}"
+            more = f"{size} + n x {self.unit_frames} frames" if self.overlap_frames else f"multiple of {size}"
             raise ValueError(
                 f"this model continues whole clips of {size} frames: give frames 0 to {size - 1} (or the first "
                 f"{more}), got {count} frames from {positions[0]} to {positions[-1]}"
@@ -199,7 +199,7 @@ class ClipLatents(Latents):
 
     def pieces(self, latent: Tensor) -> Iterator[Tensor]:
         """Clip by clip, each fading into the next over the frames they share."""
-        shared, last = self.shared_frames, latent.shape[2] - 1
+        shared, last = self.overlap_frames, latent.shape[2] - 1
         # The weight of the new clip rises in equal steps; neither clip is alone in any shared frame.
         weight = torch.arange(1, shared + 1, device=latent.device).view(-1, 1, 1) / (shared + 1)
         tail = None  # the last shared frames of the clip before

@@ -87,7 +87,7 @@ class TriplaneUNet(OwnSizes, Network):
         concat_reversed: see the planes of ``concat`` backwards in time, so that the last frame of the previous clip
             lies beside the first of the new one; as published it lies at the other end of the plane, further than a
             small network's convolutions reach.
-        concat_shared: frames that the previous clip and the new one have in common; with `concat_reversed` they lie
+        concat_overlap: frames that the previous clip and the new one have in common; with `concat_reversed` they lie
             beside themselves, and the others backwards behind them.
         recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
             less memory for a third more arithmetic.
@@ -115,7 +115,7 @@ class TriplaneUNet(OwnSizes, Network):
         num_classes: int | None = None,
         concat_channels: int = 4,
         concat_reversed: bool = False,
-        concat_shared: int = 0,
+        concat_overlap: int = 0,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class TriplaneUNet(OwnSizes, Network):
         check_sizes(self.plane_sizes, width, widths, num_blocks, attention_levels, heads)
         self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
         self.num_frames = num_frames
-        self.concat_reversed, self.concat_shared, self.recompute = concat_reversed, concat_shared, recompute
+        self.concat_reversed, self.concat_overlap, self.recompute = concat_reversed, concat_overlap, recompute
         vectors = sinusoidal_embedding(1000 / 3 * torch.arange(3), width) if plane_embedding else None
         self.register_buffer("plane_vectors", vectors, persistent=False)
         embedding_dim = 4 * width
@@ -197,7 +197,7 @@ class TriplaneUNet(OwnSizes, Network):
             if cond.concat is not None:
                 known = cond.concat.to(z.dtype)
             if self.concat_reversed:
-                known = reverse_time(known, self.plane_sizes, self.concat_shared)
+                known = reverse_time(known, self.plane_sizes, self.concat_overlap)
             parts.append(known.mT)
         stacks = split_stacks(parts, self.plane_sizes.shapes)
         x, shapes = join_stacks([self.conv_in(stack) for stack in stacks], len(z))
@@ -234,10 +234,10 @@ class TriplaneUNet(OwnSizes, Network):
 
     def check_latents(self, latents: Latents) -> None:
         """Planes of the autoencoder's sizes, of clips that share what the network was told they do."""
-        if self.concat_reversed and self.concat_shared != latents.shared_frames:
+        if self.concat_reversed and self.concat_overlap != latents.overlap_frames:
             raise ValueError(
-                f"the network sees clips that share {self.concat_shared} frames, the model draws clips that share "
-                f"{latents.shared_frames}; set --model.net.concat_shared and --model.shared_frames to the same"
+                f"the network sees clips that share {self.concat_overlap} frames, the model draws clips that share "
+                f"{latents.overlap_frames}; set --model.net.concat_overlap and --model.overlap_frames to the same"
             )
         planes, made = (self.channels, self.plane_sizes.num_tokens), latents.network_shape(1)
         if planes != made:

@@ -13,13 +13,13 @@ class LongVideo(ABC):
 
     Attributes:
         overlap: units of one window that the next one sees.
-        shared_frames: frames that neighbouring clips have in common, where a unit is a clip.
+        overlap_frames: frames that neighbouring clips have in common, where a unit is a clip.
         extension_steps: sampler steps of every window after the first; None is as for the first.
         num_passes: turns that the windows come in.
     """
 
     overlap: int
-    shared_frames: int = 0
+    overlap_frames: int = 0
     extension_steps: int | None = None
     num_passes: int = 1
 
@@ -82,7 +82,7 @@ class ClipByClip(LongVideo):
     """Unit after unit, each from the one before it (Yu et al. 2023, algorithm 1).
 
     Args:
-        shared_frames: frames that a clip has in common with the one before it.
+        overlap_frames: frames that a clip has in common with the one before it.
         extension_steps: sampler steps of every clip after the first (the M of "N/M-s" in the paper's tables).
 
     Raises:
@@ -91,10 +91,10 @@ class ClipByClip(LongVideo):
 
     overlap = 1
 
-    def __init__(self, shared_frames: int = 0, extension_steps: int | None = None) -> None:
+    def __init__(self, overlap_frames: int = 0, extension_steps: int | None = None) -> None:
         if extension_steps is not None and extension_steps < 1:
             raise ValueError(f"extension_steps must be at least 1, got {extension_steps}")
-        self.shared_frames, self.extension_steps = shared_frames, extension_steps
+        self.overlap_frames, self.extension_steps = overlap_frames, extension_steps
 
     def check(self, clip: int) -> None:
         if clip != 1:

@@ -12,7 +12,7 @@ from videodiff.networks.latents import ClipLatents, Latents
 from videodiff.networks.network import Network
 
 
-class SharedFrames(Conditioner):
+class OverlapGuidance(Conditioner):
     """The frames that a clip has in common with the one before, by guidance through network and decoder.
 
     Nothing is trained: each sampler step of a later clip is moved towards the shared frames as the clip before shows
@@ -27,26 +27,26 @@ class SharedFrames(Conditioner):
 
     def __init__(self, weight: float = 0.0) -> None:
         super().__init__()
-        self.weight, self.shared_frames = weight, 0
+        self.weight, self.overlap_frames = weight, 0
 
     def attach(self, net: Network, latents: Latents) -> None:
-        self.shared_frames = latents.video_shape[1] - latents.unit_frames
+        self.overlap_frames = latents.video_shape[1] - latents.unit_frames
         self._check()
 
     def check_windows(self, windows: object) -> None:
         self._check()  # the weight may have been set since the model was built
 
     def _check(self) -> None:
-        if not 0 <= self.weight < math.inf or (self.weight > 0 and not self.shared_frames):
+        if not 0 <= self.weight < math.inf or (self.weight > 0 and not self.overlap_frames):
             raise ValueError(
                 "reconstruction_weight is of the frames that neighbouring clips share: at least 0, and 0 without "
-                f"shared_frames; got {self.weight} with shared_frames {self.shared_frames}"
+                f"overlap_frames; got {self.weight} with overlap_frames {self.overlap_frames}"
             )
 
     def around(self, denoiser: Denoiser, view: View) -> Denoiser:
         if not view.sees_units or not self.weight:
             return denoiser
-        latents, shared = view.latents, self.shared_frames
+        latents, shared = view.latents, self.overlap_frames
         assert isinstance(latents, ClipLatents)  # no others share frames
 
         def first_frames(clip: Tensor) -> Tensor:
