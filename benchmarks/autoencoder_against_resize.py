@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from torch import Tensor
 from videodiff.checkpoints import load_config, load_run, resolve_checkpoint
 from videodiff.data import VideoDataModule
 from videodiff.metrics.reconstruction import psnr, ssim
+
+SMALLEST = (str(Path(__file__).parents[1] / "tests/old_runs/format-1/lvdm_autoencoder"), "--clips", "2")
 
 
 def shrink(video: Tensor, frames: int, side: int) -> Tensor:
@@ -69,12 +72,12 @@ def frames_of(video: Tensor) -> Tensor:
     return video.transpose(1, 2).flatten(0, 1)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("run", help="run of an autoencoder")
     parser.add_argument("--clips", type=int, default=64, help="test clips (default 64)")
     parser.add_argument("--lpips", action="store_true", help="LPIPS (VGG16) too")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     path = resolve_checkpoint(args.run)
     model = load_run(str(path))
     options = {**load_config(path)["data"]["init_args"], "num_test_clips": args.clips, "num_workers": 0}

@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/before_and_after.py COMMIT          # about six minutes
     OMP_NUM_THREADS=1 python benchmarks/before_and_after.py COMMIT --rounds 2 --configs vdm_digits
+    OMP_NUM_THREADS=1 python benchmarks/before_and_after.py            # this tree beside itself: how far 1 is told
 
 Both versions run in a process of their own, in this environment, on the configs of the built-in digits with random
 weights and data. They take turns, so that another load meets both. A ratio is the seconds of the commit over those
@@ -17,15 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 CONFIGS = ("vdm_digits", "lvdm_digits", "pvdm_digits")
 BATCH, STEPS, SAMPLER_STEPS = 2, 2, 4
+SMALLEST = ("--configs", "vdm_digits with/smoke", "--rounds", "1")
 
 
-def work() -> None:
-    """Answer each line ``CONFIG train`` or ``CONFIG generate`` of the standard input by the seconds it took."""
+def worker() -> Callable[[str], float]:
+    """What answers a line ``CONFIG train`` or ``CONFIG generate`` by the seconds it took."""
     import torch
 
     from videodiff.checkpoints.run import build_model
@@ -36,7 +39,7 @@ def work() -> None:
 
     def build(name: str) -> tuple:
         torch.manual_seed(0)
-        config = read_configs([name], "fit")
+        config = read_configs(name.split(), "fit")
         section, data = config["model"], config["data"]["init_args"]
         stage = section["init_args"].get("autoencoder")
         if stage and stage["class_path"].endswith("FirstStage"):
@@ -52,8 +55,8 @@ def work() -> None:
         }
         return model, batch, torch.optim.AdamW(model.net.parameters(), lr=1e-5)
 
-    for line in sys.stdin:
-        name, what = line.split()
+    def answer(line: str) -> float:
+        name, what = line.rsplit(maxsplit=1)
         if name not in models:
             models[name] = build(name)
         model, batch, optimizer = models[name]
@@ -66,18 +69,54 @@ def work() -> None:
                 optimizer.zero_grad()
         else:
             model.eval().generate(1, seed=0, sampler=DDIMSampler(SAMPLER_STEPS))
-        print(time.perf_counter() - began, flush=True)
+        return time.perf_counter() - began
+
+    return answer
 
 
-def ask(worker: subprocess.Popen, line: str) -> float:
-    """Seconds that a version took."""
-    worker.stdin.write(line + "\n")
-    worker.stdin.flush()
-    return float(worker.stdout.readline())
+class Version:
+    """A process that answers for one checkout.
+
+    Args:
+        tree: the checkout.
+        folder: where it runs.
+    """
+
+    def __init__(self, tree: Path, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--work"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(tree / "src")}, cwd=folder,
+        )  # fmt: skip
+
+    def __call__(self, line: str) -> float:
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def table(pair: Sequence[Callable[[str], float]], configs: list[str], rounds: int) -> None:
+    """Print the table of two versions that answer in turn."""
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start; {rounds} rounds\n")
+    print("| config | what | seconds before | seconds now | median ratio |\n|---|---|---|---|---|")
+    for name in configs:
+        for what in ("train", "generate"):
+            line, seconds = f"{name} {what}", []
+            for k in range(rounds + 1):  # the first is not counted
+                turn = (0, 1) if k % 2 else (1, 0)
+                found = {side: pair[side](line) for side in turn}
+                seconds.append((found[0], found[1]))
+            old, new = zip(*seconds[1:], strict=True)
+            ratio = statistics.median(a / b for a, b in seconds[1:])
+            cells = [name, what, *(f"{statistics.median(side):.2f}" for side in (old, new)), f"{ratio:.3f}"]
+            print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def compare(commit: str, configs: list[str], rounds: int) -> None:
-    """Print the table."""
+    """The table of another commit and this tree."""
     with tempfile.TemporaryDirectory(prefix="before-") as scratch:
         before = Path(scratch) / "before"
         git = ["git", "-C", str(HERE), "worktree"]
@@ -85,52 +124,31 @@ def compare(commit: str, configs: list[str], rounds: int) -> None:
             [*git, "add", "--detach", "--force", str(before), commit], check=True, capture_output=True
         )
         try:
-            pair = [
-                subprocess.Popen(
-                    [sys.executable, __file__, "--work"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                    env={**os.environ, "PYTHONPATH": str(tree / "src")}, cwd=scratch,
-                )
-                for tree in (before, HERE)
-            ]  # fmt: skip
-            print(
-                f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start; {rounds} rounds\n"
-            )
-            print("| config | what | seconds before | seconds now | median ratio |\n|---|---|---|---|---|")
-            for name in configs:
-                for what in ("train", "generate"):
-                    line, seconds = f"{name} {what}", []
-                    for k in range(rounds + 1):  # the first is not counted
-                        turn = pair if k % 2 else pair[::-1]
-                        found = {id(worker): ask(worker, line) for worker in turn}
-                        seconds.append([found[id(worker)] for worker in pair])
-                    old, new = zip(*seconds[1:], strict=True)
-                    ratio = statistics.median(a / b for a, b in seconds[1:])
-                    cells = [
-                        name,
-                        what,
-                        *(f"{statistics.median(side):.2f}" for side in (old, new)),
-                        f"{ratio:.3f}",
-                    ]
-                    print("| " + " | ".join(cells) + " |", flush=True)
-            for worker in pair:
-                worker.stdin.close()
-                worker.wait()
+            pair = [Version(tree, Path(scratch)) for tree in (before, HERE)]
+            table(pair, configs, rounds)
+            for version in pair:
+                version.end()
         finally:
             subprocess.run([*git, "remove", "--force", str(before)], check=True)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("commit", nargs="?", help="the version before, as git names it")
+    parser.add_argument(
+        "commit", nargs="?", help="the version before, as git names it; without one, this tree itself"
+    )
     parser.add_argument("--configs", nargs="+", default=list(CONFIGS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.work:
-        work()
+        answer = worker()
+        for line in sys.stdin:
+            print(answer(line), flush=True)
     elif args.commit is None:
-        parser.error("name the commit to compare with")
+        itself = worker()
+        table((itself, itself), args.configs, args.rounds)
     else:
         compare(args.commit, args.configs, args.rounds)
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # What each way sets, where the others set nothing.
@@ -28,6 +29,10 @@ WAYS = {
 VARIABLES = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 CONFIGS = ("lvdm_autoencoder_digits with/demo", "vdm_digits with/demo")
 WARM_STEPS = 3
+SMALLEST = (
+    "--configs", "vdm_digits with/smoke", "--ways", "asleep", "--repeats", "1", "--seconds", "0.1", "--burners", "1",
+    "--forked",
+)  # fmt: skip
 
 
 def train(names: list[str], folder: Path) -> None:
@@ -57,6 +62,30 @@ def train(names: list[str], folder: Path) -> None:
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
 
 
+class Fork:
+    """A copy of this process that runs a function; what it reads and prints goes through pipes, as of a ``Popen``."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        (theirs, ours), (mine, out) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                os.close(ours)
+                sys.stdin, sys.stdout = os.fdopen(theirs), os.fdopen(out, "w")
+                sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until it ends
+                function()
+            finally:
+                os._exit(0)
+        os.close(theirs)
+        os.close(out)
+        self.stdin, self.stdout = os.fdopen(ours, "w"), os.fdopen(mine)
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        os.waitpid(self.pid, 0)
+        self.stdout.close()
+
+
 class Training:
     """A process that trains in one way, when it is asked to.
 
@@ -72,6 +101,13 @@ class Training:
         self.process = subprocess.Popen(
             words, env=variables, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )  # fmt: skip
+
+    @classmethod
+    def forked(cls, config: str, folder: Path) -> Training:
+        """The same as a copy of this process, which has started: in the way that this one has."""
+        self = cls.__new__(cls)
+        self.process = Fork(lambda: train(config.split(), folder))
+        return self
 
     def answer(self) -> tuple[int, float]:
         """Steps of the round that was asked for, and its seconds; of the first one, that it is ready."""
@@ -107,7 +143,7 @@ def row(name: str, speeds: dict[str, list[float]], way: str, seconds: float) -> 
     return f"| {name} | {way} | {steps} | {ratio:.2f} |"
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -116,8 +152,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of a round (default 6)")
     parser.add_argument("--burners", type=int, default=2, help="processes that burn a core (default 2)")
+    parser.add_argument(
+        "--forked", action="store_true", help="copies of this process: at once, but all wait in its own way"
+    )
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.train:
         return train(options.configs[0].split(), options.train)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start\n")
@@ -127,7 +166,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             trainings = {}
             for way in options.ways:
-                trainings[way] = Training(config, way, Path(folder) / way.replace(" ", "_"))
+                place = Path(folder) / way.replace(" ", "_")
+                trainings[way] = (
+                    Training.forked(config, place) if options.forked else Training(config, way, place)
+                )
                 trainings[way].answer()
             for machine, number in (
                 ("quiet", 0),

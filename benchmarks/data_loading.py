@@ -40,6 +40,7 @@ EXACT = (
     "prepared mp4, lossless",
 )  # equal pixels
 Window = tuple[int, int]  # video, first frame
+SMALLEST = ("--size", "16", "--rounds", "1", "--windows", "4", "--frames", "20", "--height", "36")
 
 
 def moving_scene(num_frames: int, height: int, width: int, seed: int) -> np.ndarray:
@@ -213,17 +214,19 @@ def built_in(side: int, rounds: int, windows: int) -> None:
         print(f"| {name} | {statistics.median(times):.2f} | {ratio:.2f} |")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--windows", type=int, default=32)
-    args = parser.parse_args()
+    parser.add_argument("--frames", type=int, default=400, help="of each generated video")
+    parser.add_argument("--height", type=int, default=240, help="of each generated video")
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     assets = os.environ.get("VIDEODIFF_TEST_ASSETS")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
-        generate(Path(folder, "generated"), 4, 400, 240)
+        generate(Path(folder, "generated"), 4, args.frames, args.height)
         roots = [Path(folder, "generated")]
         roots += [Path(assets, "data", "plain_mp4")] if assets else []
         for number, root in enumerate(roots):

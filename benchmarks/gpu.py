@@ -60,6 +60,7 @@ SYSTEMS = (
     System("PVDM first stage, judged", ("pvdm_autoencoder_sky",), 16, TimeSformerBlock, 0.5, options=JUDGED),
     System("LVDM first stage, judged", ("lvdm_autoencoder_sky",), 8, Residual, 0.5, options=JUDGED),
 )  # fmt: skip
+SMALLEST = ("--size", "smallest", "--minutes", "4")
 COMPARED = ("vdm_digits", "lvdm_digits", "pvdm_digits", "lvdm_autoencoder_digits", "pvdm_autoencoder_digits")
 """Configs whose networks are compared with the CPU at their own size, beside the systems in their smallest form."""
 
@@ -82,7 +83,7 @@ def sections_of(setting: Setting, systems: tuple[System, ...]) -> list[Section]:
     ]  # fmt: skip
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -95,7 +96,7 @@ def main() -> int:
     parser.add_argument(
         "--show", type=Path, metavar="FILE", help="print the tables of a record; measure nothing"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.show:
         print(tables(json.loads(options.show.read_text()), SYSTEMS))
         return 0

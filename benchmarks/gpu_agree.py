@@ -12,7 +12,6 @@ from gpu_setting import Setting
 from in_sections import Tell
 from torch import Tensor, nn
 
-from videodiff.cost.sampling import condition
 from videodiff.metrics.features.frozen import exact_fp32
 from videodiff.models import AutoencoderModule
 
@@ -47,8 +46,8 @@ def parts_of(model: Any, size: int = 2) -> Iterator[tuple[str, nn.Module, Callab
         if model.clip_discriminator is not None:
             yield "clip discriminator", model.clip_discriminator, lambda net, x: net(x)[-1], [video]
         return
-    shape = tuple(model.autoencoder.latent_shape(model.video_shape))
-    one = condition(model, shape, "cpu")
+    shape = tuple(model.latents.network_shape(model.latents.clip_units))
+    one = model.network.example_condition(shape[1:], "cpu")
     cond = one.map(lambda value: (normal(size, *value.shape[1:])).to(value.dtype))
     yield (
         "net",

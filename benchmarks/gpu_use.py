@@ -14,7 +14,6 @@ from gpu_setting import Setting, System
 from in_sections import Tell
 from torch.utils.data import DataLoader
 
-from videodiff.cost.sampling import network_calls
 from videodiff.data.latents import collate_latents
 from videodiff.models import AutoencoderModule
 
@@ -45,7 +44,7 @@ def sample(setting: Setting, system: System, tell: Tell) -> None:
             decoding = setting.seconds(
                 lambda latent=latent, frames=frames: list(model.decode_frames(latent, frames))
             )
-        own = network_calls(model)
+        own = model.calls_per_clip
         tell({f"clips_{size}": {
             "seconds": own * drawing + decoding, "network_calls": own, "timed_calls": calls,
             "seconds_per_call": drawing, "decode_s": decoding,
@@ -106,6 +105,10 @@ def train(setting: Setting, tell: Tell) -> None:
                 "1",
                 "--samples.num_videos",
                 "1",
+                "--model.sampler.num_steps",
+                "2",
+                "--trainer.limit_val_batches",
+                "0",
             ]
         else:
             words += [

@@ -6,17 +6,21 @@ run in turn on the same clips, so that another load on the machine meets both.
 
 import argparse
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videodiff.metrics.features import I3DFeatures
-from videodiff.metrics.features.i3d import I3D_WEIGHTS
+from videodiff.metrics.features.i3d import I3D_WEIGHTS, load_i3d
 from videodiff.metrics.features.i3d_network import MIXED, POOLS
 from videodiff.metrics.features.layers3d import pad_same, pool_volume
 from videodiff.weights import find_weights, load_tensors
+
+SMALLEST = ("--weights", "random", "--repeats", "1", "--shapes", "1x9")
 
 
 class PlainUnit(nn.Module):
@@ -69,7 +73,13 @@ class PlainI3D(nn.Module):
 
 def networks(weights: str | None) -> tuple[nn.Module, nn.Module]:
     """(plain, ours) with the same weights."""
-    plain, tensors = PlainI3D(), load_tensors(find_weights(I3D_WEIGHTS, weights))
+    plain = PlainI3D()
+    if weights == "random":
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "i3d.pt")
+            torch.save(plain.state_dict(), path)
+            return plain.eval().requires_grad_(False), load_i3d(path, eps=1e-3)
+    tensors = load_tensors(find_weights(I3D_WEIGHTS, weights))
     missing = plain.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
     assert not missing.unexpected_keys
     assert all("bn.weight" in name or "num_batches" in name for name in missing.missing_keys)
@@ -93,11 +103,16 @@ def row(plain: nn.Module, ours: nn.Module, batch: int, frames: int, repeats: int
     return f"| {batch} x {frames} frames | {clips[0]:.2f} | {clips[1]:.2f} | {ratio:.2f} | {difference:.0e} |"
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--weights", help="file or folder of I3D's weights; by default they are looked for")
+    parser.add_argument(
+        "--weights", help="file or folder of I3D's weights, or random; by default they are looked for"
+    )
     parser.add_argument("--repeats", type=int, default=7)
-    args = parser.parse_args()
+    parser.add_argument(
+        "--shapes", nargs="+", default=["1x16", "4x16", "1x64"], help="batch x frames of each row"
+    )
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     plain, ours = networks(args.weights)
@@ -105,7 +120,8 @@ def main() -> None:
         "| batch | plain, clips per CPU s | ours, clips per CPU s | ours / plain | largest difference of a logit |"
     )
     print("|---|---|---|---|---|")
-    for batch, frames in ((1, 16), (4, 16), (1, 64)):
+    for shape in args.shapes:
+        batch, frames = map(int, shape.split("x"))
         print(row(plain, ours, batch, frames, args.repeats), flush=True)
 
 

@@ -20,10 +20,11 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from videodiff.cost.counter import Counter
+from videodiff.cost.group_norm import remembered
+from videodiff.cost.meta_model import MetaModel
 from videodiff.data.latent_store import Latents, LatentSplit
 from videodiff.data.latents import LatentDataset, collate_latents
 from videodiff.diffusion import Condition, DDIMSampler, ScaledLinearSchedule
@@ -31,6 +32,20 @@ from videodiff.models import LVDM, PVDM
 from videodiff.networks import Autoencoder3D, TriplaneAutoencoder, TriplaneUNet, UNet3D
 
 CLIPS = 64
+SMALLEST = (
+    "--batch",
+    "1",
+    "--parts",
+    "8",
+    "--repeats",
+    "1",
+    "--side",
+    "64",
+    "--published_side",
+    "64",
+    "--only",
+    "PVDM-S",
+)
 
 
 def lvdm(side: int, parts: int) -> LVDM:
@@ -73,32 +88,15 @@ def gflop(make: Callable[[int, int], nn.Module], side: int, parts: int) -> tuple
         model = make(side, parts)
     shape, latent = model.video_shape, model.autoencoder.latent_shape(model.video_shape)
     clips = 1 + (model.conditional_share if isinstance(model, PVDM) else 0)
-    with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+    MetaModel(model)
+    with Counter() as counter, remembered(counter), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         z = torch.zeros(1, *latent)
         concat = torch.zeros_like(z) if model.net.concat_channels else None
-        encoding = counted(Encoder(model.autoencoder), torch.zeros(1, *shape))
-        network = counted(model.net, z, torch.zeros(1), Condition(concat=concat))
+        model.autoencoder.encode(torch.zeros(1, *shape))
+        encoding = counter.flop
+        model.net(z, torch.zeros(1), Condition(concat=concat))
+        network = counter.flop - encoding
     return clips * encoding / 1e9, 3 * network / 1e9
-
-
-class Encoder(nn.Module):
-    """The half of a first stage that training needs."""
-
-    def __init__(self, stage: nn.Module) -> None:
-        super().__init__()
-        self.stage = stage
-
-    def forward(self, video: Tensor) -> Tensor:
-        return self.stage.encode(video)
-
-
-def counted(module: nn.Module, *inputs: object) -> int:
-    """Floating-point operations of a forward pass with weights that are shapes only."""
-    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    state = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in state.items()}
-    with FlopCounterMode(display=False) as counter:
-        torch.func.functional_call(module, state, inputs)
-    return counter.get_total_flops()
 
 
 def kept_latents(folder: Path, latent: Tensor) -> LatentDataset:
@@ -165,30 +163,37 @@ def in_turn(
     return seconds_a, seconds_b, statistics.median(x / y for x, y in pairs)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--parts", type=int, default=2, help="divide every width by this")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--side", type=int, default=128, help="height and width of the clips that are run")
+    parser.add_argument("--published_side", type=int, default=256, help="of those that are counted")
+    parser.add_argument("--only", choices=MODELS, help="this model alone")
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    models = {options.only: MODELS[options.only]} if options.only else MODELS
     print(f"torch {torch.__version__}, {options.threads} thread(s), batch {options.batch}\n")
     print(
         "| GFLOP of one sample | encoding | U-Net, forward and backward | (both) / U-Net |\n|---|---|---|---|"
     )
-    for name, make in MODELS.items():
-        for title, side, parts in (("published", 256, 1), ("here", 128, options.parts)):
+    for name, make in models.items():
+        for title, side, parts in (
+            ("published", options.published_side, 1),
+            ("here", options.side, options.parts),
+        ):
             encoding, network = gflop(make, side, parts)
             ratio = (encoding + network) / network
             print(f"| {name}, {title} | {encoding:.1f} | {network:.1f} | {ratio:.2f} |", flush=True)
     print("\n| training step | encoding each time, CPU s | from latents, CPU s | ratio |\n|---|---|---|---|")
-    for name, make in MODELS.items():
+    for name, make in models.items():
         with tempfile.TemporaryDirectory() as folder:
-            encoding, reading = steps_of(make(128, options.parts), options.batch, Path(folder))
+            encoding, reading = steps_of(make(options.side, options.parts), options.batch, Path(folder))
             seconds_a, seconds_b, ratio = in_turn(encoding, reading, options.repeats)
         print(f"| {name} | {seconds_a:.3f} | {seconds_b:.3f} | {ratio:.2f} |", flush=True)
 

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 MIB = 2**20
+SMALLEST = ("--frames", "16", "--resolution", "32", "--width", "8", "--here")
 
 
 def peak_mib() -> float:
@@ -55,9 +56,13 @@ def write_once(frames: int, resolution: int, width: int, way: str, folder: Path)
     return {"peak_mib": peak_mib(), "seconds": time.process_time() - start}
 
 
-def in_a_process(frames: int, resolution: int, width: int, way: str = "windows") -> dict[str, float]:
-    """:func:`write_once` in a fresh process, which alone has a peak of its own."""
+def measured(
+    frames: int, resolution: int, width: int, way: str = "windows", here: bool = False
+) -> dict[str, float]:
+    """:func:`write_once` in a fresh process, which alone has a peak of its own, or in this one."""
     with tempfile.TemporaryDirectory() as folder:
+        if here:
+            return write_once(frames, resolution, width, way, Path(folder))
         options = {"frames": frames, "resolution": resolution, "width": width, "way": way, "once": folder}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, __file__, *words]
@@ -72,13 +77,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--width", type=int, default=16, help="of the autoencoder; published: 32")
     parser.add_argument("--way", choices=("windows", "whole"), default="windows")
+    parser.add_argument(
+        "--here", action="store_true", help="in this process: at once, but with one peak for all"
+    )
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.once:
-        size = options.resolution, options.width
-        print(json.dumps(write_once(options.frames[0], *size, options.way, options.once)))
+        print(
+            json.dumps(
+                write_once(options.frames[0], options.resolution, options.width, options.way, options.once)
+            )
+        )
         return
-    nothing = in_a_process(0, options.resolution, options.width)["peak_mib"]
+    size = options.resolution, options.width
+    nothing = measured(0, *size, here=options.here)["peak_mib"]
     print(
         f"{options.resolution} x {options.resolution}, autoencoder of width {options.width}, one thread; "
         f"before the first frame: {nothing:.0f} MiB\n"
@@ -86,8 +98,8 @@ def main(argv: list[str] | None = None) -> None:
     print("| frames | in windows, MiB more | CPU ms per frame | decoded whole, MiB more |")
     print("|---|---|---|---|")
     for frames in options.frames:
-        ours = in_a_process(frames, options.resolution, options.width)
-        whole = in_a_process(frames, options.resolution, options.width, "whole")
+        ours = measured(frames, *size, here=options.here)
+        whole = measured(frames, *size, "whole", options.here)
         print(
             f"| {frames} | {ours['peak_mib'] - nothing:.0f} | {1000 * ours['seconds'] / frames:.1f} "
             f"| {whole['peak_mib'] - nothing:.0f} |",

@@ -34,6 +34,7 @@ CONFIGS = (
     "vdm_digits with/smoke", "pvdm_digits with/smoke",
 )  # fmt: skip
 STEPS = 3
+SMALLEST = ("vdm_digits with/smoke", "--batches", "1", "--precisions", "fp32")
 
 
 class Clips(IterableDataset):
@@ -78,13 +79,14 @@ def estimated(config: dict[str, Any], precision: str) -> Any:
     return memory_of(meta, config["data"]["init_args"], precision)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("configs", nargs="*", default=CONFIGS, help="configs, overlays after a blank")
     parser.add_argument("--batches", default="1,2,4")
-    options = parser.parse_args()
+    parser.add_argument("--precisions", default="fp32,bf16-mixed")
+    options = parser.parse_args(argv)
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)\n")
@@ -92,7 +94,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in options.configs:
         config = read_configs(name.split(), "fit")
-        for precision in ("fp32", "bf16-mixed"):
+        for precision in options.precisions.split(","):
             memory = estimated(config, precision)
             for size in map(int, options.batches.split(",")):
                 guess, truth = memory.at(size) / 2**20, measured(config, size, precision) / 2**20

@@ -27,17 +27,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.run import build_model
 from videodiff.config import read_configs
+from videodiff.cost.counter import Counter
+from videodiff.cost.group_norm import remembered
+from videodiff.cost.meta_model import MetaModel
 from videodiff.diffusion import Condition, DDIMSampler
 from videodiff.models import VDM
 
-LENGTHS = (16, 128)
+SMALLEST = ("--steps", "1/1", "--lengths", "16", "32", "--models", "PVDM-S", "PVDM", "--here")
 MEASURED = {"VDM": ["vdm_digits"], "LVDM": ["lvdm_digits"], "PVDM": ["pvdm_digits"]}
 COUNTED = {
     "VDM, vdm_sky at 256 x 256": (
@@ -48,6 +49,8 @@ COUNTED = {
     "PVDM-S, pvdm_sky + with/small": (["pvdm_sky", "with/small"], []),
     "PVDM-L, pvdm_sky": (["pvdm_sky"], []),
 }
+
+NAMES = list(dict.fromkeys([*MEASURED, *(name.split(",")[0] for name in COUNTED)]))
 
 
 def build(configs: list[str], options: list[str], device: str) -> Any:
@@ -68,20 +71,18 @@ def count(
     module: torch.nn.Module, call: Callable[..., Tensor], *inputs: tuple[int, ...], back: bool = False
 ) -> int:
     """FLOP of ``call(module, *inputs)`` on tensors without memory; with ``back`` and of its gradient at the first."""
-    with FakeTensorMode(), torch.set_grad_enabled(back):
-        for owner in module.modules():
-            for name, value in [*owner._parameters.items(), *owner._buffers.items()]:
-                if value is not None:
-                    fake = torch.empty(value.shape, dtype=value.dtype, device="cpu")
-                    store = owner._parameters if name in owner._parameters else owner._buffers
-                    store[name] = torch.nn.Parameter(fake, False) if store is owner._parameters else fake
+    MetaModel(module.requires_grad_(False))
+    with (
+        Counter() as counter,
+        remembered(counter),
+        torch.set_grad_enabled(back),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
         tensors = [torch.zeros(shape, requires_grad=back and i == 0) for i, shape in enumerate(inputs)]
-        # the explicit form of attention: every version of the counter sees its two products
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            out = call(module, *tensors)
-            if back:
-                out.sum().backward()
-    return int(counter.get_total_flops())
+        out = call(module, *tensors)
+        if back:
+            out.sum().backward()
+    return counter.flop
 
 
 def flops(model: Any, lengths: tuple[int, ...], steps: tuple[int, int]) -> dict[int, float]:
@@ -165,7 +166,9 @@ def in_own_process(name: str, frames: int, steps: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def print_measured(text: str, steps: tuple[int, int]) -> None:
+def print_measured(
+    text: str, steps: tuple[int, int], lengths: tuple[int, ...], models: list[str], here: bool
+) -> None:
     """Table of the configs of the built-in digits."""
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), one video of 32 x 32, {text} steps\n"
@@ -175,9 +178,12 @@ def print_measured(text: str, steps: tuple[int, int]) -> None:
     )
     print("|---|---|---|---|---|---|---|---|")
     for name, configs in MEASURED.items():
-        counted = flops(build(configs, [], "meta"), LENGTHS, steps)
-        for frames in LENGTHS:
-            m, gflop = in_own_process(name, frames, text), counted[frames] / 1e9
+        if name not in models:
+            continue
+        counted = flops(build(configs, [], "meta"), lengths, steps)
+        for frames in lengths:
+            m = measure(configs, frames, steps) if here else in_own_process(name, frames, text)
+            gflop = counted[frames] / 1e9
             print(
                 f"| {name} | {frames} | {m['windows']} | {gflop:.0f} | {m['seconds']:.1f} | "
                 f"{gflop / m['seconds']:.0f} | {m['peak_mib']:.0f} | {m['grown_mib']:.0f} |",
@@ -185,38 +191,47 @@ def print_measured(text: str, steps: tuple[int, int]) -> None:
             )
 
 
-def print_counted(text: str, steps: tuple[int, int]) -> None:
+def print_counted(text: str, steps: tuple[int, int], lengths: tuple[int, ...], models: list[str]) -> None:
     """Table of the networks of the SkyTimelapse configs."""
     print(f"\nOne video of 256 x 256, {text} steps\n")
-    print("| model | parameters of the network, M | 16 frames, TFLOP | 128 frames, TFLOP |")
-    print("|---|---|---|---|")
+    titles = " | ".join(f"{frames} frames, TFLOP" for frames in lengths)
+    print(f"| model | parameters of the network, M | {titles} |")
+    print("|---|---" + "|---" * len(lengths) + "|")
     for name, (configs, options) in COUNTED.items():
+        if name.split(",")[0] not in models:
+            continue
         model = build(configs, options, "meta")
         size = sum(p.numel() for p in model.net.parameters()) / 1e6
-        short, long = flops(model, LENGTHS, steps).values()
-        print(f"| {name} | {size:.0f} | {short / 1e12:.0f} | {long / 1e12:.0f} |", flush=True)
+        cells = " | ".join(f"{flop / 1e12:.0f}" for flop in flops(model, lengths, steps).values())
+        print(f"| {name} | {size:.0f} | {cells} |", flush=True)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", default="10/4", help="sampler steps of the first window / of the others")
     parser.add_argument("--counted_steps", default="100/20", help="the same of the second table")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[16, 128], help="frames of the videos")
+    parser.add_argument("--models", nargs="+", default=NAMES, choices=NAMES, help="rows of the tables")
+    parser.add_argument(
+        "--here", action="store_true", help="measure in this process, whose memory all rows share"
+    )
     parser.add_argument("--only", choices=["measured", "counted"])
     parser.add_argument("--one", choices=MEASURED, help="measure this one, in this process, as JSON")
     parser.add_argument("--frames", type=int, default=16, help="of --one")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     steps, counted_steps = (
         tuple(int(n) for n in text.split("/")) for text in (options.steps, options.counted_steps)
     )
+    lengths = tuple(options.lengths)
     if options.one:
         print(json.dumps(measure(MEASURED[options.one], options.frames, steps)))
         return
     if options.only != "counted":
-        print_measured(options.steps, steps)
+        print_measured(options.steps, steps, lengths, options.models, options.here)
     if options.only != "measured":
-        print_counted(options.counted_steps, counted_steps)
+        print_counted(options.counted_steps, counted_steps, lengths, options.models)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import runpy
 import statistics
 import tempfile
@@ -21,6 +22,7 @@ from videodiff.diffusion import Condition
 from videodiff.networks import UNet3D
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.py"))
+SMALLEST = ("--repeats", "1", "--only", "01", "--cells", "2", "--forwards", "2")
 FORWARDS = 20  # of one measurement of the yardstick
 
 
@@ -30,7 +32,7 @@ def cpu_seconds(function: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def yardstick() -> Callable[[], None]:
+def yardstick(count: int) -> Callable[[], None]:
     """Forward passes of the network that ``sampler_overhead.py`` measures."""
     torch.manual_seed(0)
     net = UNet3D(
@@ -41,17 +43,21 @@ def yardstick() -> Callable[[], None]:
 
     @torch.no_grad()
     def forwards() -> None:
-        for _ in range(FORWARDS):
+        for _ in range(count):
             net(z, t, cond)
 
     forwards()
     return forwards
 
 
-def run(path: Path) -> None:
-    """All cells of a notebook in a new folder; what it prints and shows is thrown away."""
+def run(path: Path, cells: int | None) -> None:
+    """The cells of a notebook, or so many of them, in a new folder; what it prints and shows is thrown away."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        if cells is not None:
+            text = re.split(r"^# %%", path.read_text(), flags=re.MULTILINE)
+            path = Path(folder, path.name)
+            path.write_text("# %%".join(text[: cells + 1]))
         os.chdir(folder)
         try:
             runpy.run_path(str(path), {"display": lambda value: None}, "__main__")
@@ -59,13 +65,15 @@ def run(path: Path) -> None:
             os.chdir(before)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", help="the notebooks whose name begins so, 05 say")
-    args = parser.parse_args()
+    parser.add_argument("--cells", type=int, help="the first ones of each notebook alone")
+    parser.add_argument("--forwards", type=int, default=FORWARDS, help="of one measurement of the yardstick")
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    forwards = yardstick()
+    forwards = yardstick(args.forwards)
     print("| notebook | CPU s | in forward passes |\n|---|---|---|")
     for path in NOTEBOOKS:
         if args.only and not path.name.startswith(args.only):
@@ -73,8 +81,8 @@ def main() -> None:
         rounds = []
         for _ in range(args.repeats):
             before = cpu_seconds(forwards)
-            spent = cpu_seconds(lambda path=path: run(path))
-            rounds.append((spent, spent / ((before + cpu_seconds(forwards)) / 2 / FORWARDS)))
+            spent = cpu_seconds(lambda path=path: run(path, args.cells))
+            rounds.append((spent, spent / ((before + cpu_seconds(forwards)) / 2 / args.forwards)))
         seconds, ratio = (statistics.median(column) for column in zip(*rounds, strict=True))
         print(f"| `{path.stem}` | {seconds:.1f} | {ratio:.0f} |", flush=True)
 

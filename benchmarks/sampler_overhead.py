@@ -22,6 +22,8 @@ from videodiff.diffusion import (
 )
 from videodiff.networks import UNet3D
 
+SMALLEST = ("--repeats", "1", "--steps", "2", "--side", "16", "--frames", "4")
+
 
 def cpu_seconds(function) -> float:
     start = time.process_time()
@@ -50,18 +52,20 @@ def ratio(sampler: Sampler, net: UNet3D, z: torch.Tensor, repeats: int) -> tuple
     return statistics.median(b / a for a, b in pairs), forward
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--steps", type=int, default=10)
-    args = parser.parse_args()
+    parser.add_argument("--frames", type=int, default=16, help="of the video")
+    parser.add_argument("--side", type=int, default=32, help="height and width of the video")
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     net = UNet3D(
-        resolution=32, num_frames=16, width=16, channel_multipliers=(1, 2, 4), num_blocks=1,
-        attention_resolutions=(8, 16), head_dim=32, embedding_layers=2,
+        resolution=args.side, num_frames=args.frames, width=16, channel_multipliers=(1, 2, 4), num_blocks=1,
+        attention_resolutions=(args.side // 4, args.side // 2), head_dim=32, embedding_layers=2,
     ).eval()  # fmt: skip
-    z = torch.randn(2, 3, 16, 32, 32)
+    z = torch.randn(2, 3, args.frames, args.side, args.side)
     print("| sampler | forward, CPU ms | step / forward |\n|---|---|---|")
     for sampler in (
         DDIMSampler(args.steps),

@@ -30,6 +30,7 @@ from videodiff.seeding import uniform
 
 FRAMES = 16
 VISITS = (1, 2, 3, 10, 100)  # how often a file was read, when the figure is taken
+SMALLEST = ("--size", "16", "--rounds", "1", "--visits", "1", "3", "--frames", "40", "--height", "36")
 
 
 def believed(info: VideoInfo, start: int, size: int) -> torch.Tensor:
@@ -88,11 +89,11 @@ def play(paths: list[Path], size: int, visits: int, round_number: int) -> np.nda
     return seconds
 
 
-def compare(name: str, paths: list[Path], size: int, rounds: int) -> None:
+def compare(name: str, paths: list[Path], size: int, rounds: int, visited: list[int]) -> None:
     """Print the rows of one set of files."""
     infos = [probe(path) for path in paths]
-    played = [play(paths, size, max(VISITS), number) for number in range(rounds)]
-    for visits in VISITS:
+    played = [play(paths, size, max(visited), number) for number in range(rounds)]
+    for visits in visited:
         sums = [seconds[:, :visits].sum((1, 2)) for seconds in played]
         clips = visits * len(paths)
         before, after = (statistics.median(clips / pair[way] for pair in sums) for way in (0, 1))
@@ -102,11 +103,16 @@ def compare(name: str, paths: list[Path], size: int, rounds: int) -> None:
     print(f"| | kept in memory | | {4 * frames / len(infos):.0f} bytes a file | |", flush=True)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
+    parser.add_argument(
+        "--visits", type=int, nargs="+", default=VISITS, help="reads of each file, counted up to here"
+    )
+    parser.add_argument("--frames", type=int, default=300, help="of each generated video")
+    parser.add_argument("--height", type=int, default=240, help="of each generated video")
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     assets = os.environ.get("VIDEODIFF_TEST_ASSETS")
     print(
@@ -116,14 +122,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for distance in (12, 250):
             root = Path(folder, str(distance))
-            generate(root, distance, 2, 300, 240)
-            name = f"H.264 320 x 240, 300 frames, a key frame every {distance}"
-            compare(name, sorted(root.iterdir()), args.size, args.rounds)
+            generate(root, distance, 2, args.frames, args.height)
+            shape = f"{args.height * 4 // 3} x {args.height}, {args.frames} frames"
+            name = f"H.264 {shape}, a key frame every {distance}"
+            compare(name, sorted(root.iterdir()), args.size, args.rounds, args.visits)
         if assets:
             found = sorted(
                 p for p in Path(assets, "data", "plain_mp4").rglob("*") if p.suffix in VIDEO_SUFFIXES
             )
-            compare("real mp4", found[:3], args.size, args.rounds)
+            compare("real mp4", found[:3], args.size, args.rounds, args.visits)
 
 
 if __name__ == "__main__":

@@ -14,56 +14,28 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from unet_triplane import cpu_seconds, in_turn, step_of
 
+from videodiff.cost.real_run import counted
 from videodiff.diffusion.condition import Condition
 from videodiff.networks import UNet3D, UNet3DPort
 
-
-def cpu_seconds(step: Callable[[], None]) -> float:
-    """CPU seconds of the process for one call."""
-    start = time.process_time()
-    step()
-    return time.process_time() - start
-
-
-def in_turn(a: Callable[[], None], b: Callable[[], None], repeats: int) -> tuple[float, float, float]:
-    """Median seconds of A and of B, and the median of A / B over the pairs; one untimed pair first."""
-    a(), b()
-    pairs = [(cpu_seconds(a), cpu_seconds(b)) for _ in range(repeats)]
-    seconds_a, seconds_b = zip(*pairs, strict=True)
-    ratio = statistics.median(x / y for x, y in pairs)
-    return statistics.median(seconds_a), statistics.median(seconds_b), ratio
-
-
-def step_of(
-    net: nn.Module, call: Callable[[], Tensor], is_training: bool, is_bf16: bool
-) -> Callable[[], None]:
-    """A forward pass without gradients, or a forward and backward pass."""
-
-    def step() -> None:
-        net.zero_grad()
-        with torch.set_grad_enabled(is_training), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
-            out = call()
-        if is_training:
-            out.float().square().mean().backward()
-
-    return step
+SMALLEST = (
+    "--peer", "none", "--dim", "32", "--frames", "4", "--size", "16", "--batch", "1", "--repeats", "1",
+)  # fmt: skip
 
 
 def forward_gflop(call: Callable[[], Tensor]) -> float:
-    """Multiplications and additions of one forward pass; fused attention is counted on the meta device only."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops() / 1e9
+    """Multiplications and additions of one forward pass."""
+    with torch.no_grad():
+        return counted(call) / 1e9
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,16 +45,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    try:
-        from video_diffusion_pytorch import Unet3D
-    except ImportError as error:
-        raise SystemExit(f"the peer is missing ({error}): pip install 'videodiff[benchmark]'") from error
+    parser.add_argument(
+        "--peer", choices=("package", "none"), default="package", help="none: our networks alone"
+    )
+    options = parser.parse_args(argv)
+    Unet3D = peer_class() if options.peer == "package" else None
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     shape = (options.batch, 3, options.frames, options.size, options.size)
     z, steps = torch.randn(shape), torch.linspace(10, 900, options.batch)
-    peer, port = Unet3D(dim=options.dim), UNet3DPort(width=options.dim, resolution=options.size)
+    port = UNet3DPort(width=options.dim, resolution=options.size)
+    if Unet3D is None:
+        return compare_vdm(None, port, z, steps, options)
+    peer = Unet3D(dim=options.dim)
     port.load_published(peer.state_dict())
     with torch.no_grad():
         difference = (peer(z, steps) - port(z, steps, Condition())).abs().max().item()
@@ -102,11 +77,22 @@ def main() -> None:
             name = f"{'training step' if is_training else 'forward'}, {precision}"
             print(f"| {name} | {seconds_a:.3f} | {seconds_b:.3f} | {ratio:.2f} |", flush=True)
 
-    compare_vdm(peer, port, z, steps, options)
+    return compare_vdm(peer, port, z, steps, options)
+
+
+def peer_class() -> type[nn.Module]:
+    """The package's network."""
+    try:
+        from video_diffusion_pytorch import Unet3D
+    except ImportError as error:
+        raise SystemExit(
+            f"the peer is missing ({error}): pip install 'videodiff[benchmark]', or --peer none"
+        ) from error
+    return Unet3D
 
 
 def compare_vdm(
-    peer: nn.Module, port: nn.Module, z: Tensor, steps: Tensor, options: argparse.Namespace
+    peer: nn.Module | None, port: nn.Module, z: Tensor, steps: Tensor, options: argparse.Namespace
 ) -> None:
     """Print arithmetic, time and speed of UNet3D of the same width beside the other two, fp32."""
     vdm_options = {
@@ -120,22 +106,16 @@ def compare_vdm(
     }
     vdm = UNet3D(**vdm_options)
 
-    with torch.device("meta"):
-        empty = torch.empty(z.shape), torch.empty(len(z)), Condition()
-        port_on_meta, vdm_on_meta = (
-            UNet3DPort(width=options.dim, resolution=options.size),
-            UNet3D(**vdm_options),
-        )
-    # the package asks a tensor for its value, which meta tensors have not; it has no fused attention either
-    rows = {
-        "video-diffusion-pytorch": (peer, lambda: peer(z, steps), lambda: peer(z, steps)),
-        "UNet3DPort": (port, lambda: port(z, steps, Condition()), lambda: port_on_meta(*empty)),
-        "UNet3D": (vdm, lambda: vdm(z, steps, Condition()), lambda: vdm_on_meta(*empty)),
+    rows: dict[str, tuple[nn.Module, Callable[[], Tensor]]] = {
+        "UNet3DPort": (port, lambda: port(z, steps, Condition())),
+        "UNet3D": (vdm, lambda: vdm(z, steps, Condition())),
     }
+    if peer is not None:
+        rows = {"video-diffusion-pytorch": (peer, lambda: peer(z, steps)), **rows}
     print("\n| network, fp32 | parameters, M | forward, GFLOP | forward, GFLOP/s | training step, GFLOP/s |")
     print("|---|---|---|---|---|")
-    for name, (net, call, count) in rows.items():
-        gflop = forward_gflop(count)
+    for name, (net, call) in rows.items():
+        gflop = forward_gflop(call)
         speeds = []
         for is_training in (False, True):
             step = step_of(net, call, is_training, False)

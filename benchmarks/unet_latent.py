@@ -23,6 +23,8 @@ from unet_triplane import in_turn, step_of
 from videodiff.diffusion.condition import Condition
 from videodiff.networks import ResBlock, SpatialAttention, TemporalAttention, UNet3D
 
+SMALLEST = ("--width", "16", "--side", "8", "--frames", "2", "--batch", "1", "--repeats", "1")
+
 
 def norm(layer: nn.GroupNorm, x: Tensor) -> Tensor:
     return F.group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps)

@@ -29,6 +29,8 @@ from videodiff.diffusion.condition import Condition
 from videodiff.networks import ResBlock, SpatialAttention, TriplaneUNet
 from videodiff.networks.planes import join_planes, split_planes
 
+SMALLEST = ("--width", "16", "--frames", "8", "--side", "8", "--batch", "1", "--repeats", "1")
+
 
 def norm(layer: nn.GroupNorm, x: Tensor) -> Tensor:
     return F.group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps)
@@ -76,6 +78,9 @@ class Reference:
         planes = [
             net.conv_in(plane) for plane in split_planes(torch.cat([z, cond.concat], 1), net.plane_sizes)
         ]
+        if net.plane_vectors is not None:  # of ours alone; the published planes are not told apart
+            vectors = net.plane_vectors[..., None, None]
+            planes = [plane + vector for plane, vector in zip(planes, vectors, strict=True)]
         skips = [planes]
         for block in net.down:
             planes = self.block(block, planes, embedding)
@@ -110,8 +115,9 @@ def cpu_seconds(step: Callable[[], None]) -> float:
 
 
 def in_turn(a: Callable[[], None], b: Callable[[], None], repeats: int) -> tuple[float, float, float]:
-    """Median seconds of A and of B, and the median of A / B over the pairs; one untimed pair first."""
-    a(), b()
+    """Median seconds of A and of B, and the median of A / B over the pairs; of several, after an untimed one."""
+    if repeats > 1:
+        a(), b()
     pairs = [(cpu_seconds(a), cpu_seconds(b)) for _ in range(repeats)]
     seconds_a, seconds_b = zip(*pairs, strict=True)
     ratio = statistics.median(x / y for x, y in pairs)
@@ -133,18 +139,20 @@ def step_of(
     return step
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--width", type=int, default=64, help="channels of the first level")
+    parser.add_argument("--frames", type=int, default=16, help="rows of the planes over time")
+    parser.add_argument("--side", type=int, default=32, help="of the spatial plane")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    net = TriplaneUNet(width=options.width)
+    net = TriplaneUNet(num_frames=options.frames, plane_size=options.side, width=options.width)
     for parameter in net.parameters():
         if not parameter.any():
             parameter.data.normal_(std=0.02)

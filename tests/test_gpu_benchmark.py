@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import gpu  # noqa: E402
 from in_sections import Record, Section, run_sections  # noqa: E402
 
 
@@ -68,23 +68,11 @@ def test_what_no_time_was_left_for_stands_in_the_record(tmp_path):
     assert "late" not in found["sections"]["two"]["cases"] or found["sections"]["two"]["failed"] == ["late"]
 
 
-@pytest.mark.slow  # a process for each of some twelve cases: most of a minute of one core
-def test_all_sections_run_whole_in_their_smallest_form(tmp_path):
+def test_all_sections_run_whole_in_their_smallest_form(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     out = tmp_path / "gpu.json"
-    words = [
-        sys.executable,
-        str(BENCHMARKS / "gpu.py"),
-        "--size",
-        "smallest",
-        "--minutes",
-        "4",
-        "--out",
-        str(out),
-    ]
-    done = subprocess.run(
-        words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    )
-    assert done.returncode == 0, done.stderr
+    assert gpu.main([*gpu.SMALLEST, "--out", str(out)]) == 0
+    printed = capfd.readouterr().out
     record = json.loads(out.read_text())
     sections = record["sections"]
     assert {name: entry["state"] for name, entry in sections.items()} == dict.fromkeys(sections, "done")
@@ -97,4 +85,4 @@ def test_all_sections_run_whole_in_their_smallest_form(tmp_path):
         assert all(of[precision]["holds"] for of in figures.values() for precision in of)
         assert all(of["fp32"]["output"] == 0 and of["bf16"]["output"] > 0 for of in figures.values())
     assert sections["train"]["cases"]["vdm_digits"]["sheets_written"] == 2
-    assert all(f"| {name} |" in done.stdout for name in systems)
+    assert all(f"| {name} |" in printed for name in systems)
