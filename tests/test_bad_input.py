@@ -195,7 +195,7 @@ def wrong_checkpoint(kind, run, path):
         ("text", ["damaged or no checkpoint", "use another one"]),
         ("another width", ["not one of VDM as configured", "of another shape"]),
         ("another model", ["not one of VDM as configured", "missing", "unexpected"]),
-        ("weights alone", ["carries no config"]),
+        ("weights alone", ["has no config"]),
         ("bare weights", ["no state_dict", "not a training checkpoint"]),
     ], ["fit", "generate", "test", "validate", "predict"]),
 )  # fmt: skip

@@ -60,7 +60,7 @@ def test_generate_writes_a_picture_for_every_sample(run, tmp_path):
 def test_a_model_of_single_frames_draws_no_longer_video(run, tmp_path, capsys):
     words = ["--num_samples", "1", "--frames", "4", "--out", str(tmp_path / "drawn")]
     assert main(["generate", "--ckpt_path", str(run), *words]) != 0
-    assert "this model draws single frames (num_frames 1); ask for 1" in capsys.readouterr().err
+    assert "this model generates single frames (num_frames 1); ask for 1" in capsys.readouterr().err
 
 
 def test_single_frames_are_measured_by_the_random_network(run, capsys):

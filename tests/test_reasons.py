@@ -39,7 +39,9 @@ def test_a_full_disk_is_told_with_file_room_and_way_out(kind, tmp_path):
     error = kind(errno.ENOSPC, "No space left on device", str(tmp_path / "gone" / "clip.mkv"))
     line = one_line(error)
     assert line.startswith(f"{tmp_path}/gone/clip.mkv: no space left on the device, ")
-    assert line.endswith("bytes free (free some space and the same command goes on, or name another place)")
+    assert line.endswith(
+        "bytes free (free some space and repeat the command to resume, or name another place)"
+    )
     assert exit_code(error) == FAILED
     of_rust = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert one_line(of_rust).startswith("no space left on the device (free")

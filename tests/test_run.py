@@ -99,14 +99,14 @@ def test_an_interrupted_long_video_goes_on_to_the_same_bytes(run, tmp_path, monk
 
     monkeypatch.setattr(VDM, "sample_window", stops)
     assert main([*command, str(tmp_path / "cut")]) == 130
-    assert f"go on with --out {tmp_path / 'cut'}" in capsys.readouterr().err
+    assert f"resume with --out {tmp_path / 'cut'}" in capsys.readouterr().err
     assert list((tmp_path / "cut").glob(".latents_*"))
     assert main([*command, str(tmp_path / "cut"), "--seed", "1"]) == 2  # another plan is no going on
     assert "another seed" in capsys.readouterr().err
     calls.clear()
     monkeypatch.setattr(VDM, "sample_window", lambda self, *args: calls.append(1) or plain(self, *args))
     assert main([*command, str(tmp_path / "cut")]) == 0
-    assert "going on after window 3" in capsys.readouterr().err
+    assert "resuming after window 3" in capsys.readouterr().err
     windows = 6  # of one batch: 4 frames, then 2 more each
     assert len(calls) == 2 * windows - 3
     assert {p.name: p.read_bytes() for p in (tmp_path / "cut").glob("*.mkv")} == whole

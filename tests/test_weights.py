@@ -132,7 +132,7 @@ def test_without_a_home_there_is_no_cache_and_one_line_says_so(server, monkeypat
     place.say_no_cache.cache_clear()
     assert cache_folder() is None
     assert shard_index.cache_folder() is None
-    assert capsys.readouterr().err.count("going on without a cache") == 1
+    assert capsys.readouterr().err.count("continuing without a cache") == 1
     assert "no cache to download to" in the_error(file_at(server, "/good"))
     assert server.seen == []
 

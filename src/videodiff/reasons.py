@@ -11,7 +11,7 @@ import re
 import shutil
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-FREE_IT = "free some space and the same command goes on, or name another place"
+FREE_IT = "free some space and repeat the command to resume, or name another place"
 
 # What torch says of a pickle begins with how to switch the check off; advice to do so follows the reason.
 UNPICKLER = "WeightsUnpickler error:"

@@ -64,7 +64,7 @@ def test_predict_writes_reconstructions_with_their_psnr(run):
 def test_generate_refuses_an_autoencoder_in_one_line(run, capsys):
     assert main(["generate", "--ckpt_path", str(run)]) == 2
     error = capsys.readouterr().err.strip()
-    assert "draws none" in error
+    assert "generates none" in error
     assert f"videodiff predict --ckpt_path {run}" in error
     assert len(error.splitlines()) == 1
 

@@ -48,14 +48,14 @@ def test_a_short_start_becomes_a_clip_and_a_whole_one_is_continued_by_a_clip(
     given, frames = read_request(asked(write(tmp_path, shown)), Model())
     assert (given.positions, frames) == (tuple(range(count)), length)
     assert torch.equal(video_io.to_uint8(given.frames)[0].permute(1, 2, 3, 0), shown)
-    assert f"{count} of {length} frames known from" in capsys.readouterr().err
+    assert f"{count} of {length} frames given by" in capsys.readouterr().err
 
 
 def test_a_picture_is_the_first_frame(tmp_path, capsys):
     Image.fromarray(pictures(1)[0].numpy()).save(tmp_path / "first.PNG")
     given, frames = read_request(asked(tmp_path / "first.PNG"), Model())
     assert (given.positions, frames) == ((0,), 8)
-    assert "1 of 8 frames known from" in capsys.readouterr().err
+    assert "1 of 8 frames given by" in capsys.readouterr().err
     given, frames = read_request(asked(tmp_path / "first.PNG", places="7"), Model())
     assert (given.positions, frames) == ((7,), 8)
 
@@ -63,10 +63,10 @@ def test_a_picture_is_the_first_frame(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("frames", "places", "told"),
     [
-        (8, None, r"--frames 8: 8 frames are known already.*--condition_frames"),
-        (5, None, "--frames 5: 8 frames are known already"),
-        (None, "0:", "all 8 frames of the video would be known"),
-        (8, "0:8", "all 8 frames of the video would be known"),
+        (8, None, r"--frames 8: 8 frames are already given.*--condition_frames"),
+        (5, None, "--frames 5: 8 frames are already given"),
+        (None, "0:", "all 8 frames of the video would be given"),
+        (8, "0:8", "all 8 frames of the video would be given"),
     ],
 )
 def test_a_video_with_nothing_new_is_refused(frames, places, told, tmp_path):

@@ -254,7 +254,7 @@ def test_encode_without_what_it_needs_says_so_in_one_line(tmp_path, capsys):
         ),
         ([*LVDM, *out, "--windows_per_video", "0"], ["--windows_per_video must be at least 1"]),
         ([*LVDM, *out, "--dtype", "bf16"], ["dtype must be one of fp16, fp32"]),
-        ([*LVDM, *out, "--splits", "training"], ["splits must be some of train, val, test"]),
+        ([*LVDM, *out, "--splits", "training"], ["splits must be among train, val, test"]),
         ([*LVDM, *out, "--device", "tpu"], ["--device must be auto, cpu or cuda"]),
         ([*LVDM, *out, "--data.frames", "3"], ["data", "frames"]),
         ([*LVDM, *out, "--windows", "3"], ["--windows"]),

@@ -155,14 +155,16 @@ def test_a_size_that_the_network_states_is_held_against_the_data_s(here, capsys)
         here, BARE.replace("super().__init__()", "super().__init__()\n        self.resolution = 24"), "Bare"
     )
     assert main(["fit", "--config", "mine.yaml", *TRUST]) == 2
-    assert "Bare makes clips of resolution 24, the model is told 32" in capsys.readouterr().err
+    assert (
+        "Bare is built for 24, --model.resolution (or else data.resolution) is 32" in capsys.readouterr().err
+    )
 
 
 def test_still_images_behind_a_clip_are_for_networks_that_say_they_take_them(here, capsys):
     write(here, BARE, "Bare")
     assert main([*SMALL, "--data.images_per_video", "1"]) == 2
     assert (
-        "Bare takes no still images behind a clip: data.images_per_video must be 0, got 1"
+        "Bare takes no still images with a clip: data.images_per_video must be 0, got 1"
         in capsys.readouterr().err
     )
 

@@ -182,7 +182,9 @@ def test_a_full_disk_is_exit_code_1_and_goes_on(call, videos, tmp_path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(VideoForm, "take", full)
-    refused(call(videos, "--size", "16", "--out", "set"), "no space left", "the same command goes on", code=1)
+    refused(
+        call(videos, "--size", "16", "--out", "set"), "no space left", "repeat the command to resume", code=1
+    )
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert call(videos, "--size", "16", "--out", "set")[0] == 0
@@ -202,7 +204,7 @@ def test_ctrl_c_is_exit_code_130_and_goes_on(call, videos, tmp_path, monkeypatch
     monkeypatch.setattr(VideoForm, "take", interrupted)
     code, _, err = call(videos, "--size", "16", "--out", "set")
     assert code == 130
-    assert "the same command goes on in set" in err
+    assert "repeat the command to resume in set" in err
     assert (tmp_path / "set/.prepare").exists()
     assert call(videos, "--size", "16", "--out", "set")[0] == 0
     assert len(calls) == 7  # six videos, one of them twice

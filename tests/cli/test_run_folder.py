@@ -97,7 +97,7 @@ def test_a_run_without_its_config_goes_on_from_the_copy_in_its_checkpoint(copy, 
     (copy / "config.yaml").rename(copy / "config.1.yaml")  # as a kill between two renames once left it
     code, err = said("fit", "--out", copy, "--trainer.max_steps", "3")
     assert code == 0, err
-    assert f"{copy} has no config.yaml; going on with the copy inside {copy}/checkpoints/last.ckpt" in err
+    assert f"{copy} has no config.yaml; using the copy inside {copy}/checkpoints/last.ckpt" in err
     assert "at step 2" in err
     assert (copy / "config.2.yaml").read_text() == text  # that of the first two steps
 
@@ -108,7 +108,7 @@ def test_a_run_of_damaged_checkpoints_alone_is_refused_by_name(copy, said):
         path.write_bytes(b"PK" + bytes(1000))
     code, err = said("fit", "--out", copy)
     assert code == 2
-    assert f"none of the 2 checkpoints in {copy} is whole" in err
+    assert f"none of the 2 checkpoints in {copy} is intact" in err
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_generate_goes_on_where_it_was_interrupted_without_being_told_where(dama
         full_from(patch, 4)  # in the second of two batches
         code, err = said(*words)
     assert code == 1
-    assert f"go on with --out {copy}/generate/2" in err
+    assert f"resume with --out {copy}/generate/2" in err
     begun = copy / "generate" / "2"
     if damage == "clip":
         (begun / "clip_00001.mkv").write_bytes((begun / "clip_00001.mkv").read_bytes()[:200])
@@ -237,7 +237,7 @@ def test_kept_latents_that_are_damaged_are_named_and_drawn_anew(copy, tmp_path, 
     kept.write_bytes(content)
     code, err = said(*words, "--out", tmp_path / "out")
     assert code == 0
-    assert f"{kept} is damaged; these videos are drawn anew" in err
+    assert f"{kept} is damaged; these videos are generated again" in err
     assert clips(tmp_path / "out") == clips(tmp_path / "whole")
     assert not kept.exists()
 
@@ -264,7 +264,7 @@ def test_predict_goes_on_in_the_folder_it_began(named, copy, monkeypatch, said):
     )
     code, err = said(*words)
     assert code == 0, err
-    assert (f"{begun}/clip_00000.mkv is damaged or gone; it is drawn anew" in err) == named
+    assert (f"{begun}/clip_00000.mkv is damaged or gone; it is generated again" in err) == named
     assert len(drawn) == (2 if named else 1)
     assert clips(begun) == clips(whole)
     for name in ("predictions.json", "sheet.mp4"):

@@ -54,7 +54,7 @@ def last(folder):
 def test_ckpt_path_goes_on_under_a_new_name_as_the_run_itself_would(run, tmp_path, fit):
     code, said = fit("--ckpt_path", run, "--name", "more", "--trainer.max_steps", "4")
     path = run / "checkpoints" / "last.ckpt"
-    assert (code, said[0]) == (0, f"videodiff: going on with the run of {path} at step 3")
+    assert (code, said[0]) == (0, f"videodiff: resuming the run of {path} at step 3")
     again = fit("--ckpt_path", run, "--out", "runs/more/1", "--trainer.max_steps", "4")
     assert "runs/more/1 is finished" in again[1][-1]  # from its own newest checkpoint
     shutil.copytree(run, tmp_path / "same")
@@ -116,7 +116,7 @@ def test_init_from_begins_at_step_0_with_the_average_and_the_config_of_its_sourc
     path = run / "checkpoints" / "last.ckpt"
     assert (code, said[0]) == (
         0,
-        f"videodiff: a new run at step 0, with the weights of {path} (step 3) alone",
+        f"videodiff: a new run at step 0 with only the weights of {path} (step 3)",
     )
     new = tmp_path / "runs" / "new" / "1"
     begun = last(new)
@@ -144,7 +144,7 @@ def test_the_command_that_began_a_run_given_again_goes_on_with_it(run, tmp_path,
     assert fit(*words, *STILL)[0] == 0
     code, said = fit(*words, "--trainer.max_steps", "2")
     assert code == 0
-    assert said[0].endswith("going on with the run of new/checkpoints/last.ckpt at step 1")
+    assert said[0].endswith("resuming the run of new/checkpoints/last.ckpt at step 1")
     shutil.copytree(run, "moved")
     assert "is finished" in fit("--init_from", "moved", "--out", "new", "--trainer.max_steps", "2")[1][-1]
     shutil.rmtree("new/checkpoints")  # killed before the first checkpoint
@@ -237,7 +237,7 @@ def test_weights_without_a_config_begin_a_run_whose_config_is_given(kind, option
     path = bare(kind, last(run)["state_dict"])
     code, said = fit(*SMOKE, option, path, "--out", "new", *STILL)
     assert ("warning" in said[0] and f"--init_from {path}" in said[0]) == (option == "--ckpt_path")
-    head = said.index(f"videodiff: a new run at step 0, with the weights of {path} alone")
+    head = said.index(f"videodiff: a new run at step 0 with only the weights of {path}")
     assert (code, "tensors loaded as they are" in said[head + 1]) == (0, True)
     begun, origin = last(tmp_path / "new"), json.loads((tmp_path / "new" / "origin.json").read_text())
     torch.testing.assert_close(begun["state_dict"], last(run)["state_dict"])

@@ -187,7 +187,7 @@ def test_two_runs_that_differ_in_their_real_clips_are_refused_by_name(
         (["--against", "{run}"], "nothing was measured of it; run videodiff test"),
         (["--against", "{record}", "--num_clips", "3"], "num_generated 3 against 2; measure both"),
         (["--against", "nothing.json"], "--against nothing.json: no such file"),
-        (["--against", "{run}", "--protocol", "none"], "--against needs something measured"),
+        (["--against", "{run}", "--protocol", "none"], "--against needs a protocol"),
     ],
 )
 def test_what_a_test_cannot_stand_beside_is_one_line(videos, record, tmp_path, capsys, words, says):

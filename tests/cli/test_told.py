@@ -140,10 +140,10 @@ def test_flags_of_today_are_told_to_test_and_predict_too(run, tmp_path, monkeypa
     for words, said in (
         ("predict --frames 99", "the clips to predict have 4 frames"),
         (f"predict --condition {tmp_path}", "--condition: every clip is predicted from its own first frames"),
-        ("predict --condition_frames 1,2", "what is predicted follows what is known; give 0:N, N below 4"),
+        ("predict --condition_frames 1,2", "predicted frames follow the given ones; give 0:N, N below 4"),
         (
             "test --class_id 1 --protocol none",
-            "--class_id is of generated clips, and --protocol none draws none",
+            "--class_id is of generated clips, and --protocol none generates none",
         ),
     ):
         verb, _, rest = words.partition(" ")

@@ -168,7 +168,7 @@ def test_runs_that_cannot_be_used_are_named_and_the_others_compared(at_home, tmp
     assert list(reasons) == runs[1:5]
     assert "no run or checkpoint" in reasons["runs/nothing"]
     assert "no checkpoint" in reasons["runs/empty"]
-    assert "is whole" in reasons["runs/damaged"]
+    assert "is intact" in reasons["runs/damaged"]
     assert "draws none" in reasons["pvdm_autoencoder_digits"]
     assert all(f"skipped {run}" in err for run in runs[1:5])
     assert [m.name for m in found.models] == ["vdm_digits", "stopped"]

@@ -92,7 +92,9 @@ def test_training_meets_the_latents_of_the_clips_that_it_would_have_read(videos,
 
 
 def test_clips_that_are_cropped_anew_cannot_be_kept(videos, tmp_path):
-    with pytest.raises(ValueError, match=r"data\.random_crop 0\.5 cannot be kept as latents; set it to null"):
+    with pytest.raises(
+        ValueError, match=r"data\.random_crop 0\.5 cannot be stored as latents; set it to null"
+    ):
         kept(videos, tmp_path / "out", random_crop=0.5)
 
 

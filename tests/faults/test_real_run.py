@@ -77,7 +77,7 @@ def test_a_signal_saves_and_the_run_goes_on(number, whole, tmp_path):
         job.signal(number)
         assert job.wait(20) == [143 if number == signal.SIGTERM else 130], job.text()[-3000:]
         assert time.monotonic() - sent < 10
-        assert "go on with: videodiff fit --out" in job.text()
+        assert "resume with: videodiff fit --out" in job.text()
     done = last(tmp_path)[0]
     assert done >= 2
     assert (
@@ -99,7 +99,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_the_end_is_the_same(whol
     assert main(["fit", "--out", str(tmp_path / "run")]) == 0
     said = capfd.readouterr().err
     assert "passed over: checkpoint" in said
-    assert f"going on with the run of {folder}/step_{STEPS - 1:08d}.ckpt at step {STEPS - 1}" in said
+    assert f"resuming the run of {folder}/step_{STEPS - 1:08d}.ckpt at step {STEPS - 1}" in said
     assert tiny.same(last(tmp_path), last(whole))
 
 

@@ -49,7 +49,7 @@ def stop_run(folder, number, world=1, who="main", **options):
         assert codes == [CODES[number]] * world, job.text()
         assert time.monotonic() - sent < 10
         assert job.orphans() == []
-        assert "go on with: videodiff fit" in job.text()
+        assert "resume with: videodiff fit" in job.text()
     verify_checkpoint(folder / "checkpoints/last.ckpt")
     traced = tiny.lines(folder / "trace_rank0.jsonl")[-1]["step"]
     assert tiny.weights(folder / "checkpoints/last.ckpt")[0] == traced

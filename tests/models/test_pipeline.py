@@ -163,7 +163,7 @@ def misfits():
     yield "at least one stage", lambda: []
     stage = Autoencoder3D(4, 16, width=4, downsample=(2, 2, 2), latent_channels=4)
     yield (
-        "AutoencoderModule, which draws no videos",
+        "AutoencoderModule, which generates no videos",
         lambda: [Stage(AutoencoderModule(stage, perceptual_weight=0))],
     )
 

@@ -234,9 +234,9 @@ class Data:
         (lambda: tiny_pvdm(overlap_frames=4), r"overlap_frames must lie in 0 \.\.\. 3, got 4"),
         (
             lambda: tiny_pvdm(net={"concat_reversed": True}, overlap_frames=1),
-            "sees clips that share 0 frames",
+            "concat_overlap of the network must equal overlap_frames of the model, got 0 and 1",
         ),
-        (lambda: tiny_pvdm(**SHARED).check_data(Data()), "num_frames must be 7 .* that share 1"),
+        (lambda: tiny_pvdm(**SHARED).check_data(Data()), "num_frames must be 7 .* that overlap by 1"),
         (lambda: tiny_pvdm().check_data(Data()), "num_frames must be 8"),
         (
             lambda: tiny_pvdm(net={"concat_channels": 0}, conditional_share=0.0).draw_latent(1, 2 * FRAMES),
@@ -275,9 +275,13 @@ def test_a_video_with_weighed_shared_frames_does_not_depend_on_its_batch_and_its
 )
 def test_a_weight_on_frames_that_nothing_shares_is_refused(options, weight):
     shared = SHARED if options else {}
-    with pytest.raises(ValueError, match="frames that neighbouring clips share"):
+    with pytest.raises(
+        ValueError, match="reconstruction_weight must be at least 0, and needs shared_frames > 0"
+    ):
         tiny_pvdm(**shared, reconstruction_weight=weight)
     model = trained_pvdm(**shared)
     model.reconstruction_weight = weight  # as generate --reconstruction_weight does
-    with pytest.raises(ValueError, match="frames that neighbouring clips share"):
+    with pytest.raises(
+        ValueError, match="reconstruction_weight must be at least 0, and needs shared_frames > 0"
+    ):
         model.draw_latent(1, 2 * FRAMES - 1)

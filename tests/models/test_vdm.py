@@ -165,7 +165,7 @@ def test_images_behind_the_clip_do_not_change_its_loss():
         (lambda m: m.generate(2, indices=[1]), "1 indices"),
         (lambda m: m.generate(1, request=Request(None, torch.zeros(1, 3, 1, 8, 8), (4,))), "lies outside"),
         (lambda m: Request(None, torch.zeros(1, 3, 2, 8, 8), (1, 0)), "ascend"),
-        (lambda m: Request(None, torch.zeros(1, 3, 2, 8, 8), (1,)), "2 known frames"),
+        (lambda m: Request(None, torch.zeros(1, 3, 2, 8, 8), (1,)), "2 frames are given"),
         (lambda m: m.generate(1, request=Request(torch.tensor([0]))), "no classes"),
         (
             lambda m: tiny_vdm(net={"num_classes": 3}).generate(1, request=Request(torch.tensor([3]))),

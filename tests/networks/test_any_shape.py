@@ -199,7 +199,7 @@ def test_a_network_says_its_frames_in_any_form():
 
     net = as_network(Plain(), resolution="16x8")
     assert PixelSpace().latents(net).video_shape == (3, 4, 16, 8)
-    with pytest.raises(ValueError, match=r"makes clips of resolution 16x8, the model is told 8 "):
+    with pytest.raises(ValueError, match=r"is built for 16x8, --model.resolution .* is 8;"):
         as_network(Plain(), resolution=8)
     Plain.resolution = (16, 10)
     net = as_network(Plain())

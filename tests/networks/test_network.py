@@ -136,7 +136,7 @@ def test_a_module_without_lists_is_one_block():
 def test_a_network_of_ours_is_itself():
     net = built("UNet3D")
     assert as_network(net) is net
-    with pytest.raises(ValueError, match="UNet3D makes clips of resolution 8, the model is told 16"):
+    with pytest.raises(ValueError, match=r"UNet3D is built for 8, --model.resolution .* is 16"):
         as_network(net, resolution=16)
 
 

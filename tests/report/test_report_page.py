@@ -128,7 +128,7 @@ def test_the_best_is_starred_where_intervals_separate_and_nowhere_else(record, p
     assert starred == {"A": 2, "B": 0, "C": 0}  # 4 +- 0.4 against 7 and 7.2; the score has no interval
     text = Reader(page).text
     assert "Best, with an interval apart from all others: A on evaluator-FD, path residual" in text
-    assert "Nobody is marked on evaluator IS" in text
+    assert "No model is marked best on evaluator IS" in text
     assert "noise 90.00 [89.0, 91.0]), by more than the 95 % intervals: A 4.000 [3.60, 4.40], B 7.000" in text
     assert verdict(record) in text
     tied = comparison([model("A", 4.0), model("B", 4.3)])

@@ -107,7 +107,7 @@ class NonFiniteGuard(Callback):
         if self.in_a_row >= self.max_in_a_row:
             raise RuntimeError(
                 f"{self.in_a_row} steps in a row up to step {self.last_bad} had a non-finite loss or gradient; "
-                "stopped, the weights are those before them (lower the learning rate or look at the samples named)"
+                "stopped with the weights from before them (lower the learning rate or look at the samples named)"
             )
 
     def look(self) -> None:

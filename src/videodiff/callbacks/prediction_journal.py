@@ -45,7 +45,9 @@ class PredictionJournal:
             if self.plan() == plan:
                 return
             print(
-                f"{self.directory / PLAN} is damaged; all clips are drawn anew", file=sys.stderr, flush=True
+                f"{self.directory / PLAN} is damaged; all clips are generated again",
+                file=sys.stderr,
+                flush=True,
             )
         (self.directory / LINES).unlink(missing_ok=True)
         atomic.write_json(self.directory / PLAN, plan)
@@ -64,12 +66,16 @@ class PredictionJournal:
                 scores = parse_json(line)
                 clip, digest = self.clip(scores["clip"]), scores.pop("sha256")
             except (ValueError, KeyError, TypeError, AttributeError):
-                print(f"{file}, line {number}: damaged; its clip is drawn anew", file=sys.stderr, flush=True)
+                print(
+                    f"{file}, line {number}: damaged; its clip is generated again",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 continue
             if clip.is_file() and file_sha256(clip) == digest:
                 found[scores["clip"]] = scores
             else:
-                print(f"{clip} is damaged or gone; it is drawn anew", file=sys.stderr, flush=True)
+                print(f"{clip} is damaged or gone; it is generated again", file=sys.stderr, flush=True)
         return found
 
     def close(self) -> None:

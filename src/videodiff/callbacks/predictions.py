@@ -108,7 +108,7 @@ class PredictionWriter(pl.Callback):
                 gain = mean_difference_interval(ours, theirs)
                 means["psnr_gain"] = {"value": gain.value, "interval": [gain.low, gain.high]}
                 print(
-                    f"PSNR of the drawn frames {means['psnr']:.2f} dB, of repeating the last given frame "
+                    f"PSNR of the generated frames {means['psnr']:.2f} dB, of repeating the last given frame "
                     f"{means['psnr_repeat_last']:.2f} dB; difference {gain.value:+.2f} dB, 95 % interval "
                     f"{gain.low:+.2f} to {gain.high:+.2f} ({len(scores)} clips)"
                 )

@@ -130,7 +130,7 @@ class StopOnSignal(Callback):
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             print(
-                f"{signal.Signals(self.received).name}: saved step {trainer.global_step}; go on with: "
+                f"{signal.Signals(self.received).name}: saved step {trainer.global_step}; resume with: "
                 f"videodiff fit --out {shell_word(trainer.default_root_dir)}",
                 file=sys.stderr,
                 flush=True,

@@ -73,7 +73,7 @@ class SampleLogger(Callback):
         except ValueError as error:
             set_here = {"num_frames": self.num_frames, "label": self.label and list(self.label)}
             told = " and ".join(f"samples.{name} {value}" for name, value in set_here.items() if value)
-            raise ValueError(f"{told or 'samples'} cannot be drawn: {error}") from None
+            raise ValueError(f"{told or 'samples'} cannot be generated: {error}") from None
 
     @property
     def request(self) -> Request:

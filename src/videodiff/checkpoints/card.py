@@ -74,7 +74,7 @@ def pipeline_card(stages: Sequence[Mapping[str, Any]], licence: str, command: Se
 def licence_line(licence: str) -> str:
     """The line on the licence of the weights."""
     if licence == "other":
-        return "Not stated. Ask whoever trained the weights, and look at the terms of the data."
+        return "Not stated. Ask the authors of the weights, and check the terms of the data."
     return f"{markdown_text(licence)}, as stated by whoever exported the weights. The data have terms of their own."
 
 

@@ -34,7 +34,7 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if path.parent.name == "checkpoints" and (path.parent.parent / "config.yaml").is_file():
         return folder_config(path.parent.parent)
     raise CheckpointError(
-        f"checkpoint {path} carries no config and lies in no run folder; its model is unknown (to begin a run with it, "
+        f"checkpoint {path} has no config and is in no run folder, so its model is unknown (to begin a run with it, "
         "give fit --init_from FILE the model with --config NAME|FILE)"
     )
 

@@ -277,7 +277,7 @@ class AtomicCheckpointIO(CheckpointIO):
         if bad := non_finite(checkpoint):
             raise RuntimeError(
                 f"checkpoint {path} not written: {len(bad)} tensors are not finite, the first is {bad[0]} "
-                "(go on from the last good checkpoint with a lower learning rate)"
+                "(resume from the last good checkpoint with a lower learning rate)"
             )
         Path(path).parent.mkdir(exist_ok=True)  # but not the run's: one that vanished is not begun anew
         save_checkpoint(checkpoint, path)

@@ -136,7 +136,7 @@ def newest_checkpoint(run: str | os.PathLike) -> Path | None:
             continue
         return path
     if files:
-        raise CheckpointError(f"none of the {len(files)} checkpoints in {run} is whole (start a new run)")
+        raise CheckpointError(f"none of the {len(files)} checkpoints in {run} is intact (start a new run)")
     return None
 
 

@@ -63,7 +63,7 @@ def parse(file: Path) -> dict[str, Any]:
     content = parse_yaml(read_text(file), str(file))
     if not isinstance(content, dict) or not isinstance(content.get("pipeline"), list):
         raise CheckpointError(
-            f"{file} names no trained runs to draw with; a pipeline says so: {EXAMPLE} (a config is for fit --config)"
+            f"{file} names no trained runs; a pipeline looks like this: {EXAMPLE} (a config is for fit --config)"
         )
     content = migrated("pipeline", content, file)
     if unknown := [key for key in content if key not in KEYS]:
@@ -208,7 +208,7 @@ def check_first_stage(weights: Mapping[str, Tensor], number: int, place: str, st
     same = ours.keys() == theirs.keys() and all(torch.equal(w, theirs[name]) for name, w in ours.items())
     if not same:
         raise CheckpointError(
-            f"{place}: {stages[number]['run']} cannot go on in the latent of {stages[number - 1]['run']}, which was "
+            f"{place}: {stages[number]['run']} cannot continue the latent of {stages[number - 1]['run']}, which was "
             "trained on another first stage"
         )
 

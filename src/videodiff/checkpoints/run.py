@@ -21,7 +21,7 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
     for key in TRAINING:
         if key not in checkpoint:
             raise CheckpointError(
-                f"checkpoint {path} holds no {key}: training cannot go on from it (give one that fit has written, or "
+                f"checkpoint {path} holds no {key}: training cannot resume from it (give one written by fit, or "
                 "begin a new run from its weights with --init_from)"
             )
 

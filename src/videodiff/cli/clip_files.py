@@ -80,7 +80,7 @@ def claim(out: Path, plan: dict[str, Any], rank: int = 0, world: int = 1) -> Non
                 raise UsageError(
                     f"{file} is damaged; remove it and the clips beside it, and give the command again"
                 )
-            print(f"{file} is damaged; everything in {out} is drawn anew", file=sys.stderr)
+            print(f"{file} is damaged; everything in {out} is generated again", file=sys.stderr)
             for old in (*out.glob("clip_*"), *out.glob(".latents_*")):
                 old.unlink()
             atomic.write_json(file, plan)
@@ -173,7 +173,7 @@ def is_whole(clip: Path, num_frames: int) -> bool:
         found = str(error)
     if found == num_frames:
         return True
-    print(f"{clip} is damaged ({found} of {num_frames} frames); it is drawn anew", file=sys.stderr)
+    print(f"{clip} is damaged ({found} of {num_frames} frames); it is generated again", file=sys.stderr)
     return False
 
 
@@ -192,7 +192,7 @@ def draw_batch(
     file = progress_file(out, indices)
     drawn = read_latents(file, indices) if file.is_file() else None
     if drawn is not None:
-        print(f"going on after window {drawn[1]}", file=sys.stderr)
+        print(f"resuming after window {drawn[1]}", file=sys.stderr)
 
     def keep(latent: Any, windows: int) -> None:
         tensors = {"latent": latent.cpu().contiguous(), "windows": torch.tensor(windows)}
@@ -223,7 +223,7 @@ def read_latents(file: Path, indices: Sequence[int]) -> tuple[Any, int] | None:
             return kept["latent"], int(kept["windows"])
     except (SafetensorError, KeyError, OSError, ValueError):
         pass
-    print(f"{file} is damaged; these videos are drawn anew", file=sys.stderr)
+    print(f"{file} is damaged; these videos are generated again", file=sys.stderr)
     return None
 
 

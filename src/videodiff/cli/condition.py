@@ -52,5 +52,5 @@ def read_request(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
     asked = request_of(told, model.video_shape)
     known, length = len(asked.positions), asked.num_frames or model.video_shape[1]
     if known:
-        say(f"{known} of {length} frames known from {args.condition}, {length - known} new")
+        say(f"{known} of {length} frames given by {args.condition}, {length - known} new")
     return asked, length

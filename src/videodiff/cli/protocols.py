@@ -22,10 +22,10 @@ def check(options: argparse.Namespace) -> None:
     if options.num_clips is not None and options.num_clips < 2:
         raise UsageError(f"--num_clips must be at least 2, got {options.num_clips}")
     if options.against is not None and options.protocol == NONE:
-        raise UsageError("--against needs something measured, and --protocol none measures nothing")
+        raise UsageError("--against needs a protocol, and --protocol none measures nothing")
     if told_by(options) and options.protocol == NONE:
         raise UsageError(
-            f"--{next(iter(told_by(options)))} is of generated clips, and --protocol none draws none"
+            f"--{next(iter(told_by(options)))} is of generated clips, and --protocol none generates none"
         )
     if options.protocol is None:
         return
@@ -106,5 +106,5 @@ def tell_beside(judge: Any) -> None:
     if judge is None or judge.against is None:
         return
     if judge.result is None:
-        raise ValueError(f"--against {judge.against.spec}: nothing was measured here to stand beside it")
+        raise ValueError(f"--against {judge.against.spec}: nothing was measured here to compare with it")
     print(f"\n{judge.against.beside(judge.result)}")

@@ -57,7 +57,7 @@ def config_file(directory: Path) -> Path | None:
     text = load_checkpoint(checkpoint).get("videodiff", {}).get("config") if checkpoint is not None else None
     if not text:
         return None
-    say(f"{directory} has no {CONFIG}; going on with the copy inside {checkpoint}")
+    say(f"{directory} has no {CONFIG}; using the copy inside {checkpoint}")
     return atomic.write_text(file, text)
 
 

@@ -63,8 +63,8 @@ class Source:
         """The line that says which of the two it is."""
         if self.begins:
             known = "" if self.step is None else f" (step {self.step})"
-            return f"a new run at step 0, with the weights of {self.path}{known} alone"
-        return f"going on with the run of {self.path} at step {self.step}"
+            return f"a new run at step 0 with only the weights of {self.path}{known}"
+        return f"resuming the run of {self.path} at step {self.step}"
 
     def lies_in(self, directory: Path) -> bool:
         """Whether the file is one of a run directory."""
@@ -107,14 +107,14 @@ def given_source(options: argparse.Namespace) -> Source | None:
 
     if options.ckpt_path is not None and options.init_from is not None:
         raise UsageError(
-            f"--ckpt_path {options.ckpt_path} goes on with a run, --init_from {options.init_from} begins a new one; "
+            f"--ckpt_path {options.ckpt_path} resumes a run, --init_from {options.init_from} begins a new one; "
             "give one of the two"
         )
     for option in ("ckpt_path", "init_from"):
         given = getattr(options, option)
         if given is not None and is_pipeline(resolve_checkpoint(given)):
             raise UsageError(
-                f"--{option} {given} is a pipeline of trained runs, which is not trained; fit each of them by itself"
+                f"--{option} {given} is a pipeline, which is not trained as one; fit each of its runs"
             )
     if options.init_from is not None:
         return Source(options.init_from, resolve_checkpoint(options.init_from), begins=True)
@@ -173,20 +173,20 @@ def starting_point(directory: Path, existing: bool, source: Source | None) -> So
         if source.begins:
             raise UsageError(
                 f"--out {directory} holds a run already, and --init_from {source.given} begins a new one; name another "
-                "folder, or leave --init_from out to go on with the run"
+                "folder, or leave out --init_from to resume the run"
             )
         if source.lies_in(directory):
             return source
         raise UsageError(
             f"--out {directory} holds a run already, and --ckpt_path {source.given} is of another; name another "
-            "folder, or leave --ckpt_path out to go on with the run"
+            "folder, or leave out --ckpt_path to resume the run"
         )
     own = newest_checkpoint(directory)
     if own is not None:
         point = Source(str(directory), own, begins=False)
         if point.is_weights_only:
             raise UsageError(
-                f"{directory} holds weights alone, no run to go on with; begin a new one from them with "
+                f"{directory} holds only weights, no run to resume; begin a new one from them with "
                 f"--init_from {directory} --name NAME"
             )
         return point

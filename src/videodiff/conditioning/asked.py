@@ -36,8 +36,8 @@ def request_of(told: Mapping[str, Any], video_shape: Shape, num_frames: int | No
     positions, chosen, length = place_frames(words, frames.shape[2], length, video_shape[1])
     if length == len(positions):
         raise ValueError(
-            f"all {length} frames of the video would be known from {told['condition']}; ask for more with --frames, "
-            "or say which are known with --condition_frames"
+            f"all {length} frames of the video would be given by {told['condition']}; ask for more with --frames, "
+            "or say which are given with --condition_frames"
         )
     return request.Request(
         **{**found, "num_frames": length}, frames=frames[:, :, chosen], positions=positions
@@ -72,7 +72,7 @@ def continuation(told: Mapping[str, Any], video_shape: Shape, clips: Tensor) -> 
         count = len(positions)
         if positions != tuple(range(count)) or count == length:
             raise ValueError(
-                f"--condition_frames {words}: what is predicted follows what is known; give 0:N, N below {length}"
+                f"--condition_frames {words}: predicted frames follow the given ones; give 0:N, N below {length}"
             )
     found = loaded({k: v for k, v in told.items() if k not in ("condition_frames", "frames")}, video_shape)
     asked = request.Request(**found, num_frames=length).expand(len(clips))
@@ -99,7 +99,7 @@ def place_frames(
         length = length or continued(count, clip)
         if length <= count:
             raise ValueError(
-                f"--frames {length}: {count} frames are known already; give more than those, or say which are known "
+                f"--frames {length}: {count} frames are already given; ask for more than those, or say which are given "
                 f"with --condition_frames (the first {max(length // 2, 1)}: 0:{max(length // 2, 1)})"
             )
         return tuple(range(count)), list(range(count)), length

@@ -82,7 +82,7 @@ class FrameMask(Conditioner):
     def check_windows(self, windows: Sequence[Window]) -> None:
         if not self.has_channel and any(window.context for window in windows):
             raise ValueError(
-                "this model was not trained to be given frames: it draws single clips (train one with "
+                "this model was not trained with given frames: it generates single clips (train one with "
                 "--model.net.concat_channels 1 and --model.prediction_share above 0)"
             )
 

@@ -39,8 +39,8 @@ class OverlapGuidance(Conditioner):
     def _check(self) -> None:
         if not 0 <= self.weight < math.inf or (self.weight > 0 and not self.overlap_frames):
             raise ValueError(
-                "reconstruction_weight is of the frames that neighbouring clips share: at least 0, and 0 without "
-                f"overlap_frames; got {self.weight} with overlap_frames {self.overlap_frames}"
+                "reconstruction_weight must be at least 0, and needs overlap_frames > 0; got "
+                f"{self.weight} with overlap_frames {self.overlap_frames}"
             )
 
     def around(self, denoiser: Denoiser, view: View) -> Denoiser:

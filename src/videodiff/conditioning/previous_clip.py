@@ -62,14 +62,14 @@ class PreviousClip(Conditioner):
         if num_frames != frames:
             raise ValueError(
                 f"data.num_frames must be {frames} (two clips of {size} frames"
-                f"{f' that share {shared}' if shared else ''}, the second learnt from the first; or one with "
+                f"{f' that overlap by {shared}' if shared else ''}, the second generated given the first; or one with "
                 f"--model.conditional_share 0), got {num_frames}"
             )
 
     def check_windows(self, windows: Sequence[Window]) -> None:
         if not self.channels and any(window.context for window in windows):
             raise ValueError(
-                "this model draws single clips: its network takes no clip before (concat_channels 0)"
+                "this model generates single clips: its network does not see the clip before (concat_channels 0)"
             )
 
     def learn(self, example: Example) -> Example:

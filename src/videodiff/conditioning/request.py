@@ -148,9 +148,9 @@ class Request:
     def __post_init__(self) -> None:
         count = 0 if self.frames is None else self.frames.shape[2]
         if count != len(self.positions):
-            raise ValueError(f"{count} known frames were given for {len(self.positions)} positions")
+            raise ValueError(f"{count} frames are given for {len(self.positions)} positions")
         if list(self.positions) != sorted(set(self.positions)) or any(p < 0 for p in self.positions):
-            raise ValueError(f"positions of known frames must ascend from 0, got {self.positions}")
+            raise ValueError(f"positions of given frames must ascend from 0, got {self.positions}")
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that hold something of each video, by name."""

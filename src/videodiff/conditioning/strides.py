@@ -41,9 +41,7 @@ class Strides(Conditioner):
     def attach(self, net: Network, latents: Latents) -> None:
         told = net.vector_dim
         if len(self.strides) > 1 and told != 1:
-            raise ValueError(
-                f"a network that learns several strides is told which: --model.net.vector_dim 1, got {told}"
-            )
+            raise ValueError(f"several strides need --model.net.vector_dim 1, got {told}")
         self.is_told, self.count = told is not None, latents.clip_units
 
     def sample_frames(self, latents: Latents) -> int:
@@ -61,7 +59,7 @@ class Strides(Conditioner):
         for window in windows:
             if window.stride is not None and window.stride not in self.strides:
                 raise ValueError(
-                    f"this model learnt latent frames {' and '.join(map(str, self.strides))} apart, not "
+                    f"this model was trained on latent frames {' and '.join(map(str, self.strides))} apart, not "
                     f"{window.stride}"
                     + ("; give one that did with --interpolator RUN" if window.stride == 1 else "")
                 )

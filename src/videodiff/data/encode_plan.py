@@ -61,7 +61,7 @@ class Encoding:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(SPLITS):
-            raise ValueError(f"splits must be some of {', '.join(SPLITS)}, got {','.join(self.splits)!r}")
+            raise ValueError(f"splits must be among {', '.join(SPLITS)}, got {','.join(self.splits)!r}")
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ def split_of(data: VideoDataModule, name: Split, how: Encoding) -> LatentSplit:
         ValueError: if clips are latents already, or cropped anew in every epoch.
     """
     if data.random_crop is not None:
-        raise ValueError(
-            f"data.random_crop {data.random_crop:g} cannot be kept as latents; set it to null, first stages train on it"
-        )
+        raise ValueError(f"data.random_crop {data.random_crop:g} cannot be stored as latents; set it to null")
     clips = clips_of(data, name)
     source = clips.source
     windows = how.windows if name == "train" and clips.ends is None else 1

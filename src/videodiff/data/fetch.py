@@ -68,7 +68,7 @@ def fetch(
         tries = TRIES if grown else tries - 1
         if final or tries <= 0:
             raise OSError(
-                f"{url} cannot be fetched: {reason}; what came is kept, and the same command goes on"
+                f"{url} cannot be fetched: {reason}; what came is kept, repeat the command to resume"
             )
         time.sleep(wait_s * 2 ** (TRIES - tries))
     _verify(url, part, total, sha256, num_bytes)

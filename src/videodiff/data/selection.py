@@ -207,7 +207,9 @@ class Selection:
                 f"data.captions and data.clip_list need a tree of files, {self.root} is {self.found}"
             )
         if self.rule.train_split == "all":
-            raise ValueError(f"data.train_split all is not for {self.found} data; choose when they are made")
+            raise ValueError(
+                f"data.train_split all is not for {self.found} data; the split is chosen when they are prepared"
+            )
         if (split, size) not in self._opened:
             needed = 1 if self.fps is not None else self._needed
             self._opened[split, size] = open_stored(self, split, needed, size)

@@ -285,7 +285,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     except Exception as error:  # zip, header and JSON errors have no common base
         raise ValueError(f"{path}: no readable statistics file ({error})") from error
     if not whole:
-        raise ValueError(f"{path}: damaged, or written by another version; compute it anew from the videos")
+        raise ValueError(f"{path}: damaged, or written by another version; compute it again from the videos")
     return arrays, header["record"]
 
 

@@ -222,7 +222,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         images = getattr(data, "images_per_video", 0)
         if images and not self.network.takes_images:
             raise ValueError(
-                f"{type(self.net).__name__} takes no still images behind a clip: data.images_per_video must be 0, got "
+                f"{type(self.net).__name__} takes no still images with a clip: data.images_per_video must be 0, got "
                 f"{images} (a network that does says takes_images = True)"
             )
         setters = [c for c in self.conditioners if c.sets_frames]

@@ -116,7 +116,9 @@ class SamplingModule(pl.LightningModule, StageModel):
             ValueError: in one line.
         """
         if any(window.context for window in windows) and "frames" not in self.answers:
-            raise ValueError("this model draws single clips: none of its conditioners sees what is there")
+            raise ValueError(
+                "this model generates single clips: none of its conditioners sees earlier frames"
+            )
         for conditioner in self.conditioners:
             conditioner.check_windows(windows)
 
@@ -218,7 +220,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         """Refuse what no conditioner answers, or known frames outside the video."""
         if request.positions and request.positions[-1] >= num_frames:
             raise ValueError(
-                f"known frame {request.positions[-1]} lies outside a video of {num_frames} frames"
+                f"given frame {request.positions[-1]} lies outside a video of {num_frames} frames"
             )
         for name in request.tensors():
             if name not in self.answers:

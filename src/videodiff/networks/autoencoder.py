@@ -125,7 +125,7 @@ class PixelSpace(Autoencoder):
         check_no_overlap(overlap_frames)
         if net.num_frames is None or net.resolution is None:
             raise ValueError(
-                "the network does not say how many frames of which size it makes: set --model.num_frames and "
+                "the network does not state its num_frames and resolution: set --model.num_frames and "
                 "--model.resolution to those of the data"
             )
         return FrameLatents(self, (3, net.num_frames, *FrameSize.of(net.resolution)), 1)

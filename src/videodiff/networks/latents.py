@@ -68,7 +68,7 @@ class Latents:
         units = sorted({p // size for p in positions})
         if set(positions) != {u * size + i for u in units for i in range(size)}:
             raise ValueError(
-                f"a latent frame is {size} frames: known frames must be whole groups of {size} (0 to {size - 1}, "
+                f"a latent frame is {size} frames: given frames must be whole groups of {size} (0 to {size - 1}, "
                 f"{size} to {2 * size - 1}, ...), got {len(positions)} from {positions[0]} to {positions[-1]}"
             )
         return tuple(units)

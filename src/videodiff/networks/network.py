@@ -183,8 +183,8 @@ def as_network(
             if made == told:
                 continue
             raise ValueError(
-                f"{type(net).__name__} makes clips of {name} {made}, the model is told {told} (--model.{name}, or "
-                f"else data.{name}); set both alike"
+                f"{name} must be that of the network: {type(net).__name__} is built for {made}, --model.{name} (or "
+                f"else data.{name}) is {told}; set both to the same"
             )
         setattr(network, name, size)
     return network

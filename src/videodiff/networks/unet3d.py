@@ -271,7 +271,7 @@ class UNet3D(OwnSizes, Network):
             raise ValueError(f"UNet3D takes z of shape [B, {self.channels}, T, H, W], got {list(z.shape)}")
         if len(cond.images) not in (0, z.shape[2]):
             raise ValueError(
-                f"the condition tells still images of {len(cond.images)} frames, z has {z.shape[2]}"
+                f"the condition flags still images for {len(cond.images)} frames, z has {z.shape[2]}"
             )
         num_images = sum(cond.images)
         num_videos_frames = z.shape[2] - num_images

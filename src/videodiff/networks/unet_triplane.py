@@ -236,7 +236,7 @@ class TriplaneUNet(OwnSizes, Network):
         """Planes of the autoencoder's sizes, of clips that share what the network was told they do."""
         if self.concat_reversed and self.concat_overlap != latents.overlap_frames:
             raise ValueError(
-                f"the network sees clips that share {self.concat_overlap} frames, the model draws clips that share "
+                f"concat_overlap of the network must equal overlap_frames of the model, got {self.concat_overlap} and "
                 f"{latents.overlap_frames}; set --model.net.concat_overlap and --model.overlap_frames to the same"
             )
         planes, made = (self.channels, self.plane_sizes.num_tokens), latents.network_shape(1)

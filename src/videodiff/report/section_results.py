@@ -56,7 +56,7 @@ def verdict_section(comparison: Comparison) -> Html:
     open_ = [metric_info(name).label for name in names if best[name] is None]
     said = ["Best, with an interval apart from all others: ", Html("; ".join(parts)), ". "] if parts else []
     if open_:
-        said.append(f"Nobody is marked on {', '.join(open_)}.")
+        said.append(f"No model is marked best on {', '.join(open_)}.")
     return join(first, element("p", said, class_="note"))
 
 

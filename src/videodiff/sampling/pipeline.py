@@ -139,7 +139,9 @@ class Pipeline(pl.LightningModule, VideoModel):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            raise ValueError("a pipeline draws with trained runs and trains none; fit each of them by itself")
+            raise ValueError(
+                "a pipeline generates with trained runs and is not trained as one; fit each of its runs"
+            )
         self.last.check_data(getattr(self.trainer, "datamodule", None))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -192,7 +194,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         lengths = self.lengths(num_frames)
         if request.positions and request.positions[-1] >= num_frames:
             raise ValueError(
-                f"known frame {request.positions[-1]} lies outside a video of {num_frames} frames"
+                f"given frame {request.positions[-1]} lies outside a video of {num_frames} frames"
             )
         for number, (group, length) in enumerate(zip(self.groups, lengths, strict=True)):
             head = group[0].model

@@ -73,7 +73,7 @@ class Autoregressive(LongVideo):
     def windows(self, total: int, clip: int, known: Sequence[int]) -> list[Window]:
         if clip == 1 < total:  # they would have nothing in common
             raise ValueError(
-                f"this model draws single frames (num_frames 1); ask for 1 (--frames 1), got {total}"
+                f"this model generates single frames (num_frames 1); ask for 1 (--frames 1), got {total}"
             )
         return cover(total, clip, self.overlap, known)
 

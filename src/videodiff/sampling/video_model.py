@@ -334,7 +334,7 @@ def stage_model(model: object, what: str) -> StageModel:
     """
     if isinstance(model, StageModel):
         return model
-    raise ValueError(f"{what} is a {type(model).__name__}, which draws no videos by itself")
+    raise ValueError(f"{what} is a {type(model).__name__}, which generates no videos by itself")
 
 
 def draws_video(model: object) -> bool:
@@ -350,4 +350,4 @@ def video_model(model: object, what: str = "the model") -> VideoModel:
     """
     if isinstance(model, VideoModel):
         return model
-    raise ValueError(f"{what} is a {type(model).__name__}, which draws no videos")
+    raise ValueError(f"{what} is a {type(model).__name__}, which generates no videos")

@@ -50,7 +50,7 @@ def cache_folder() -> Path | None:
 def say_no_cache() -> None:
     """One line for the whole process."""
     print(
-        "videodiff: no home folder for this user, going on without a cache (name a folder with XDG_CACHE_HOME)",
+        "videodiff: no home folder for this user, continuing without a cache (name a folder with XDG_CACHE_HOME)",
         file=sys.stderr,
         flush=True,
     )

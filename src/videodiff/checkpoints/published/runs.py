@@ -79,7 +79,7 @@ def import_run(
         first_stage = str(run_of(first_stage, fmt.kind, stage_kind))
         sizes = {**latent_sizes(kind, FirstStage(first_stage)), **sizes}
     elif first_stage is not None:
-        raise ValueError(f"{kind} stands on no first stage; leave --first_stage out")
+        raise ValueError(f"{kind} has no first stage; leave out --first_stage")
     found = convert(kind, flatten(tensors), average, **sizes)
     write_run(found, out, first_stage, source, changes or {})
     return [*reports, found.report]
@@ -97,8 +97,8 @@ def run_of(first_stage: str | None, kind: str, stage_kind: str) -> Path:
     """The folder of the first stage's run, absolute, so that the new run finds it from anywhere."""
     if first_stage is None:
         raise ValueError(
-            f"{kind} draws latents and its file holds no first stage: import it with kind {stage_kind} and name its "
-            "run with --first_stage RUN"
+            f"{kind} generates latents and its file holds no first stage: import that with kind {stage_kind} and name "
+            "its run with --first_stage RUN"
         )
     file = resolve_checkpoint(first_stage)
     return (file.parent.parent if file.parent.name == "checkpoints" else file.parent).resolve()

@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> int:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             leftovers.remove(args.out)
         if isinstance(error, KeyboardInterrupt):
-            print(f"videodiff: the same command goes on in {args.out}", file=sys.stderr)
+            print(f"videodiff: repeat the command to resume in {args.out}", file=sys.stderr)
         raise
 
 

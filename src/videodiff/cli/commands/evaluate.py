@@ -168,9 +168,7 @@ def check(args: argparse.Namespace) -> list[Any]:
             "--protocol evaluator measures the built-in data: use videodiff test; folders take --protocol random"
         )
     if len({p.network for p in protocols}) > 1:
-        raise UsageError(
-            f"--protocol {args.protocol}: the two look through different networks, so nothing is shared"
-        )
+        raise UsageError(f"--protocol {args.protocol}: the two use different networks and share nothing")
     if args.resize is not None and args.resolution is None:
         raise UsageError("--resize needs --resolution, the size to bring frames to")
     if args.num_clips is not None:

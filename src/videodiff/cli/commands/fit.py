@@ -64,7 +64,9 @@ def fit(options: argparse.Namespace, rest: list[str]) -> int:
         make_folder(directory)
         with RunLock(directory):
             if not existing and holds_run(directory):
-                raise UsageError(f"--out {directory}: another run has just been made there; name another one")
+                raise UsageError(
+                    f"--out {directory}: another run has just been created there; name another folder"
+                )
             atomic.clear_parts(directory)  # of a command that was killed
             place_checkpoints(directory, options.checkpoints)
             return train(options, directory, existing, config, source)

@@ -135,8 +135,8 @@ def run(argv: Sequence[str]) -> int:
     model = load_model(args, checkpoint, words)
     if not draws_video(model):
         raise UsageError(
-            f"{args.ckpt_path} is a run of {type(model).__name__}, which reconstructs videos and draws none: see them "
-            f"with videodiff predict --ckpt_path {args.ckpt_path}, or draw from a model trained on its latents"
+            f"{args.ckpt_path} is a run of {type(model).__name__}, which reconstructs videos and generates none: see "
+            f"them with videodiff predict --ckpt_path {args.ckpt_path}, or generate with a model trained on its latents"
         )
     device = pick_device(args.device)
     model = model.to(device).eval()
@@ -174,7 +174,7 @@ def run(argv: Sequence[str]) -> int:
         leftovers.remove(out)
         if isinstance(error, (KeyboardInterrupt, OSError)) and (out / clip_files.PLAN).is_file():
             print(
-                f"videodiff: what is finished lies in {out}; go on with --out {shell_word(out)}",
+                f"videodiff: finished clips are in {out}; resume with --out {shell_word(out)}",
                 file=sys.stderr,
             )
         raise

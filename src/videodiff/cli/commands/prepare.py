@@ -89,7 +89,7 @@ def run(argv: Sequence[str]) -> int:
     """Parse, prepare or check, report; returns the exit code."""
     args = parser().parse_args(argv)
     if args.out is None and not args.check:
-        raise UsageError("prepare needs --out DIR (or --check, to look only)")
+        raise UsageError("prepare needs --out DIR (or --check, which writes nothing)")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(cores, 16) if args.workers is None else args.workers
     from videodiff.data.prepare import Settings
@@ -143,7 +143,7 @@ def work(args: argparse.Namespace, root: str, settings: Any, workers: int) -> An
         line.close()
         leftovers.remove(args.out)
         if isinstance(error, KeyboardInterrupt):
-            print(f"videodiff: the same command goes on in {args.out}", file=sys.stderr)
+            print(f"videodiff: repeat the command to resume in {args.out}", file=sys.stderr)
         raise
     finally:
         line.close()

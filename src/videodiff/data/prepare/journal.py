@@ -62,7 +62,7 @@ class Journal:
             raise ValueError(f"{file} is damaged")
         except ValueError as error:
             if (file.parent / FILES).exists():
-                raise ValueError(f"{error}; remove {file.parent.parent} and prepare it anew") from error
+                raise ValueError(f"{error}; remove {file.parent.parent} and prepare it again") from error
             tell(f"{error}; everything is prepared anew")
         shutil.rmtree(file.parent / "data", ignore_errors=True)
         self.path.unlink(missing_ok=True)

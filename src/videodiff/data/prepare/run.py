@@ -229,7 +229,7 @@ def _work_off(
         reason = (error.strerror or str(error)).lower()
         raise OSError(
             f"{work.parent} cannot be written ({reason}) after {len(lines)} of {len(found)} videos; these are kept, "
-            "and the same command goes on"
+            "repeat the command to resume"
         ) from error
 
 
