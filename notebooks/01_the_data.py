@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 1. The data
 #
-# What you learn here: what a training sample is, where it comes from, and why two runs see the same ones. The two
+# What you learn here: what a training sample is, where it comes from, and why two runs see the same samples. The two
 # built-in sets need no download, and their ground truth is known exactly.
 
 # %%
@@ -37,8 +37,8 @@ show_clips(
 )
 
 # %% [markdown]
-# A clip is uint8 `[T, H, W, 3]` as long as it is data, and fp32 `[3, T, H, W]` in [-1, 1] for a model. The way there
-# and back loses nothing. Clip *i* is a function of (seed, split, *i*) alone, so its true motion can be asked for. A
+# As data, a clip is uint8 `[T, H, W, 3]`; for a model it is fp32 `[3, T, H, W]` in [-1, 1]. The conversion there and
+# back loses nothing. Clip *i* is a function of (seed, split, *i*) alone, so its true motion is known. A
 # metric that measures speed can therefore be right or wrong, not merely plausible.
 
 # %%
@@ -53,16 +53,16 @@ for index in range(4):
     )
 
 # %% [markdown]
-# Frames may lie apart. `frame_stride=4` of the same video shows the same digit four times as fast: a result that does
-# not name the stride says little. Every row below starts at the same frame.
+# A clip may skip frames. With `frame_stride=4` the same video shows the same digit four times as fast: a result that
+# does not name the stride says little. Every row below starts at the same frame.
 
 # %%
 show_frames({f"stride {stride}": digits.read(3, 0, 10, stride)[None] for stride in (1, 2, 4)}, scale=2)
 
 # %% [markdown]
-# `VideoDataModule` makes batches. `sample` is the position of a clip in an endless stream. Which clip lies there,
-# where it starts and how it is mirrored are functions of the seed and that position. Nothing else is remembered, so a
-# run that resumes at step 1000 sees what the uninterrupted one saw.
+# `VideoDataModule` makes batches. `sample` is the position of a clip in an endless stream. Which clip has this
+# position, where it starts and whether it is mirrored are functions of the seed and the position. There is no other
+# state, so a run that resumes at step 1000 sees the same clips as the uninterrupted one.
 
 # %%
 built_in = {"dataset": "bouncing_digits", "num_frames": 16, "resolution": 32, "num_workers": 0}
@@ -87,8 +87,8 @@ print(
 )
 
 # %% [markdown]
-# Your own videos: any folder. Sizes and lengths may differ, a bad file is named and counted, and folders may be
-# classes. Here four short films are written, and a file that is none.
+# Your own videos can be in any folder. Sizes and lengths may differ, bad files are named and counted, and sub-folders
+# may be classes. The cell below writes four short videos, and one file that is not a video.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -103,5 +103,5 @@ with tempfile.TemporaryDirectory() as folder:
 shown
 
 # %% [markdown]
-# Next: `videodiff prepare my_videos/ --check` tells which files of a folder are bad before training starts, and
+# Next: `videodiff prepare my_videos/ --check` lists the bad files of a folder before training starts, and
 # [docs/data.md](../docs/data.md) lists the public data sets.

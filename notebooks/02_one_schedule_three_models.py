@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 2. One schedule, three models
 #
-# What you learn here: VDM, LVDM and PVDM differ in what they call a latent, and in nothing else. Schedule, loss and
-# sampler are the same objects. Each is trained for some tens of steps, so expect colours and a horizon, not clouds.
+# What you learn here: VDM, LVDM and PVDM differ only in their latents and networks. Schedule, loss and
+# sampler are the same objects. Each is trained for a few dozen steps, so expect colours and a horizon, not clouds.
 
 # %%
 import logging
@@ -67,8 +67,8 @@ def train(model, steps):
 
 
 # %% [markdown]
-# LVDM and PVDM need a first stage each: one makes a smaller video of a clip, the other three planes. They are
-# compared by the numbers they keep, and by what comes back.
+# LVDM and PVDM each need a first stage: one turns a clip into a smaller video, the other into three planes. They are
+# compared by the size of the latent and by the reconstructions.
 
 # %%
 volume = AutoencoderModule(
@@ -121,8 +121,8 @@ show_curves(curves, "step", "mean squared error of v")
 
 # %% [markdown]
 # The losses are not comparable: they are errors in different spaces. PVDM's planes and LVDM's latents vary by about
-# one and VDM's pixels by less, so even a network that says nothing gets another value in each. That is why models are
-# compared by clips under one protocol, never by loss.
+# one and VDM's pixels by less, so even a network that outputs zero gets a different value in each. That is why models
+# are compared by clips under one protocol, never by loss.
 #
 # The same seed, three times:
 
@@ -131,4 +131,4 @@ show_clips({name: model.generate(8, seed=0) for name, model in models.items()})
 
 # %% [markdown]
 # After 40 steps of four clips nothing here is a cloud. `videodiff fit --config vdm_clouds` and its siblings train for
-# minutes instead of seconds; [docs/results.md](../docs/results.md) has what comes out.
+# minutes instead of seconds; see [docs/results.md](../docs/results.md) for the results.

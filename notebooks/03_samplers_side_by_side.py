@@ -43,7 +43,7 @@ print(f"{len(mean)} numbers a clip; half of the variance lies in {half} directio
 
 # %% [markdown]
 # Clouds are close to a Gaussian with this mean and covariance. For it, the estimate of x at noise level t is a linear
-# function of z: along a direction of variance v the gain is `alpha v / (alpha² v + sigma²)`. All that is not in the
+# function of z: along a direction of variance v the gain is `alpha v / (alpha² v + sigma²)`. Everything outside the
 # 256 directions has variance `rest`.
 
 # %%
@@ -63,8 +63,8 @@ def denoiser(z, t, cond):
 
 
 # %% [markdown]
-# The same noise ends, on the exact path, at `mean + sqrt(variance) noise`. Below: that, and what four samplers make
-# of the same eight noises in six steps.
+# On the exact path, noise ends at `mean + sqrt(variance) noise`. Below: these clips, and those of four samplers from
+# the same eight noises in six steps.
 
 # %%
 noise = torch.randn(8, 3, 8, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -107,9 +107,9 @@ for name, points in errors.items():
 show_curves(errors, "steps (network calls)", "RMS distance to the exact clip", log_x=True, log_y=True)
 
 # %% [markdown]
-# The others are judged by the spread of what they draw: the variance of 64 clips along the ten largest directions,
-# over that of the data. 1 is right; below 1 the clips are too alike, above 1 too unlike. 64 clips tell it to about
-# 0.06.
+# The others are judged by the spread of their clips: the variance of 64 clips along the ten largest directions,
+# divided by that of the data. 1 is right; below 1 the clips are too similar, above 1 too different. With 64 clips the
+# ratio is known to about 0.06.
 
 # %%
 many = torch.randn(64, 3, 8, 16, 16, generator=torch.Generator().manual_seed(2))
@@ -133,6 +133,6 @@ for name, points in spreads.items():
     print(f"{name:21}", "  ".join(f"{n} steps: {value:.2f}" for n, value in points))
 
 # %% [markdown]
-# What this shows and what not: the errors are those of the samplers alone. With a trained network its own error comes
-# on top and is usually the larger one, and stochastic samplers then correct some of it. `videodiff generate
+# What this does and does not show: the errors are those of the samplers alone. A trained network adds its own error,
+# which is usually the larger one, and stochastic samplers then correct some of it. `videodiff generate
 # --sampler` takes any of these for any model; [notebook 6](06_reading_a_comparison.ipynb) measures them on models.

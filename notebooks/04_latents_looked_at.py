@@ -11,10 +11,10 @@
 # ---
 
 # %% [markdown]
-# # 4. Latents looked at
+# # 4. Looking at latents
 #
-# What you learn here: what a latent of LVDM and of PVDM keeps of a clip and where. Two small first stages are trained
-# for seconds on the built-in digits. They blur, but what each part of a latent is for can be seen.
+# What you learn here: which information about a clip the latents of LVDM and PVDM hold, and where. Two small first
+# stages are trained for seconds on the built-in digits. They blur, but the role of each part of a latent can be seen.
 
 # %%
 import logging
@@ -75,7 +75,7 @@ show_clips(
 )
 
 # %% [markdown]
-# ## The 3-D latent is a small film
+# ## The 3-D latent is a small video
 #
 # It has four channels, four frames and 4 x 4 places for eight frames of 16 x 16. Rows are channels, columns latent
 # frames: what lights up travels as the digit does.
@@ -99,9 +99,10 @@ print("RMS change of frame 0 ... 7 when latent frame 1 is zero:", [f"{value:.2f}
 # %% [markdown]
 # ## The planes
 #
-# A plane keeps two axes of the clip and folds the third away. From the left, a picture for each of four channels:
-# height by width (what stays, 4 x 4), then time by width and time by height (what moves, 8 x 4 each, time downwards).
-# A clip is a row. Channels that are black or white throughout are at an end of the `tanh` that bounds the planes.
+# A plane keeps two axes of the clip and pools over the third. From the left, a picture for each of four channels:
+# height by width (the static part, 4 x 4), then time by width and time by height (the motion, 8 x 4 each, time
+# downwards). Each row is a clip. Channels that are black or white throughout are at an end of the `tanh` that bounds
+# the planes.
 
 # %%
 sizes = planes.plane_sizes
@@ -124,7 +125,7 @@ for name, video in clips.items():
 show_clips({"test clips": real} | clips)
 
 # %% [markdown]
-# Held still, nothing moves at all: all change over time is in the two time planes. Swapped, most clips go dark. Where
-# a digit is stands in the plane of height and width too, and where the planes disagree nothing lights up. So a first
-# stage this small and this young has not taken form and motion apart; whether a trained one has is seen in the same
-# way, as [docs/pvdm.md](../docs/pvdm.md) does.
+# Held still, nothing moves at all: all change over time is in the two time planes. Swapped, most clips go dark: the
+# position of a digit is also stored in the plane of height and width, and where the planes disagree nothing lights
+# up. So a first stage this small and this briefly trained has not separated form from motion.
+# [docs/pvdm.md](../docs/pvdm.md) looks at a well trained one in the same way.

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 5. Conditioning and long video
 #
-# What you learn here: continuing a clip, filling in between frames and drawing a video longer than any training clip
-# are one thing, a plan of windows in which some frames are known. So that nothing has to be trained, the network is
-# the best one there could be for a Gaussian with the mean and covariance of cloud clips ([notebook
+# What you learn here: continuing a clip, filling in between frames and generating a video longer than any training clip
+# are one thing, a plan of windows in which some frames are given. So that nothing has to be trained, the network is
+# the optimal one for a Gaussian with the mean and covariance of cloud clips ([notebook
 # 3](03_samplers_side_by_side.ipynb)).
 
 # %%
@@ -66,10 +66,10 @@ real = longer[:, :, :8]
 show_clips({"test clips": real, "samples from noise alone": model.generate(4, seed=0)})
 
 # %% [markdown]
-# ## Known frames
+# ## Given frames
 #
-# `Request` says which frames are known and where they lie. The same unconditional network respects them by
-# reconstruction guidance (Ho et al. 2022, eq. 7): each step also descends the error of what it says about the known
+# `Request` holds the given frames and their positions. The same unconditional network respects them by
+# reconstruction guidance (Ho et al. 2022, eq. 7): each step also descends the error of its estimate of the given
 # frames.
 
 # %%
@@ -94,14 +94,14 @@ print(f"{'nothing given':24} RMS distance to the test clips {free:.2f}")
 show_clips({"test clips": real} | drawn)
 
 # %% [markdown]
-# The given frames come back exactly, and the others are far nearer to the truth than without them. Copying the
-# nearest given frame is nearer still: clouds move little in eight frames, and a model has to be good before it beats
-# standing still. Any report of a prediction error should have that line in it.
+# The given frames come back exactly, and the others are far closer to the truth than without them. Copying the
+# nearest given frame is closer still: clouds move little in eight frames, and a model has to be good before it beats
+# standing still. Any report of a prediction error should include this baseline.
 #
-# How hard to descend is a weight, and it matters. Replacement, the older way, only puts the noised given frames into
-# z, and the others follow loosely. A weight that is too high overshoots, until the result is worse than with nothing
-# given. The paper takes 50 for one given frame of 16 and 9 for five; here, with another network and size, it is 5 to
-# 10. `--reconstruction_weight` sets it when a clip is drawn.
+# The weight of this guidance matters. Replacement, the older way, only puts the noised given frames into
+# z, and the others follow loosely. A weight that is too high overshoots, until the result is worse than with no frames
+# given. The paper uses 50 for one given frame of 16 and 9 for five; here, with another network and size, it is 5 to
+# 10. `--reconstruction_weight` of `videodiff generate` sets it.
 
 # %%
 first_two = Request(frames=real[:, :, :2], positions=(0, 1))
@@ -123,8 +123,9 @@ show_curves(
 # %% [markdown]
 # ## Plans
 #
-# A long video is a list of windows. Each row is one call of the model over the frames of the video: white is written
-# by this call, grey is seen by it, black is neither. Plans are integers and can be read before anything is drawn.
+# A long video is a list of windows. Each row is one call of the model over the frames of the video: white frames are
+# written by this call, grey ones are seen by it, black ones are neither. Plans are integers and can be inspected before
+# anything is generated.
 
 
 # %%
@@ -151,8 +152,8 @@ shown[0].join_with(*shown[1:])
 # ## Long video
 #
 # `num_frames` above the length of a clip is all it takes. Here are 24 frames from a network of 8, with and without a
-# given start: each window sees the last four frames of the one before. How far each frame is from the one before
-# tells whether the windows fit together.
+# given start: each window sees the last four frames of the one before. The change from frame to frame
+# shows whether the windows fit together.
 
 # %%
 start = Request(frames=real[:, :, :4], positions=(0, 1, 2, 3))

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 6. Reading a comparison
 #
-# What you learn here: what a comparison of models says, what it does not say, and how to see which. Two runs of one
-# model are compared, one trained six times as long as the other, both for seconds only. What counts is how the table
-# is read.
+# What you learn here: what a comparison of models says, and what it does not say. Two runs of one
+# model are compared, one trained six times as long as the other, both for seconds only. The point is how to read the
+# table.
 
 # %%
 import contextlib
@@ -42,7 +42,8 @@ for name, steps in {"short": 15, "longer": 60}.items():
 
 # %% [markdown]
 # `compare_runs` is what `videodiff compare` runs: the same real clips, noise, sampler, steps and protocol for both.
-# Here with two numbers of sampler steps, 24 clips, and the protocol `random`, a fixed random network.
+# Here it runs with two numbers of sampler steps, 24 clips, and the protocol `random`, which uses a fixed random
+# network.
 
 # %%
 settings = Settings(protocol="random", num_clips=24, steps=(8, 4), shown=8, batch_size=24, device="cpu")
@@ -60,8 +61,8 @@ show_clips(
 # %% [markdown]
 # ## The table
 #
-# Read a row from the right. The floor is what other real clips get at this count: nothing can be told below it. The
-# interval says how much the number moves with the choice of clips. Only then look at the value.
+# Read a row from the right. The floor is the value of other real clips at this count: differences below it mean
+# nothing. The interval says how much the number depends on the choice of clips. Only then look at the value.
 
 # %%
 
@@ -83,12 +84,12 @@ for baseline in comparison.baselines:
 # %% [markdown]
 # Three questions before "which is better":
 #
-# 1. *Do the intervals separate?* If not, the difference is that of the clips chosen, and the page marks no best
+# 1. *Do the intervals separate?* If not, the difference may be due to the choice of clips, and the page marks no best
 #    value.
 # 2. *Do both beat the baselines?* Noise is easy to beat. Frozen frames are not: they are real frames that never move,
 #    so a network that looks at frames more than at motion likes them. A model that loses to them, as both do here,
-#    has not been shown to draw video.
-# 3. *What did each cost?* Training steps, parameters, seconds and arithmetic stand in the record beside the numbers.
+#    has not been shown to generate video.
+# 3. *What did each cost?* Training steps, parameters, seconds and arithmetic are in the record beside the numbers.
 
 # %%
 first = next(iter(comparison.models[0].draws[0].metrics))
@@ -105,10 +106,10 @@ show_curves(
 )
 
 # %% [markdown]
-# ## Memorised?
+# ## Are samples memorised?
 #
-# A model that copies its training clips scores well. So each shown sample comes with the training clip nearest to it.
-# Here samples are far from any: they are not good enough to be copies.
+# A model that copies its training clips scores well. So each sample is shown with its nearest training clip.
+# Here the samples are far from all of them: they are not good enough to be copies.
 
 # %%
 longer = comparison.models[-1]
@@ -122,4 +123,4 @@ show_clips({"samples": shown.samples, "nearest training clips": shown.nearest})
 # %% [markdown]
 # `videodiff compare RUN RUN --out report` writes all this as one page with players on one clock, and as
 # `results.json`, `.csv`, `.md` and `.tex`. Runs of different data or clips are refused, and a run that cannot be read
-# is named and left out. [docs/numbers.md](../docs/numbers.md) says how the numbers are made.
+# is named and left out. [docs/numbers.md](../docs/numbers.md) says how the numbers are measured.

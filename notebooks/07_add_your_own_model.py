@@ -14,7 +14,7 @@
 # # 7. Add your own model
 #
 # What you learn here: a network is a class with `forward(z, time, cond)`; schedule, loss, samplers, conditioning,
-# long video and metrics come with the package. The network below has 40 lines and is a real one, though a simple one.
+# long video and metrics come with the package. The network below has 40 lines; it is simple, but complete.
 
 # %%
 import logging
@@ -79,8 +79,8 @@ class VideoMixer(nn.Module):
 
 
 # %% [markdown]
-# `VDM` is the model for networks on pixels: it asks the network for `resolution`, `num_frames` and `num_classes`, and
-# nothing else. Two checks tell most mistakes before any training: an output of zero at the start, and a gradient that
+# `VDM` is the model for networks on pixels: it needs `resolution`, `num_frames` and `num_classes` of the network, and
+# nothing else. Two checks find most mistakes before any training: an output of zero at the start, and a gradient that
 # reaches every parameter once the last layer is not zero.
 
 # %%
@@ -105,7 +105,7 @@ print(
 model.zero_grad()
 
 # %% [markdown]
-# Training: `losses` is what Lightning minimises. The validation clips have fixed noise, so the same number is asked
+# Training: `losses` is what Lightning minimises. The validation clips have fixed noise, so the same loss is measured
 # before and after.
 
 # %%
@@ -127,8 +127,9 @@ print(f"loss of the same eight validation clips: {before:.3f} before, {after:.3f
 show_curves({"VideoMixer": losses}, "step", "mean squared error of v")
 
 # %% [markdown]
-# What nobody had to write: samplers, a class, a given start, a video three times as long as the network. After 150
-# steps there are bright strokes on black that move, and no digits. A class tells the network little so early.
+# All of this comes without further code: samplers, classes, a given start, a video three times as long as the
+# network's clips. After 150 steps there are bright strokes on black that move, and no digits. The class has little
+# effect so early.
 
 # %%
 four = batch["video"][:4]
@@ -147,6 +148,6 @@ show_clips(
 # %% [markdown]
 # To have runs, checkpoints, resuming, several GPUs and `compare`, put the class into a file that Python finds and
 # name it in a config: `net: {class_path: my_net.VideoMixer, init_args: {width: 96}}`, then `videodiff fit --config
-# mine.yaml --trust my_net`. A config may name only trusted modules, as naming imports them. `videodiff new-model
-# my_model` writes such a file, its config and a test to begin with. [docs/add_a_model.md](../docs/add_a_model.md)
-# goes on from here.
+# mine.yaml --trust my_net`. A config may name only trusted modules, as naming a class imports its module. `videodiff
+# new-model my_model` writes such a file, its config and a test to begin with. Continue with
+# [docs/add_a_model.md](../docs/add_a_model.md).
