@@ -132,7 +132,7 @@ def test_one_reference_judges_all_and_each_rule_stands_beside_the_numbers(at_wor
     assert other.data == {**one.data, "resolution": 32, "resize": "bilinear", "fps": 8.0}
     assert found.settings["reference"] == {**one.data, "resolution": 24, "resize": "lanczos", "fps": 4.0}
     assert (found.data["resolution"], found.data["fps"], found.protocol["fps"]) == (24, 4.0, 4.0)
-    assert "drawn at 16x16 and brought to the reference's 24x24 by lanczos" in one.warnings
+    assert "generated at 16x16 and brought to the reference's 24x24 by lanczos" in one.warnings
     assert "learnt from clips of fps 8, the real clips have 4" in other.warnings
     assert not any("frame sizes differ" in warning for model in found.models for warning in model.warnings)
     row = next(line for line in terminal(found).splitlines() if line.startswith("resize "))

@@ -169,7 +169,7 @@ def test_runs_that_cannot_be_used_are_named_and_the_others_compared(at_home, tmp
     assert "no run or checkpoint" in reasons["runs/nothing"]
     assert "no checkpoint" in reasons["runs/empty"]
     assert "is intact" in reasons["runs/damaged"]
-    assert "draws none" in reasons["pvdm_autoencoder_digits"]
+    assert "generates none" in reasons["pvdm_autoencoder_digits"]
     assert all(f"skipped {run}" in err for run in runs[1:5])
     assert [m.name for m in found.models] == ["vdm_digits", "stopped"]
     assert "unfinished: 2 of 40 steps" in found.models[1].warnings

@@ -104,7 +104,7 @@ def test_a_damaged_reference_is_an_error_in_one_line(tmp_path, damage):
     path.write_bytes(
         {"cut": bytes(data[:-400]), "flipped": bytes(data), "empty": b"", "text": b"hello"}[damage]
     )
-    with pytest.raises(ValueError, match="remove it to make it anew") as caught:
+    with pytest.raises(ValueError, match="remove it to make it again") as caught:
         cached_reference(key_of(), looking(NoiseSource(12)), tmp_path)
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(ValueError, match="reference") as caught:  # named by the user: theirs to keep

@@ -107,7 +107,7 @@ def compare_runs(
         finally:
             run.model.to("cpu")
     if not measured:
-        raise RuntimeError(f"none of the models drew videos ({'; '.join(s['reason'] for s in skipped)})")
+        raise RuntimeError(f"none of the models generated videos ({'; '.join(s['reason'] for s in skipped)})")
     find_nearest(measured, measurement.protocol, settings.seed, progress)
     comparison = Comparison(
         protocol=protocol,

@@ -1,4 +1,4 @@
-"""How long video drifts: metrics of windows along time."""
+"""Drift of long video: metrics of windows along time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the folder of a comparison is called: which runs, at which step, how drawn and measured."""
+"""The folder name of a comparison: its runs and steps, and how clips were generated and measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that papers print, as they print them: never measured by us, never in one column with ours.
+"""Figures as printed in papers: not measured by us, never in one column with ours.
 
 FVD of one name differs between papers in clips, frames, resize and network (docs/evaluation.md); a row therefore names
 the protocol as far as its paper tells it, and the table it stands in.

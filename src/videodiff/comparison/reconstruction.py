@@ -1,4 +1,4 @@
-"""How well the first stage of a latent model gives real clips back, and what it cost to train."""
+"""Reconstruction of real clips by the first stage of a latent model, and its training cost."""
 
 from __future__ import annotations
 

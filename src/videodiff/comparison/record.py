@@ -1,4 +1,4 @@
-"""What a comparison holds: plain records that ``results.json`` keeps and the page shows."""
+"""The record of a comparison: plain data in ``results.json``, shown on the page."""
 
 from __future__ import annotations
 

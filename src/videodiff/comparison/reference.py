@@ -1,4 +1,4 @@
-"""One set of real clips for models that were trained on differently made ones: what all of them are judged on."""
+"""The reference: one set of real clips for models that were trained on differently made ones."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def departures(rule: Mapping[str, Any], reference: Mapping[str, Any]) -> list[st
     if rule["resolution"] != reference["resolution"]:
         size, to = (FrameSize.of(made["resolution"]) for made in (rule, reference))
         said.append(
-            f"drawn at {size.height}x{size.width} and brought to the reference's {to.height}x{to.width} by "
+            f"generated at {size.height}x{size.width} and brought to the reference's {to.height}x{to.width} by "
             f"{reference['resize']}"
         )
     said += [

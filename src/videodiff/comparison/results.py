@@ -1,4 +1,4 @@
-"""The files of a comparison: written whole or not at all, never over what is not ours."""
+"""The files of a comparison: written whole or not at all, never over foreign files."""
 
 from __future__ import annotations
 

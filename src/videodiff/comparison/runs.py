@@ -1,4 +1,4 @@
-"""Runs that a comparison is asked for: opened, checked against each other, named."""
+"""The runs of a comparison: opened, checked against each other, named."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
     model = build_model(section, path, trusted)
     if not draws_video(model):
         raise ValueError(
-            f"{type(model).__name__} reconstructs videos and draws none; compare the models trained on its latents"
+            f"{type(model).__name__} reconstructs videos and generates none; compare the models trained on its latents"
         )
     load_weights(model, checkpoint["state_dict"], path)
     try:
@@ -216,7 +216,7 @@ def check_frames(runs: Sequence[Run], frames: int | None) -> None:
         clips = ", ".join(f"{run.spec} {run.frames}" for run in runs)
         least = min(run.frames for run in runs)
         raise UnequalRunsError(
-            f"the runs draw clips of different length ({clips} frames); give --frames {least}"
+            f"the runs generate clips of different length ({clips} frames); give --frames {least}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a comparison, and the samplers it may use."""
+"""The settings of a comparison, and the samplers it may use."""
 
 from __future__ import annotations
 

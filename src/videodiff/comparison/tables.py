@@ -1,4 +1,4 @@
-"""The tables of a comparison: what stands in which cell, and which value is best; how they look is ``formats.py``."""
+"""The tables of a comparison: their cells, and which value is best; ``formats.py`` writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's folder tells of its training: steps, clips, seconds, curves."""
+"""The training of a run, from its folder: steps, clips, seconds, curves."""
 
 from __future__ import annotations
 

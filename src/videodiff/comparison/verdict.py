@@ -1,4 +1,4 @@
-"""What a comparison says in one sentence: which models are better than none, and by how much the best is ahead."""
+"""The verdict of a comparison in one sentence: which models beat the baselines, and how far the best is ahead."""
 
 from __future__ import annotations
 

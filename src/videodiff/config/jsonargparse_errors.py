@@ -1,4 +1,4 @@
-"""jsonargparse explains a typo in sixty lines of nested reasons; users need the innermost, with its key."""
+"""Shortens jsonargparse's errors, sixty lines for a typo, to the innermost reason with its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a class accepts: its constructor's parameters, followed through ``**kwargs`` into its parents."""
+"""The options of a class: its constructor's parameters, followed through ``**kwargs`` into its parents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of Lightning's Trainer options hold here: every one of them is in one table, and none is taken and ignored.
+"""Lightning's Trainer options: one table says which are supported, and none is silently ignored.
 
 Training reads one endless stream of batches and every run is kept so that it can go on. Options that count epochs, stop
 the saving or want another way of sharing a model out would be taken by Lightning and change nothing, or break a resume;

@@ -1,4 +1,4 @@
-"""What a config may name: the allow-list that stands between a YAML file and ``import``.
+"""The allow-list of classes that a config may name, between a YAML file and ``import``.
 
 A config, or the config text inside a checkpoint, chooses classes by ``class_path``. Importing a module runs it,
 so a path is judged by its text first, then walked from an allowed module downwards, and the object at its end must

@@ -1,1 +1,1 @@
-"""What training and sampling cost, counted on tensors without memory: FLOP, bytes, largest batch, hours."""
+"""The cost of training and sampling, counted on tensors without memory: FLOP, bytes, largest batch, hours."""

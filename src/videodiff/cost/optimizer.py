@@ -1,4 +1,4 @@
-"""What an optimizer keeps, found out by letting it take a step."""
+"""The state of an optimizer, found by letting it take a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From samples to something one can judge: protocols, what they measure, results, and pages."""
+"""From samples to numbers: protocols, measurements and results."""
 
 from __future__ import annotations
 

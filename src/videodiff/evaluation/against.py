@@ -1,4 +1,4 @@
-"""A new result beside a stored one: refused before anything is drawn if the two were not measured alike."""
+"""A new result beside a stored one, refused before generating if they are not measured in the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What looks at clips for a protocol: feature networks, and exact figures where the data are built in."""
+"""Detectors of a protocol: feature networks, and exact figures for the built-in data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why two protocols give two figures for the same clips: from one to the other, one switch at a time."""
+"""Explains why two protocols give different figures for the same clips, one switch at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two folders of videos, or of folders of frames, against each other; no model is needed."""
+"""Compares two folders of videos, or of folders of frames, without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the file of a result is called: what it was made with, for people to read, and a hash of all of it.
+"""The file name of a result: how it was made, readable, and a hash of everything that affects it.
 
 Two results share a name only if everything that shapes their numbers is the same: a measurement that is repeated
 replaces its own record and no other.

@@ -1,4 +1,4 @@
-"""What the networks saw of a set of clips, in an order that no batch or process decides."""
+"""The features of a set of clips, in an order that does not depend on batches or processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clips a protocol looks at, and reading them while the network computes."""
+"""The clips of a protocol, read while the network computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a number is measured: named, hashed protocols, and when two numbers may stand in one column.
+"""Protocols: named and hashed descriptions of how a number is measured, and when two may share a column.
 
 A Fréchet distance depends on a dozen switches that papers rarely name all of: which pixels reach the network, which
 clips are drawn from a video, how many, and how the covariance is divided. A :class:`Protocol` holds them all, its hash

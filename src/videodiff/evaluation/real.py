@@ -1,4 +1,4 @@
-"""The real clips of a data set that a protocol looks at, and what identifies them."""
+"""The real clips that a protocol takes of a data set, and what identifies them."""
 
 from __future__ import annotations
 

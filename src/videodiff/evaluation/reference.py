@@ -1,4 +1,4 @@
-"""Statistics of real clips, kept per data set and protocol, so that real clips are decoded once.
+"""Statistics of real clips, cached per data set and protocol, so that real clips are decoded once.
 
 A reference is one npz file in the user's cache, named by the hash of everything that decides its numbers; the same
 fields stand inside it, and a file whose fields are not the ones asked for is refused.
@@ -78,7 +78,9 @@ def cached_reference(
         try:
             return load_reference(path, key), True
         except ValueError as error:
-            raise ValueError(f"{error} (made by an earlier evaluation: remove it to make it anew)") from error
+            raise ValueError(
+                f"{error} (made by an earlier evaluation: remove it to make it again)"
+            ) from error
     side = observe_real()
     if len(side) == key["count"]:  # clips that could not be read may be readable the next time
         with contextlib.suppress(OSError):

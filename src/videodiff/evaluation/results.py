@@ -1,4 +1,4 @@
-"""A result: numbers that never travel without the protocol, the counts and the model they belong to."""
+"""A result: numbers together with their protocol, their counts and their model."""
 
 from __future__ import annotations
 

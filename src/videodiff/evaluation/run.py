@@ -1,4 +1,4 @@
-"""One evaluation: look at both sides, score them, and say what was done."""
+"""One evaluation: extract features of both sides, score them, and record how."""
 
 from __future__ import annotations
 

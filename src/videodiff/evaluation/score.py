@@ -1,4 +1,4 @@
-"""From what was seen of real and generated clips to numbers, each with its count, interval and floor."""
+"""From features of real and generated clips to numbers, each with its count, interval and floor."""
 
 from __future__ import annotations
 

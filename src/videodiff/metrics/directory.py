@@ -77,7 +77,7 @@ METRICS: dict[str, MetricInfo] = {
         ),
         MetricInfo(
             "fvd_inf", "FVD∞", "lower",
-            "FVD extrapolated to endless clips, without the bias of the count; of wider spread.",
+            "FVD extrapolated to infinitely many clips: without the bias of the count, but with a wider spread.",
         ),
         # Scores of the generated clips alone; the number of splits is added to the name.
         MetricInfo(
@@ -100,13 +100,13 @@ METRICS: dict[str, MetricInfo] = {
         ),
         MetricInfo(
             "digit_residual", "path residual", "lower",
-            "Distance of the digit from the best straight, reflected path: does it fly as it must?", "pixels",
+            "Distance of the digit from the best-fitting straight path with reflections.", "pixels",
         ),
         MetricInfo(
-            "digit_speed", "speed", "real", "Speed along the digit's path; 0 where there is none.", "pixels per frame"
+            "digit_speed", "speed", "real", "Speed along the digit's path; 0 without a digit.", "pixels per frame"
         ),
         MetricInfo(
-            "digit_speed_in_range", "speed in range", "higher", "Share of clips with a speed that real ones have.",
+            "digit_speed_in_range", "speed in range", "higher", "Share of clips at a speed that occurs in real ones.",
             within=SHARE,
         ),
         MetricInfo(
@@ -121,7 +121,7 @@ METRICS: dict[str, MetricInfo] = {
         MetricInfo("cloud_speed", "speed", "real", "Speed of the drift.", "pixels per frame"),
         MetricInfo(
             "cloud_drift_in_range", "drift in range", "higher",
-            "Share of clips that drift evenly at a speed that real ones have.", within=SHARE,
+            "Share of clips that drift evenly at a speed that occurs in real ones.", within=SHARE,
         ),
         MetricInfo(
             "cloud_horizon", "horizon", "higher", "Share of columns and frames with dark ground of its height.",
@@ -144,7 +144,7 @@ HEADLINES = (*DISTANCES, "digit_residual", "cloud_spread")
 
 
 def metric_info(name: str) -> MetricInfo:
-    """What is known of a metric; of an unknown one its name, and no direction.
+    """The description of a metric; an unknown one has its name and no direction.
 
     Names that the classes of this room make for networks of the user's own (``frechet_NETWORK``, ``lpips_TRUNK``,
     ``is_splits10``, ``r_fvd``) are read as what they are made of.
@@ -171,7 +171,7 @@ def metric_info(name: str) -> MetricInfo:
         ("frechet", "kernel", "cd_fvd", "frame_fid")
     ):
         return MetricInfo(name, name, "lower", "A distance from the real clips; 0 is best.")
-    return MetricInfo(name, name, "none", "No description of this metric is at hand.")
+    return MetricInfo(name, name, "none", "This metric has no description.")
 
 
 def better(name: str) -> Direction:

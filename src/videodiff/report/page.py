@@ -119,4 +119,4 @@ def encoding_note(reel: Reel) -> str:
     step = QUALITIES.index(reel.quality)
     worst = ", the lowest step" if step == len(QUALITIES) - 1 else ""
     kind = reel.sheets[0].mime.removeprefix("image/")
-    return f"Clips are shown in {kind} of quality {reel.quality}{worst}, all alike; numbers are of the exact pixels."
+    return f"Clips are shown in {kind} of quality {reel.quality}{worst}; numbers are of the exact pixels."

@@ -46,7 +46,7 @@ class ClipSections:
         if rows == 0:
             return None
         note = (
-            "Row i holds sample i of every model, drawn from the same noise. Nothing was selected. Real clips are "
+            "Row i holds sample i of every model, generated from the same noise. Nothing was selected. Real clips are "
             "other videos of the data and belong to no seed."
         )
         return join(
@@ -64,7 +64,9 @@ class ClipSections:
             return None
         rows = max(len(column.cells) for column in columns[1:])
         columns[0] = Column("real", None, columns[0].cells[:rows])
-        note = "What remains of a real clip after a model's first stage: the best its samples can look."
+        note = (
+            "Real clips after encoding and decoding by a model's first stage: its samples cannot look better."
+        )
         return join(
             element("p", note, class_="note"),
             player_grid(columns, [str(i) for i in range(rows)], "reconstructions"),
@@ -88,7 +90,7 @@ class ClipSections:
             return None
         rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
         note = (
-            "Left the sample, right the training clip nearest to it; the number is their root mean square difference "
+            "Left the sample, right its nearest training clip; the number is their root mean square difference "
             "in grey levels (0 to 255), then the number of that clip. A sample that repeats a training clip would be "
             "near 0."
         )
@@ -119,7 +121,7 @@ class ClipSections:
             return None
         rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
         words = " and ".join(str(f) for f in sorted(frames))
-        note = f"Each has {words} frames, made window by window; the controls go through all of them."
+        note = f"Each has {words} frames, generated window by window; the controls step through all of them."
         clock = element("p", "frame ", element("span", "1", class_="clock", data_frames=max(frames)),
                         f" of {max(frames)}", class_="note")  # fmt: skip
         return join(element("p", note, class_="note"), clock, player_grid(columns, rows, "long videos"))

@@ -220,7 +220,7 @@ def drift_section(comparison: Comparison) -> Html | None:
     chosen = list(dict.fromkeys([*([first] if first else []), *directed, *names]))
     drawn = [name for name in chosen if any(has_interval(entry.get(name)) for entry in entries)][:MOST_DRIFTS]
     count = videos_told(entries)
-    note = f"Each mark is a window of frames, judged like a clip of its own, with its 95 % interval over {count}."
+    note = f"Each mark is a window of frames, measured like a clip of its own, with its 95 % interval over {count}."
     note += " A model that does not drift stays level; where intervals overlap, a difference may be chance."
     without = [
         metric_info(name).label for name in chosen if not any(has_interval(e.get(name)) for e in entries)
