@@ -3,8 +3,8 @@
     videodiff generate --ckpt_path runs/pvdm_digits --frames 128 --num_samples 16 --out long
     python scripts/clip_boundaries.py long
 
-A video that is drawn clip by clip may jump, or stand still, where one clip ends and the next begins. Of every video the
-root mean squared difference of neighbouring frames is averaged over the boundaries and over all other pairs of frames;
+A video that is generated clip by clip may jump, or stand still, where one clip ends and the next begins. Of every
+video the root mean squared difference of neighbouring frames is averaged over boundaries and over all other pairs of frames;
 the first over the second is its ratio, 1 where seams cannot be told. Of clips that fade into each other over --shared
 frames every pair that the fade touches is a boundary. The table has means over videos with their
 intervals (95 %). A real set, given with --real, is cut at the same frames: what chance does there is in its row.

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python scripts/train_evaluator.py
 
-The same seed, torch and machine give the same file. The training clips are drawn with a seed of their own, so that
+The same seed, torch and machine give the same file. The training clips are made with a seed of their own, so that
 none of them is a clip that the default sets show to a model; the figures in the file's header are of the test split.
 """
 

@@ -51,7 +51,7 @@ def training(t: dict[str, Any]) -> list[Row]:
 
 
 def sampling(s: dict[str, Any] | None) -> list[Row]:
-    """FLOP of one drawn clip."""
+    """FLOP of one generated clip."""
     if s is None:
         return []
     parts = f"{s['network_calls']} calls of {flop(s['flop_per_call'])}"

@@ -1,4 +1,4 @@
-"""The part of ``videodiff test`` that draws clips and measures them under a protocol."""
+"""The part of ``videodiff test`` that generates clips and measures them under a protocol."""
 
 from __future__ import annotations
 

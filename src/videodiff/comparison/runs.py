@@ -207,7 +207,7 @@ def check_equal(runs: Sequence[Run], split: str) -> None:
 
 
 def check_frames(runs: Sequence[Run], frames: int | None) -> None:
-    """Refuse runs that draw clips of different length unless the number of frames is given.
+    """Refuse runs that generate clips of different length unless the number of frames is given.
 
     Raises:
         UnequalRunsError: in one line with what to do.

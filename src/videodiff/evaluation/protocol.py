@@ -1,7 +1,7 @@
 """Protocols: named and hashed descriptions of how a number is measured, and when two may share a column.
 
 A Fréchet distance depends on a dozen switches that papers rarely name all of: which pixels reach the network, which
-clips are drawn from a video, how many, and how the covariance is divided. A :class:`Protocol` holds them all, its hash
+clips are taken from a video, how many, and how the covariance is divided. A :class:`Protocol` holds them all, its hash
 changes with any of them, and every result carries it.
 """
 

@@ -40,7 +40,7 @@ def kernel_difference_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Interval of ``KVD(real, a) - KVD(real, b)``; the same real clips are drawn for both models.
+    """Interval of ``KVD(real, a) - KVD(real, b)``; the same real clips are resampled for both models.
 
     Args:
         real: features ``[N, D]``, or statistics that hold them.
@@ -62,7 +62,7 @@ def kernel_difference_interval(
 
 
 def _kernel_draws(real: Side, generated_sides: list[Side], resamples: int, seed: int) -> list[np.ndarray]:
-    """Kernel distances of drawn clips, ``[resamples]`` for each generated side, with the same real draws for all."""
+    """Kernel distances of resampled clips, ``[resamples]`` for each generated side, the same real ones for all."""
     rng = np.random.default_rng(seed)
     x = held_features(real, "an interval")
     times_x = _draw(len(x), resamples, rng)
@@ -77,14 +77,14 @@ def _kernel_draws(real: Side, generated_sides: list[Side], resamples: int, seed:
 
 
 def _draw(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `count` clips is drawn, ``[resamples, count]``."""
+    """How often each of `count` clips is resampled, ``[resamples, count]``."""
     if count < 3:
         raise ValueError(f"an interval needs at least 3 clips on each side, got {count}")
     return rng.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
 
 
 def _within(x: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Mean kernel over pairs of drawn clips that are not the same clip, ``[resamples]``."""
+    """Mean kernel over pairs of resampled clips that are not the same clip, ``[resamples]``."""
     squares = times**2
     # A draw of one clip alone has no pair; it cannot happen but for a handful of clips, and counts as 0 there.
     pairs = np.maximum(len(x) ** 2 - squares.sum(axis=1), 1)

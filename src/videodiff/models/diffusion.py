@@ -1,7 +1,7 @@
 """The diffusion model of all families: the training step and the optimiser; sampling is in ``sampling.py``.
 
 What tells families apart is not here: the autoencoder says what a latent is (``networks/latents.py``), conditioners
-what a sample is told in training and in sampling (``conditioning/``), a plan how a long video is drawn (``sampling/``).
+the conditions of a sample (``conditioning/``), and a plan for long video (``sampling/``).
 """
 
 import math
@@ -65,8 +65,8 @@ class DiffusionModule(SamplingModule, TrainedModule):
         schedule: the noise schedule, shared by training and sampling.
         sampler: the loop over time that ``generate`` runs.
         autoencoder: video <-> latent; none means pixels. It is frozen: its own training is another run.
-        conditioners: what a sample may be told, in the order in which they are asked.
-        plan: how a video longer than a clip is drawn; by default window after window, half a clip of each seen again.
+        conditioners: the conditions of a sample, applied in this order.
+        plan: how a video longer than a clip is generated; by default window by window, overlapping by half a clip.
         prediction: what the network's output means: noise (eps), data (x) or velocity (v).
         weighting: weight of each noise level in the loss: simple, truncated_snr (Salimans & Ho 2022) or min_snr (Hang
             et al. 2023).

@@ -1,10 +1,10 @@
 """LVDM: latent video diffusion with masked conditioning (He et al. 2022, arXiv 2211.13221).
 
-Two stages. An :class:`~videodiff.networks.Autoencoder3D` (trained by ``AutoencoderModule``) makes of a clip a latent
-with 4 times fewer frames and 8 times fewer rows and columns; here a :class:`~videodiff.networks.UNet3D` learns those
+Two stages. An :class:`~videodiff.networks.Autoencoder3D` (trained by ``AutoencoderModule``) encodes a clip to a latent
+with 4 times fewer frames and 8 times fewer rows and columns; here a :class:`~videodiff.networks.UNet3D` denoises those
 latents. Some latent frames may be given (section 3.3; ``conditioning/frame_mask.py``): the first ones (prediction),
-both ends (interpolation), or none. A long video is drawn autoregressively, or hierarchically: key frames first, each
-from the ones before, then every gap between two of them (``conditioning/strides.py``, ``sampling/plans.py``).
+both ends (interpolation), or none. Long video is generated autoregressively, or hierarchically: first key frames, each
+given those before, then every gap between two of them (``conditioning/strides.py``, ``sampling/plans.py``).
 """
 
 from typing import Any, Literal
@@ -26,14 +26,14 @@ class LVDM(DiffusionModule):
             without a mask the distance of frames too.
         prediction_share: share of the training samples whose first frames are given.
         interpolation_share: share of the training samples whose first and last frame are given.
-        given_counts: how many first frames may be given to a prediction; each sample draws one of them.
-        max_given_noise: given frames are noised to a time drawn from 0 to this (section 3.3, s_max / T = 0.25).
+        given_counts: numbers of first frames that may be given; each training sample picks one at random.
+        max_given_noise: given frames are noised to a random time from 0 to this (section 3.3, s_max / T = 0.25).
         given_noise: time that given frames are noised to in sampling (0.1 in the published script).
         loss_on_given: count the denoising of the given frames in the loss too, as the published code does.
-        strides: distances between the latent frames of a training sample; each sample draws one. 1 is neighbours; a
-            model of key frames has the distance of key frames. A network that learns several is told which
-            (``vector_dim: 1``, log2 of the distance).
-        long_video: how a video longer than a clip is drawn: window after window, or key frames and then the gaps.
+        strides: distances between the latent frames of a training sample; each sample picks one at random. 1 is
+            neighbours; a model of key frames has the distance of key frames. A network for several is conditioned on
+            the distance (``vector_dim: 1``, log2 of it).
+        long_video: how a video longer than a clip is generated: window by window, or key frames and then the gaps.
         overlap_frames: latent frames of one window that the next one sees; by default the largest of `given_counts`.
 
     Raises:

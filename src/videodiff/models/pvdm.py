@@ -1,9 +1,9 @@
 """PVDM: projected latent video diffusion (Yu et al. 2023, arXiv 2302.07685).
 
 Two stages. A :class:`~videodiff.networks.TriplaneAutoencoder` (trained by ``AutoencoderModule``) turns a clip into
-three planes, one behind the other as ``[B, C, N]``; here a :class:`~videodiff.networks.TriplaneUNet` learns them,
+three planes, concatenated as ``[B, C, N]``; here a :class:`~videodiff.networks.TriplaneUNet` denoises them,
 half of the time given the planes of the clip before (section 3.3, eq. 8; ``conditioning/previous_clip.py``). A long
-video is drawn clip by clip, each from the finished planes of the last (algorithm 1).
+video is generated clip by clip, each given the finished planes of the clip before (algorithm 1).
 """
 
 from typing import Any
@@ -24,11 +24,11 @@ class PVDM(DiffusionModule):
     Args:
         condition_drop: share of training samples whose class and previous clip are dropped, for classifier-free
             guidance.
-        conditional_share: share of the samples that learn the second clip given the first (lambda of eq. 8; the
-            published code takes 0.3, and 0.2 on SkyTimelapse, a whole batch at a time; here each sample draws its
-            own). The others learn one clip, starting at any frame of the pair, given nothing.
+        conditional_share: share of the samples that are the second clip given the first (lambda of eq. 8; the
+            published code takes 0.3, and 0.2 on SkyTimelapse, for a whole batch at a time; here for each sample).
+            The others are one clip without condition, starting at any frame of the pair.
         extension_steps: sampler steps of every clip after the first (the M of "N/M-s" in the paper's tables); none
-            is as for the first.
+            means as many as for the first.
         overlap_frames: frames that a clip has in common with the one before it; when a video is drawn, one clip fades
             into the next over them, so that what they draw a little differently does not show as a jump. 0 as
             published.

@@ -156,7 +156,7 @@ class SamplingModule(pl.LightningModule, StageModel):
 
     @property
     def drawing_options(self) -> dict[str, Any]:
-        """What shapes a drawn video beside sampler and guidance scale, where it is not the usual; for records."""
+        """Options beside sampler and guidance scale that shape a generated video, if not the default; for records."""
         found: dict[str, Any] = {"guidance_rescale": self.guidance_rescale} if self.guidance_rescale else {}
         if self.threshold == "dynamic":
             found |= {"threshold": self.threshold, "threshold_quantile": self.threshold_quantile}

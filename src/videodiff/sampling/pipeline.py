@@ -30,15 +30,15 @@ from videodiff.sampling.video_model import StageModel, VideoModel, continued
 class Pipeline(pl.LightningModule, VideoModel):
     """Stages that generate one after another, used as one model; it is not trained.
 
-    A long video is drawn stage by stage, each window by window. What a stage takes of the one before is held whole, as
-    latents are: a video at its lower resolution, or known frames.
+    A long video is generated stage by stage, each window by window. The input from the stage before is held whole, as
+    latents are: a video at its lower resolution, or given frames.
 
     Args:
-        stages: in the order in which they draw.
+        stages: in the order in which they generate.
         seed: of predictions; the command line sets it from ``seed_everything``.
 
     Raises:
-        ValueError: if a stage cannot take what the one before draws.
+        ValueError: if a stage cannot take the output of the one before.
     """
 
     def __init__(self, stages: list[Stage], seed: int = 0) -> None:
@@ -170,7 +170,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         return {**self.last.describe(sampler, guidance_scale), "class": type(self).__name__, "stages": stages}
 
     def drawing_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
-        """What shapes a drawn video of so many frames, stage by stage."""
+        """What shapes a generated video of so many frames, stage by stage."""
         stages = []
         for group, length in zip(self.groups, self.lengths(num_frames), strict=True):
             for stage in group:

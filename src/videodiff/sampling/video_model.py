@@ -167,7 +167,7 @@ class VideoModel(ABC):
 
     @property
     def drawing_options(self) -> Mapping[str, Any]:
-        """What shapes a drawn video beside sampler and guidance scale, where it is not the usual; for records."""
+        """Options beside sampler and guidance scale that shape a generated video, if not the default; for records."""
         return {}
 
     def describe(self, sampler: Sampler | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class VideoModel(ABC):
         }
 
     def drawing_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
-        """Everything of it that shapes a drawn video of so many frames, beside its weights; for records.
+        """Everything that shapes a generated video of so many frames, beside the weights; for records.
 
         Args:
             num_frames: of the video.
@@ -343,7 +343,7 @@ def draws_video(model: object) -> bool:
 
 
 def video_model(model: object, what: str = "the model") -> VideoModel:
-    """A model of a run as one that draws video.
+    """The model of a run as one that generates video.
 
     Raises:
         ValueError: for one that draws none, beginning with `what`.
