@@ -4,9 +4,9 @@
     python scripts/clip_boundaries.py long
 
 A video that is generated clip by clip may jump, or stand still, where one clip ends and the next begins. Of every
-video the root mean squared difference of neighbouring frames is averaged over boundaries and over all other pairs of frames;
-the first over the second is its ratio, 1 where seams cannot be told. Of clips that fade into each other over --shared
-frames every pair that the fade touches is a boundary. The table has means over videos with their
+video the root mean squared difference of neighbouring frames is averaged over the boundaries and over all other pairs
+of frames; the first over the second is its ratio, 1 where no seam shows. If clips fade into each other over --shared
+frames, every pair that the fade touches is a boundary. The table has means over videos with their
 intervals (95 %). A real set, given with --real, is cut at the same frames: what chance does there is in its row.
 
 Prints one JSON object with --json. Exit code 1 with --at_most R if the lower end of the ratio's interval lies above R.
