@@ -51,11 +51,11 @@ class Example:
     """A training batch on its way to the loss; each conditioner returns it with what it adds.
 
     Attributes:
-        batch: what the data gave: ``sample``, and ``video`` or the kept ``latent``; ``label``.
+        batch: from the data: ``sample``, and ``video`` or the stored ``latent``; ``label``.
         latents: of the model.
         keys: the batch's random numbers.
-        target: what is to be learnt, ``[B, *network_shape]``, once a conditioner has chosen it.
-        cond: what the network is told.
+        target: the training target, ``[B, *network_shape]``, once a conditioner has chosen it.
+        cond: the condition of the network.
         known: units of the target that are given, or None.
     """
 
@@ -73,7 +73,7 @@ class Example:
 
     @property
     def latent(self) -> Tensor:
-        """The latent of the batch's clips, kept or encoded now, ``[B, C, U, *S]``."""
+        """The latent of the batch's clips, stored or encoded now, ``[B, C, U, *S]``."""
         kept = self.batch.get("latent")
         return self.latents.encode(self.batch["video"]) if kept is None else kept
 
@@ -83,11 +83,11 @@ class View:
     """One window while it is generated, as conditioners see it.
 
     Attributes:
-        request: what is asked of the videos, on the device.
+        request: the conditions of the videos, on the device.
         window: the units it writes and those it sees.
         units: of the video, in the order in which the network sees them.
         known: ``[B, C, len(units), *S]``; units outside the mask are meaningless.
-        mask: ``[len(units)]`` bool, True where a unit is known; it may be all False.
+        mask: ``[len(units)]`` bool, True where a unit is given; it may be all False.
         context: ``[B, C, n, *S]``, the units that the window sees; n may be 0.
         noise: one generator for each video.
         schedule: of the model.
@@ -115,12 +115,12 @@ class Conditioner(nn.Module):
 
     Attributes:
         fields: of ``Condition`` that it fills.
-        is_guided: whether guidance moves away from them; False for what is told always.
-        drop: share of training samples that are not told, in [0, 1].
-        answers: fields of ``Request`` that it makes use of.
-        sets_frames: whether it says how long the clips of the data must be.
-        frames_each: frames of the video for each frame of the low-resolution one that it is told.
-        takes_images: whether still images of a batch stand behind its clips.
+        is_guided: whether guidance drops them in its unconditional call; False for conditions that always apply.
+        drop: share of training samples whose condition is dropped, in [0, 1].
+        answers: fields of ``Request`` that it uses.
+        sets_frames: whether it decides how long the clips of the data must be.
+        frames_each: frames of the video for each frame of the given low-resolution one.
+        takes_images: whether still images of a batch are appended to its clips.
         encoded_share: clips that training encodes for a sample on average, over those of a batch of one.
         keeps_frames: whether it sees to known frames by itself, so that they need not be whole units of a latent.
     """
@@ -139,21 +139,21 @@ class Conditioner(nn.Module):
         return 1.0
 
     def attach(self, net: Network, latents: Latents) -> None:
-        """Take from the network and the latents what it needs of them.
+        """Read from the network and the latents what the conditioner needs of them.
 
         Raises:
-            ValueError: if they do not take what it tells.
+            ValueError: if they do not take the condition.
         """
 
     def check_frames(self, num_frames: int, latents: Latents) -> None:
-        """Refuse data of a length that it cannot learn from; asked only where ``sets_frames``.
+        """Refuse data of a length that it cannot be trained on; called only if ``sets_frames``.
 
         Raises:
             ValueError: naming ``data.num_frames``.
         """
 
     def sample_frames(self, latents: Latents) -> int:
-        """Frames that a clip of the data must have at least."""
+        """Smallest number of frames that a clip of the data must have."""
         return latents.video_shape[1]
 
     def check_request(self, request: Request) -> None:
@@ -179,11 +179,11 @@ class Conditioner(nn.Module):
         return cond
 
     def within(self, denoiser: Denoiser, view: View) -> Denoiser:
-        """The network's denoiser, changed next to the network, so that guidance sees it for every estimate."""
+        """The denoiser wrapped next to the network, so that guidance calls the wrapped one for every estimate."""
         return denoiser
 
     def around(self, denoiser: Denoiser, view: View) -> Denoiser:
-        """The denoiser, changed around guidance."""
+        """The denoiser wrapped around guidance."""
         return denoiser
 
 
