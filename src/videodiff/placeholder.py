@@ -1,6 +1,6 @@
 """Placeholders in place of a file: a pointer of a clone without git-lfs, a web page, a packed archive.
 
-Ground for everyone, like ``seeding``: whoever opens a file that a user named asks here, so that all say the same.
+Ground for everyone, like ``seeding``: every reader of a file named by the user calls it, so that all report the same.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The message of an error on one line, to follow the name of the file that it is about.
 
-Ground for everyone, like ``seeding``: whoever passes on what another library raised asks here.
+Ground for everyone, like ``seeding``: everything that passes on an error of another library calls it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class RunCheckpoint(Checkpoint):
         every_minutes: longest time between them.
         monitor: metric that ``best`` follows; without it in a validation there is no ``best``.
         mode: min or max.
-        keep: how many ``step_<n>.ckpt`` to keep, the newest; 0 is none, -1 all.
+        keep: how many ``step_<n>.ckpt`` to keep, the newest; 0 = none, -1 = all.
 
     Raises:
         ValueError: for values out of range, and before the first step when the disk has no room.

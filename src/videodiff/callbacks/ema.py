@@ -78,7 +78,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after optimizer step ``step``, once, whoever asks first."""
+        """Average in the weights after optimizer step ``step``, once, whichever caller comes first."""
         if self.step is None or step == self.step or self.raw is not None:
             return
         self.step = step

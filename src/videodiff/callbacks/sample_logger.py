@@ -34,7 +34,7 @@ class SampleLogger(Callback):
         num_frames: their length; none means one clip of the model.
         seed: of their noise, so that sheets of different steps show the same videos getting better.
         fps: frames per second of the files.
-        label: class of each video for a class-conditional model, repeated as needed; none is unconditional.
+        label: class of each video for a class-conditional model, repeated as needed; None = unconditional.
 
     Raises:
         ValueError: if a count or fps is not positive.

@@ -15,7 +15,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def told_by(args: argparse.Namespace) -> dict[str, Any]:
-    """What was told, by the names of the flags: plain values, as they are recorded."""
+    """The conditions by the names of the flags: plain values, as they are recorded."""
     from videodiff.conditioning import request
 
     names = [flag.name for flag in request.flags().values()]

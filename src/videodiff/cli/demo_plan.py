@@ -76,7 +76,7 @@ def plan(slowness: float, minutes: float | None = None) -> Plan:
 
     Args:
         slowness: time that a step takes here, over that on the machine of the plan.
-        minutes: of training, all models together; None where nobody says.
+        minutes: of training, all models together; None = not given.
     """
     one = MINUTES * slowness / len(MODELS)  # minutes of all steps of a model
     least = WORTH_SEEING * one

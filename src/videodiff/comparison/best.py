@@ -85,7 +85,7 @@ def best_of(
     names: Sequence[str],
     without_model: Sequence[Entries] = (),
 ) -> dict[str, int | None]:
-    """For each metric the position of the model that is marked as best, None where nobody is.
+    """For each metric the position of the model that is marked as best, or None.
 
     A model that clips made without one beat on the protocol's distance, by more than the intervals, is best in nothing.
 

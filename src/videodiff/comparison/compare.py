@@ -139,7 +139,7 @@ def real_clips(measurement: Measurement, count: int) -> Tensor:
 
 
 def check_requests(runs: Sequence[Run], settings: Settings, frames: int) -> None:
-    """Refuse, before anything is drawn, what a model cannot be told, or one that draws only when it is told more.
+    """Refuse, before generating, conditions that a model does not take, or a model that needs others.
 
     Raises:
         ValueError: naming its run.

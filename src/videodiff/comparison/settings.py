@@ -26,7 +26,7 @@ class Settings:
         samplers: names of :data:`SAMPLERS`; every one is run with every count of `steps`, the first pair first.
         steps: sampler steps.
         frames: of each video; None is the clip that all models draw, or what a published protocol says.
-        long_frames: length of the long videos whose drift is measured; 0 is none.
+        long_frames: length of the long videos whose drift is measured; 0 = no long videos.
         long_videos: how many of them.
         shown: clips that the page shows of each model.
         seed: of noise, real clips and windows.
@@ -36,7 +36,7 @@ class Settings:
         trusted: further modules whose classes a run may name.
         reference: arguments of :class:`~videodiff.data.VideoDataModule`: the one set of real clips that all runs are
             judged on, however each of them was trained; empty takes the runs' own data, which must be the same then.
-        told: what every generated video is told, by the names of the flags (``conditioning/request.py``).
+        told: conditions of every generated video, by the names of the flags (``conditioning/request.py``).
 
     Raises:
         ValueError: for a value out of its range.

@@ -79,7 +79,7 @@ def ahead(models: dict[str, dict[str, Any]]) -> list[str]:
     (best, ours), (second, theirs) = sorted(models.items(), key=lambda item: item[1]["value"])[:2]
     gap = theirs["value"] - ours["value"]
     if gap == 0:
-        return [f"nobody is ahead, {best} and {second} are level"]
+        return [f"no model is ahead, {best} and {second} are level"]
     share = f" ({100 * gap / theirs['value']:.0f} %)" if theirs["value"] > 0 else ""
     apart = is_better(ours, theirs, "lower")
     sure = {True: "their intervals do not overlap", False: "but their intervals overlap",

@@ -102,7 +102,7 @@ class PreviousClip(Conditioner):
         return both[: len(targets)], both[len(targets) :]
 
     def tell(self, cond: Condition, view: View) -> Condition:
-        """A first clip is told nothing, which is the null clip to the network and leaves guidance nothing to do."""
+        """A first clip has no condition: the network sees the null clip, and guidance has no effect."""
         return self._told(cond, view.context[:, :, -1]) if view.sees_units else cond
 
     def _told(self, cond: Condition, clip: Tensor) -> Condition:

@@ -1,6 +1,6 @@
 """Request: the conditions of the videos to generate, and how each is read from the command line.
 
-A new thing that a sample may be told is a field here, with its flag, and a conditioner that answers it. Every command
+A new condition is a field here, with its flag, and a conditioner that answers it. Every command
 that draws takes the flag by itself, with help and completion. Nothing heavy is imported until a word is read.
 """
 

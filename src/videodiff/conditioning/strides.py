@@ -24,7 +24,7 @@ class Strides(Conditioner):
         drop: share of training samples that are not told.
 
     Raises:
-        ValueError: for distances below 1; from ``attach``, if the network cannot be told several.
+        ValueError: for distances below 1; from ``attach``, if the network cannot be conditioned on several.
     """
 
     fields = ("vector",)

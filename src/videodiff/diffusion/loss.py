@@ -55,7 +55,7 @@ def diffusion_loss(
         x: data, ``[B, C, *S]``.
         eps: unit normal noise, ``[B, C, *S]``.
         t: times, ``[B]`` in [0, 1].
-        cond: what the network is told.
+        cond: the condition of the network.
         prediction: what the output means.
         weighting: see ``loss_weight``; the factor of a sample is the same for both norms.
         norm: squared or absolute error.

@@ -45,7 +45,7 @@ class VideoEvaluation(pl.Callback):
         cache: folder of cached references; None is the user's.
         make_detectors: builds what looks at the clips.
         against: stored results that this one is to stand beside; refused before the test begins if it could not.
-        told: what every generated clip is told, by the names of the flags (``conditioning/request.py``).
+        told: conditions of every generated clip, by the names of the flags (``conditioning/request.py``).
 
     Attributes:
         result: what was found, on rank 0 after the test; None where nothing could be measured.
@@ -141,7 +141,7 @@ class VideoEvaluation(pl.Callback):
         """What is asked of every generated clip.
 
         Raises:
-            ValueError: for what the model cannot be told.
+            ValueError: for conditions that the model does not take.
         """
         asked = request_of(self.told, model.video_shape, protocol.frames)
         model.check_request(asked, protocol.frames)

@@ -181,7 +181,7 @@ def frechet_infinity(
 
     Subsets of both sides at `num_sizes` shares between a quarter and all are compared, disjoint ones of a share
     averaged, and ``a + b / share`` is fitted by weighted least squares. Bias falls as 1/N only once a quarter of the
-    clips exceeds the effective dimension. To be told beside the distance at N, never in its place.
+    clips exceeds the effective dimension. Report it beside the distance at N, never in its place.
 
     Args:
         real: features ``[N, D]``, or statistics that hold them.

@@ -88,7 +88,7 @@ class StandardisedFrechetDistance(FrechetVideoDistance):
 
 
 class FrechetInfinity(FrechetVideoDistance):
-    """FVD extrapolated to endless clips (Chong & Forsyth 2020), to be told beside the distance at N.
+    """FVD extrapolated to infinitely many clips (Chong & Forsyth 2020), reported beside the distance at N.
 
     A quarter of the clips must exceed the effective dimension of the features, about a hundred for I3D's logits: below
     :data:`LEAST_FOR_INFINITY` clips a side the value is not defined.

@@ -67,7 +67,7 @@ class AutoencoderModule(TrainedModule):
         start_step: optimizer step from which the discriminators take part.
         frames: which frames of a clip LPIPS and the frame discriminator see: all, or one at random.
         optimizer: parameters -> optimizer.
-        discriminator_lr: learning rate of the discriminators; none is the optimizer's.
+        discriminator_lr: learning rate of the discriminators; None = the optimizer's.
         discriminator_clip: norm to which the gradient of each discriminator is clipped, by itself, in place of the
             trainer's ``gradient_clip_val``, which the autoencoder alone then has; none leaves both to the trainer's.
         lr_scheduler: optimizer -> learning-rate scheduler, stepped once per optimizer step; none keeps the rate.

@@ -40,7 +40,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         schedule: its noise schedule.
         sampler: the loop over time.
         autoencoder: latent to video.
-        conditioners: what a video may be told.
+        conditioners: the conditions of a video.
         plan: the windows of a long video.
         prediction: what the network's output means.
         guidance_scale: classifier-free guidance; 1 is none.
@@ -124,7 +124,7 @@ class SamplingModule(pl.LightningModule, StageModel):
 
     @property
     def frames_each(self) -> int:
-        """Frames that it draws for each frame of the low-resolution video that it is told."""
+        """Frames that it generates for each frame of the given low-resolution video."""
         return max((c.frames_each for c in self.conditioners if "low_resolution" in c.answers), default=1)
 
     def conditioner(self, kind: type[Conditioner]) -> Conditioner:
@@ -258,7 +258,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         latent[:, :, new] = x[:, :, [place[u] for u in new]]
 
     def denoiser(self, view: View, guidance_scale: float | None = None) -> tuple[Denoiser, Condition]:
-        """The denoiser of a window and what it is told.
+        """The denoiser of a window and its condition.
 
         From the network outwards: conditioners next to it, guidance away from what they tell, conditioners around
         that, the threshold.

@@ -74,7 +74,7 @@ class TrainedModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def forward_once(self, device: torch.device | str) -> Tensor:
-        """One forward pass of :attr:`core` for one clip of zeros, told all that it can be told."""
+        """One forward pass of :attr:`core` for one clip of zeros, with every condition that it takes."""
 
     @property
     def calls_per_clip(self) -> int:

@@ -41,7 +41,7 @@ class Autoencoder(nn.Module, ABC):
         return None
 
     def network_sizes(self) -> dict[str, Any]:
-        """Arguments of a network of ours for its latents that follow from their shape."""
+        """Arguments of our networks that follow from the shape of its latents."""
         return {}
 
     @abstractmethod
@@ -50,7 +50,7 @@ class Autoencoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, latent: Tensor) -> Tensor:
-        """``[B, C, *S]`` -> ``[B, 3, T, H, W]``, about [-1, 1]; whoever shows it clips it."""
+        """``[B, C, *S]`` -> ``[B, 3, T, H, W]``, about [-1, 1]; clamp it for display."""
 
     def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
         """The video of a latent of any length, in pieces ``[B, 3, t, H, W]`` from the first frame to the last.

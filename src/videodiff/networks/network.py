@@ -29,10 +29,10 @@ class Network(nn.Module, ABC):
         num_frames: units of the clip that one call makes: frames of pixels, latent frames; None is what the model says.
         resolution: height and width of its frames in pixels, one number for a square; None is what the model says.
         size_factor: what the height and the width of ``z`` must be multiples of.
-        num_classes: classes of ``Condition.label``; None is no label.
-        vector_dim: width of ``Condition.vector``; None is no vector.
-        context_dim: width of the tokens of ``Condition.context``; None is no context.
-        concat_channels: channels of ``Condition.concat``, whose noise level may come with it; 0 is none.
+        num_classes: number of classes of ``Condition.label``; None = unconditional.
+        vector_dim: width of ``Condition.vector``; None = no vector.
+        context_dim: width of the tokens of ``Condition.context``; None = no context.
+        concat_channels: channels of ``Condition.concat``, which may come with a noise level; 0 = none.
         takes_images: whether still images may stand behind the frames of a clip.
     """
 
@@ -60,11 +60,11 @@ class Network(nn.Module, ABC):
         Args:
             z: ``[B, C, *S]``, in the dtype of the weights.
             time: ``[B]`` fp32, about 0 to 1000: a function of the noise level alone.
-            cond: what it is told; a field is None where nothing is.
+            cond: the condition; a field that is not given is None.
         """
 
     def example_condition(self, space: Sequence[int], device: torch.device | str) -> Condition:
-        """All that it was built to be told, of one sample, in zeros.
+        """A condition with every field that the network takes, for one sample, in zeros.
 
         Args:
             space: the axes of ``z`` behind the channels.

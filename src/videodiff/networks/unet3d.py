@@ -87,8 +87,8 @@ class UNet3D(OwnSizes, Network):
         norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
         norm: group norm over each "frame", or over each "clip" and, in temporal attention, a pixel's time line (LVDM).
         resample: change of size by residual blocks ("residual") or by one convolution ("conv").
-        num_classes: classes to condition on; None is none.
-        vector_dim: width of a vector to condition on; None is none.
+        num_classes: number of classes; None = unconditional.
+        vector_dim: width of the vector condition; None = no vector.
         concat_channels: channels of a video to condition on, joined to ``z``; its noise level may come with it.
         noise_levels: tell that noise level by one of so many learned vectors; None is by sinusoids.
         is_open: which frequencies the time embedding has (``sinusoidal_embedding``); LVDM's are open.

@@ -82,8 +82,8 @@ class TriplaneUNet(OwnSizes, Network):
             them in the output, so from pure noise a sampler swaps them in half of its samples, and those decode to
             debris.
         norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
-        num_classes: classes to condition on; None is none.
-        concat_channels: channels of the planes to condition on, joined to ``z``: those of the previous clip. 0 is none.
+        num_classes: number of classes; None = unconditional.
+        concat_channels: channels of the previous clip's planes, concatenated to ``z``; 0 = no previous clip.
         concat_reversed: see the planes of ``concat`` backwards in time, so that the last frame of the previous clip
             lies beside the first of the new one; as published it lies at the other end of the plane, further than a
             small network's convolutions reach.
@@ -233,7 +233,7 @@ class TriplaneUNet(OwnSizes, Network):
         return modules_of(self, (ResBlock, SpatialAttention))
 
     def check_latents(self, latents: Latents) -> None:
-        """Planes of the autoencoder's sizes, of clips that share what the network was told they do."""
+        """Refuse planes whose sizes or overlap are not those the network was built for."""
         if self.concat_reversed and self.concat_overlap != latents.overlap_frames:
             raise ValueError(
                 f"concat_overlap of the network must equal overlap_frames of the model, got {self.concat_overlap} and "

@@ -44,7 +44,7 @@ def part(name: str) -> str:
 
 
 def policy(script: str) -> str:
-    """The content security policy of a page that asks nobody for anything."""
+    """The content security policy of a page that loads nothing."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "

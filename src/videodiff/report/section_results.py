@@ -41,7 +41,7 @@ def floors(comparison: Comparison) -> dict[str, float]:
 
 
 def verdict_section(comparison: Comparison) -> Html:
-    """In words: who is better than none, who is best on what, and where nobody is."""
+    """In words: which models beat the baselines, and which is best on which metric."""
     first = element("p", verdict(comparison), class_="verdict")
     records = [shown(model) for model in comparison.models]
     names = [name for name in metric_names(records) if metric_info(name).better != "none"]

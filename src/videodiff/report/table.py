@@ -62,7 +62,7 @@ def model_head(name: str, index: int) -> Html:
 def best_models(
     records: Sequence[Entries], names: Sequence[str], baselines: Sequence[Entries] = ()
 ) -> dict[str, int | None]:
-    """For each metric the position of the best model, None where nobody is better than all others and than none."""
+    """For each metric the position of the best model, None if none beats all others and the baselines."""
     return best_of(records, names, baselines)
 
 

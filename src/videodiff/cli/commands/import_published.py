@@ -1,4 +1,4 @@
-"""import: a published checkpoint of another project becomes a run of ours."""
+"""import: turns a published checkpoint of another project into a run."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _checked(build: Any, settings: dict[str, Any]) -> Any:
 
 
 def work(args: argparse.Namespace, root: str, settings: Any, workers: int) -> Any:
-    """Check, verify or prepare; a folder that cannot be written is told before the work begins."""
+    """Check, verify or prepare; a folder that cannot be written is refused before the work begins."""
     from videodiff.data.prepare import check, prepare, verify
     from videodiff.data.prepared import is_prepared
 
