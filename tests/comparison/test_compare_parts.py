@@ -296,7 +296,11 @@ FIRST_SENTENCES = [
         "no model beats frozen frames, A 57.00 [54.0, 60.0] does not beat frozen frames, B 58.00 [55.0, 61.0] does not "
         "beat frozen frames; A is ahead of B, the next, by 1.000 (2 %), but their intervals overlap.",
     ),
-    ({"A": (57, 1), "B": (57, 1), "C": (60, 1)}, [NOISE], "beat noise; no model is ahead, A and B are level."),
+    (
+        {"A": (57, 1), "B": (57, 1), "C": (60, 1)},
+        [NOISE],
+        "beat noise; no model is ahead, A and B are level.",
+    ),
     ({"A": (57, 1)}, [NOISE], "A 57.00 [56.0, 58.0] beats noise."),
     ({"A": (57, None)}, [NOISE], "A 57.00 does not beat noise (no interval to tell by: too few clips)."),
     (

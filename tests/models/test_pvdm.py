@@ -276,12 +276,12 @@ def test_a_video_with_weighed_shared_frames_does_not_depend_on_its_batch_and_its
 def test_a_weight_on_frames_that_nothing_shares_is_refused(options, weight):
     shared = SHARED if options else {}
     with pytest.raises(
-        ValueError, match="reconstruction_weight must be at least 0, and needs shared_frames > 0"
+        ValueError, match="reconstruction_weight must be at least 0, and needs overlap_frames > 0"
     ):
         tiny_pvdm(**shared, reconstruction_weight=weight)
     model = trained_pvdm(**shared)
     model.reconstruction_weight = weight  # as generate --reconstruction_weight does
     with pytest.raises(
-        ValueError, match="reconstruction_weight must be at least 0, and needs shared_frames > 0"
+        ValueError, match="reconstruction_weight must be at least 0, and needs overlap_frames > 0"
     ):
         model.draw_latent(1, 2 * FRAMES - 1)
