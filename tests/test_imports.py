@@ -31,6 +31,7 @@ GROUND = (
     "words",
     "precision",
     "frame_size",
+    "late",
 )
 ARROWS = {
     "__init__": (),
@@ -65,6 +66,7 @@ ARROWS = {
     "trainer": (),
     "words": (),
     "precision": (),
+    "late": (),
     "frame_size": (),
     "diffusion": (),
     "data": (),
@@ -154,6 +156,7 @@ LIGHT = (
     "memory",
     "words",
     "precision",
+    "late",
 )
 LATE_ROOM_FILES = ("commands/fit.py", "lightning.py", "commands/generate.py")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videodiff.late import imported_late
 
 if TYPE_CHECKING:
     from .compare import compare_runs
@@ -11,19 +12,6 @@ if TYPE_CHECKING:
     from .results import read_comparison, write_results
     from .settings import Settings
 
-# The command line checks its options before it loads torch, so everything is imported when it is asked for.
-_HOMES = {
-    "Clips": "record",
-    "Comparison": "record",
-    "Draw": "record",
-    "ModelClips": "record",
-    "ModelRecord": "record",
-    "Settings": "settings",
-    "Training": "record",
-    "compare_runs": "compare",
-    "read_comparison": "results",
-    "write_results": "results",
-}
 __all__ = [
     "Clips",
     "Comparison",
@@ -37,8 +25,13 @@ __all__ = [
     "write_results",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+# The command line checks its options before it loads torch, so everything is imported when it is asked for.
+__getattr__ = imported_late(
+    __name__,
+    {
+        "compare": ("compare_runs",),
+        "record": ("Clips", "Comparison", "Draw", "ModelClips", "ModelRecord", "Training"),
+        "results": ("read_comparison", "write_results"),
+        "settings": ("Settings",),
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videodiff.late import imported_late
 
 if TYPE_CHECKING:
     from videodiff.conditioning.base import Conditioner, Example, Keys, View
@@ -16,21 +17,6 @@ if TYPE_CHECKING:
     from videodiff.conditioning.request import Request
     from videodiff.conditioning.strides import Strides
 
-# The command line reads the fields of Request before it loads torch, so what is heavy is imported when it is asked for.
-_HOMES = {
-    "Conditioner": "base",
-    "Example": "base",
-    "FrameMask": "frame_mask",
-    "Images": "images",
-    "Keys": "base",
-    "Label": "label",
-    "PreviousClip": "previous_clip",
-    "Reconstruction": "reconstruction",
-    "Request": "request",
-    "OverlapGuidance": "overlap",
-    "Strides": "strides",
-    "View": "base",
-}
 __all__ = [
     "Conditioner",
     "Example",
@@ -46,10 +32,20 @@ __all__ = [
     "View",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # All at once, as an import would: a config finds the room's classes by their short names.
-    globals().update({k: getattr(importlib.import_module(f"{__name__}.{v}"), k) for k, v in _HOMES.items()})
-    return globals()[name]
+# The command line reads the fields of Request before it loads torch, so what is heavy is imported when it is asked for.
+# Then all at once, as an import would: a config finds the room's classes by their short names.
+__getattr__ = imported_late(
+    __name__,
+    {
+        "base": ("Conditioner", "Example", "Keys", "View"),
+        "frame_mask": ("FrameMask",),
+        "images": ("Images",),
+        "label": ("Label",),
+        "overlap": ("OverlapGuidance",),
+        "previous_clip": ("PreviousClip",),
+        "reconstruction": ("Reconstruction",),
+        "request": ("Request",),
+        "strides": ("Strides",),
+    },
+    at_once=True,
+)

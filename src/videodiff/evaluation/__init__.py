@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videodiff.late import imported_late
 
 if TYPE_CHECKING:
     from videodiff.evaluation.explain import explain_difference
@@ -11,17 +12,6 @@ if TYPE_CHECKING:
     from videodiff.evaluation.results import Result, comparable, read_result
     from videodiff.evaluation.run import evaluate
 
-# The command line asks for a protocol's name before it loads torch, so what is heavy is imported when it is asked for.
-_HOMES = {
-    "PROTOCOLS": "protocol",
-    "Protocol": "protocol",
-    "Result": "results",
-    "comparable": "results",
-    "evaluate": "run",
-    "explain_difference": "explain",
-    "get_protocol": "protocol",
-    "read_result": "results",
-}
 __all__ = [
     "PROTOCOLS",
     "Protocol",
@@ -33,8 +23,13 @@ __all__ = [
     "read_result",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+# The command line asks for a protocol's name before it loads torch, so what is heavy is imported when it is asked for.
+__getattr__ = imported_late(
+    __name__,
+    {
+        "explain": ("explain_difference",),
+        "protocol": ("PROTOCOLS", "Protocol", "get_protocol"),
+        "results": ("Result", "comparable", "read_result"),
+        "run": ("evaluate",),
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videodiff.late import imported_late
 
 if TYPE_CHECKING:
     from .directory import METRICS, MetricInfo, metric_info
@@ -30,30 +31,6 @@ if TYPE_CHECKING:
     from .video_pairs import PSNR, SSIM, LPIPSMetric, PairMetric
     from .video_score import VideoInceptionScore
 
-# The directory is asked for by what loads no torch, so everything is imported when it is asked for.
-_HOMES = {
-    "directory": ("METRICS", "MetricInfo", "metric_info"),
-    "distribution": ("DistributionMetric",),
-    "features": (
-        "LPIPS", "C3DFeatures", "EvaluatorFeatures", "FeatureExtractor", "I3DFeatures", "RandomFeatures",
-    ),
-    "figure": ("ClipFigure",),
-    "frechet": ("InfinityFit", "frechet_distance", "frechet_distance_from_moments", "frechet_infinity"),
-    "frechet_intervals": ("frechet_difference_interval", "frechet_infinity_interval", "frechet_interval"),
-    "inception": ("inception_score", "softmax"),
-    "intervals": ("Interval", "mean_difference_interval", "mean_interval", "repeats_interval"),
-    "kernel": ("kernel_distance",),
-    "kernel_intervals": ("kernel_difference_interval", "kernel_interval"),
-    "moments": ("FeatureStats", "read_record"),
-    "reconstruction": ("psnr", "ssim"),
-    "video": (
-        "ContentDebiasedFVD", "FrechetFrameDistance", "FrechetInfinity", "FrechetVideoDistance", "KernelVideoDistance",
-        "ReconstructionFVD", "StandardisedFrechetDistance",
-    ),
-    "video_pairs": ("PSNR", "SSIM", "LPIPSMetric", "PairMetric"),
-    "video_score": ("VideoInceptionScore",),
-}  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "LPIPS",
     "METRICS",
@@ -100,8 +77,39 @@ __all__ = [
     "ssim",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+# The directory is asked for by what loads no torch, so everything is imported when it is asked for.
+__getattr__ = imported_late(
+    __name__,
+    {
+        "directory": ("METRICS", "MetricInfo", "metric_info"),
+        "distribution": ("DistributionMetric",),
+        "features": (
+            "C3DFeatures",
+            "EvaluatorFeatures",
+            "FeatureExtractor",
+            "I3DFeatures",
+            "LPIPS",
+            "RandomFeatures",
+        ),
+        "figure": ("ClipFigure",),
+        "frechet": ("InfinityFit", "frechet_distance", "frechet_distance_from_moments", "frechet_infinity"),
+        "frechet_intervals": ("frechet_difference_interval", "frechet_infinity_interval", "frechet_interval"),
+        "inception": ("inception_score", "softmax"),
+        "intervals": ("Interval", "mean_difference_interval", "mean_interval", "repeats_interval"),
+        "kernel": ("kernel_distance",),
+        "kernel_intervals": ("kernel_difference_interval", "kernel_interval"),
+        "moments": ("FeatureStats", "read_record"),
+        "reconstruction": ("psnr", "ssim"),
+        "video": (
+            "ContentDebiasedFVD",
+            "FrechetFrameDistance",
+            "FrechetInfinity",
+            "FrechetVideoDistance",
+            "KernelVideoDistance",
+            "ReconstructionFVD",
+            "StandardisedFrechetDistance",
+        ),
+        "video_pairs": ("LPIPSMetric", "PSNR", "PairMetric", "SSIM"),
+        "video_score": ("VideoInceptionScore",),
+    },
+)
