@@ -92,7 +92,7 @@ def test_places_of_known_frames_and_length(words, count, length, wanted):
 def test_a_folder_of_several_videos_is_none(tmp_path):
     as_frames(tmp_path, pictures(2))
     as_video(tmp_path, pictures(2))
-    with pytest.raises(ValueError, match="1 videos and 1 folders of frames below it; give one video"):
+    with pytest.raises(ValueError, match="1 video and 1 folder of frames below it; give one video"):
         read_request(asked(tmp_path), Model())
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="0 videos and 0 folders"):

@@ -214,7 +214,7 @@ def test_generate_goes_on_where_it_was_interrupted_without_being_told_where(dama
     assert code == 0, err
     if damage is None:
         assert f"going on in {begun}" in err
-        assert "2 of 4 videos are there already" in err
+        assert "2 of 4 videos already there" in err
     else:
         assert {"clip": "clip_00001.mkv is damaged", "plan": "samples.part.json is damaged"}[damage] in err
     assert clips(begun) == clips(copy / "generate" / "1")

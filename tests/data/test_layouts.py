@@ -144,7 +144,7 @@ def test_kinetics_takes_label_and_split_from_the_table(tmp_path, nested):
         "test": 2,
     }
     assert any("1 of 7 listed clips" in note for note in listing.notes)
-    assert any("1 videos are in no CSV" in note for note in listing.notes)
+    assert any("1 video in no CSV" in note for note in listing.notes)
     (tmp_path / "clips.csv").write_text("label,youtube_id,time_start,time_end,split\na,b,soon,later,train\n")
     with pytest.raises(ValueError, match=r"clips\.csv: cannot understand"):
         list_videos(tmp_path)
@@ -321,7 +321,7 @@ def test_a_named_layout_that_is_not_there_is_refused_in_one_line(tmp_path, layou
 def test_videos_outside_the_split_folders_are_counted(tmp_path):
     touch(tmp_path, "train/a.mp4", "train/b.mp4", "extra/c.mp4")
     listing = list_videos(tmp_path)
-    assert any("1 videos outside" in note for note in listing.notes)
+    assert any("1 video outside" in note for note in listing.notes)
     assert sorted(paths(listing, "train") + paths(listing, "val")) == ["a.mp4", "b.mp4"]
 
 

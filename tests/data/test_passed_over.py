@@ -142,8 +142,8 @@ def test_what_is_left_out_stands_at_the_head_of_a_run(tmp_path):
     module.setup("fit")
     head = module.describe()
     assert any("1 file passed over: 1 .rmvb" in line for line in head)
-    assert any("train: 1 videos are too short and were left out" in line and "0.mkv" in line for line in head)
-    assert any("train: 1 videos cannot be read and were left out" in line for line in head)
+    assert any("train: 1 video left out, too short" in line and "0.mkv" in line for line in head)
+    assert any("train: 1 video left out, unreadable" in line for line in head)
 
 
 def test_prepare_check_names_what_it_passes_over(tmp_path, capsys):

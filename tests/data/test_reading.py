@@ -189,7 +189,7 @@ def test_a_file_that_lacks_frames_its_header_promises_is_told(tmp_path):
     module = VideoDataModule(root=str(tmp_path), num_frames=4, resolution=16, num_workers=0, val_fraction=0)
     module.setup("fit")
     (line,) = [line for line in module.report() if line.startswith("train")]
-    assert line.startswith("train: 2 videos lack frames or leap in time; the first: ")
+    assert line.startswith("train: 2 videos with missing frames or leaps in time; the first: ")
     assert "header_lies.avi: 34 of 80 frames, the end was cut off" in line
 
 
@@ -227,7 +227,7 @@ def test_a_run_says_at_its_end_what_was_left_out(tmp_path, monkeypatch, capsys):
     words = ["fit", "--config", "vdm_digits", "--config", "with/smoke", "--data.root", "data", "--out", "run"]
     assert main([*words, "--data.val_fraction", "0"]) == 0
     last = capsys.readouterr().err.split("done in")[-1]
-    assert "data     train: 1 videos cannot be read and were left out; the first: " in last
+    assert "data     train: 1 video left out, unreadable; the first: " in last
     assert "bad.mp4" in last
     assert "bad.mp4" in (tmp_path / "run/skipped_videos.jsonl").read_text()
 

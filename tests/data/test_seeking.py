@@ -160,7 +160,7 @@ def test_a_file_without_its_end_keeps_what_decodes(tmp_path, suffix, make):
     info = probe(path)
     for start in range(line["frames"] - 1):
         assert torch.equal(read_clip(info, start, 2), torch.stack(frames[start : start + 2])), start
-    assert any("1 videos lack frames or leap in time" in note for note in report.notes) == bool(
+    assert any("1 video with missing frames or leaps in time" in note for note in report.notes) == bool(
         line["message"]
     )
 

@@ -13,6 +13,7 @@ from videodiff import atomic
 from videodiff.callbacks.prediction_journal import RECORD, PredictionJournal
 from videodiff.data import video_io
 from videodiff.metrics.intervals import mean_difference_interval
+from videodiff.say import counted
 
 
 class PredictionWriter(pl.Callback):
@@ -42,7 +43,7 @@ class PredictionWriter(pl.Callback):
         if not self.done:
             return
         if trainer.is_global_zero:
-            print(f"{len(self.done)} clips are there already", file=sys.stderr, flush=True)
+            print(f"{counted(len(self.done), 'clip')} already there", file=sys.stderr, flush=True)
         predict = pl_module.predict_step
 
         def predict_missing(batch: dict[str, Any], *args: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from videodiff import atomic
 from videodiff.cli.condition import told_by
 from videodiff.names import text_name
 from videodiff.plain import parse_json
+from videodiff.say import counted
 from videodiff.usage import UsageError
 
 PLAN, RECORD = "samples.part.json", "samples.json"
@@ -137,7 +138,7 @@ def draw(
     """
     there = {index for index in mine if is_whole(clip_path(out, index), num_frames)}
     if there:
-        print(f"{len(there)} of {len(mine)} videos are there already", file=sys.stderr)
+        print(f"{len(there)} of {counted(len(mine), 'video')} already there", file=sys.stderr)
     # Whole batches only: what a clip looks like to the last bit may depend on those beside it.
     batches = [mine[start : start + args.batch_size] for start in range(0, len(mine), args.batch_size)]
     batches = [batch for batch in batches if not there.issuperset(batch)]
@@ -273,7 +274,9 @@ class Bar:
         left = (now - self.began) * (steps - step) / max(step - self.first, 1)
         batches_left = (self.total - self.done - self.batch) / self.batch
         left += batches_left * (now - self.began) * steps / max(step - self.first, 1)
-        line = f"drawing {self.done + self.batch}/{self.total} videos, step {step}/{steps}, {left:.0f} s left"
+        line = (
+            f"generating {self.done + self.batch}/{self.total} videos, step {step}/{steps}, {left:.0f} s left"
+        )
         end = "\n" if not terminal or (last and self.done + self.batch == self.total) else ""
         print(f"\r\033[K{line}" if terminal else line, end=end, file=sys.stderr, flush=True)
 

@@ -25,6 +25,7 @@ from videodiff.data.shared_memory import shared_int64
 from videodiff.migrations import FORMATS, migrated
 from videodiff.names import shell_word, text_name
 from videodiff.plain import parse_json
+from videodiff.say import counted
 
 MANIFEST, NUMBER = "latents.json", "videodiff_latents"
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
@@ -101,7 +102,7 @@ class Latents:
         """One line for the head of a run."""
         windows = max(split.windows for split in self.splits.values())
         return (
-            f"latents {self.root}: {list(self.shape)} {self.dtype}, {windows} window{'s' * (windows > 1)} per video, "
+            f"latents {self.root}: {list(self.shape)} {self.dtype}, {counted(windows, 'window')} per video, "
             f"first stage {self.first_stage['checkpoint']} [{self.first_stage['sha256'][:16]}]"
         )
 

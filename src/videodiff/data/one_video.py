@@ -10,6 +10,7 @@ from torch import Tensor
 from videodiff.data import video_io
 from videodiff.data.entries import scan
 from videodiff.frame_size import Resolution
+from videodiff.say import counted
 
 
 def read_one(path: str | Path, size: Resolution | None) -> Tensor:
@@ -23,7 +24,7 @@ def read_one(path: str | Path, size: Resolution | None) -> Tensor:
         tree = scan(path)
         if len(tree.folders) != 1 or tree.videos:
             raise ValueError(
-                f"{path}: {len(tree.videos)} videos and {len(tree.folders)} folders of frames below it; "
+                f"{path}: {counted(len(tree.videos), 'video')} and {counted(len(tree.folders), 'folder')} of frames below it; "
                 "give one video, one picture or one folder of frames"
             )
         folder = tree.folders[0]

@@ -9,6 +9,7 @@ from itertools import combinations
 
 from videodiff.data.entries import Entry, Tree, posix
 from videodiff.data.suffix import by_suffix, suffixes_read
+from videodiff.say import counted
 
 # Layouts for which these files are the data.
 DATA_OF = {".npy": "array", ".tar": "shards", ".tfrecord": "bair", ".tfrecords": "bair"}
@@ -27,16 +28,16 @@ def passed_over(tree: Tree, used: Iterable[Entry], layout: str) -> list[str]:
     counts.update({s: len(tree.others.get(s, ())) for s, whose in DATA_OF.items() if layout != whose})
     counts += Counter()  # drops the zeros
     if counts:
-        files = _several(counts.total(), "file")
+        files = counted(counts.total(), "file")
         lines.append(f"{files} passed over: {by_suffix(counts)} (read are {suffixes_read()})")
     kinds = {entry.kind for entry in used}
     if tree.videos and "video" not in kinds:
-        lines.append(f"{_several(len(tree.videos), 'video file')} passed over (layout {layout} reads none)")
+        lines.append(f"{counted(len(tree.videos), 'video file')} passed over (layout {layout} reads none)")
     if tree.folders and not kinds & {"frames", "image"}:
-        folders = _several(len(tree.folders), "folder")
+        folders = counted(len(tree.folders), "folder")
         lines.append(f"{folders} of images passed over (layout {layout} reads none)")
     if tree.empty:
-        lines.append(f"{_several(len(tree.empty), 'empty folder')} passed over")
+        lines.append(f"{counted(len(tree.empty), 'empty folder')} passed over")
     return lines
 
 
@@ -81,7 +82,7 @@ def in_two_splits(splits: Mapping[str, Iterable[Entry]]) -> list[str]:
         if same:
             a, b = min(same, key=lambda pair: pair[0].path)
             lines.append(
-                f"{_several(len(same), 'video')} of {one} may also be in {other}, by name and size or in another "
+                f"{counted(len(same), 'video')} of {one} may also be in {other}, by name and size or in another "
                 f"encoding (the first: {a.path} and {b.path})"
             )
     return lines
@@ -89,7 +90,3 @@ def in_two_splits(splits: Mapping[str, Iterable[Entry]]) -> list[str]:
 
 def _suffix(entry: Entry) -> str:
     return os.path.splitext(entry.path)[1].lower()
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"

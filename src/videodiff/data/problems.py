@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from videodiff import atomic
 from videodiff.data.latents import LatentDataset
 from videodiff.data.stream import ClipDataset
+from videodiff.say import counted
 
 Datasets = Mapping[str, "ClipDataset | LatentDataset"]
 
@@ -32,7 +33,7 @@ def report(datasets: Datasets) -> list[str]:
         if dataset.num_replaced:
             where = f", see {dataset.record}" if dataset.record else ""
             lines.append(
-                f"{split}: {dataset.num_replaced} clips could not be read and were replaced by the next{where}"
+                f"{split}: {counted(dataset.num_replaced, 'clip')} unreadable, replaced by the next{where}"
             )
     return lines
 
@@ -42,16 +43,18 @@ def left_out(datasets: Datasets) -> list[str]:
     lines = []
     for split, dataset in datasets.items():
         source = dataset.source
-        for what in ("cannot be read", "are too short"):
-            those = [(p, r) for p, r in source.skipped if r.endswith(" needed") == (what == "are too short")]
+        for what in ("unreadable", "too short"):
+            those = [(p, r) for p, r in source.skipped if r.endswith(" needed") == (what == "too short")]
             if those:
                 path, reason = those[0]
                 first = reason if os.path.basename(path) in reason else f"{path}: {reason}"
-                lines.append(f"{split}: {len(those)} videos {what} and were left out; the first: {first}")
+                lines.append(f"{split}: {counted(len(those), 'video')} left out, {what}; the first: {first}")
         if source.shortened:
             path, reason = source.shortened[0]
             count = len(source.shortened)
-            lines.append(f"{split}: {count} videos lack frames or leap in time; the first: {path}: {reason}")
+            lines.append(
+                f"{split}: {counted(count, 'video')} with missing frames or leaps in time; the first: {path}: {reason}"
+            )
     return lines
 
 

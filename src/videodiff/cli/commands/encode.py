@@ -14,6 +14,7 @@ from videodiff.cli.outputs import Leftovers, make_folder
 from videodiff.cli.trained import stored_parts
 from videodiff.config import build, read_configs, without_latents
 from videodiff.names import shell_word
+from videodiff.say import counted
 from videodiff.usage import UsageError
 from videodiff.words import whole
 
@@ -201,7 +202,7 @@ def tell(out: Path) -> None:
     latents = read_latents(out)
     size = sum(shard["bytes"] for _, shard in shards_of(latents))
     for name, split in latents.splits.items():
-        row = f"  {name:6}{split.videos:8} videos x {split.windows} window{'s' * (split.windows > 1)}"
+        row = f"  {name:6}{split.videos:8} videos x {counted(split.windows, 'window')}"
         bad = f", {len(split.bad)} unreadable" if split.bad else ""
         print(row + (", each also mirrored" if split.mirrored else "") + bad)
     print(

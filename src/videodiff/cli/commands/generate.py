@@ -19,6 +19,7 @@ from videodiff.config.check import DRAWS
 from videodiff.config.options import split_options
 from videodiff.names import shell_word
 from videodiff.precision import PRECISIONS, autocast, default_precision
+from videodiff.say import counted
 from videodiff.usage import UsageError
 from videodiff.words import real, whole
 
@@ -178,7 +179,7 @@ def run(argv: Sequence[str]) -> int:
                 file=sys.stderr,
             )
         raise
-    print(json.dumps(record) if args.json else f"{args.num_samples} videos: {out}")
+    print(json.dumps(record) if args.json else f"{counted(args.num_samples, 'video')}: {out}")
     return 0
 
 

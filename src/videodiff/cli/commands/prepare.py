@@ -15,6 +15,7 @@ from videodiff.cli.arguments import LightParser
 from videodiff.cli.outputs import Leftovers, make_folder
 from videodiff.frame_size import size_option
 from videodiff.names import shell_word
+from videodiff.say import counted
 from videodiff.usage import UsageError, did_you_mean
 from videodiff.words import real, whole
 
@@ -221,7 +222,8 @@ def table(report: Any, out: Path | None) -> str:
     from videodiff.data.suffix import by_suffix
 
     rows = [
-        f"{len(report.lines)} videos, {sum(report.kept.values())} good, {record['frames']} frames in them"
+        f"{counted(len(report.lines), 'video')}, {sum(report.kept.values())} good, with "
+        f"{counted(record['frames'], 'frame')}"
     ]
     if report.formats:
         rows.append(f"  read as video: {by_suffix(report.formats)}")

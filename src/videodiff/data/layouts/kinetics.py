@@ -14,6 +14,7 @@ from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
 from videodiff.data.splits import complete
 from videodiff.reading import csv_records, csv_rows
+from videodiff.say import counted
 
 COLUMNS = {"label", "youtube_id", "time_start", "time_end"}
 SPLITS = {
@@ -89,7 +90,7 @@ def listing(tree: Tree, options: Options) -> Listing:
     notes = [f"{missing} of {len(listed)} listed clips are not there"] if missing else []
     unlisted = sum(Path(entry.path).stem not in listed for entry in tree.videos)
     if unlisted:
-        notes.append(f"{unlisted} videos are in no CSV and not used")
+        notes.append(f"{counted(unlisted, 'video')} in no CSV, not used")
     entries = [entry for split in given.values() for entry in split]
     labels = {entry.label for entry in entries}
     names = None if None in labels or options.classes == "none" else sorted(map(str, labels))

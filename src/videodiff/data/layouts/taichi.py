@@ -9,6 +9,7 @@ from pathlib import Path
 from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
 from videodiff.data.splits import by_split_folder, complete
+from videodiff.say import counted
 
 NAME = re.compile(r"^(?P<id>.+)#\d+#\d+(\.\w+)?$")
 
@@ -33,6 +34,8 @@ def listing(tree: Tree, options: Options) -> Listing:
         raise FileNotFoundError(f"no videos <id>#<start>#<end> below {tree.root} (layout taichi)")
     notes = [f"cut from {len({entry.group for entry in named})} source videos"]
     if len(named) < len(entries):
-        notes.append(f"{len(entries) - len(named)} videos without #<start>#<end> in their names are not used")
+        notes.append(
+            f"{counted(len(entries) - len(named), 'video')} without #<start>#<end> in the name not used"
+        )
     given = by_split_folder(named) or {"train": named}
     return Listing("taichi", complete(given, options.val_fraction, options.train_split), None, notes)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
 from videodiff.data.splits import by_split_folder, class_folders, complete
+from videodiff.say import counted
 
 
 def fits(tree: Tree) -> bool:
@@ -28,7 +29,7 @@ def general(layout: str, root: str, entries: list[Entry], options: Options) -> L
     notes = []
     if given is not None and sum(map(len, given.values())) < len(entries):
         rest = len(entries) - sum(map(len, given.values()))
-        notes.append(f"{rest} videos outside the folders {', '.join(given)} are not used")
+        notes.append(f"{counted(rest, 'video')} outside the folders {', '.join(given)} not used")
     given = given or {"train": entries}
     names: list[str] | None = None
     if options.classes != "none":

@@ -33,6 +33,7 @@ from videodiff.data.prepare.workers import Lost, ordered_map
 from videodiff.data.prepared import HEADER, MANIFEST, NUMBER, read_manifest, read_prepared, sha256_of
 from videodiff.migrations import FORMATS
 from videodiff.reading import read_json
+from videodiff.say import counted
 
 Progress = Callable[[int, int, int], None]  # videos done, videos in all, videos left out
 
@@ -256,7 +257,8 @@ def _cut_notes(lines: list[dict[str, Any]]) -> list[str]:
     if not cut:
         return []
     return [
-        f"{len(cut)} videos lack frames or leap in time; the first: {cut[0]['path']}: {cut[0]['message']}"
+        f"{counted(len(cut), 'video')} with missing frames or leaps in time; the first: {cut[0]['path']}: "
+        f"{cut[0]['message']}"
     ]
 
 
