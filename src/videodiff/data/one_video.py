@@ -24,8 +24,8 @@ def read_one(path: str | Path, size: Resolution | None) -> Tensor:
         tree = scan(path)
         if len(tree.folders) != 1 or tree.videos:
             raise ValueError(
-                f"{path}: {counted(len(tree.videos), 'video')} and {counted(len(tree.folders), 'folder')} of frames below it; "
-                "give one video, one picture or one folder of frames"
+                f"{path}: {counted(len(tree.videos), 'video')} and {counted(len(tree.folders), 'folder')} of frames "
+                "below it; give one video, one picture or one folder of frames"
             )
         folder = tree.folders[0]
         pictures = [video_io.read_image(Path(folder.path, name), size) for name in folder.frames]
