@@ -173,7 +173,7 @@ def test_a_record_stands_beside_another_only_if_measured_alike(folders, capsys, 
     ):
         code, _, err = evaluate(capsys, folders[real], folders["other"], *RANDOM, *words, "--against", first)
         assert (code, err.count("error:")) == (2, 1)
-        assert f"cannot stand beside {first}: {says}; measure both" in err
+        assert f"cannot be compared with {first}: {says}; measure both" in err
 
 
 def test_results_are_written_whole_under_the_protocols_name(folders, capsys, tmp_path):

@@ -176,7 +176,9 @@ def test_two_runs_that_differ_in_their_real_clips_are_refused_by_name(
     assert main(["test", "--ckpt_path", str(other), *MEASURED, "--against", str(record)]) == 2
     out, err = capsys.readouterr()
     (error,) = [line for line in err.splitlines() if "error:" in line]
-    assert f"cannot stand beside {record}: {said.format(tmp=tmp_path, videos=videos)}; measure both" in error
+    assert (
+        f"cannot be compared with {record}: {said.format(tmp=tmp_path, videos=videos)}; measure both" in error
+    )
     assert "rand_fd" not in out  # told before anything was drawn
     assert not (other / "test").exists()
 

@@ -101,7 +101,7 @@ def test_what_it_says_reaches_every_video_and_every_record(run, tempo, tmp_path,
     (record,) = (tmp_path / "tested/eval").glob("*.json")
     record = json.loads(record.read_text())
     assert record["model"]["told"] == {"tempo": 9}
-    assert any("told tempo 9" in warning for warning in record["warnings"])
+    assert any("given tempo 9" in warning for warning in record["warnings"])
     assert json.loads((tmp_path / "compared/results.json").read_text())["settings"]["told"] == {"tempo": 9}
 
 

@@ -72,7 +72,7 @@ def last_error(capsys, *words):
     ("words", "said"),
     [
         ([], "a and b cannot be compared: resolution 16 against 32, resize antialias against bilinear, fps every frame "
-         "against 8; leave one out, or judge all on one reference with --data.resolution N --data.resize RULE "
+         "against 8; leave one out, or compare all on one reference with --data.resolution N --data.resize RULE "
          "--data.fps F"),
         (["--data.resolution", "16"], "the runs differ in resize antialias against bilinear, fps every frame against "
          "8; say what the reference has with --data.resize RULE --data.fps F"),

@@ -33,7 +33,7 @@ def check_folder(out: str | os.PathLike[str]) -> None:
         foreign = [] if is_ours(out / RECORD) else held
     if foreign:
         raise FileExistsError(
-            f"--out {out} holds {foreign[0]}, which is no report of ours; nothing is overwritten, name another folder"
+            f"--out {out} holds {foreign[0]}, which is not a report; nothing is overwritten, name another folder"
         )
 
 

@@ -134,10 +134,10 @@ def terminal(comparison: Comparison) -> str:
     found = [verdict(comparison)]
     for table in tables(comparison):
         if table.title.startswith("Published"):
-            found.append(f"{len(table.rows)} published figures stand in results.md, apart")
+            found.append(f"{len(table.rows)} published figures are in results.md")
             continue
         if table.title.startswith("Drift"):  # a column for every window of every model is too wide here
-            found.append("drift over long video stands in results.md and on the page")
+            found.append("drift over long video is in results.md and on the page")
             continue
         columns = [
             [*table.head],

@@ -70,8 +70,8 @@ class Against:
 
     def _refusal(self, reasons: str) -> str:
         return (
-            f"this cannot stand beside {self.spec}: {reasons}; measure both in one way (--protocol, --num_clips, "
-            "--data options), or let videodiff compare judge both on one reference"
+            f"this cannot be compared with {self.spec}: {reasons}; measure both alike (--protocol, --num_clips, "
+            "--data options), or use videodiff compare with one reference for both"
         )
 
 

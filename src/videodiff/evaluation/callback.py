@@ -154,7 +154,7 @@ class VideoEvaluation(pl.Callback):
         if not told:
             return found
         words = ", ".join(f"{name} {value}" for name, value in told.items())
-        notes.append(f"every generated clip was told {words}; the real clips were not chosen by it")
+        notes.append(f"every generated clip was given {words}; the real clips were not chosen by it")
         return found | {"told": recorded(told)}
 
     def generated_side(self, trainer: pl.Trainer, model: Any, measurement: Measurement) -> Observed:

@@ -78,7 +78,7 @@ def explain_difference(
     """
     if start.network != end.network:
         raise ValueError(
-            f"{start.label} and {end.label} look through different networks ({start.network}, {end.network}): their "
+            f"{start.label} and {end.label} use different networks ({start.network}, {end.network}): their "
             "figures share no scale, so there is nothing to explain"
         )
     metric = FRECHET[start.network]
