@@ -201,8 +201,8 @@ def check_equal(runs: Sequence[Run], split: str) -> None:
             words = [text.split()[0] for text in different]
             names = ["root" if word in ("dataset", "layout", "other") else word for word in words]
             raise UnequalRunsError(
-                f"{first.spec} and {run.spec} cannot be compared: {', '.join(different)}; leave one out, or compare all "
-                f"on one reference with {options_for(dict.fromkeys(names))}"
+                f"{first.spec} and {run.spec} cannot be compared: {', '.join(different)}; leave one out, or compare "
+                f"all on one reference with {options_for(dict.fromkeys(names))}"
             )
 
 
