@@ -109,7 +109,7 @@ def read_plan(out: Path) -> dict[str, Any] | None:
 
 
 def is_begun(out: Path, plan: dict[str, Any]) -> bool:
-    """Whether drawing by this plan was begun in a folder and is not finished."""
+    """Whether generation by this plan was begun in a folder and is not finished."""
     return (out / PLAN).is_file() and not (out / RECORD).exists() and is_same(read_plan(out), plan)
 
 

@@ -37,7 +37,7 @@ def help_lines() -> str:
 
 
 def read_request(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
-    """What is asked of one video, and the length of the videos to draw; one line says how much of them is new.
+    """The request for one video, and the length of the videos to generate; one line says how much of it is new.
 
     Raises:
         ValueError: where nothing would be new, positions and frames do not fit, or a file cannot be read.

@@ -96,7 +96,7 @@ def report(error: BaseException, verbose: bool = False) -> int:
 
 @contextmanager
 def threads_told(verbose: bool = False) -> Iterator[None]:
-    """Inside, what ends a helper thread is told in one line, once: the command goes on, or fails by its own error."""
+    """Inside, an error that ends a helper thread gives one line, once; the command continues, or fails by itself."""
     before, told = threading.excepthook, set()
 
     def tell(args: threading.ExceptHookArgs) -> None:

@@ -79,7 +79,7 @@ def begun(root: Path, is_ours: Callable[[Path], bool]) -> Path | None:
 
 
 def refusal(path: Path, error: OSError) -> Exception:
-    """What to raise for a folder that cannot be written; a full disk is told as it is."""
+    """The error for a folder that cannot be written; a full disk keeps its own."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return error
     reason = (error.strerror or str(error)).lower()

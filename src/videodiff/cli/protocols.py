@@ -76,7 +76,7 @@ def attach(
 
 
 def runs_of(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Which runs a pipeline has drawn with, at which step; empty for a single run."""
+    """The runs of a pipeline and their steps; empty for a single run."""
     found = content.get("videodiff", {}).get("runs", [])
     return [{key: run[key] for key in ("run", "step", "weights")} for run in found]
 

@@ -49,7 +49,7 @@ class Look:
         """Refuse what cannot be asked for, before anything is loaded."""
 
     def plan(self, run: Trained, config: dict[str, Any]) -> dict[str, Any] | None:
-        """Everything that decides what is written, if an interrupted command goes on in its folder."""
+        """Everything that decides what is written, if an interrupted command resumes in its folder."""
         return None
 
     def is_begun(self, folder: Path, plan: dict[str, Any]) -> bool:
@@ -130,7 +130,7 @@ class Look:
         return out
 
     def goes_on(self, folder: Path, plan: dict[str, Any] | None) -> bool:
-        """Whether the command goes on in a folder."""
+        """Whether the command resumes in a folder."""
         return plan is not None and self.is_begun(folder, plan)
 
 

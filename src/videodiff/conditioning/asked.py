@@ -45,7 +45,7 @@ def request_of(told: Mapping[str, Any], video_shape: Shape, num_frames: int | No
 
 
 def continuation(told: Mapping[str, Any], video_shape: Shape, clips: Tensor) -> Request:
-    """What is asked of clips that are drawn again from their own first frames: by default the first quarter.
+    """The request for clips that are continued from their own first frames: by default the first quarter.
 
     Args:
         told: as for :func:`request_of`; ``condition_frames`` says how many of the clips' own frames are known.

@@ -201,7 +201,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         return self.latents.units_at(positions)
 
     def blank(self, num_videos: int, units: int, request: Request) -> Tensor:
-        """A latent ``[num_videos, C, units, *S]`` that is yet to be drawn, known units in their places."""
+        """A latent ``[num_videos, C, units, *S]`` that is yet to be generated, given units in their places."""
         latent = torch.zeros(num_videos, *self.latents.shape(units), device=self.device)
         if request.frames is not None and self.known_units(request.positions):
             self.latents.place(request.frames, request.positions, latent)
@@ -212,7 +212,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         return self.latents.stream(latent, num_frames)
 
     def check_request(self, request: Request, num_frames: int) -> None:
-        """Refuse what no conditioner answers, known frames outside the video, or a length that it cannot draw."""
+        """Refuse what no conditioner answers, given frames outside the video, or a length it cannot generate."""
         self.check_told(request, num_frames)
         self.windows(self.total_units(num_frames), self.known_units(request.positions))
 

@@ -78,7 +78,7 @@ class TrainedModule(pl.LightningModule, ABC):
 
     @property
     def calls_per_clip(self) -> int:
-        """How often drawing one clip calls the network; 0 where nothing is drawn."""
+        """Network calls for generating one clip; 0 if it does not generate."""
         return 0
 
     @property

@@ -1,4 +1,4 @@
-"""The 3-D U-Net of the PyPI package video-diffusion-pytorch (``Unet3D`` by Phil Wang), the same function laid out anew.
+"""The 3-D U-Net of the PyPI package video-diffusion-pytorch (``Unet3D`` by Phil Wang), the same function in another layout.
 
 Levels of two residual blocks, linear attention over pixels and attention over frames; RMS norms over channels; rotary
 angles and T5 buckets together for the frames' positions. Its checkpoints load through ``load_published``.
@@ -58,7 +58,7 @@ class PortBlock(nn.Module):
 
 
 class PortResBlock(nn.Module):
-    """Two blocks, the first one told the time, plus the skip."""
+    """Two blocks, the first one conditioned on the time, plus the skip."""
 
     def __init__(self, channels: int, out_channels: int, embedding_dim: int | None) -> None:
         super().__init__()

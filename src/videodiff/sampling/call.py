@@ -1,4 +1,4 @@
-"""One call of drawing: what was asked for, whose noise it is, and who is told how far it is."""
+"""One call of ``generate``: the request, the noise, and the progress callback."""
 
 from __future__ import annotations
 

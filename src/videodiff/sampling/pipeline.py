@@ -73,7 +73,7 @@ class Pipeline(pl.LightningModule, VideoModel):
 
     @property
     def models(self) -> list[VideoModel]:
-        """The models that draw, one after another."""
+        """The models that generate, one after another."""
         return [stage.model for stage in self.stages]
 
     @property
@@ -99,7 +99,7 @@ class Pipeline(pl.LightningModule, VideoModel):
 
     @property
     def answers(self) -> frozenset[str]:
-        """Fields of a request that the first stage makes use of; later ones are told what they make use of."""
+        """Fields of a request that the first stage uses; later stages get those that they use."""
         return self.groups[0][0].model.answers
 
     @property
@@ -129,7 +129,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         return len(self.stages) > 1 or self.last.is_long(num_frames)
 
     def lengths(self, num_frames: int) -> list[int]:
-        """Frames that each group draws for a video of ``num_frames``."""
+        """Frames that each group generates for a video of ``num_frames``."""
         factors = [group[0].frames_each for group in self.groups[1:]]
         return list(
             accumulate(reversed(factors), lambda frames, each: -(-frames // each), initial=num_frames)
@@ -162,7 +162,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         return {}
 
     def describe(self, sampler: Sampler | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
-        """How the last stage draws, and under ``stages`` all of them, each with its run and the hash of its weights."""
+        """How the last stage generates, and under ``stages`` all of them, each with its run and the hash of its weights."""
         stages = [
             {**stage.record(), **stage.model.describe(sampler, guidance_scale), **stage.model.drawing_options}
             for stage in self.stages
@@ -181,7 +181,7 @@ class Pipeline(pl.LightningModule, VideoModel):
     # --- drawing ----------------------------------------------------------------------------------------------
 
     def legs(self, num_frames: int, request: Request) -> list[Leg]:
-        """Everything that will be drawn, known before anything is.
+        """Everything that will be generated, planned beforehand.
 
         Args:
             num_frames: length of the finished video.

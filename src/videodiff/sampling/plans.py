@@ -32,7 +32,7 @@ class LongVideo(ABC):
         """
 
     def total(self, units: int, clip: int) -> int:
-        """Units to draw for a video that begins ``units``; one shorter than a clip is the start of one."""
+        """Units to generate for a video that begins ``units``; one shorter than a clip is the start of one."""
         return max(units, clip)
 
     @abstractmethod

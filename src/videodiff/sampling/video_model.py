@@ -264,7 +264,7 @@ class StageModel(VideoModel):
 
     @abstractmethod
     def blank(self, num_videos: int, units: int, request: Request) -> Tensor:
-        """A latent ``[num_videos, C, units, *S]`` that is yet to be drawn, known units in their places."""
+        """A latent ``[num_videos, C, units, *S]`` that is yet to be generated, given units in their places."""
 
     @abstractmethod
     def sample_window(

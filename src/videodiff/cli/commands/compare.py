@@ -182,7 +182,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def place_of(out: Path | None, facts: dict[str, Any]) -> Path:
-    """The folder to write, before anything is drawn: one of its own for every comparison unless one is named.
+    """The folder to write, made before generating: one of its own for every comparison unless one is named.
 
     Raises:
         FileExistsError: if what is there would be lost.

@@ -18,7 +18,7 @@ from videodiff.usage import UsageError
 
 OVERLAY = "with/demo"
 SECONDS_BESIDE = (
-    25.0  # per model: loading, drawing and measuring, on two idle cores; only the time left is made of it
+    25.0  # per model: loading, generating and measuring, on two idle cores; only used for the time left
 )
 PROBE_STEPS, PROBE_SECONDS = 20, 30
 WARM_STEPS = 3  # take longer than the others

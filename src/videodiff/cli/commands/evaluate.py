@@ -216,7 +216,7 @@ def tell(result: Any) -> None:
 
 
 def check_target(out: Path | None, calls: list[dict[str, Any]]) -> None:
-    """A file may be written anew by the call that wrote it, and by no other.
+    """A file may be overwritten only by the call that wrote it.
 
     Raises:
         UsageError: for a file that holds anything else, with the first thing it differs in.

@@ -22,7 +22,7 @@ def run(words: list[str]) -> int:
 
 
 class Predict(Look):
-    """Reconstructions and continuations to files; goes on where it was interrupted."""
+    """Writes reconstructions and continuations to files; resumes where it was interrupted."""
 
     verb = "predict"
 
