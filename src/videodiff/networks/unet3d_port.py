@@ -1,4 +1,4 @@
-"""The 3-D U-Net of the PyPI package video-diffusion-pytorch (``Unet3D`` by Phil Wang), the same function in another layout.
+"""The 3-D U-Net of the PyPI package video-diffusion-pytorch (``Unet3D`` by Phil Wang), in another layout.
 
 Levels of two residual blocks, linear attention over pixels and attention over frames; RMS norms over channels; rotary
 angles and T5 buckets together for the frames' positions. Its checkpoints load through ``load_published``.

@@ -162,7 +162,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         return {}
 
     def describe(self, sampler: Sampler | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
-        """How the last stage generates, and under ``stages`` all of them, each with its run and the hash of its weights."""
+        """How the last stage generates, and under ``stages`` all of them, with run and hash of its weights."""
         stages = [
             {**stage.record(), **stage.model.describe(sampler, guidance_scale), **stage.model.drawing_options}
             for stage in self.stages
