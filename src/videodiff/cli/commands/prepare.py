@@ -222,8 +222,8 @@ def table(report: Any, out: Path | None) -> str:
     from videodiff.data.suffix import by_suffix
 
     rows = [
-        f"{counted(len(report.lines), 'video')}, {sum(report.kept.values())} good, with "
-        f"{counted(record['frames'], 'frame')}"
+        f"{counted(len(report.lines), 'video')}, {sum(report.kept.values())} good, "
+        f"{counted(record['frames'], 'frame')} in them"
     ]
     if report.formats:
         rows.append(f"  read as video: {by_suffix(report.formats)}")
