@@ -212,8 +212,8 @@ def test_a_folder_of_bad_files_trains_and_tells_at_the_end(tmp_path):
     }  # fmt: skip
     assert all(line["reason"] for line in left.values())
     report = module.report()
-    assert any("train: 5 videos cannot be read" in line for line in report)
-    assert any("train: 3 videos are too short" in line for line in report)
+    assert any("train: 5 videos left out, unreadable" in line for line in report)
+    assert any("train: 3 videos left out, too short" in line for line in report)
     replaced = module.summary()["train"]["replaced"]
     assert (replaced > 0) == (tmp_path / "run/bad_clips.jsonl").exists()
 
