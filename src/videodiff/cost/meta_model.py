@@ -22,7 +22,12 @@ class MetaModel:
     Args:
         model: built on the meta device; its parameters and buffers are replaced, and it is of no use elsewhere after.
         device: whose operators are run: ``cpu``, or ``cuda`` on a machine that has one.
+
+    Attributes:
+        forward_flop: of one forward pass, once it has been counted.
     """
+
+    forward_flop: int | None = None
 
     def __init__(self, model: Any, device: str = "cpu") -> None:
         self.model, self.device = model, device

@@ -32,23 +32,26 @@ class SamplingCost:
 
 
 def sampling_cost(meta: MetaModel, calls: int) -> SamplingCost:
-    """Count one call of the denoiser for one clip, and decoding one."""
-    model, counter = meta.model, Counter()
+    """FLOP of one clip: so many calls of the denoiser, each a forward pass, and decoding, which is counted."""
+    model, counter, call = meta.model, Counter(), forward_flop(meta)
     model.eval()
     with counter, remembered(counter), torch.no_grad():
         latent = torch.empty(1, *model.latents.shape(model.latents.clip_units), device=meta.device)
-        model.forward_once(meta.device)
-        call = counter.flop
         for _ in model.decode_frames(latent, model.video_shape[1]):
             pass
     guided = 1 if model.guidance_scale == 1 else 2
-    return SamplingCost(calls, guided * call, counter.flop - call)
+    return SamplingCost(calls, guided * call, counter.flop)
 
 
 def forward_flop(meta: MetaModel) -> int:
-    """Floating-point operations of one forward pass of the denoiser or trained autoencoder, two per multiply-add."""
-    model, counter = meta.model, Counter()
-    model.eval()
-    with counter, remembered(counter), torch.no_grad():
-        model.forward_once(meta.device)
-    return counter.flop
+    """Floating-point operations of one forward pass of the denoiser or trained autoencoder, two per multiply-add.
+
+    Counted the first time that it is asked for.
+    """
+    if meta.forward_flop is None:
+        model, counter = meta.model, Counter()
+        model.eval()
+        with counter, remembered(counter), torch.no_grad():
+            model.forward_once(meta.device)
+        meta.forward_flop = counter.flop
+    return meta.forward_flop

@@ -20,6 +20,7 @@ aten = torch.ops.aten
 META = torch.device("meta")
 CPU = torch.device("cpu")
 CONVOLUTIONS = frozenset((aten.convolution.default, aten.convolution_backward.default))
+Key = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
 PLAIN = frozenset((int, float, bool, str, type(None), torch.dtype, torch.memory_format, torch.layout))
 
 
@@ -33,24 +34,24 @@ class ShapeTensor(Tensor):
         meta: tensor of the meta device with the same shape, layout, type and views.
         device: where the tensor seems to be.
 
+    Attributes:
+        key: all that an operator can tell of it: shape, strides, type and device.
+
     Raises:
         TypeError: from operators that would read its numbers.
     """
 
     meta: Tensor
+    key: Key
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # as torch documents it
 
     @staticmethod
     def __new__(cls, meta: Tensor, device: torch.device | str) -> ShapeTensor:
+        shape, stride, dtype, device = meta.shape, meta.stride(), meta.dtype, torch.device(device)
         self = Tensor._make_wrapper_subclass(
-            cls,
-            meta.size(),
-            strides=meta.stride(),
-            storage_offset=meta.storage_offset(),
-            dtype=meta.dtype,
-            device=torch.device(device),
+            cls, shape, strides=stride, storage_offset=meta.storage_offset(), dtype=dtype, device=device
         )
-        self.meta = meta
+        self.meta, self.key = meta, (shape, stride, dtype, device)
         return self
 
     def __repr__(self, *_: Any, **__: Any) -> str:  # type: ignore[override]  # that of torch has no types
@@ -95,6 +96,8 @@ class ShapeMode(TorchDispatchMode):
         flop: floating-point operations of matrix products, convolutions and attention so far, a multiply-add being two.
     """
 
+    functional: dict[Any, bool] = {}
+    """Whether an operator's result has memory of its own and its arguments stay as they are."""
     answers: dict[Any, Answer] = {}
     """By operator, shapes, strides, types and all other arguments."""
     formulas = flop_formulas()
@@ -117,6 +120,13 @@ class ShapeMode(TorchDispatchMode):
         """The operator's result; ``args`` and ``kwargs`` are its own."""
         if func is aten.empty_strided.default and kwargs.get("device") == META:
             return func(*args, **kwargs)  # from ``make``, called within the mode
+        is_functional = self.functional.get(func)
+        if is_functional is None:
+            is_functional = self.functional[func] = not (func._schema.is_mutable or func.is_view)
+        if is_functional and any(type(arg) is ShapeTensor for arg in args):
+            answer = self.answers.get(_key_of_call(func, args, kwargs))
+            if answer is not None and answer.kind != "shared":
+                return self._again(answer)
         shapes: list[ShapeTensor] = []
         metas = [_meta(arg, shapes) for arg in args]
         named = {name: _meta(arg, shapes) for name, arg in kwargs.items()}
@@ -130,22 +140,23 @@ class ShapeMode(TorchDispatchMode):
             return out
         if func.is_view:
             return self._views(func(*metas, **named), shapes[0].device)
-        key = (
-            func,
-            *[key_of(arg) for arg in args],
-            *[(name, key_of(arg)) for name, arg in kwargs.items()],
-        )
+        key = _key_of_call(func, args, kwargs)
         answer = self.answers.get(key)
         if answer is None:
             answer = self.answers[key] = self._ask(func, args, kwargs, metas, named)
+        if answer.kind == "shared":
+            self.flop += answer.flop
+            return self._views(func(*metas, **named), shapes[0].device)
+        return self._again(answer)
+
+    def _again(self, answer: Answer) -> Any:
+        """A result that was given before, anew."""
         self.flop += answer.flop
         if answer.kind == "one":
             return self.make(*answer.value)
         if answer.kind == "many":
             return tuple(entry and self.make(*entry) for entry in answer.value)
-        if answer.kind == "plain":
-            return answer.value
-        return self._views(func(*metas, **named), shapes[0].device)
+        return answer.value
 
     def really(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The operator's result on real tensors."""
@@ -253,10 +264,19 @@ def _tensors(args: Any) -> Iterator[Tensor]:
             yield from _tensors(arg)
 
 
+def _key_of_call(func: Any, args: Any, kwargs: Any) -> Any:
+    """What an operator's result depends on."""
+    if not kwargs:
+        return (func, *map(key_of, args))
+    return (func, *map(key_of, args), *[(name, key_of(arg)) for name, arg in kwargs.items()])
+
+
 def key_of(arg: Any) -> Any:
     """What an operator can tell of an argument: of a tensor all but its numbers."""
     kind = type(arg)
-    if kind is ShapeTensor or isinstance(arg, Tensor):
+    if kind is ShapeTensor:
+        return arg.key
+    if isinstance(arg, Tensor):
         return arg.shape, arg.stride(), arg.dtype, arg.device
     if kind is list or kind is tuple:
         return tuple([key_of(part) for part in arg])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import time
@@ -97,9 +98,13 @@ def figures_of(name: str, config: dict[str, Any], args: argparse.Namespace) -> d
     progress = Progress()
     meta = MetaModel(on_meta(config, args.trust), "cuda" if local_card() else "cpu")
     progress("a forward pass")
-    figures = {"config": name, **measure(meta)}
-    if not args.quick:
-        figures |= estimate(meta, config, args, progress)
+    gc.freeze()  # what was imported is not searched for garbage again and again while a step makes many small objects
+    try:
+        figures = {"config": name, **measure(meta)}
+        if not args.quick:
+            figures |= estimate(meta, config, args, progress)
+    finally:
+        gc.unfreeze()
     return figures
 
 
