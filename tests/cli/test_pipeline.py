@@ -82,6 +82,13 @@ def test_a_file_anywhere_may_name_runs_and_change_how_they_draw(home):
     assert [(stage["steps"], stage["guidance"]) for stage in stages] == [(5, 3.0), (2, 1.0)]
 
 
+def test_an_option_of_one_stage_is_that_stages_alone(home):
+    words = ["--model.stages.0.model.guidance_scale", "3", "--model.stages.1.model.sampler.num_steps", "4"]
+    assert generate("runs/cascade", "out", *words) == 0
+    stages = json.loads(Path("out/samples.json").read_text())["stages"]
+    assert [(stage["steps"], stage["guidance"]) for stage in stages] == [(2, 3.0), (4, 1.0)]
+
+
 def test_an_interrupted_pipeline_goes_on_after_its_last_window(home, monkeypatch):
     assert generate("runs/cascade", "whole", "--frames", "20") == 0
     window, done = DiffusionModule.sample_window, []

@@ -16,6 +16,7 @@ from videodiff import __version__
 from videodiff.callbacks.hyperparameters import apply_configured_hyperparameters, configured_hyperparameters
 from videodiff.callbacks.record import origin
 from videodiff.migrations import FORMATS
+from videodiff.run_layout import BEST, CHECKPOINTS, CONFIG, LAST
 from videodiff.trainer import data_of
 
 
@@ -62,7 +63,7 @@ class RunCheckpoint(Checkpoint):
     # --- start ------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.folder = Path(trainer.default_root_dir) / "checkpoints"
+        self.folder = Path(trainer.default_root_dir) / CHECKPOINTS
         if stage == "fit" and trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             clean = getattr(trainer.strategy.checkpoint_io, "clean", None)
@@ -85,7 +86,7 @@ class RunCheckpoint(Checkpoint):
 
     def check_room(self, pl_module: pl.LightningModule) -> None:
         """Refuse to start when the disk cannot hold the files still to come and one unfinished one."""
-        names = {"last.ckpt", "best.ckpt", *(f"step {i}" for i in range(max(self.keep, 0)))}
+        names = {LAST, BEST, *(f"step {i}" for i in range(max(self.keep, 0)))}
         missing = len(names) - sum((self.folder / name).exists() for name in names)
         size = checkpoint_bytes(pl_module)
         free = shutil.disk_usage(self.folder).free
@@ -103,7 +104,7 @@ class RunCheckpoint(Checkpoint):
         self.step = trainer.global_step
         self.owed |= self.due(trainer)
         if self.owed and not validation_follows(trainer):  # else after it, with its score
-            self.save(trainer, pl_module, ["last.ckpt", *self.step_name()])
+            self.save(trainer, pl_module, [LAST, *self.step_name()])
 
     def due(self, trainer: pl.Trainer) -> bool:
         """By steps, at the end, or by the clock of rank 0, which other ranks ask every twenty steps."""
@@ -130,10 +131,10 @@ class RunCheckpoint(Checkpoint):
         self.validating = False
         score = trainer.callback_metrics.get(self.monitor)
         better = score is not None and self.better(float(score))
-        names = ["last.ckpt", *self.step_name()] if self.owed else []
+        names = [LAST, *self.step_name()] if self.owed else []
         if trainer.strategy.reduce_boolean_decision(better, all=True) and score is not None:
             self.best_score = float(score)
-            names.append("best.ckpt")
+            names.append(BEST)
         if names:
             self.save(trainer, pl_module, names)
 
@@ -147,7 +148,7 @@ class RunCheckpoint(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.saved_step != trainer.global_step:
             self.step = trainer.global_step
-            self.save(trainer, pl_module, ["last.ckpt"])
+            self.save(trainer, pl_module, [LAST])
 
     # --- how --------------------------------------------------------------------------------------------------
 
@@ -158,14 +159,14 @@ class RunCheckpoint(Checkpoint):
                 text = f"step {self.step}: weights are not finite, checkpoint not written, the previous one is kept"
                 print(text, file=sys.stderr, flush=True)
             return
-        if "last.ckpt" in names:
+        if LAST in names:
             self.saved_step, self.saved_at, self.owed = self.step, time.monotonic(), False
         # last.ckpt at the end: a save that was cut short has the newest step under another name, and goes on from it
-        paths = [self.folder / name for name in sorted(names, key=lambda name: name == "last.ckpt")]
+        paths = [self.folder / name for name in sorted(names, key=lambda name: name == LAST)]
         for path in paths:
-            if path.name == "best.ckpt":
+            if path.name == BEST:
                 self.best_model_path = str(path)
-            elif path.name == "last.ckpt":
+            elif path.name == LAST:
                 self.last_model_path = str(path)
         trainer.save_checkpoint(paths[0], weights_only=False)
         if trainer.is_global_zero:
@@ -189,7 +190,7 @@ class RunCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        config = Path(trainer.default_root_dir) / "config.yaml"
+        config = Path(trainer.default_root_dir) / CONFIG
         fingerprint = getattr(data_of(trainer), "fingerprint", None)
         checkpoint["videodiff"] = {
             "format": FORMATS["checkpoint"],

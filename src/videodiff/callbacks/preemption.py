@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from torch.utils.data._utils import signal_handling
 
 from videodiff.names import shell_word
+from videodiff.run_layout import CHECKPOINTS, LAST
 from videodiff.stopping import exit_code, heeded
 
 
@@ -126,7 +127,7 @@ class StopOnSignal(Callback):
         """Save, print the resume line and exit; every rank comes here at the same step."""
         for number in self.previous:
             signal.signal(number, signal.SIG_IGN)
-        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        path = Path(trainer.default_root_dir) / CHECKPOINTS / LAST
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             print(

@@ -8,6 +8,7 @@ from videodiff.checkpoints.files import CheckpointError
 from videodiff.checkpoints.folders import NAMES
 from videodiff.config import load_yaml, parse_config
 from videodiff.config.trust import check_tree
+from videodiff.run_layout import CHECKPOINTS, CONFIG, run_folder
 
 # Arguments of the trainer that are of a machine, not of an experiment.
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "plugins")
@@ -20,7 +21,7 @@ def folder_config(run: Path) -> dict[str, Any]:
         FileNotFoundError: if there is none.
         ValueError: if it is no mapping.
     """
-    file = run / "config.yaml"
+    file = run / CONFIG
     if not file.is_file():
         raise FileNotFoundError(f"run {run} has no config.yaml")
     return load_yaml(file)
@@ -31,8 +32,8 @@ def stored_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     text = checkpoint.get("videodiff", {}).get("config", "")
     if text:
         return parse_config(text, f"config in {path}")
-    if path.parent.name == "checkpoints" and (path.parent.parent / "config.yaml").is_file():
-        return folder_config(path.parent.parent)
+    if path.parent.name == CHECKPOINTS and (run_folder(path) / CONFIG).is_file():
+        return folder_config(run_folder(path))
     raise CheckpointError(
         f"checkpoint {path} has no config and is in no run folder, so its model is unknown (to begin a run with it, "
         "give fit --init_from FILE the model with --config NAME|FILE)"
@@ -74,7 +75,7 @@ def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
         return
     name = args.get("checkpoint")
     if isinstance(name, str) and name.startswith("./") and ".." not in Path(name).parts:
-        folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+        folder = run_folder(path)
         if (folder / name).is_dir():
             args["checkpoint"] = str((folder / name).resolve())
     elif isinstance(name, str) and placed(Path(), name) is None:

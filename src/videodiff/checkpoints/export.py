@@ -29,6 +29,7 @@ from videodiff.checkpoints.load import load_checkpoint, load_run
 from videodiff.checkpoints.pipeline import find_run, parse
 from videodiff.migrations import FORMATS, migrated, numbered_config
 from videodiff.plain import parse_json
+from videodiff.run_layout import run_folder
 
 STAGE = "first_stage"
 
@@ -113,7 +114,7 @@ def write_folder(
     save_file(weights, folder / WEIGHTS)
     text = numbered_config(yaml.safe_dump(config, sort_keys=False))
     atomic.write_text(folder / CONFIG, text)
-    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    run = run_folder(path)
     ours = checkpoint.get("videodiff", {})
     record = {
         "format": FORMATS["export"],

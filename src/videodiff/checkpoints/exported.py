@@ -13,8 +13,9 @@ from videodiff import placeholder, reasons
 from videodiff.migrations import migrated
 from videodiff.names import is_text
 from videodiff.reading import read_mapping
+from videodiff.run_layout import CONFIG
 
-WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.yaml", "videodiff.json"
+WEIGHTS, RECORD = "model.safetensors", "videodiff.json"
 PIPELINE = "pipeline.yaml"  # names the runs of a folder that has no weights of its own
 MAX_TEXT = 1 << 20
 

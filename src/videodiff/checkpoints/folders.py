@@ -7,6 +7,7 @@ from pathlib import Path
 from videodiff.checkpoints.exported import PIPELINE, WEIGHTS
 from videodiff.checkpoints.files import CheckpointError, verify_checkpoint
 from videodiff.checkpoints.glance import progress, progress_by_name
+from videodiff.run_layout import CHECKPOINTS, CONFIG
 
 NAMES = ("best", "last")
 UNKNOWN = (True, sys.maxsize)  # of a file not yet looked at
@@ -67,9 +68,9 @@ def resolve_checkpoint(spec: str | os.PathLike, root: str | os.PathLike = "runs"
 
 def runs_of(folder: Path) -> list[Path]:
     """The run folders that a path means, newest first: itself, or the numbers below a name."""
-    if folder.name == "checkpoints":
+    if folder.name == CHECKPOINTS:
         return [folder.parent]
-    if (folder / "checkpoints").is_dir() or any((folder / f).is_file() for f in ("config.yaml", PIPELINE)):
+    if (folder / CHECKPOINTS).is_dir() or any((folder / f).is_file() for f in (CONFIG, PIPELINE)):
         return [folder]
     return [folder / str(n) for n in reversed(numbers(folder))]
 
@@ -88,7 +89,7 @@ def newest_of(folder: Path) -> Path:
 def named(folder: Path, name: str) -> Path:
     """``best`` or ``last`` of a run folder or of a name's newest run."""
     for run in runs_of(folder):
-        if (path := run / "checkpoints" / f"{name}.ckpt").is_file():
+        if (path := run / CHECKPOINTS / f"{name}.ckpt").is_file():
             return path
         there = [p.stem for p in files_of(run)]
         if there:
@@ -102,9 +103,7 @@ def files_of(run: Path) -> list[Path]:
     """The checkpoints of a run, by name. An exported run has one file."""
     if (run / WEIGHTS).is_file():
         return [run / WEIGHTS]
-    return sorted(
-        p for p in (run / "checkpoints").glob("*.ckpt") if p.is_file() and not p.name.startswith(".")
-    )
+    return sorted(p for p in (run / CHECKPOINTS).glob("*.ckpt") if p.is_file() and not p.name.startswith("."))
 
 
 def newest_checkpoint(run: str | os.PathLike) -> Path | None:
@@ -159,7 +158,7 @@ def set_aside(run: Path, start: Path) -> Path | None:
     if not beyond:
         return None
     name, number = f"beyond_step_{step}", 1
-    while (folder := run / "checkpoints" / (name if number == 1 else f"{name}_{number}")).exists():
+    while (folder := run / CHECKPOINTS / (name if number == 1 else f"{name}_{number}")).exists():
         number += 1
     folder.mkdir()
     for path in beyond:

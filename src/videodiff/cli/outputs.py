@@ -4,16 +4,17 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from videodiff import atomic
+from videodiff.run_layout import CHECKPOINTS, CONFIG
 from videodiff.usage import UsageError
 
 # What a run writes before its first step; a folder that holds nothing else holds no work.
 BOOKKEEPING = (
-    "config.yaml",
+    CONFIG,
     "env.json",
     "origin.json",
     "hparams.yaml",
@@ -86,6 +87,29 @@ def refusal(path: Path, error: OSError) -> Exception:
     return UsageError(f"{path} cannot be written ({reason}); name another directory with --out")
 
 
+@contextmanager
+def output_folder(path: Path, is_shared: bool = False, goes_on: bool = False) -> Iterator[None]:
+    """A folder that is made before the work begins, and gone again if that fails before anything was done.
+
+    Args:
+        path: to write to.
+        is_shared: other processes write there too, so it stays.
+        goes_on: an interrupted command goes on there; one line says so.
+
+    Raises:
+        UsageError: in one line, if it cannot be written.
+    """
+    leftovers = Leftovers(path)
+    make_folder(path)
+    try:
+        with leftovers.removed_on_failure(path, is_shared):
+            yield
+    except KeyboardInterrupt:
+        if goes_on:
+            print(f"videodiff: repeat the command to resume in {path}", file=sys.stderr)
+        raise
+
+
 class Leftovers:
     """Remembers which folders were absent, to remove them again when a command fails before it did anything.
 
@@ -97,6 +121,27 @@ class Leftovers:
         self.root = root
         self.absent = [path for path in (root, *root.parents) if not os.path.exists(path)]
 
+    @contextmanager
+    def removed_on_failure(
+        self,
+        directory: Path,
+        is_kept: bool = False,
+        but: tuple[type[BaseException], ...] | type[BaseException] = (),
+    ) -> Iterator[None]:
+        """While inside, what fails before it did anything takes its new directory with it.
+
+        Args:
+            directory: where the command writes.
+            is_kept: another process writes there too, or it is not new.
+            but: errors after which it stays as well.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if not is_kept and not isinstance(error, but):
+                self.remove(directory)
+            raise
+
     def remove(self, directory: Path) -> None:
         """Remove a new directory that holds bookkeeping only; anything else in it, a lock too, keeps it whole."""
         found = [path for path in directory.rglob("*") if path.is_file()]
@@ -105,6 +150,6 @@ class Leftovers:
         for path in found:
             path.unlink(missing_ok=True)
         numbered = [directory] if directory != self.root else []
-        for path in (directory / "checkpoints", *numbered, *self.absent):
+        for path in (directory / CHECKPOINTS, *numbered, *self.absent):
             with suppress(OSError):
                 path.unlink() if path.is_symlink() else path.rmdir()

@@ -8,10 +8,10 @@ from pathlib import Path
 from videodiff import atomic
 from videodiff.cli.outputs import BOOKKEEPING
 from videodiff.names import shell_word
+from videodiff.run_layout import CHECKPOINTS, CONFIG
 from videodiff.say import rank, say
 from videodiff.usage import UsageError
 
-CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 # Beginnings of the names of all that a training leaves in its folder.
 FOLDERS = (CHECKPOINTS, "samples")
 GROWING = (

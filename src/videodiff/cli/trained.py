@@ -13,6 +13,7 @@ from videodiff import atomic
 from videodiff.cli.launch import RUN_VARIABLE, build, print_config
 from videodiff.cli.outputs import BOOKKEEPING, Leftovers, begun, folder_of_run, make_folder
 from videodiff.config import Stored, find_config, read_configs
+from videodiff.run_layout import run_folder
 from videodiff.say import rank
 from videodiff.usage import UsageError
 
@@ -87,7 +88,7 @@ class Look:
         checkpoint = resolve_checkpoint(options.ckpt_path)
         content = load_checkpoint(checkpoint)
         stored = stored_parts(trusted_config(content, checkpoint, options.trust), checkpoint)
-        directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+        directory = run_folder(checkpoint)
         run = Trained(checkpoint, content, directory)
         leftovers = Leftovers(options.out or directory / verb)
         config = read_configs([stored, *map(find_config, options.config)], verb, self.rest, options.trust)
@@ -95,16 +96,11 @@ class Look:
             print_config(verb, config, options.print_config, options.trust)
         plan = self.plan(run, config)
         out = self.results_directory(directory, plan)
-        try:
-            with ExitStack() as held:
-                cli = build(verb, out, config, options.trust)
-                self.attach(cli, run, out, plan, held)
-                load_weights(cli.model, content["state_dict"], checkpoint)
-                result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule)
-        except BaseException:
-            if rank() == 0:
-                leftovers.remove(out)
-            raise
+        with leftovers.removed_on_failure(out, is_kept=rank() > 0), ExitStack() as held:
+            cli = build(verb, out, config, options.trust)
+            self.attach(cli, run, out, plan, held)
+            load_weights(cli.model, content["state_dict"], checkpoint)
+            result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule)
         if rank() == 0:
             self.report(run, out, result)
         return 0

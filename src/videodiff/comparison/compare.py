@@ -25,6 +25,7 @@ from videodiff.comparison.runs import (
 from videodiff.comparison.settings import Settings, frames_of
 from videodiff.conditioning.asked import request_of
 from videodiff.conditioning.request import recorded
+from videodiff.device import pick_device
 from videodiff.evaluation.choice import default_protocol
 from videodiff.evaluation.generated import NonFiniteClipsError
 from videodiff.evaluation.measurement import Measurement, Progress
@@ -151,18 +152,3 @@ def check_requests(runs: Sequence[Run], settings: Settings, frames: int) -> None
                 run.model.check_request(asked, length)
         except ValueError as error:
             raise ValueError(f"{run.spec}: {error}") from error
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one.
-
-    Raises:
-        ValueError: for another name, or CUDA without a device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.split(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be auto, cpu or cuda, got {name!r}")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: no CUDA device here; use --device cpu")
-    return torch.device(name)

@@ -15,11 +15,12 @@ from videodiff.checkpoints.exported import PIPELINE, WEIGHTS
 from videodiff.checkpoints.pipeline import facts_of_training, identity
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.comparison.reference import UnequalRunsError, check_classes, options_for, reference_arguments
-from videodiff.comparison.training import last_step, run_folder
+from videodiff.comparison.training import last_step
 from videodiff.config import BuildError, build_data, without_latents
 from videodiff.data.real_clips import differences
 from videodiff.evaluation.choice import why_not_measured
 from videodiff.evaluation.real import data_record
+from videodiff.run_layout import CHECKPOINTS, run_folder
 from videodiff.sampling.video_model import draws_video
 
 
@@ -161,7 +162,7 @@ def parts_of(run: Run) -> list[dict[str, Any]]:
 
 def name_of(checkpoint: Path) -> str:
     """A run's name, its config's or the one it was given: ``vdm_digits`` of ``runs/vdm_digits/2``; else the file's."""
-    is_run = checkpoint.parent.name == "checkpoints" or checkpoint.name in (WEIGHTS, PIPELINE)
+    is_run = checkpoint.parent.name == CHECKPOINTS or checkpoint.name in (WEIGHTS, PIPELINE)
     if not is_run:
         return checkpoint.stem
     named = (part for part in reversed(run_folder(checkpoint.resolve()).parts) if not part.isdecimal())

@@ -11,14 +11,10 @@ import torch
 from videodiff.comparison.record import Training
 from videodiff.data.pixels import to_float
 from videodiff.plain import parse_json
+from videodiff.run_layout import run_folder
 
 POINTS = 400  # of a curve
 CURVES = ("train/loss", "val/loss")
-
-
-def run_folder(checkpoint: Path) -> Path:
-    """The run folder that a checkpoint lies in."""
-    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from videodiff.config.network_sizes import with_sizes
 from videodiff.config.options import apply_options
 from videodiff.config.overlay import plain_config
 from videodiff.config.parts import with_part_files
+from videodiff.run_layout import CHECKPOINTS
 from videodiff.usage import UsageError
 
 
@@ -69,7 +70,7 @@ def opened(name: str | Path | Stored) -> tuple[dict[str, Any], str, Path]:
     file = find_config(name)
     config = load_yaml(file)
     if not config:
-        own = (file.parent / "checkpoints").is_dir()
+        own = (file.parent / CHECKPOINTS).is_dir()
         cure = "remove it, the run's checkpoints hold a copy" if own else "write it, or leave it out"
         raise UsageError(f"{file} holds no config, it is empty or all comments; {cure}")
     where = next((short for short, shipped in shipped_configs().items() if shipped == file), str(file))

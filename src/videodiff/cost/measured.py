@@ -11,6 +11,8 @@ import torch
 
 from videodiff.checkpoints.first_stage import FirstStage, config_of_name
 from videodiff.config import build_model, find_config, load_yaml
+from videodiff.device import pick_device
+from videodiff.precision import default_precision
 
 from .batches import make_batch
 from .meta_model import Precision, autocast, hold_perceptual
@@ -29,12 +31,8 @@ def flop_per_second(
         flop_per_clip: of one such step.
         trusted: modules from ``--trust``.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision: Precision = (
-        "bf16-mixed"
-        if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        else "fp32"
-    )
+    device = pick_device().type
+    precision: Precision = "bf16-mixed" if default_precision(device) == "bf16-mixed" else "fp32"
     model = real_model(section, trusted).to(device).train()
     optimizer = model.make_optimizer([p for p in model.parameters() if p.requires_grad])
     began = 0.0

@@ -11,6 +11,7 @@ from videodiff.checkpoints import resolve_checkpoint
 from videodiff.checkpoints.card import drawn_by
 from videodiff.checkpoints.export import evaluations
 from videodiff.evaluation.results import Result, comparable, measured_otherwise, read_result
+from videodiff.run_layout import run_folder
 
 
 @dataclass
@@ -87,7 +88,7 @@ def find_against(spec: str) -> Against:
             raise FileNotFoundError(f"--against {spec}: no such file")
         return Against(spec, [read_result(spec)])
     checkpoint = resolve_checkpoint(spec)
-    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    run = run_folder(checkpoint)
     files = sorted(
         (run / "eval").glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name), reverse=True
     )

@@ -16,6 +16,7 @@ from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model
 from videodiff.migrations import FORMATS, numbered_config
+from videodiff.run_layout import CHECKPOINTS, CONFIG, LAST, run_folder
 from videodiff.weights import file_sha256, load_training_file, without_wrappers
 
 from .convert import Imported, convert, holds
@@ -101,7 +102,7 @@ def run_of(first_stage: str | None, kind: str, stage_kind: str) -> Path:
             "its run with --first_stage RUN"
         )
     file = resolve_checkpoint(first_stage)
-    return (file.parent.parent if file.parent.name == "checkpoints" else file.parent).resolve()
+    return run_folder(file).resolve()
 
 
 def write_run(
@@ -115,7 +116,7 @@ def write_run(
     config = {"seed_everything": 0, "model": section, "data": data_section(model)}
     text = numbered_config(yaml.safe_dump(config, sort_keys=False))
     record = {**source, **found.report.to_dict()}
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     checkpoint = {
         "state_dict": model.state_dict(),
         "videodiff": {
@@ -125,6 +126,6 @@ def write_run(
             "imported": {"kind": found.report.kind, **source},
         },
     }
-    save_checkpoint(checkpoint, out / "checkpoints" / "last.ckpt")
+    save_checkpoint(checkpoint, out / CHECKPOINTS / LAST)
     atomic.write_json(out / "import.json", record)
-    atomic.write_text(out / "config.yaml", text)
+    atomic.write_text(out / CONFIG, text)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.cli.outputs import output_folder
 from videodiff.cli.trained import stored_parts
 from videodiff.config import build, read_configs, without_latents
+from videodiff.device import pick_device
 from videodiff.names import shell_word
 from videodiff.say import counted
 from videodiff.usage import UsageError
@@ -86,16 +87,9 @@ def run(argv: Sequence[str]) -> int:
     config = read_config(args, rest)
     if not config.get("model") or not config.get("data"):
         raise UsageError(f"{SECOND_STAGE}; this one has no {'data' if config.get('model') else 'model'}")
-    leftovers = Leftovers(args.out)
-    make_folder(args.out)
-    try:
+    is_shared = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    with output_folder(args.out, is_shared, goes_on=True):
         return encode(args, config)
-    except BaseException as error:
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            leftovers.remove(args.out)
-        if isinstance(error, KeyboardInterrupt):
-            print(f"videodiff: repeat the command to resume in {args.out}", file=sys.stderr)
-        raise
 
 
 def read_config(args: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
@@ -114,7 +108,6 @@ def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Build data and first stage and write the latents; the folder exists."""
     import torch
 
-    from videodiff.cli.commands.generate import pick_device
     from videodiff.cli.commands.prepare import ProgressLine
     from videodiff.data.encode import encode_data
     from videodiff.data.encode_plan import Encoding

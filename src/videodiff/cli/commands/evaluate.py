@@ -109,6 +109,7 @@ def run(argv: Sequence[str]) -> int:
     """Parse, compare, report; returns the exit code."""
     args = parser().parse_args(argv)
     protocols = check(args)
+    from videodiff.device import pick_device
     from videodiff.evaluation.folders import Folder, FolderComparison
 
     looks = (args.resolution, args.layout, args.resize or "antialias")
@@ -191,13 +192,6 @@ def enlarged(protocol: Any, num_clips: int) -> Any:
     """The protocol with the count raised, if more clips are asked for than it wants; it is a custom one then."""
     wanted = {k: num_clips for k in ("num_real", "num_generated") if num_clips > getattr(protocol, k)}
     return protocol.changed(**wanted)
-
-
-def pick_device(name: str) -> Any:
-    """``auto`` is CUDA where there is one."""
-    from videodiff.cli.commands import generate
-
-    return generate.pick_device(name)
 
 
 def explain(compared: Any, protocols: list[Any]) -> Any:

@@ -11,7 +11,6 @@ from videodiff.cli import verbs
 from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, print_config
 from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
 from videodiff.cli.run_folder import (
-    CHECKPOINTS,
     config_file,
     holds_run,
     is_foreign,
@@ -31,6 +30,7 @@ from videodiff.cli.starting import (
 )
 from videodiff.config import Stored, find_config, read_configs, shipped_configs
 from videodiff.migrations import numbered_config
+from videodiff.run_layout import CHECKPOINTS, LAST
 from videodiff.say import rank, say
 from videodiff.usage import UsageError
 
@@ -53,7 +53,7 @@ def fit(options: argparse.Namespace, rest: list[str]) -> int:
     refuse_links(directory, options.checkpoints)
     if existing and (own := config_file(directory)) is not None:
         configs.insert(0, own)
-    try:
+    with leftovers.removed_on_failure(directory, is_kept=existing or rank() > 0):
         if not configs:
             raise needs_config()
         config = read_configs(configs, "fit", rest, options.trust)
@@ -70,10 +70,6 @@ def fit(options: argparse.Namespace, rest: list[str]) -> int:
             atomic.clear_parts(directory)  # of a command that was killed
             place_checkpoints(directory, options.checkpoints)
             return train(options, directory, existing, config, source)
-    except BaseException:
-        if rank() == 0 and not existing:
-            leftovers.remove(directory)
-        raise
 
 
 def run_name(options: argparse.Namespace, configs: Sequence[Path | Stored]) -> str:
@@ -141,7 +137,7 @@ def nothing_left(directory: Path, start: Source, max_steps: int) -> int:
         UsageError: if the checkpoint is of another run.
     """
     if start.lies_in(directory):
-        last = directory / CHECKPOINTS / "last.ckpt"
+        last = directory / CHECKPOINTS / LAST
         if rank() == 0 and start.path.suffix == ".ckpt" and start.path.name != last.name:
             atomic.second_name(start.path, last)  # the last save was cut short between its names
         say(f"{directory} is finished: {start.step} of {max_steps} steps are done")

@@ -5,8 +5,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from videodiff.cli.condition import add_flags, read_request
 from videodiff.cli.outputs import Leftovers, begun, folder_of_run, make_folder
 from videodiff.config.check import DRAWS
 from videodiff.config.options import split_options
+from videodiff.device import pick_device
 from videodiff.names import shell_word
 from videodiff.precision import PRECISIONS, autocast, default_precision
+from videodiff.run_layout import run_folder
 from videodiff.say import counted
 from videodiff.usage import UsageError
 from videodiff.words import real, whole
@@ -143,44 +145,51 @@ def run(argv: Sequence[str]) -> int:
     model = model.to(device).eval()
     configure(model, args)
     request, num_frames = read_request(args, model)
-    run_directory = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    run_directory = run_folder(checkpoint)
     leftovers = Leftovers(args.out or run_directory / "generate")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     mine = list(range(rank, args.num_samples, world))
     precision = args.precision or default_precision(device.type)
     plan = clip_files.settings(args, checkpoint, model, num_frames, precision, options)
     out = output_directory(args.out, run_directory, plan)
+    with (
+        told_where(out),
+        leftovers.removed_on_failure(out, but=UsageError),
+        RunLock(out) if world == 1 else nullcontext(),
+    ):
+        if world == 1:
+            atomic.clear_parts(out)  # of a command that was killed
+        clip_files.claim(out, plan, rank, world)
+        started = time.perf_counter()
+        with autocast(device.type, precision):
+            drawn = clip_files.draw(model, args, mine, num_frames, request, out)
+        seconds = time.perf_counter() - started
+        if rank > 0:
+            return 0
+        clip_files.wait_for_clips(out, args.num_samples)
+        record = {
+            **plan,
+            "seconds_per_video": round(seconds / drawn, 4) if drawn else None,
+            "device": str(model.device),
+            "torch": torch.__version__,
+        }
+        clip_files.finish(out, record, args.num_samples, args.fps)
+    print(json.dumps(record) if args.json else f"{counted(args.num_samples, 'video')}: {out}")
+    return 0
+
+
+@contextmanager
+def told_where(out: Path) -> Iterator[None]:
+    """Say how to go on where the drawing is interrupted, or its disk is full."""
     try:
-        with RunLock(out) if world == 1 else nullcontext():
-            if world == 1:
-                atomic.clear_parts(out)  # of a command that was killed
-            clip_files.claim(out, plan, rank, world)
-            started = time.perf_counter()
-            with autocast(device.type, precision):
-                drawn = clip_files.draw(model, args, mine, num_frames, request, out)
-            seconds = time.perf_counter() - started
-            if rank > 0:
-                return 0
-            clip_files.wait_for_clips(out, args.num_samples)
-            record = {
-                **plan,
-                "seconds_per_video": round(seconds / drawn, 4) if drawn else None,
-                "device": str(model.device),
-                "torch": torch.__version__,
-            }
-            clip_files.finish(out, record, args.num_samples, args.fps)
-    except UsageError:  # the folder holds something else
-        raise
-    except BaseException as error:
-        leftovers.remove(out)
-        if isinstance(error, (KeyboardInterrupt, OSError)) and (out / clip_files.PLAN).is_file():
+        yield
+    except (KeyboardInterrupt, OSError):
+        if (out / clip_files.PLAN).is_file():
             print(
                 f"videodiff: finished clips are in {out}; resume with --out {shell_word(out)}",
                 file=sys.stderr,
             )
         raise
-    print(json.dumps(record) if args.json else f"{counted(args.num_samples, 'video')}: {out}")
-    return 0
 
 
 def load_model(args: argparse.Namespace, checkpoint: Path, words: Sequence[str]) -> Any:
@@ -252,21 +261,6 @@ def check(args: argparse.Namespace) -> None:
     """Check combinations of options before anything is loaded."""
     if args.condition is None and args.condition_frames is not None:
         raise UsageError("--condition_frames needs --condition FILE")
-
-
-def pick_device(name: str) -> Any:
-    """``auto`` is CUDA where there is one."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"--device {name}: no CUDA device here; use --device cpu")
-    if name.split(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"--device must be auto, cpu or cuda, got {name!r}")
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    return torch.device(name)
 
 
 def pick_sampler(args: argparse.Namespace, model: Any) -> Any:

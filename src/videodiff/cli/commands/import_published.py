@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.cli.outputs import output_folder
 from videodiff.frame_size import size_option
 from videodiff.words import whole
 
@@ -82,10 +82,7 @@ def run(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from videodiff.checkpoints.published import import_run
 
-    leftovers = Leftovers(args.out)
-    if not args.out.exists():
-        make_folder(args.out)
-    try:
+    with output_folder(args.out):
         reports = import_run(
             args.kind,
             args.file,
@@ -96,9 +93,6 @@ def run(argv: Sequence[str]) -> int:
             changes=scheduler(args.scheduler),
             **sizes(args),
         )
-    except BaseException:
-        leftovers.remove(args.out)
-        raise
     if args.json:
         print(json.dumps([report.to_dict() for report in reports]))
         return 0

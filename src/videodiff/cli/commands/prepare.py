@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.outputs import Leftovers, make_folder
+from videodiff.cli.outputs import output_folder
 from videodiff.frame_size import size_option
 from videodiff.names import shell_word
 from videodiff.say import counted
@@ -136,18 +136,11 @@ def work(args: argparse.Namespace, root: str, settings: Any, workers: int) -> An
             return verify(root, line) if is_prepared(root) else check(root, settings, workers, line)
         finally:
             line.close()
-    leftovers = Leftovers(args.out)
-    make_folder(args.out)
-    try:
-        return prepare(root, str(args.out), settings, workers, line)
-    except BaseException as error:
-        line.close()
-        leftovers.remove(args.out)
-        if isinstance(error, KeyboardInterrupt):
-            print(f"videodiff: repeat the command to resume in {args.out}", file=sys.stderr)
-        raise
-    finally:
-        line.close()
+    with output_folder(args.out, goes_on=True):
+        try:
+            return prepare(root, str(args.out), settings, workers, line)
+        finally:
+            line.close()
 
 
 def find_set(args: argparse.Namespace) -> tuple[str, str]:
