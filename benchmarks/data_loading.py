@@ -198,19 +198,19 @@ def compare(root: Path, work: Path, size: int, rounds: int, num_windows: int) ->
 
 
 def built_in(side: int, rounds: int, windows: int) -> None:
-    """What drawing a clip of a built-in set costs, where there is nothing to read."""
+    """What generating a clip of a built-in set costs, where there is nothing to read."""
     print("\nbuilt-in:\n\n| set | CPU ms per clip | against bouncing digits |\n|---|---|---|")
     sources = {"bouncing digits": BouncingDigits, "drifting clouds": DriftingClouds}
-    drawn: dict[str, list[float]] = {name: [] for name in sources}
+    generated: dict[str, list[float]] = {name: [] for name in sources}
     for _ in range(rounds):
         for name, source in sources.items():
             clips = source("train", windows, FRAMES, side)
             start = time.process_time()
             for index in range(windows):
                 clips.read(index, 0, FRAMES, 1)
-            drawn[name].append((time.process_time() - start) / windows * 1000)
-    for name, times in drawn.items():
-        ratio = statistics.median(b / a for a, b in zip(drawn["bouncing digits"], times, strict=True))
+            generated[name].append((time.process_time() - start) / windows * 1000)
+    for name, times in generated.items():
+        ratio = statistics.median(b / a for a, b in zip(generated["bouncing digits"], times, strict=True))
         print(f"| {name} | {statistics.median(times):.2f} | {ratio:.2f} |")
 
 

@@ -1,4 +1,4 @@
-"""What one GPU does: the same outputs as a CPU, speed, memory, drawing, feeding, and a minute and a half of training.
+"""What one GPU does: the same outputs as a CPU, speed, memory, generating, feeding, and 90 seconds of training.
 
     python benchmarks/gpu.py --out gpu.json                                   # all of it, at most 8 minutes
     python benchmarks/gpu.py --sections step,sample --minutes 3 --out gpu.json
@@ -71,12 +71,12 @@ def sections_of(setting: Setting, systems: tuple[System, ...]) -> list[Section]:
     compared = {f"{s.configs[0]}, smallest": partial(agree, smallest, s.configs[:1]) for s in systems}
     if not setting.smallest:
         compared |= {c: partial(agree, setting, (c,)) for c in COMPARED}
-    drawn = [s for s in systems if s.options != JUDGED]
+    generated = [s for s in systems if s.options != JUDGED]
     compiled = systems[-1:] if setting.smallest else systems  # tracing alone takes seconds each
     return [
         Section("agree", 50, compared),
         Section("step", 130, {s.name: partial(step, setting, s, False) for s in systems}),
-        Section("sample", 70, {s.name: partial(sample, setting, s) for s in drawn}),
+        Section("sample", 70, {s.name: partial(sample, setting, s) for s in generated}),
         Section("train", 105, {"vdm_digits": partial(train, setting)}),
         Section("feed", 45, {form: partial(feed, setting, form) for form in ("videos", "packed", "kept latents")}),
         Section("compiled", 80, {s.name: partial(step, setting, s, True) for s in compiled}),

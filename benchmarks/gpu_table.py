@@ -91,7 +91,7 @@ def tables(record: Mapping[str, Any], systems: Sequence[Any]) -> str:
             ]
             for name, figures in sampled.items() for key, of in figures.items() if key.startswith("clips_")
         ]  # fmt: skip
-        head = ["drawing", "clips", "seconds", "network calls", "seconds a call", "decoding, s"]
+        head = ["generating", "clips", "seconds", "network calls", "seconds a call", "decoding, s"]
         parts.append(rows(head, lines))
     if compared := cases(record, "agree"):
         lines = [

@@ -1,4 +1,4 @@
-"""What is done with a model beside its training step: drawing, feeding it, and a whole short training."""
+"""What is done with a model beside its training step: generating, feeding it, and a whole short training."""
 
 from __future__ import annotations
 
@@ -38,16 +38,18 @@ def sample(setting: Setting, system: System, tell: Tell) -> None:
         frames, sampler, short = model.video_shape[1], copy.copy(model.sampler), copy.copy(model.sampler)
         sampler.num_steps, short.num_steps = calls, min(2, calls)
         with setting.autocast():
-            latent = model.draw_latent(size, frames, sampler=short)
-            drawing = setting.seconds(partial(model.draw_latent, size, frames, sampler=sampler)) / calls
+            latent = model.generate_latent(size, frames, sampler=short)
+            generating = (
+                setting.seconds(partial(model.generate_latent, size, frames, sampler=sampler)) / calls
+            )
             list(model.decode_frames(latent, frames))
             decoding = setting.seconds(
                 lambda latent=latent, frames=frames: list(model.decode_frames(latent, frames))
             )
         own = model.calls_per_clip
         tell({f"clips_{size}": {
-            "seconds": own * drawing + decoding, "network_calls": own, "timed_calls": calls,
-            "seconds_per_call": drawing, "decode_s": decoding,
+            "seconds": own * generating + decoding, "network_calls": own, "timed_calls": calls,
+            "seconds_per_call": generating, "decode_s": decoding,
         }})  # fmt: skip
 
 

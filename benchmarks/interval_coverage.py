@@ -4,7 +4,7 @@
     python benchmarks/interval_coverage.py --large --trials 20   # 400 numbers, 2048 clips: the size of a published FVD
 
 Features are drawn from two kinds of distributions with the spectrum that I3D's logits have (sd ~ k^-0.6, total variance
-2400): one normal, one of ten clusters with Student-t tails. "model" is another draw with a shift, 5 % more spread
+2400): one normal, one of ten clusters with Student-t tails. "model" is another generate with a shift, 5 % more spread
 and, with clusters, two of them missing; "same" is the real distribution again.
 """
 
@@ -70,14 +70,14 @@ def row(kind: str, dim: int, count: int, what: str, trials: int, kernel: bool) -
     holds = np.mean([i.low <= fresh.mean() <= i.high for i in intervals])
     repeat = np.mean([[i.low <= value <= i.high for value in fresh] for i in intervals])
     sd = np.sqrt(np.mean([i.sd**2 for i in intervals]))
-    drawn = [
+    generated = [
         distance(x[rng.integers(0, count, count)], y[rng.integers(0, count, count)]) for x, y in pairs[:20]
     ]
     others = [population.draw(count, rng, model) for _ in pairs]
     zero = [frechet_difference_interval(x, y, z) for (x, y), z in zip(pairs, others, strict=True)]
     zero_held = np.mean([i.low <= 0 <= i.high for i in zero])
     cells = [kind, dim, count, what, f"{fresh.mean():.0f}", f"{fresh.std():.1f}", f"{sd:.1f}", f"{holds:.2f}"]
-    cells += [f"{repeat:.2f}", f"{zero_held:.2f}", f"{np.mean(drawn):.0f}"]
+    cells += [f"{repeat:.2f}", f"{zero_held:.2f}", f"{np.mean(generated):.0f}"]
     if kernel:
         expected = np.mean([kernel_distance(*pair()) for _ in range(10 * trials)])
         held = [i.low <= expected <= i.high for i in (kernel_interval(x, y, resamples=400) for x, y in pairs)]

@@ -5,7 +5,7 @@
 
 The first table is measured: the configs of the built-in digits (32 x 32) with random weights, one video, each
 measurement in a process of its own: its peak resident memory, and by how much its private memory grew at most while it
-drew (looked at every 2 ms; mapped libraries come and go with the state of the machine). The second is
+generated (looked at every 2 ms; mapped libraries come and go with the state of the machine). The second is
 counted: the networks of the SkyTimelapse configs at 256 x 256 on tensors without memory.
 
 FLOP are those of the network's forward pass, two per multiply-add, times sampler steps, times windows, and of decoding.
@@ -86,7 +86,7 @@ def count(
 
 
 def flops(model: Any, lengths: tuple[int, ...], steps: tuple[int, int]) -> dict[int, float]:
-    """FLOP of drawing one video of each length."""
+    """FLOP of generating one video of each length."""
     net, stage = model.net, model.autoencoder
     latent = stage.latent_shape(model.video_shape)
 
@@ -147,10 +147,10 @@ def measure(configs: list[str], frames: int, steps: tuple[int, int]) -> dict[str
     with PrivateMemory() as memory:
         model.generate(1, model.video_shape[1], sampler=DDIMSampler(1))
         start = time.process_time()
-        latent = model.draw_latent(1, frames, sampler=first, later_sampler=later)
-        drawn = sum(piece.shape[2] for piece in model.decode_frames(latent, frames))
+        latent = model.generate_latent(1, frames, sampler=first, later_sampler=later)
+        generated = sum(piece.shape[2] for piece in model.decode_frames(latent, frames))
         seconds = time.process_time() - start
-    assert drawn == frames
+    assert generated == frames
     return {
         "seconds": seconds,
         "windows": len(model.windows(model.total_units(frames))),

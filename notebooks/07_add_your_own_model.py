@@ -42,13 +42,13 @@ class MixerBlock(nn.Module):
     def __init__(self, width, num_frames, embedding_dim):
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.told = nn.Linear(embedding_dim, width)
+        self.condition = nn.Linear(embedding_dim, width)
         self.space = nn.Conv2d(width, width, 5, padding=2, groups=width)
         self.time = nn.Linear(num_frames, num_frames)
         self.channels = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x, embedding):  # [B, T, H, W, D], [B, E]
-        h = self.norm(x) + self.told(embedding)[:, None, None, None]
+        h = self.norm(x) + self.condition(embedding)[:, None, None, None]
         x = x + rearrange(
             self.space(rearrange(h, "b t h w d -> (b t) d h w")), "(b t) d h w -> b t h w d", b=len(x)
         )

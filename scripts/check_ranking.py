@@ -62,10 +62,10 @@ def baseline(kind: str, num_clips: int, dataset: str) -> Result:
             yield torch.stack([source.read(i, 0, FRAMES, 1) for i in range(start, stop)])
 
     if kind == "noise":
-        fake = iter(noise_clips(num_clips, FRAMES, SIZE, SIZE).split(BATCH))
+        generated = iter(noise_clips(num_clips, FRAMES, SIZE, SIZE).split(BATCH))
     else:
-        fake = (frozen_clips(clips) for clips in real(num_clips))
-    return evaluate(real(0), fake, get_protocol("evaluator"), data={"dataset": dataset, "split": "test"})
+        generated = (frozen_clips(clips) for clips in real(num_clips))
+    return evaluate(real(0), generated, get_protocol("evaluator"), data={"dataset": dataset, "split": "test"})
 
 
 def main(argv: list[str] | None = None) -> int:

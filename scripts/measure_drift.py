@@ -81,7 +81,7 @@ def draw(
     model.long_video, model.given_noise = setting.long_video, setting.given_noise
     first, later = copy.deepcopy(model.sampler), copy.deepcopy(model.sampler)
     first.num_steps, later.num_steps = counts[0], counts[1] or counts[0]
-    latent = model.draw_latent(
+    latent = model.generate_latent(
         num_videos, frames, sampler=first, later_sampler=later, guidance_scale=setting.guidance
     )
     return torch.cat(

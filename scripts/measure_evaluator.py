@@ -78,10 +78,12 @@ def main() -> None:
         figures = FIGURES[content]
         print(f"\n{content}, {count} clips a side, {frames} frames of {args.resolution}")
         print(header(["clips", "evaluator-FD", "rand-FD", f"evaluator-IS of {classes}", *figures]))
-        for name, fake in altered(source, other, count, frames):
-            values = [distance(m, features, m.features(fake)) for m, features, _ in seen]
-            values.append(inception_score(probabilities(logits(fake), content_classes(content)), splits=1)[0])
-            means = motion_metrics(fake, content)
+        for name, clips_made in altered(source, other, count, frames):
+            values = [distance(m, features, m.features(clips_made)) for m, features, _ in seen]
+            values.append(
+                inception_score(probabilities(logits(clips_made), content_classes(content)), splits=1)[0]
+            )
+            means = motion_metrics(clips_made, content)
             print(row(name, [*values, *(means[figure] for figure in figures)]), flush=True)
         print(header(["floor at N =", *[str(n) for n in sizes(count)]]))
         for metric, features, others in seen:

@@ -95,7 +95,7 @@ class Batch:
     has_motion: Tensor
 
 
-def draw_batch(data: Clips, half: int, size: int, seed: int, step: int) -> Batch:
+def generate_batch(data: Clips, half: int, size: int, seed: int, step: int) -> Batch:
     """Half digits, half clouds; in each half five of eight clips are whole, the rest have one kind of damage."""
     rng = generator(seed, "evaluator batch", step)
     clips, rows, damage = [], [], []
@@ -223,7 +223,7 @@ def main() -> None:
     clip_net = ClipNet()
     optimise(
         clip_net,
-        lambda step: loss_of(clip_net, draw_batch(data, args.clips, args.batch_size, args.seed, step)),
+        lambda step: loss_of(clip_net, generate_batch(data, args.clips, args.batch_size, args.seed, step)),
         args.steps,
         3e-3,
     )

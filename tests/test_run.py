@@ -89,7 +89,7 @@ def test_an_interrupted_long_video_goes_on_to_the_same_bytes(run, tmp_path, monk
     command += ["--steps", "2", "--out"]
     assert main([*command, str(tmp_path / "whole")]) == 0
     whole = {p.name: p.read_bytes() for p in (tmp_path / "whole").glob("*.mkv")}
-    plain, calls = VDM.sample_window, []
+    plain, calls = VDM.generate_window, []
 
     def stops(self, *args):
         calls.append(1)
@@ -97,14 +97,14 @@ def test_an_interrupted_long_video_goes_on_to_the_same_bytes(run, tmp_path, monk
             raise KeyboardInterrupt
         return plain(self, *args)
 
-    monkeypatch.setattr(VDM, "sample_window", stops)
+    monkeypatch.setattr(VDM, "generate_window", stops)
     assert main([*command, str(tmp_path / "cut")]) == 130
     assert f"resume with --out {tmp_path / 'cut'}" in capsys.readouterr().err
     assert list((tmp_path / "cut").glob(".latents_*"))
     assert main([*command, str(tmp_path / "cut"), "--seed", "1"]) == 2  # another plan is no going on
     assert "another seed" in capsys.readouterr().err
     calls.clear()
-    monkeypatch.setattr(VDM, "sample_window", lambda self, *args: calls.append(1) or plain(self, *args))
+    monkeypatch.setattr(VDM, "generate_window", lambda self, *args: calls.append(1) or plain(self, *args))
     assert main([*command, str(tmp_path / "cut")]) == 0
     assert "resuming after window 3" in capsys.readouterr().err
     windows = 6  # of one batch: 4 frames, then 2 more each

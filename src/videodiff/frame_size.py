@@ -96,6 +96,10 @@ def size_option(least: int = 1, most: int = 32_768) -> Any:
         try:
             size = FrameSize.of(text, "it")
         except ValueError:
+            if re.fullmatch(r"\d+(?:[xX]\d+)?", text):  # a side of 0
+                raise argparse.ArgumentTypeError(
+                    f"must have sides of {least} to {most} pixels, got {text}"
+                ) from None
             raise argparse.ArgumentTypeError(
                 f"must be N for a square or HEIGHTxWIDTH, such as 64 or 80x48, got {text!r}"
             ) from None

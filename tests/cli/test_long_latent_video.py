@@ -36,9 +36,9 @@ def home(tmp_path_factory):
 def seen(monkeypatch):
     """What commands drew: the latent of the last batch, and the units that each window wrote."""
     kept = {"written": []}
-    window, write = LVDM.sample_window, clip_files.write_batch
+    window, write = LVDM.generate_window, clip_files.write_batch
 
-    def sample_window(self, latent, plan, *rest):
+    def generate_window(self, latent, plan, *rest):
         before = latent[:, :, list(plan.context)].clone()
         window(self, latent, plan, *rest)
         kept["written"].extend(plan.new)
@@ -48,7 +48,7 @@ def seen(monkeypatch):
         kept["latent"] = latent.clone()
         write(model, latent, *rest)
 
-    monkeypatch.setattr(LVDM, "sample_window", sample_window)
+    monkeypatch.setattr(LVDM, "generate_window", generate_window)
     monkeypatch.setattr(clip_files, "write_batch", write_batch)
     return kept
 
@@ -97,9 +97,9 @@ def test_the_steps_of_the_first_window_and_of_the_others_are_recorded_and_kept_t
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").symlink_to(home / "runs")
     steps = []
-    window = LVDM.sample_window
+    window = LVDM.generate_window
     monkeypatch.setattr(
-        LVDM, "sample_window", lambda self, *args: (steps.append(args[4].num_steps), window(self, *args))
+        LVDM, "generate_window", lambda self, *args: (steps.append(args[4].num_steps), window(self, *args))
     )
     generate("hierarchical", 64, "--steps", "3/1")
     assert steps == [3] + [1] * (len(steps) - 1)

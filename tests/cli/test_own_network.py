@@ -44,11 +44,11 @@ class Block(nn.Module):
         self.heads, self.norm = heads, nn.LayerNorm(width, elementwise_affine=False)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.told = nn.Linear(width, 4 * width)
-        nn.init.zeros_(self.told.weight)
+        self.condition = nn.Linear(width, 4 * width)
+        nn.init.zeros_(self.condition.weight)
 
     def forward(self, x, embedding):
-        scale, shift, gate, gate_mlp = self.told(embedding)[:, None].chunk(4, -1)
+        scale, shift, gate, gate_mlp = self.condition(embedding)[:, None].chunk(4, -1)
         q, k, v = self.qkv(self.norm(x) * (1 + scale) + shift).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = x + gate * self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return x + gate_mlp * self.mlp(self.norm(x))

@@ -91,7 +91,7 @@ def test_an_option_of_one_stage_is_that_stages_alone(home):
 
 def test_an_interrupted_pipeline_goes_on_after_its_last_window(home, monkeypatch):
     assert generate("runs/cascade", "whole", "--frames", "20") == 0
-    window, done = DiffusionModule.sample_window, []
+    window, done = DiffusionModule.generate_window, []
 
     def stopped(self, *args):
         if len(done) == 6:
@@ -99,7 +99,7 @@ def test_an_interrupted_pipeline_goes_on_after_its_last_window(home, monkeypatch
         window(self, *args)
         done.append(type(self).__name__)
 
-    monkeypatch.setattr(DiffusionModule, "sample_window", stopped)
+    monkeypatch.setattr(DiffusionModule, "generate_window", stopped)
     assert generate("runs/cascade", "part", "--frames", "20") == 130
     assert done == ["VDM"] * 4 + ["DiffusionModule"] * 2
     done[:] = [None] * 7
@@ -227,7 +227,7 @@ BAD = {
     "pipeline: [{run: runs/low}, {run: pipeline.yaml}]": "stage 2 names pipeline.yaml, which is this pipeline itself",
     "pipeline: [{run: runs/low}, {run: runs/cascade}]": "stage 2 names runs/cascade, which is a pipeline",
     "pipeline: [{run: runs/high}, {run: runs/low}]": "no multiple of the 16x16 of",
-    "pipeline: [{run: runs/low}, {run: runs/plain, takes: latent}]": "leaves it nothing to draw|are not those",
+    "pipeline: [{run: runs/low}, {run: runs/plain, takes: latent}]": "leaves it nothing to do|are not those",
     "pipeline: [{run: runs/low, weights: 00ff}]": "not the 00ff",
     "pipeline: [{run: runs/low}, {run: runs/plain, takes: everything}]": "takes",
     "pipeline: [{run: runs/low, model: {guidance: 2}}]": "guidance",
@@ -263,7 +263,7 @@ def test_fit_takes_no_pipeline(words, home, capsys):
     said = capsys.readouterr().err.strip()
     assert said.count("\n") == 0
     assert "pipeline" in said
-    assert "fit each of them by itself" in said
+    assert "fit each of its runs by itself" in said
     assert not Path("runs/x").exists()
 
 

@@ -126,7 +126,7 @@ def test_bad_words_are_one_line_and_leave_nothing(call, videos, tmp_path):
     refused(call(videos), "--out DIR")
     refused(call("none", *out), "no folder and no public data set 'none'", "ucf101")
     refused(call("ufc101", *out), "did you mean 'ucf101'")
-    refused(call(videos, *out, "--size", "0"), "--size must be at least 1, got 0")
+    refused(call(videos, *out, "--size", "0"), "--size must have sides of")
     refused(call(videos, *out, "--fps", "-1"), "--fps must be above 0")
     refused(call(videos, *out, "--form", "zip"), "--form must be one of video, packed, shards, got 'zip'")
     refused(call(videos, *out, "--resize", "cubic"), "--resize must be one of antialias")

@@ -55,7 +55,7 @@ def model(kind, **options):
 
 def draw(made, scale):
     frames = 2 * made.video_shape[1] - made.plan.overlap  # the second window is given some of the first
-    return made.draw_latent(1, frames, seed=1, request=Request(torch.tensor([1])), guidance_scale=scale)
+    return made.generate_latent(1, frames, seed=1, request=Request(torch.tensor([1])), guidance_scale=scale)
 
 
 @pytest.mark.parametrize("kind", ["VDM", "LVDM", "PVDM"])

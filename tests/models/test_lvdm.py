@@ -136,7 +136,7 @@ def test_a_sample_does_not_depend_on_its_batch():
 def test_the_unconditional_estimate_of_guidance_knows_nothing():
     model = trained_lvdm(strides=(1,), net={"vector_dim": None})
     model.net = recorder = Recorder(model.net)
-    model.draw_latent(1, (UNITS + 2) * FACTOR, guidance_scale=1.5)
+    model.generate_latent(1, (UNITS + 2) * FACTOR, guidance_scale=1.5)
     z, _, cond = next(asked for asked in recorder.asked if asked[2].concat is not None)
     assert z.shape[0] == 2
     assert not cond.concat[0].any()
@@ -174,7 +174,7 @@ def test_long_video_has_its_length_and_keeps_what_is_given(way):
     model = trained_lvdm(long_video=way)
     frames = batch(1, 2)["video"]
     given = Request(None, frames, tuple(range(2 * FACTOR)))
-    latent = model.draw_latent(1, 9 * FACTOR - 1, request=given)
+    latent = model.generate_latent(1, 9 * FACTOR - 1, request=given)
     torch.testing.assert_close(latent[:, :, :2], model.autoencoder.encode(frames))
     assert torch.isfinite(latent).all()
     video = model.generate(1, 9 * FACTOR - 1, request=given)
@@ -184,27 +184,29 @@ def test_long_video_has_its_length_and_keeps_what_is_given(way):
 def test_all_given_returns_what_was_given():
     model = trained_lvdm()
     frames = batch(1, UNITS)["video"]
-    latent = model.draw_latent(1, UNITS * FACTOR, request=Request(None, frames, tuple(range(UNITS * FACTOR))))
+    latent = model.generate_latent(
+        1, UNITS * FACTOR, request=Request(None, frames, tuple(range(UNITS * FACTOR)))
+    )
     assert torch.equal(latent, model.autoencoder.encode(frames))
 
 
 def test_a_video_does_not_depend_on_its_batch():
     model = trained_lvdm()
-    together = model.draw_latent(3, 8 * FACTOR, seed=2)
-    alone = torch.cat([model.draw_latent(1, 8 * FACTOR, seed=2, indices=[i]) for i in range(3)])
+    together = model.generate_latent(3, 8 * FACTOR, seed=2)
+    alone = torch.cat([model.generate_latent(1, 8 * FACTOR, seed=2, indices=[i]) for i in range(3)])
     torch.testing.assert_close(together, alone, atol=2e-4, rtol=1e-3)
 
 
 def test_the_interpolator_draws_the_gaps_and_is_no_part_of_the_model():
     keys = trained_lvdm(strides=(4,), long_video="hierarchical", net={"vector_dim": None})
     with pytest.raises(ValueError, match="--interpolator RUN"):
-        keys.draw_latent(1, 9 * FACTOR)
+        keys.generate_latent(1, 9 * FACTOR)
     gaps = trained_lvdm(strides=(1,), net={"vector_dim": None})
     gaps.net = recorder = Recorder(gaps.net)
     names = set(keys.state_dict())
     both = Pipeline([Stage(keys), Stage(gaps, takes="latent")])
     assert set(keys.state_dict()) == names
-    both.draw_latent(1, 9 * FACTOR)
+    both.generate_latent(1, 9 * FACTOR)
     masks = {tuple(cond.concat[0, 0, :, 0, 0].tolist()) for _, _, cond in recorder.asked}
     assert masks == {(1.0, 0.0, 0.0, 0.0, 1.0)}
 
@@ -212,7 +214,7 @@ def test_the_interpolator_draws_the_gaps_and_is_no_part_of_the_model():
 def test_the_noise_on_given_frames_is_drawn_once_for_a_window():
     model = trained_lvdm(strides=(1,), net={"vector_dim": None})
     model.net = recorder = Recorder(model.net)
-    model.draw_latent(1, (UNITS + 1) * FACTOR)
+    model.generate_latent(1, (UNITS + 1) * FACTOR)
     seen = [z[:, :, 0] for z, _, cond in recorder.asked if cond.concat is not None]
     assert len(seen) == 3
     assert all(torch.equal(z, seen[0]) for z in seen)
@@ -221,7 +223,7 @@ def test_the_noise_on_given_frames_is_drawn_once_for_a_window():
 def test_the_told_stride_survives_guidance():
     model = trained_lvdm(long_video="hierarchical")
     model.net = recorder = Recorder(model.net)
-    model.draw_latent(1, 9 * FACTOR, guidance_scale=2.0)
+    model.generate_latent(1, 9 * FACTOR, guidance_scale=2.0)
     strides = {tuple(cond.vector[:, 0].tolist()) for _, _, cond in recorder.asked}
     assert all(len(set(told)) == 1 for told in strides)
     assert {told[0] for told in strides} == {0.0, math.log2(4)}
@@ -245,7 +247,7 @@ class Data:
         (lambda: tiny_lvdm(net={"vector_dim": None}), "vector_dim 1"),
         (lambda: tiny_lvdm().check_data(Data()), "at least 34"),
         (
-            lambda: tiny_lvdm().draw_latent(
+            lambda: tiny_lvdm().generate_latent(
                 1, 10, request=Request(None, torch.zeros(1, 3, 3, SIDE, SIDE), (0, 1, 2))
             ),
             "groups of 2",

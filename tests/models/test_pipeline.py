@@ -93,18 +93,20 @@ def test_frames_between_others_leave_those_as_they_are():
 def test_a_pipeline_that_is_stopped_after_any_window_goes_on_to_the_same_bits(kind):
     make, frames = PIPELINES[kind]
     pipeline, kept = make(), []
-    whole = pipeline.draw_latent(2, frames, 5, on_window=lambda rows, done: kept.append((rows.clone(), done)))
+    whole = pipeline.generate_latent(
+        2, frames, 5, on_window=lambda rows, done: kept.append((rows.clone(), done))
+    )
     assert [done for _, done in kept] == list(range(1, len(kept) + 1))
     assert len(kept) > 2
     for drawn in kept[:-1]:
-        assert torch.equal(pipeline.draw_latent(2, frames, 5, drawn=drawn), whole)
+        assert torch.equal(pipeline.generate_latent(2, frames, 5, generated=drawn), whole)
 
 
 @pytest.mark.parametrize("kind", PIPELINES)
 def test_progress_counts_through_all_stages(kind):
     make, frames = PIPELINES[kind]
     seen = []
-    make().draw_latent(1, frames, progress=lambda done, total: seen.append((done, total)))
+    make().generate_latent(1, frames, progress=lambda done, total: seen.append((done, total)))
     assert len({total for _, total in seen}) == 1
     assert [done for done, _ in seen] == list(range(1, seen[0][1] + 1))
 
@@ -120,8 +122,8 @@ def test_every_stage_draws_with_its_own_sampler_unless_one_is_asked_for(monkeypa
     pipeline, used = cascade(), []
     pipeline.models[0].sampler, pipeline.models[1].sampler = DDIMSampler(2), DDIMSampler(3)
     for model in pipeline.models:
-        window = model.sample_window
-        model.sample_window = lambda *a, window=window: used.append(a[4].num_steps) or window(*a)
+        window = model.generate_window
+        model.generate_window = lambda *a, window=window: used.append(a[4].num_steps) or window(*a)
     pipeline.generate(1, 8)
     assert used == [2, 3]
     used.clear()
@@ -149,15 +151,15 @@ def test_a_record_names_the_run_the_weights_and_the_way_of_every_stage():
         ("low", 2, None),
         ("high", 2, "low_resolution"),
     ]
-    assert [s["frames"] for s in pipeline.drawing_record(20)["stages"]] == [10, 20]
+    assert [s["frames"] for s in pipeline.generation_record(20)["stages"]] == [10, 20]
 
 
 def misfits():
-    yield "is no multiple of the 8x8", lambda: [Stage(built(low())), Stage(built(high(side=12)))]
+    yield "no multiple of the 8x8", lambda: [Stage(built(low())), Stage(built(high(side=12)))]
     yield "cannot take low resolution", lambda: [Stage(built(low())), Stage(trained_lvdm())]
     yield "of its own size 16x16", lambda: [Stage(built(low())), Stage(built(high()), "frames", 2)]
     yield "the latents .* are not those", lambda: [Stage(built(low())), Stage(built(low(side=16)), "latent")]
-    yield "leaves it nothing to draw", lambda: [Stage(built(low())), Stage(built(low()), "latent")]
+    yield "leaves it nothing to do", lambda: [Stage(built(low())), Stage(built(low()), "latent")]
     yield "frames_each must be at least 2", lambda: [Stage(built(low())), Stage(built(low()), "frames")]
     yield "leave out frames_each 3", lambda: [Stage(built(low())), Stage(built(high()), frames_each=3)]
     yield "at least one stage", lambda: []
@@ -188,7 +190,7 @@ def test_a_stage_may_ask_for_what_it_takes_before_anything_is_drawn():
 def test_what_the_first_stage_cannot_be_told_is_refused_before_anything_is_drawn():
     pipeline = Pipeline([Stage(built(high(frames=4, side=8))), Stage(built(high(frames=8)))])
     for model in pipeline.models:
-        model.sample_window = None
+        model.generate_window = None
     with pytest.raises(ValueError, match="cannot be given label"):
         pipeline.generate(1, 8, request=Request(torch.tensor([1])))
     with pytest.raises(ValueError, match="lies outside a video of 8 frames"):

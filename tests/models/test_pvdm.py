@@ -93,17 +93,17 @@ def test_a_long_video_is_clip_after_clip_each_from_the_finished_planes_before():
     model = trained_pvdm()
     video = model.generate(2, num_frames=3 * FRAMES - 1, seed=3)
     assert video.shape == (2, 3, 3 * FRAMES - 1, SIDE, SIDE)
-    latent = model.draw_latent(2, 3 * FRAMES, seed=3)
+    latent = model.generate_latent(2, 3 * FRAMES, seed=3)
     assert latent.shape == (2, 4, 3, model.net.plane_sizes.num_tokens)
-    first = model.draw_latent(2, FRAMES, seed=3)
+    first = model.generate_latent(2, FRAMES, seed=3)
     assert torch.equal(latent[:, :, :1], first)
     # Going on from two clips draws the third as before; from another second clip it draws another third.
-    same = model.draw_latent(2, 3 * FRAMES, seed=3, drawn=(latent, 2))
+    same = model.generate_latent(2, 3 * FRAMES, seed=3, generated=(latent, 2))
     assert torch.equal(same, latent)
     other = latent.clone()
     other[:, :, 1] = 0
     assert not torch.equal(
-        model.draw_latent(2, 3 * FRAMES, seed=3, drawn=(other, 2))[:, :, 2], latent[:, :, 2]
+        model.generate_latent(2, 3 * FRAMES, seed=3, generated=(other, 2))[:, :, 2], latent[:, :, 2]
     )
 
 
@@ -116,18 +116,18 @@ def test_permuting_the_videos_of_a_batch_permutes_what_is_drawn():
         if known:
             one = Request(label, known.frames, known.positions)
             other = Request(label[order], known.frames[order], known.positions)
-        plain = model.draw_latent(3, 2 * FRAMES, seed=5, request=one)
-        permuted = model.draw_latent(3, 2 * FRAMES, seed=5, request=other, indices=order)
+        plain = model.generate_latent(3, 2 * FRAMES, seed=5, request=one)
+        permuted = model.generate_latent(3, 2 * FRAMES, seed=5, request=other, indices=order)
         torch.testing.assert_close(permuted, plain[order], rtol=1e-3, atol=1e-4)
         assert (plain[0] - plain[1]).abs().max() > 0.1
 
 
 def test_later_clips_take_their_own_number_of_steps():
     model, counts = trained_pvdm(extension_steps=2), []
-    model.draw_latent(1, 3 * FRAMES, progress=lambda done, total: counts.append(done))
+    model.generate_latent(1, 3 * FRAMES, progress=lambda done, total: counts.append(done))
     assert len(counts) == 3 + 2 + 2
     counts.clear()
-    model.draw_latent(
+    model.generate_latent(
         1,
         3 * FRAMES,
         sampler=DDIMSampler(4),
@@ -140,14 +140,14 @@ def test_later_clips_take_their_own_number_of_steps():
 def test_whole_clips_are_continued_and_anything_else_refused():
     model = trained_pvdm()
     given = Request(None, batch(1)["video"][:, :, :FRAMES], tuple(range(FRAMES)))
-    latent = model.draw_latent(1, 2 * FRAMES, request=given)
+    latent = model.generate_latent(1, 2 * FRAMES, request=given)
     torch.testing.assert_close(latent[:, :, 0], planes(model, given.frames))
-    alone = model.draw_latent(1, 2 * FRAMES)
+    alone = model.generate_latent(1, 2 * FRAMES)
     assert not torch.equal(alone[:, :, 1], latent[:, :, 1])
     with pytest.raises(ValueError, match="whole clips of 4 frames"):
-        model.draw_latent(1, 2 * FRAMES, request=Request(None, batch(1)["video"][:, :, :3], (0, 1, 2)))
+        model.generate_latent(1, 2 * FRAMES, request=Request(None, batch(1)["video"][:, :, :3], (0, 1, 2)))
     with pytest.raises(ValueError, match="low-resolution"):
-        model.draw_latent(1, FRAMES, request=Request(low_resolution=torch.zeros(1, 3, FRAMES, 4, 4)))
+        model.generate_latent(1, FRAMES, request=Request(low_resolution=torch.zeros(1, 3, FRAMES, 4, 4)))
 
 
 def test_null_clip_equals_absent_clip_and_guidance_moves_away_from_it():
@@ -155,8 +155,8 @@ def test_null_clip_equals_absent_clip_and_guidance_moves_away_from_it():
     z, t = torch.randn(2, 4, model.net.plane_sizes.num_tokens), torch.tensor([10, 500])
     null, absent = Condition(concat=torch.zeros_like(z)), Condition()
     torch.testing.assert_close(model.net(z, t, null), model.net(z, t, absent))
-    plain = model.draw_latent(1, 2 * FRAMES, seed=1)
-    guided = model.draw_latent(1, 2 * FRAMES, seed=1, guidance_scale=2.0)
+    plain = model.generate_latent(1, 2 * FRAMES, seed=1)
+    guided = model.generate_latent(1, 2 * FRAMES, seed=1, guidance_scale=2.0)
     assert torch.equal(plain[:, :, 0], guided[:, :, 0])  # nothing to be guided by in the first clip
     assert not torch.equal(plain[:, :, 1], guided[:, :, 1])
 
@@ -210,11 +210,13 @@ def test_whole_clips_that_share_frames_are_continued():
     model = trained_pvdm(**SHARED)
     frames = batch(1, 2 * FRAMES - 1)["video"]
     given = Request(None, frames, tuple(range(2 * FRAMES - 1)))
-    latent = model.draw_latent(1, 3 * FRAMES - 2, request=given)
+    latent = model.generate_latent(1, 3 * FRAMES - 2, request=given)
     assert latent.shape[2] == 3
     torch.testing.assert_close(latent[:, :, 1], planes(model, frames[:, :, FRAMES - 1 :]))
     with pytest.raises(ValueError, match="the first 4 \\+ n x 3 frames"):
-        model.draw_latent(1, 3 * FRAMES, request=Request(None, batch(1)["video"], tuple(range(2 * FRAMES))))
+        model.generate_latent(
+            1, 3 * FRAMES, request=Request(None, batch(1)["video"], tuple(range(2 * FRAMES)))
+        )
 
 
 def unconditional() -> PVDM:
@@ -239,7 +241,9 @@ class Data:
         (lambda: tiny_pvdm(**SHARED).check_data(Data()), "num_frames must be 7 .* that overlap by 1"),
         (lambda: tiny_pvdm().check_data(Data()), "num_frames must be 8"),
         (
-            lambda: tiny_pvdm(net={"concat_channels": 0}, conditional_share=0.0).draw_latent(1, 2 * FRAMES),
+            lambda: tiny_pvdm(net={"concat_channels": 0}, conditional_share=0.0).generate_latent(
+                1, 2 * FRAMES
+            ),
             "single clips",
         ),
     ],
@@ -252,7 +256,7 @@ def test_misfits_are_named(make, words):
 def test_shared_frames_are_drawn_to_agree_with_the_clip_before_when_weighed():
     def seam(weight: float) -> torch.Tensor:
         model = trained_pvdm(**SHARED, reconstruction_weight=weight, prediction="v")
-        latent = model.draw_latent(2, 2 * FRAMES - 1)
+        latent = model.generate_latent(2, 2 * FRAMES - 1)
         first, second = (model.latents.decode_clip(latent[:, :, unit]) for unit in range(2))
         return (second[:, :, :1] - first[:, :, -1:]).square().flatten(1).mean(1)
 
@@ -261,11 +265,11 @@ def test_shared_frames_are_drawn_to_agree_with_the_clip_before_when_weighed():
 
 def test_a_video_with_weighed_shared_frames_does_not_depend_on_its_batch_and_its_first_clip_is_free():
     model = trained_pvdm(**SHARED, reconstruction_weight=1.0)
-    together = model.draw_latent(2, 2 * FRAMES - 1)
-    alone = model.draw_latent(1, 2 * FRAMES - 1, indices=[1])
+    together = model.generate_latent(2, 2 * FRAMES - 1)
+    alone = model.generate_latent(1, 2 * FRAMES - 1, indices=[1])
     torch.testing.assert_close(alone[0], together[1], atol=1e-3, rtol=1e-3)
     model.reconstruction_weight = 0.0
-    free = model.draw_latent(2, 2 * FRAMES - 1)
+    free = model.generate_latent(2, 2 * FRAMES - 1)
     assert torch.equal(free[:, :, 0], together[:, :, 0])
     assert not torch.allclose(free[:, :, 1], together[:, :, 1])
 
@@ -284,4 +288,4 @@ def test_a_weight_on_frames_that_nothing_shares_is_refused(options, weight):
     with pytest.raises(
         ValueError, match="reconstruction_weight must be at least 0, and needs overlap_frames > 0"
     ):
-        model.draw_latent(1, 2 * FRAMES - 1)
+        model.generate_latent(1, 2 * FRAMES - 1)

@@ -66,8 +66,8 @@ def swapped(planes: torch.Tensor, net: TriplaneUNet) -> torch.Tensor:
 
 
 def test_the_planes_over_time_are_told_apart_which_the_published_network_cannot():
-    for is_told in (True, False):
-        net = tiny(plane_embedding=is_told)
+    for is_conditioned in (True, False):
+        net = tiny(plane_embedding=is_conditioned)
         torch.manual_seed(1)
         z, time = torch.randn(2, net.channels, net.plane_sizes.num_tokens), torch.tensor([999.0, 500.0])
         with torch.no_grad():
@@ -76,7 +76,7 @@ def test_the_planes_over_time_are_told_apart_which_the_published_network_cannot(
                 .abs()
                 .max()
             )
-        assert (difference > 1e-2) if is_told else (difference < 1e-5)
+        assert (difference > 1e-2) if is_conditioned else (difference < 1e-5)
     count = [sum(p.numel() for p in tiny(plane_embedding=told).parameters()) for told in (True, False)]
     assert count[0] == count[1]
 

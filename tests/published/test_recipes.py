@@ -38,7 +38,7 @@ def test_masked_networks_draw_around_what_is_given(kind, given, data_frames):
     latents = []
     for known in (frames, -frames):
         latents.append(
-            model.draw_latent(1, 16, request=Request(None, known, tuple(given)), sampler=DDIMSampler(2))
+            model.generate_latent(1, 16, request=Request(None, known, tuple(given)), sampler=DDIMSampler(2))
         )
     moved = (latents[0] - latents[1]).abs().amax((0, 1, 3, 4))
     assert torch.isfinite(latents[0]).all()

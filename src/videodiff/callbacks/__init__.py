@@ -14,8 +14,6 @@ from videodiff.callbacks.watchdog import Watchdog
 
 __all__ = [
     "EMA",
-    "TRAINING",
-    "WATCHING",
     "NonFiniteGuard",
     "PredictionWriter",
     "Progress",

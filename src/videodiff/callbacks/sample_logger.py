@@ -15,21 +15,21 @@ from videodiff.callbacks.ema import EMA
 from videodiff.callbacks.watchdog import Watchdog
 from videodiff.conditioning.request import Request
 from videodiff.data.video_io import gif_bytes, to_uint8, video_grid, write_mp4
-from videodiff.sampling.video_model import draws_video, video_model
+from videodiff.sampling.video_model import generates_video, video_model
 from videodiff.trainer import callbacks_of
 
 
 class SampleLogger(Callback):
     """Every so many steps generate a sheet of videos from fixed noise, with the averaged weights if there are any.
 
-    An autoencoder draws none: its sheet shows clips of the first validation batch (of the training batch before the
+    An autoencoder generates none: its sheet shows clips of the first validation batch (of the training batch before the
     first validation) with their reconstructions to the right, and the planes of a triplane autoencoder are shown beside
     it, in TensorBoard. The sheet goes to ``samples/step_<n>.mp4`` in the run
     folder and, as an animated GIF, to TensorBoard. Rank 0 draws; training is not disturbed (mode, weights and random
     state are put back).
 
     Args:
-        every_n_steps: optimizer steps between sheets; 0 draws none.
+        every_n_steps: optimizer steps between sheets; 0 generates none.
         num_videos: videos on a sheet.
         num_frames: their length; none means one clip of the model.
         seed: of their noise, so that sheets of different steps show the same videos getting better.
@@ -65,15 +65,15 @@ class SampleLogger(Callback):
         Raises:
             ValueError: naming the options of the sheet.
         """
-        if stage != "fit" or not self.every_n_steps or not draws_video(pl_module):
+        if stage != "fit" or not self.every_n_steps or not generates_video(pl_module):
             return
         model = video_model(pl_module)
         try:
             model.check_request(self.request, self.num_frames or model.video_shape[1])
         except ValueError as error:
             set_here = {"num_frames": self.num_frames, "label": self.label and list(self.label)}
-            told = " and ".join(f"samples.{name} {value}" for name, value in set_here.items() if value)
-            raise ValueError(f"{told or 'samples'} cannot be generated: {error}") from None
+            words = " and ".join(f"samples.{name} {value}" for name, value in set_here.items() if value)
+            raise ValueError(f"{words or 'samples'} cannot be generated: {error}") from None
 
     @property
     def request(self) -> Request:
@@ -107,7 +107,7 @@ class SampleLogger(Callback):
         self.step = step
         if self.every_n_steps and step % self.every_n_steps == 0 and trainer.is_global_zero:
             self.log_videos(trainer, self.draw(trainer, pl_module, batch), step)
-            self.log_picture(trainer, self.draw_picture(trainer, pl_module, batch), step)
+            self.log_picture(trainer, self.generate_picture(trainer, pl_module, batch), step)
 
     @torch.no_grad()
     def draw(self, trainer: pl.Trainer, pl_module: Any, batch: Any = None) -> Tensor:
@@ -130,7 +130,7 @@ class SampleLogger(Callback):
         return to_uint8(videos).permute(0, 2, 3, 4, 1).cpu()  # [N, 3, T, H, W] -> [N, T, H, W, 3]
 
     @torch.no_grad()
-    def draw_picture(self, trainer: pl.Trainer, pl_module: Any, batch: Any) -> Tensor | None:
+    def generate_picture(self, trainer: pl.Trainer, pl_module: Any, batch: Any) -> Tensor | None:
         """The latents of the same clips as an autoencoder shows them: uint8 ``[height, width]``, or none."""
         if not pl_module.rebuilds:
             return None

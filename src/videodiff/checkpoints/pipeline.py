@@ -99,8 +99,8 @@ def join(stages: Sequence[Any], where: str, file: Path | None = None) -> dict[st
                 f"{place}: the weights of {stage['run']} are {digest[:16]}..., not the {str(stage['weights'])[:16]}... "
                 "that the pipeline was made with; name the right run, or leave weights out"
             )
-        told = {key: stage[key] for key in ("takes", "frames_each") if stage.get(key) is not None}
-        args = {"model": config["model"], **told, "run": str(stage["run"]), "weights": digest}
+        arguments = {key: stage[key] for key in ("takes", "frames_each") if stage.get(key) is not None}
+        args = {"model": config["model"], **arguments, "run": str(stage["run"]), "weights": digest}
         sections.append({"class_path": "videodiff.sampling.Stage", "init_args": args})
         weights |= {f"stages.{number}.model.{name}": w for name, w in checkpoint["state_dict"].items()}
         runs.append({

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     waiting.choose()
     words = list(sys.argv[1:] if argv is None else argv)
     verbose = any(word in ("-v", "--verbose") for word in words)
-    with streams.lasting() as (out, _), stopping.raised(), errors.threads_told(verbose):
+    with streams.lasting() as (out, _), stopping.raised(), errors.threads_reported(verbose):
         code = _report(words, verbose)
         out.flush()
         if code == errors.DONE and (lost := streams.unwritten(out)) is not None:

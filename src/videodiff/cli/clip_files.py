@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import atomic
-from videodiff.cli.condition import told_by
+from videodiff.cli.condition import conditions_of
 from videodiff.names import text_name
 from videodiff.plain import parse_json
 from videodiff.say import counted
@@ -46,7 +46,7 @@ def settings(
         "frames": num_frames,
         "size": list(model.video_shape[-2:]),
         "seed": args.seed,
-        **model.drawing_record(num_frames, args.guidance),
+        **model.generation_record(num_frames, args.guidance),
         "class_id": args.class_id,
         "condition": args.condition,
         "condition_frames": args.condition_frames,
@@ -54,7 +54,7 @@ def settings(
         "interpolator": args.interpolator,
         "fps": args.fps,
     }
-    plan |= {name: value for name, value in told_by(args).items() if name not in plan}
+    plan |= {name: value for name, value in conditions_of(args).items() if name not in plan}
     return plan | {"precision": precision} | ({"options": dict(options)} if options else {})
 
 
@@ -123,7 +123,7 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def draw(
+def generate(
     model: Any,
     args: argparse.Namespace,
     mine: Sequence[int],
@@ -134,7 +134,7 @@ def draw(
     """Generate the missing ones of this process's videos, writing each batch before the next begins.
 
     Returns:
-        How many were drawn now.
+        How many were generated now.
     """
     there = {index for index in mine if is_whole(clip_path(out, index), num_frames)}
     if there:
@@ -145,7 +145,7 @@ def draw(
     missing, start = sum(map(len, batches)), 0
     for indices in batches:
         n = len(indices)
-        latent = draw_batch(
+        latent = generate_batch(
             model,
             out,
             num_frames,
@@ -183,7 +183,7 @@ def progress_file(out: Path, indices: Sequence[int]) -> Path:
     return out / f".latents_{indices[0]:05d}_{len(indices)}.safetensors"
 
 
-def draw_batch(
+def generate_batch(
     model: Any, out: Path, num_frames: int, seed: int, indices: Sequence[int], **options: Any
 ) -> Any:
     """The latents of a batch, stored after each finished window, so that an interruption costs one window."""
@@ -191,21 +191,21 @@ def draw_batch(
     from safetensors.torch import save
 
     file = progress_file(out, indices)
-    drawn = read_latents(file, indices) if file.is_file() else None
-    if drawn is not None:
-        print(f"resuming after window {drawn[1]}", file=sys.stderr)
+    generated = read_latents(file, indices) if file.is_file() else None
+    if generated is not None:
+        print(f"resuming after window {generated[1]}", file=sys.stderr)
 
     def keep(latent: Any, windows: int) -> None:
         tensors = {"latent": latent.cpu().contiguous(), "windows": torch.tensor(windows)}
         tensors["indices"] = torch.tensor(list(indices))
         atomic.write_bytes(file, save({**tensors, "sha256": digest_of(tensors)}))
 
-    return model.draw_latent(
+    return model.generate_latent(
         len(indices),
         num_frames,
         seed,
         indices=indices,
-        drawn=drawn,
+        generated=generated,
         on_window=keep if model.is_long(num_frames) else None,
         **options,
     )

@@ -14,7 +14,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{flag.name}", type=flag.parse, metavar=flag.metavar, help=flag.help)
 
 
-def told_by(args: argparse.Namespace) -> dict[str, Any]:
+def conditions_of(args: argparse.Namespace) -> dict[str, Any]:
     """The conditions by the names of the flags: plain values, as they are recorded."""
     from videodiff.conditioning import request
 
@@ -45,11 +45,11 @@ def read_request(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
     from videodiff.conditioning.asked import request_of
     from videodiff.say import say
 
-    told = told_by(args)
-    if args.condition_as == "low_resolution" and "condition" in told:
-        told["low_resolution"] = told.pop("condition")
-        told.pop("condition_frames", None)
-    asked = request_of(told, model.video_shape)
+    conditions = conditions_of(args)
+    if args.condition_as == "low_resolution" and "condition" in conditions:
+        conditions["low_resolution"] = conditions.pop("condition")
+        conditions.pop("condition_frames", None)
+    asked = request_of(conditions, model.video_shape)
     known, length = len(asked.positions), asked.num_frames or model.video_shape[1]
     if known:
         say(f"{known} of {length} frames given by {args.condition}, {length - known} new")

@@ -95,17 +95,17 @@ def report(error: BaseException, verbose: bool = False) -> int:
 
 
 @contextmanager
-def threads_told(verbose: bool = False) -> Iterator[None]:
+def threads_reported(verbose: bool = False) -> Iterator[None]:
     """Inside, an error that ends a helper thread gives one line, once; the command continues, or fails by itself."""
-    before, told = threading.excepthook, set()
+    before, reported = threading.excepthook, set()
 
     def tell(args: threading.ExceptHookArgs) -> None:
         if verbose or os.environ.get("VIDEODIFF_TRACEBACK") == "1" or args.exc_value is None:
             before(args)
             return
         line = f"videodiff: warning: {args.thread.name if args.thread else 'a thread'}: {one_line(args.exc_value)}"
-        if line not in told:
-            told.add(line)
+        if line not in reported:
+            reported.add(line)
             print(line, file=sys.stderr, flush=True)
 
     threading.excepthook = tell

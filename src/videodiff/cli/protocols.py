@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.cli.condition import told_by
+from videodiff.cli.condition import conditions_of
 from videodiff.plain import parse_yaml
 from videodiff.usage import UsageError
 
@@ -23,9 +23,9 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError(f"--num_clips must be at least 2, got {options.num_clips}")
     if options.against is not None and options.protocol == NONE:
         raise UsageError("--against needs a protocol, and --protocol none measures nothing")
-    if told_by(options) and options.protocol == NONE:
+    if conditions_of(options) and options.protocol == NONE:
         raise UsageError(
-            f"--{next(iter(told_by(options)))} is of generated clips, and --protocol none generates none"
+            f"--{next(iter(conditions_of(options)))} is of generated clips, and --protocol none generates none"
         )
     if options.protocol is None:
         return
@@ -66,10 +66,10 @@ def attach(
             "ema": bool(content.get("ema")),
             "weights": state_sha256(content["state_dict"]).hex(),
             **({"runs": runs} if (runs := runs_of(content)) else {}),
-            "config": drawing_config(parse_yaml(cli.config_text(), "config")["model"]),
+            "config": generation_config(parse_yaml(cli.config_text(), "config")["model"]),
         },
         against=against,
-        told=told_by(options),
+        conditions=conditions_of(options),
     )
     cli.trainer.callbacks.append(judge)
     return judge
@@ -81,7 +81,7 @@ def runs_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [{key: run[key] for key in ("run", "step", "weights")} for run in found]
 
 
-def drawing_config(section: dict[str, Any]) -> dict[str, Any]:
+def generation_config(section: dict[str, Any]) -> dict[str, Any]:
     """The model section of a config without what shapes training alone."""
     args = section.get("init_args") or {}
     kept = {k: v for k, v in args.items() if k not in ("optimizer", "lr_scheduler", "compile")}
@@ -97,7 +97,7 @@ def tell(result: Any) -> None:
     print(result.table())
 
 
-def tell_beside(judge: Any) -> None:
+def print_beside(judge: Any) -> None:
     """The numbers beside those of ``--against``.
 
     Raises:

@@ -114,7 +114,7 @@ def given_source(options: argparse.Namespace) -> Source | None:
         given = getattr(options, option)
         if given is not None and is_pipeline(resolve_checkpoint(given)):
             raise UsageError(
-                f"--{option} {given} is a pipeline, which is not trained as one; fit each of its runs"
+                f"--{option} {given} is a pipeline, which is not trained as one; fit each of its runs by itself"
             )
     if options.init_from is not None:
         return Source(options.init_from, resolve_checkpoint(options.init_from), begins=True)

@@ -48,8 +48,8 @@ def compare_runs(
         settings: what is asked for.
         progress: called as ``progress(what, done, total)``.
         command: that was given, for the record.
-        claim: called before anything is drawn with what tells this comparison from others: ``protocol``, ``settings``
-            and ``data`` of its record, and ``runs``, each ``{"run", "step"}``; it may refuse by raising.
+        claim: called before anything is generated with what tells this comparison from others: ``protocol``,
+            ``settings`` and ``data`` of its record, and ``runs``, each ``{"run", "step"}``; it may refuse by raising.
 
     Returns:
         The record, and the clips that a page shows.
@@ -83,8 +83,8 @@ def compare_runs(
     facts = {**measurement.facts, "num_real": len(measurement.real)}
     asked = settings.record()
     check_requests(opened, settings, measurement.protocol.frames)
-    if settings.told:
-        asked["told"] = recorded(settings.told)
+    if settings.conditions:
+        asked["told"] = recorded(settings.conditions)
     if settings.reference:
         asked["reference"] = data_rule(data) | {name: argument_of(data, name) for name in settings.reference}
     asked |= {
@@ -148,7 +148,7 @@ def check_requests(runs: Sequence[Run], settings: Settings, frames: int) -> None
     for run in runs:
         try:
             for length in (frames, *([settings.long_frames] if settings.long_frames else [])):
-                asked = request_of(settings.told, run.model.video_shape, length)
+                asked = request_of(settings.conditions, run.model.video_shape, length)
                 run.model.check_request(asked, length)
         except ValueError as error:
             raise ValueError(f"{run.spec}: {error}") from error

@@ -73,7 +73,7 @@ class MeasuredModel:
         settings, measurement = self.settings, self.measurement
         return GeneratedClips(
             self.model, frames, range(count), settings.seed, settings.batch_size,
-            request_of(settings.told, self.model.video_shape, frames),
+            request_of(settings.conditions, self.model.video_shape, frames),
             measurement.labels(self.model, self.run.data.class_names), measurement.protocol.rounding,
             sampler, settings.guidance,
             progress=lambda done: self.progress(f"{self.run.name}: {what}", done, count),

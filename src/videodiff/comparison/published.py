@@ -104,11 +104,11 @@ def rows_of_vdm() -> Iterator[dict[str, Any]]:
         yield from row(model, UCF101, 16, C3D, "FID (C3D)", distance, source)
         yield from row(model, UCF101, 16, C3D, "IS", score, source)
     for model, value in BAIR_OF_VDM.items():
-        how = "1 frame given, 15 drawn, 64x64; 100x256 clips against 256"
+        how = "1 frame given, 15 generated, 64x64; 100x256 clips against 256"
         yield from row(model, "BAIR", 16, how, "FVD", value, f"{VDM}, table of prediction on BAIR")
     for model, (distance, rated) in KINETICS_OF_VDM.items():
         how, source = (
-            "5 frames given, 11 drawn, 64x64; 50,000 clips",
+            "5 frames given, 11 generated, 64x64; 50,000 clips",
             f"{VDM}, table of prediction on Kinetics-600",
         )
         yield from row(model, "Kinetics-600", 16, how, "FVD", distance, source)

@@ -15,13 +15,13 @@ Metrics = dict[str, dict[str, Any]]
 
 @dataclass
 class Draw:
-    """One set of clips of one model, drawn one way.
+    """One set of clips of one model, generated one way.
 
     Args:
         sampler: class of the sampler.
         steps: of the sampler.
         frames: of each video.
-        count: videos drawn.
+        count: videos generated.
         metrics: of the protocol, at this count.
         flop_per_video: floating-point operations of one video, sampling and decoding, two per multiply-add.
         timing: what another run of the same comparison need not repeat: ``seconds_per_video`` (median over batches),

@@ -60,12 +60,12 @@ def reference_arguments(runs: Sequence[Run], given: Mapping[str, Any], split: st
         else:
             differing.append((name, values))
     if differing:
-        told = ", ".join(
+        words = ", ".join(
             f"{name} {' against '.join(dict.fromkeys(shown(name, value) for value in values))}"
             for name, values in differing
         )
         options = options_for(name for name, _ in differing)
-        raise UnequalRunsError(f"the runs differ in {told}; say what the reference has with {options}")
+        raise UnequalRunsError(f"the runs differ in {words}; say what the reference has with {options}")
     return found
 
 
@@ -108,7 +108,7 @@ def departures(rule: Mapping[str, Any], reference: Mapping[str, Any]) -> list[st
 
 
 def check_classes(runs: Sequence[Run], reference: Any) -> None:
-    """Refuse a model that cannot draw the classes of the reference.
+    """Refuse a model that cannot generate the classes of the reference.
 
     Raises:
         UnequalRunsError: naming the run and a class that it does not know.

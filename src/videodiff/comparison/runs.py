@@ -21,7 +21,7 @@ from videodiff.data.real_clips import differences
 from videodiff.evaluation.choice import why_not_measured
 from videodiff.evaluation.real import data_record
 from videodiff.run_layout import CHECKPOINTS, run_folder
-from videodiff.sampling.video_model import draws_video
+from videodiff.sampling.video_model import generates_video
 
 
 @dataclass
@@ -90,7 +90,7 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
 
     Raises:
         FileNotFoundError: if there is no such run, or it has no checkpoint yet.
-        ValueError: for a damaged checkpoint, or a model that draws no videos.
+        ValueError: for a damaged checkpoint, or a model that generates no videos.
     """
     path = resolve_checkpoint(spec)
     checkpoint = load_checkpoint(path)
@@ -99,7 +99,7 @@ def open_run(spec: str, trusted: Sequence[str] = ()) -> Run:
     if not isinstance(section, dict) or not isinstance(config.get("data"), dict):
         raise ValueError(f"checkpoint {path}: its config names no model or no data")
     model = build_model(section, path, trusted)
-    if not draws_video(model):
+    if not generates_video(model):
         raise ValueError(
             f"{type(model).__name__} reconstructs videos and generates none; compare the models trained on its latents"
         )

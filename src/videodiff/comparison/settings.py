@@ -31,12 +31,12 @@ class Settings:
         shown: clips that the page shows of each model.
         seed: of noise, real clips and windows.
         guidance: scale for every model; None is each model's own.
-        batch_size: videos drawn at once; no number but memory and seconds depends on it.
+        batch_size: videos generated at once; no number but memory and seconds depends on it.
         device: auto, cpu or cuda.
         trusted: further modules whose classes a run may name.
         reference: arguments of :class:`~videodiff.data.VideoDataModule`: the one set of real clips that all runs are
             judged on, however each of them was trained; empty takes the runs' own data, which must be the same then.
-        told: conditions of every generated video, by the names of the flags (``conditioning/request.py``).
+        conditions: conditions of every generated video, by the names of the flags (``conditioning/request.py``).
 
     Raises:
         ValueError: for a value out of its range.
@@ -56,7 +56,7 @@ class Settings:
     device: str = "auto"
     trusted: tuple[str, ...] = ()
     reference: Mapping[str, Any] = field(default_factory=dict)
-    told: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
@@ -77,9 +77,14 @@ class Settings:
             raise ValueError(f"--guidance must not be negative, got {self.guidance}")
 
     def record(self) -> dict[str, Any]:
-        """What ``results.json`` says of it: all that shapes a number."""
-        empty = [name for name in ("reference", "told") if not getattr(self, name)]
-        left_out = ("trusted", "batch_size", "protocol", *empty)
+        """What ``results.json`` says of it: all that shapes a number, but for the conditions."""
+        left_out = (
+            "trusted",
+            "batch_size",
+            "protocol",
+            "conditions",
+            *([] if self.reference else ["reference"]),
+        )
         found = asdict(self)
         return {
             f.name: list(value) if isinstance(value := found[f.name], tuple) else value

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def request_of(told: Mapping[str, Any], video_shape: Shape, num_frames: int | None = None) -> Request:
+def request_of(conditions: Mapping[str, Any], video_shape: Shape, num_frames: int | None = None) -> Request:
     """What is asked of one video; its ``num_frames`` is the length.
 
     Args:
-        told: name of a flag -> plain value, as the command line has read it.
+        conditions: name of a flag -> plain value, as the command line has read it.
         video_shape: ``(3, T, H, W)`` of the model's clips.
         num_frames: length of the video, where the caller decides it.
 
     Raises:
         ValueError: where nothing of the video would be new, positions and frames do not fit, or a file cannot be read.
     """
-    found = loaded(told, video_shape)
+    found = loaded(conditions, video_shape)
     words, frames = found.pop("positions", None), found.pop("frames", None)
     length = num_frames or found.pop("num_frames", None)
     found["num_frames"] = length
@@ -36,36 +36,36 @@ def request_of(told: Mapping[str, Any], video_shape: Shape, num_frames: int | No
     positions, chosen, length = place_frames(words, frames.shape[2], length, video_shape[1])
     if length == len(positions):
         raise ValueError(
-            f"all {length} frames of the video would be given by {told['condition']}; ask for more with --frames, "
-            "or say which are given with --condition_frames"
+            f"all {length} frames of the video would be given by {conditions['condition']}; ask for more with "
+            "--frames, or say which are given with --condition_frames"
         )
     return request.Request(
         **{**found, "num_frames": length}, frames=frames[:, :, chosen], positions=positions
     )
 
 
-def continuation(told: Mapping[str, Any], video_shape: Shape, clips: Tensor) -> Request:
+def continuation(conditions: Mapping[str, Any], video_shape: Shape, clips: Tensor) -> Request:
     """The request for clips that are continued from their own first frames: by default the first quarter.
 
     Args:
-        told: as for :func:`request_of`; ``condition_frames`` says how many of the clips' own frames are known.
+        conditions: as for :func:`request_of`; ``condition_frames`` says how many of the clips' own frames are known.
         video_shape: ``(3, T, H, W)`` of the model's clips.
         clips: ``[B, 3, T, H, W]`` in [-1, 1].
 
     Raises:
         ValueError: for frames of another video, or known ones that are not the first.
     """
-    length = told.get("frames") or clips.shape[2]
+    length = conditions.get("frames") or clips.shape[2]
     if length > clips.shape[2]:
         raise ValueError(
             f"--frames {length}: the clips to predict have {clips.shape[2]} frames; give them more with "
             f"--data.num_frames {length}"
         )
-    if told.get("condition") is not None:
+    if conditions.get("condition") is not None:
         raise ValueError(
             "--condition: every clip is predicted from its own first frames; say how many with --condition_frames 0:N"
         )
-    words = told.get("condition_frames")
+    words = conditions.get("condition_frames")
     count = max(length // 4, 1)
     if words is not None:
         positions, _, _ = place_frames(words, length, length, video_shape[1])
@@ -74,7 +74,9 @@ def continuation(told: Mapping[str, Any], video_shape: Shape, clips: Tensor) -> 
             raise ValueError(
                 f"--condition_frames {words}: predicted frames follow the given ones; give 0:N, N below {length}"
             )
-    found = loaded({k: v for k, v in told.items() if k not in ("condition_frames", "frames")}, video_shape)
+    found = loaded(
+        {k: v for k, v in conditions.items() if k not in ("condition_frames", "frames")}, video_shape
+    )
     asked = request.Request(**found, num_frames=length).expand(len(clips))
     return request.Request(**{**vars(asked), "frames": clips[:, :, :count], "positions": tuple(range(count))})
 

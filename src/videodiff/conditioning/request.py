@@ -1,7 +1,7 @@
 """Request: the conditions of the videos to generate, and how each is read from the command line.
 
 A new condition is a field here, with its flag, and a conditioner that answers it. Every command
-that draws takes the flag by itself, with help and completion. Nothing heavy is imported until a word is read.
+that generates takes the flag by itself, with help and completion. Nothing heavy is imported until a word is read.
 """
 
 from __future__ import annotations
@@ -180,27 +180,27 @@ def flags() -> dict[str, Flag]:
     return {f.name: f.metadata["flag"] for f in fields(Request) if "flag" in f.metadata}
 
 
-def loaded(told: Mapping[str, Any], video_shape: Shape) -> dict[str, Any]:
+def loaded(conditions: Mapping[str, Any], video_shape: Shape) -> dict[str, Any]:
     """Fields of a request from the plain values of its flags.
 
     Args:
-        told: name of a flag -> plain value; names that are no flag's are passed over.
+        conditions: name of a flag -> plain value; names that are no flag's are passed over.
         video_shape: ``(3, T, H, W)`` of the model's clips.
 
     Raises:
         ValueError: in one line, for a file or folder that cannot be read.
     """
-    given = {name: flag for name, flag in flags().items() if told.get(flag.name) is not None}
+    given = {name: flag for name, flag in flags().items() if conditions.get(flag.name) is not None}
     return {
-        name: told[flag.name] if flag.load is None else flag.load(told[flag.name], video_shape)
+        name: conditions[flag.name] if flag.load is None else flag.load(conditions[flag.name], video_shape)
         for name, flag in given.items()
     }
 
 
-def recorded(told: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(conditions: Mapping[str, Any]) -> dict[str, Any]:
     """The plain values of flags for a record, beside each file or folder the SHA-256 of what it holds."""
-    files = [flag.name for flag in flags().values() if flag.parse is existing and flag.name in told]
-    return {**told, **{f"{name}_sha256": content_sha256(Path(told[name])) for name in files}}
+    files = [flag.name for flag in flags().values() if flag.parse is existing and flag.name in conditions]
+    return {**conditions, **{f"{name}_sha256": content_sha256(Path(conditions[name])) for name in files}}
 
 
 def content_sha256(path: Path) -> str:

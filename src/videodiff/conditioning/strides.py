@@ -36,13 +36,13 @@ class Strides(Conditioner):
         self.strides, self.drop = tuple(sorted(strides)), drop
         if not self.strides or self.strides[0] < 1:
             raise ValueError(f"strides must be at least 1, got {self.strides}")
-        self.is_told, self.count = False, 1
+        self.is_conditioned, self.count = False, 1
 
     def attach(self, net: Network, latents: Latents) -> None:
         told = net.vector_dim
         if len(self.strides) > 1 and told != 1:
             raise ValueError(f"several strides need --model.net.vector_dim 1, got {told}")
-        self.is_told, self.count = told is not None, latents.clip_units
+        self.is_conditioned, self.count = told is not None, latents.clip_units
 
     def sample_frames(self, latents: Latents) -> int:
         return ((self.count - 1) * self.strides[-1] + 1) * latents.unit_frames
@@ -79,6 +79,6 @@ class Strides(Conditioner):
         return self._told(cond, [stride] * len(view.known), view.known)
 
     def _told(self, cond: Condition, strides: Sequence[int], like: Tensor) -> Condition:
-        if not self.is_told:
+        if not self.is_conditioned:
             return cond
         return replace(cond, vector=send(torch.tensor([[math.log2(s)] for s in strides]), like.device))

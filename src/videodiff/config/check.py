@@ -140,7 +140,7 @@ class Checker:
                     (name,),
                     f"it names trained runs, and {verb} takes such a pipeline as --ckpt_path"
                     if verb in LOOKS
-                    else "it names trained runs as a pipeline, which is not trained; fit each of them by itself",
+                    else "it names trained runs as a pipeline, which is not trained; fit each of its runs by itself",
                 )
             if name not in hints:
                 raise self.fail((name,), f"{verb} has no option {name!r}{did_you_mean(name, hints)}")

@@ -98,17 +98,17 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: a config is a mapping of keys to values, got {type(value).__name__}")
     return with_names_of_today(
-        migrated_config(value, text, where), where, is_told=not CONFIG_LINE.search(text)
+        migrated_config(value, text, where), where, is_conditioned=not CONFIG_LINE.search(text)
     )
 
 
-def with_names_of_today(config: Mapping[str, Any], where: str, is_told: bool = True) -> dict[str, Any]:
+def with_names_of_today(config: Mapping[str, Any], where: str, is_conditioned: bool = True) -> dict[str, Any]:
     """A config, or a part of one, without names of earlier versions.
 
     Args:
         config: as it was written.
         where: what to call it.
-        is_told: say on stderr which names were earlier ones, in one line.
+        is_conditioned: say on stderr which names were earlier ones, in one line.
 
     Raises:
         ValueError: if a key is given under both names.
@@ -117,6 +117,6 @@ def with_names_of_today(config: Mapping[str, Any], where: str, is_told: bool = T
         found, changes = renamed(config)
     except KeyError as error:
         raise ValueError(f"{where}: {error.args[0]}") from error
-    if changes and is_told:
+    if changes and is_conditioned:
         say(f"warning: {where}: {', '.join(changes)}")
     return found

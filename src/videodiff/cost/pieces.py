@@ -75,11 +75,11 @@ class Mark(torch.autograd.Function):
     """The same tensor; calls ``told`` when its gradient comes by."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, told: Callable[[], None]) -> Tensor:
-        ctx.told = told
+    def forward(ctx: Any, x: Tensor, report: Callable[[], None]) -> Tensor:
+        ctx.report = report
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        ctx.told()
+        ctx.report()
         return grad, None

@@ -104,7 +104,7 @@ def _fetch_rest(url: str, part: Path, num_bytes: int | None, tell: Callable[[str
         new_tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if new_tag and not new_tag.startswith("W/"):
             atomic.write_json(_record(part), {"url": url, "tag": new_tag})
-        told = time.monotonic()
+        reported = time.monotonic()
         with open(part, "ab" if have else "wb") as file:
             while piece := answer.read(PIECE):
                 file.write(piece)
@@ -112,8 +112,8 @@ def _fetch_rest(url: str, part: Path, num_bytes: int | None, tell: Callable[[str
                 if num_bytes is not None and have > num_bytes:
                     _discard(part)
                     raise ValueError(f"{url}: more than the {num_bytes} bytes that it should have")
-                if time.monotonic() - told > TELL_S:
-                    told = time.monotonic()
+                if time.monotonic() - reported > TELL_S:
+                    reported = time.monotonic()
                     tell(
                         f"{part.name[1:-5]}: {have / 1e6:.0f} MB"
                         + (f" of {total / 1e6:.0f}" if total else "")

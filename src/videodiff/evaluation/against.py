@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.checkpoints import resolve_checkpoint
-from videodiff.checkpoints.card import drawn_by
+from videodiff.checkpoints.card import generated_by
 from videodiff.checkpoints.export import evaluations
 from videodiff.evaluation.results import Result, comparable, measured_otherwise, read_result
 from videodiff.run_layout import run_folder
@@ -65,7 +65,7 @@ class Against:
         mine = {*made_by(result)}
         other = min(
             fits, key=lambda found: len(mine ^ {*made_by(found)})
-        )  # the newest of those drawn most alike
+        )  # the newest of those generated most alike
         which = "" if len(fits) == 1 else f"; the most alike, then the newest, of {len(fits)}"
         return f"{self.spec}: {', '.join(made_by(other))}{which}\n{beside(result, other, self.spec)}"
 
@@ -101,10 +101,10 @@ def find_against(spec: str) -> Against:
 
 
 def made_by(result: Result) -> list[str]:
-    """Which weights a result is of and how they drew, as words; the folder of clips that were there already."""
+    """Which weights a result is of and how they generated, as words; the folder of clips that were there already."""
     model = result.model
     words = [f"step {model['step']}"] if model.get("step") is not None else []
-    words += [*drawn_by(result.to_dict()), *([str(model["generated"])] if model.get("generated") else [])]
+    words += [*generated_by(result.to_dict()), *([str(model["generated"])] if model.get("generated") else [])]
     return [*words, f"seed {result.seed}"]
 
 

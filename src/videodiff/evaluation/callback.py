@@ -45,7 +45,7 @@ class VideoEvaluation(pl.Callback):
         cache: folder of cached references; None is the user's.
         make_detectors: builds what looks at the clips.
         against: stored results that this one is to stand beside; refused before the test begins if it could not.
-        told: conditions of every generated clip, by the names of the flags (``conditioning/request.py``).
+        conditions: conditions of every generated clip, by the names of the flags (``conditioning/request.py``).
 
     Attributes:
         result: what was found, on rank 0 after the test; None where nothing could be measured.
@@ -63,21 +63,21 @@ class VideoEvaluation(pl.Callback):
         cache: Path | None = None,
         make_detectors: Callable[[Protocol], Sequence[Detector]] | None = None,
         against: Against | None = None,
-        told: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
         if num_clips is not None and num_clips < 2:
             raise ValueError(f"--num_clips must be at least 2, got {num_clips}")
         self.asked = None if protocol is None else get_protocol(protocol)
         self.num_clips, self.folders, self.batch_size, self.seed = num_clips, folders, batch_size, seed
         self.c3d, self.model_record, self.cache = c3d, model_record or {}, cache
-        self.make_detectors, self.against, self.told = make_detectors, against, dict(told or {})
+        self.make_detectors, self.against, self.conditions = make_detectors, against, dict(conditions or {})
         self.result: Result | None = None
         self.measurement: Measurement | None = None
         self.last_line = 0.0
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = data_of(trainer)
-        if (self.against is None and not self.told) or why_not_measured(data, pl_module) is not None:
+        if (self.against is None and not self.conditions) or why_not_measured(data, pl_module) is not None:
             return
         with torch.inference_mode(False), torch.no_grad():  # the detectors are kept for the end of the test
             measurement = self.begin(trainer, data, pl_module)
@@ -91,8 +91,8 @@ class VideoEvaluation(pl.Callback):
             reason = why_not_measured(data_of(trainer), pl_module)
             if reason is None:
                 self.measure(trainer, pl_module)
-            elif self.told:
-                raise ValueError(f"--{next(iter(self.told))}: {reason}")
+            elif self.conditions:
+                raise ValueError(f"--{next(iter(self.conditions))}: {reason}")
             elif self.asked is None:
                 say(trainer, f"clips are not evaluated: {reason}")
             else:
@@ -124,8 +124,8 @@ class VideoEvaluation(pl.Callback):
         if self.measurement is not None:
             return self.measurement
         protocol = self.asked or default_protocol(data, model.video_shape[1])
-        if "frames" in self.told:
-            protocol = protocol.changed(frames=self.told["frames"])
+        if "frames" in self.conditions:
+            protocol = protocol.changed(frames=self.conditions["frames"])
         self.measurement = Measurement(
             data, protocol, self.num_clips, may_fall_back=self.asked is None, seed=self.seed,
             batch_size=self.batch_size, device=data.trainer.strategy.root_device, c3d=self.c3d,
@@ -143,19 +143,21 @@ class VideoEvaluation(pl.Callback):
         Raises:
             ValueError: for conditions that the model does not take.
         """
-        asked = request_of(self.told, model.video_shape, protocol.frames)
+        asked = request_of(self.conditions, model.video_shape, protocol.frames)
         model.check_request(asked, protocol.frames)
         return asked
 
     def request_record(self, asked: Request, notes: list[str]) -> dict[str, Any]:
         """What was asked for, for the record; empty where nothing was. The number of frames is the protocol's."""
         found: dict[str, Any] = {} if asked.guidance is None else {"guidance": asked.guidance}
-        told = {name: value for name, value in self.told.items() if name not in ("frames", "guidance")}
-        if not told:
+        conditions = {
+            name: value for name, value in self.conditions.items() if name not in ("frames", "guidance")
+        }
+        if not conditions:
             return found
-        words = ", ".join(f"{name} {value}" for name, value in told.items())
+        words = ", ".join(f"{name} {value}" for name, value in conditions.items())
         notes.append(f"every generated clip was given {words}; the real clips were not chosen by it")
-        return found | {"told": recorded(told)}
+        return found | {"told": recorded(conditions)}
 
     def generated_side(self, trainer: pl.Trainer, model: Any, measurement: Measurement) -> Observed:
         """The generated clips, each process its share.

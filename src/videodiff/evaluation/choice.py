@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from videodiff.evaluation.detectors import BUILT_IN, Detector, prepare_all
 from videodiff.evaluation.protocol import Protocol, get_protocol
-from videodiff.sampling.video_model import draws_video
+from videodiff.sampling.video_model import generates_video
 
 EVALUATOR_FRAMES = 4  # the shortest clip of the evaluator
 FALLBACK = "random"  # what is measured where there are no weights
@@ -125,6 +125,6 @@ def why_not_measured(data: Any, model: Any) -> str | None:
     """Why clips of these data or this model cannot be evaluated; None if they can."""
     if not hasattr(data, "selection"):
         return f"{type(data).__name__} is not a VideoDataModule, whose clips a protocol can choose"
-    if not draws_video(model):
+    if not generates_video(model):
         return f"{type(model).__name__} does not generate videos"
     return None

@@ -174,7 +174,7 @@ def comparable(a: Result, b: Result) -> tuple[bool, str]:
             reasons.append(f"{key} {getattr(a, key)} against {getattr(b, key)}")
     is_said = any(reason.startswith("resolution ") for reason in reasons)
     for side, clips in {"real": "real", "fake": "generated"}.items():
-        sizes = [told_sizes(result.resolution.get(side)) for result in (a, b)]
+        sizes = [sizes_text(result.resolution.get(side)) for result in (a, b)]
         if sizes[0] != sizes[1] and not (is_said and side == "real"):
             reasons.append(f"resolution of {clips} clips {sizes[0]} against {sizes[1]}")
     return not reasons, "; ".join(reasons)
@@ -202,7 +202,7 @@ def measured_otherwise(
     return reasons + differences(data, of_data, one.get("split"), besides=("fps", "frame_stride"))
 
 
-def told_sizes(sizes: list[list[int]] | None) -> str:
+def sizes_text(sizes: list[list[int]] | None) -> str:
     """``64x64``, or the sizes that occur."""
     return ", ".join(f"{h}x{w}" for h, w in sizes or ()) or "not known"
 

@@ -149,7 +149,7 @@ class AutoencoderModule(TrainedModule):
     def training_loss(self, batch: dict[str, Any]) -> Tensor:
         return self.losses(batch)[0]
 
-    def draw_by(self, keys: type[Keys]) -> None:
+    def use_keys(self, keys: type[Keys]) -> None:
         """Its coins choose frames, of which any costs the same; the last phase is the discriminators'."""
         self.start_step = 0
 
@@ -203,17 +203,17 @@ class AutoencoderModule(TrainedModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What both players add to the loss, and its parts."""
         verdict, features, discriminator_loss = [], [], []
-        for judge, real, fake in (
+        for judge, real, made in (
             (self.frame_discriminator, frames, rebuilt_frames),
             (self.clip_discriminator, video, rebuilt),
         ):
             if judge is None:
                 continue
             seen = judge(real)
-            looked_through = frozen(judge, fake)
+            looked_through = frozen(judge, made)
             verdict.append(-looked_through[-1].float().mean())
             features.append(feature_matching(seen, looked_through))
-            discriminator_loss.append(hinge(seen[-1], judge(fake.detach())[-1]))
+            discriminator_loss.append(hinge(seen[-1], judge(made.detach())[-1]))
         generator = torch.stack(verdict).sum()
         scale = torch.ones_like(generator)
         if self.adaptive:

@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def hinge(real: Tensor, fake: Tensor) -> Tensor:
+def hinge(real: Tensor, rebuilt: Tensor) -> Tensor:
     """The discriminator's loss, a scalar: half of mean relu(1 - D(x)) + mean relu(1 + D(x'))."""
-    return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
+    return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + rebuilt.float()).mean())
 
 
-def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+def feature_matching(real: Sequence[Tensor], rebuilt: Sequence[Tensor]) -> Tensor:
     """Mean absolute difference of every layer's features but the logits, summed over layers (Wang et al. 2018, eq. 4).
 
     Args:
         real: a discriminator's features of the originals, logits last; no gradient flows into them.
-        fake: the same of the reconstructions.
+        rebuilt: the same of the reconstructions.
     """
-    pairs = zip(real[:-1], fake[:-1], strict=True)
+    pairs = zip(real[:-1], rebuilt[:-1], strict=True)
     return torch.stack([F.l1_loss(b.float(), a.detach().float()) for a, b in pairs]).sum()
 
 

@@ -44,7 +44,7 @@ def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> No
     size, own = FrameSize.of(resolution, "data.resolution"), FrameSize(*video_shape[2:])
     if (frames, size) != (video_shape[1], own):
         raise ValueError(
-            f"data.num_frames and data.resolution ({frames}, {size}) must be what the model draws "
+            f"data.num_frames and data.resolution ({frames}, {size}) must be what the model generates "
             f"({video_shape[1]}, {own}); set both parts, e.g. {option} {size}"
         )
 
@@ -263,7 +263,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
     def training_loss(self, batch: dict[str, Any]) -> Tensor:
         return self.losses(batch, "train").mean()
 
-    def draw_by(self, keys: type[Keys]) -> None:
+    def use_keys(self, keys: type[Keys]) -> None:
         self.keys = keys
 
     def example_batch(self, data: Mapping[str, Any], size: int, device: torch.device | str) -> dict[str, Any]:

@@ -29,9 +29,8 @@ class PVDM(DiffusionModule):
             The others are one clip without condition, starting at any frame of the pair.
         extension_steps: sampler steps of every clip after the first (the M of "N/M-s" in the paper's tables); none
             means as many as for the first.
-        overlap_frames: frames that a clip has in common with the one before it; when a video is drawn, one clip fades
-            into the next over them, so that what they draw a little differently does not show as a jump. 0 as
-            published.
+        overlap_frames: frames that a clip has in common with the one before it; in a generated video one clip fades
+            into the next over them, so that small differences between the two do not show as a jump. 0 as published.
         reconstruction_weight: how far each sampler step of a later clip moves towards the shared frames as the clip
             before shows them: 1 is the best step along the gradient through network and decoder, 0 (as published)
             none. It changes nothing in training.

@@ -28,7 +28,7 @@ from videodiff.sampling.call import Call
 
 
 class SamplingModule(pl.LightningModule, StageModel):
-    """Drawing, for a module that has the parts named below.
+    """Generating, for a module that has the parts named below.
 
     A latent is counted in units along axis 2: frames in pixel space, latent frames, or whole clips. A long video is a
     plan of windows (:mod:`videodiff.diffusion.windows`); each is one run of the sampler that writes some units and
@@ -152,20 +152,20 @@ class SamplingModule(pl.LightningModule, StageModel):
         for sampler in (self.sampler, self.later_sampler(self.sampler)):
             sampler.plan(self.schedule)
 
-    # --- drawing ----------------------------------------------------------------------------------------------
+    # --- generating ----------------------------------------------------------------------------------------------
 
     @property
-    def drawing_options(self) -> dict[str, Any]:
+    def generation_options(self) -> dict[str, Any]:
         """Options beside sampler and guidance scale that shape a generated video, if not the default; for records."""
         found: dict[str, Any] = {"guidance_rescale": self.guidance_rescale} if self.guidance_rescale else {}
         if self.threshold == "dynamic":
             found |= {"threshold": self.threshold, "threshold_quantile": self.threshold_quantile}
         return found
 
-    def drawing_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
+    def generation_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
         later = self.later_sampler(self.sampler)
         return {
-            **super().drawing_record(num_frames, guidance_scale),
+            **super().generation_record(num_frames, guidance_scale),
             **({"later_steps": later.num_steps} if self.is_long(num_frames) else {}),
             "long_video": getattr(self, "long_video", None),
             "reconstruction_weight": getattr(self, "reconstruction_weight", None),
@@ -179,12 +179,12 @@ class SamplingModule(pl.LightningModule, StageModel):
         windows = self.windows(total, self.known_units(call.request.positions))
         latent = self.blank(len(call.indices), total, call.request)
         first = 0
-        if call.drawn is not None:
-            first = call.drawn[1]
-            latent.copy_(call.drawn[0])
+        if call.generated is not None:
+            first = call.generated[1]
+            latent.copy_(call.generated[0])
         for k, window in enumerate(windows[first:], first):
             chosen, report = later_sampler if k else sampler, call.report(k, len(windows))
-            self.sample_window(
+            self.generate_window(
                 latent, window, call.request, call.noise(k), chosen, call.guidance_scale, report
             )
             call.finish(latent, k + 1)
@@ -213,10 +213,10 @@ class SamplingModule(pl.LightningModule, StageModel):
 
     def check_request(self, request: Request, num_frames: int) -> None:
         """Refuse what no conditioner answers, given frames outside the video, or a length it cannot generate."""
-        self.check_told(request, num_frames)
+        self.check_conditions(request, num_frames)
         self.windows(self.total_units(num_frames), self.known_units(request.positions))
 
-    def check_told(self, request: Request, num_frames: int) -> None:
+    def check_conditions(self, request: Request, num_frames: int) -> None:
         """Refuse what no conditioner answers, or known frames outside the video."""
         if request.positions and request.positions[-1] >= num_frames:
             raise ValueError(
@@ -231,7 +231,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         for conditioner in self.conditioners:
             conditioner.check_request(request)
 
-    def sample_window(
+    def generate_window(
         self,
         latent: Tensor,
         window: Window,

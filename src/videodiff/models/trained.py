@@ -87,7 +87,7 @@ class TrainedModule(pl.LightningModule, ABC):
         return 1.0
 
     @abstractmethod
-    def draw_by(self, keys: type[Keys]) -> None:
+    def use_keys(self, keys: type[Keys]) -> None:
         """Draw the coins of training by these keys, in its last phase: for steps that are counted and not run."""
 
 

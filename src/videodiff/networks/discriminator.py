@@ -75,7 +75,7 @@ class PatchDiscriminator(nn.Module):
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features of every layer; the last are the logits of the patches, ``[N, 1, ...]``, real above fake.
+        """Features of every layer; the last are the logits of the patches, ``[N, 1, ...]``, high for real ones.
 
         Raises:
             ValueError: if the input is too small to be judged.

@@ -69,7 +69,7 @@ def metric_point(draw: Draw, metric: str, x: float, words: str) -> Point | None:
 
 
 def tradeoffs_section(comparison: Comparison) -> Html | None:
-    """Quality against seconds, memory, parameters and operations; against steps where several were drawn."""
+    """Quality against seconds, memory, parameters and operations; against steps where several were generated."""
     metric = headline(metric_names([shown(model) for model in comparison.models]))
     if metric is None:
         return None
@@ -156,7 +156,7 @@ def alike(model: ModelRecord) -> list[Draw]:
 
 
 def steps_chart(comparison: Comparison, metric: str) -> Html | None:
-    """Quality against the steps of the sampler, if a model was drawn with several."""
+    """Quality against the steps of the sampler, if a model was generated with several."""
     if all(len({d.steps for d in alike(m)}) < 2 for m in comparison.models if m.draws):
         return None
     return _draws_chart(comparison, metric, "steps", "sampler steps", lambda d: float(d.steps), str, False)
@@ -218,8 +218,8 @@ def drift_section(comparison: Comparison) -> Html | None:
     first = headline(names)
     directed = [name for name in names if metric_info(name).better != "none"]
     chosen = list(dict.fromkeys([*([first] if first else []), *directed, *names]))
-    drawn = [name for name in chosen if any(has_interval(entry.get(name)) for entry in entries)][:MOST_DRIFTS]
-    count = videos_told(entries)
+    shown = [name for name in chosen if any(has_interval(entry.get(name)) for entry in entries)][:MOST_DRIFTS]
+    count = videos_text(entries)
     note = f"Each mark is a window of frames, measured like a clip of its own, with its 95 % interval over {count}."
     note += " A model that does not drift stays level; where intervals overlap, a difference may be chance."
     without = [
@@ -227,7 +227,7 @@ def drift_section(comparison: Comparison) -> Html | None:
     ]
     if without:
         note += f" Without a curve, as {count} give no interval: {', '.join(dict.fromkeys(without))}."
-    charts = [drift_chart(comparison, metric) for metric in drawn]
+    charts = [drift_chart(comparison, metric) for metric in shown]
     return join(
         element("p", note, class_="note"),
         legend(names_of(comparison)) if charts else None,
@@ -235,7 +235,7 @@ def drift_section(comparison: Comparison) -> Html | None:
     )
 
 
-def videos_told(entries: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
+def videos_text(entries: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
     """``8 videos of each model``: on how many the windows were measured."""
     counts = sorted(
         {max((e.get("count") or 0 for e in entry.values()), default=0) for entry in entries} - {0}
@@ -265,7 +265,7 @@ def drift_chart(comparison: Comparison, metric: str) -> Html:
         if points:
             series.append(Series(model.name, i, points, marks=True))
     entries = [part["metrics"].get(metric, {}) for model in comparison.models for part in model.drift]
-    count = videos_told([{metric: entry} for entry in entries])
+    count = videos_text([{metric: entry} for entry in entries])
     title = f"{metric_info(metric).label} along the video, {count}"
     if gaps:
         title += f"; {gaps} window{'s' * (gaps > 1)} without an interval left out"

@@ -92,8 +92,8 @@ def origins_section(comparison: Comparison) -> Html | None:
     rows = [[model_head(model.name, i), *cells(model.data)] for i, model in enumerate(comparison.models)]
     rows.append(["the reference", *cells(reference)])
     note = (
-        f"Numbers are against clips of the reference. Generated clips of another size were brought to its by its rule, "
-        f"{reference.get('resize')}; they are shown as they were drawn. Nearest training clips are each model's own."
+        f"Numbers are against clips of the reference. Generated clips of another size were brought to its own by "
+        f"its rule, {reference.get('resize')}, and are shown as generated. Nearest training clips are each model's own."
     )
     return join(plain_table(heads, rows, "data"), element("p", note, class_="note"))
 

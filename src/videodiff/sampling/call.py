@@ -17,7 +17,7 @@ OnWindow = Callable[[Tensor, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of :meth:`VideoModel.draw_latent`, which says what each of it is; checked, the request on the device.
+    """One call of :meth:`VideoModel.generate_latent`, which documents its fields; checked, the request on the device.
 
     A sampler or guidance that is None is the model's own.
     """
@@ -30,7 +30,7 @@ class Call:
     later_sampler: Sampler | None
     guidance_scale: float | None
     progress: Callable[[int, int], None] | None
-    drawn: tuple[Tensor, int] | None
+    generated: tuple[Tensor, int] | None
     on_window: OnWindow | None
     device: torch.device
 

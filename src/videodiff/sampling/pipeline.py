@@ -54,7 +54,7 @@ class Pipeline(pl.LightningModule, VideoModel):
             passes = group[0].model.plan.num_passes
             if len(group) > max(passes, 1):
                 raise ValueError(
-                    f"{group[passes]} takes the latent of {group[passes - 1]}, whose plan leaves it nothing to draw; "
+                    f"{group[passes]} takes the latent of {group[passes - 1]}, whose plan leaves it nothing to do; "
                     "key frames leave gaps (of LVDM: long_video hierarchical, strides above 1)"
                 )
 
@@ -140,7 +140,7 @@ class Pipeline(pl.LightningModule, VideoModel):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             raise ValueError(
-                "a pipeline generates with trained runs and is not trained as one; fit each of its runs"
+                "a pipeline generates with trained runs and is not trained as one; fit each of its runs by itself"
             )
         self.last.check_data(getattr(self.trainer, "datamodule", None))
 
@@ -157,28 +157,32 @@ class Pipeline(pl.LightningModule, VideoModel):
     # --- what it is, for records ------------------------------------------------------------------------------
 
     @property
-    def drawing_options(self) -> dict[str, Any]:
+    def generation_options(self) -> dict[str, Any]:
         """Empty: every stage has its own."""
         return {}
 
     def describe(self, sampler: Sampler | None = None, guidance_scale: float | None = None) -> dict[str, Any]:
         """How the last stage generates, and under ``stages`` all of them, with run and hash of its weights."""
         stages = [
-            {**stage.record(), **stage.model.describe(sampler, guidance_scale), **stage.model.drawing_options}
+            {
+                **stage.record(),
+                **stage.model.describe(sampler, guidance_scale),
+                **stage.model.generation_options,
+            }
             for stage in self.stages
         ]
         return {**self.last.describe(sampler, guidance_scale), "class": type(self).__name__, "stages": stages}
 
-    def drawing_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
+    def generation_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
         """What shapes a generated video of so many frames, stage by stage."""
         stages = []
         for group, length in zip(self.groups, self.lengths(num_frames), strict=True):
             for stage in group:
-                how = stage.model.drawing_record(length, guidance_scale)
+                how = stage.model.generation_record(length, guidance_scale)
                 stages.append({**stage.record(), "frames": length, **how})
         return {"stages": stages}
 
-    # --- drawing ----------------------------------------------------------------------------------------------
+    # --- generating ----------------------------------------------------------------------------------------------
 
     def legs(self, num_frames: int, request: Request) -> list[Leg]:
         """Everything that will be generated, planned beforehand.
@@ -201,16 +205,16 @@ class Pipeline(pl.LightningModule, VideoModel):
             asked = scaled(request, self.rate(number), head.video_shape[2:])
             if number == 0 and request.positions and not asked.positions:
                 raise ValueError(
-                    f"{group[0]} draws one frame in {self.rate(0)}, and none of the known frames is among them"
+                    f"{group[0]} generates one frame in {self.rate(0)}, and none of the known frames is among them"
                 )
             if number:
                 asked = asked.only(head.answers - {str(group[0].takes)})
-                # What it takes is not drawn yet: its shape stands in for it.
+                # What it takes is not generated yet: its shape stands in for it.
                 shape = (1, 3, lengths[number - 1], *legs[-1].model.video_shape[2:])
                 full = self.taking(group[0], asked, torch.zeros(()).expand(shape), length)
             else:
                 full = asked
-            head.check_told(full, length)
+            head.check_conditions(full, length)
             positions = full.positions
             units, windows = head.total_units(length), []
             passes = head.plan.passes(units, head.latents.clip_units, head.known_units(positions))
@@ -235,19 +239,20 @@ class Pipeline(pl.LightningModule, VideoModel):
         """The last stage's latents ``[num_videos, C, U, *S]``.
 
         A sampler or a guidance scale of the call is every stage's. Windows are counted through all stages, and so is
-        their noise. What ``on_window`` is given, and ``drawn`` takes, has a row for each video: the latent of the stage
-        before, whose video is made of it again, then that of the stage at work.
+        their noise. What ``on_window`` is given, and ``generated`` takes, has a row for each video: the latent of the
+        stage before, whose video is made of it again, then that of the stage at work.
         """
         legs = self.legs(call.num_frames, call.request)
         starts = list(accumulate((len(leg.windows) for leg in legs), initial=0))
-        first, at = (0, 0) if call.drawn is None else (call.drawn[1], bisect_left(starts, call.drawn[1]) - 1)
-        before, latent = self.unpacked(call.drawn, legs, at)
+        first = 0 if call.generated is None else call.generated[1]
+        at = 0 if call.generated is None else bisect_left(starts, first) - 1
+        before, latent = self.unpacked(call.generated, legs, at)
         for number, leg in enumerate(legs[at:], at):
             start = starts[number]
             before = latent if number > at else before
-            told = leg.request if before is None else self.told(leg, legs[number - 1], before)
+            asked = leg.request if before is None else self.condition_of(leg, legs[number - 1], before)
             if latent is None or number > at:
-                latent = leg.model.blank(len(call.indices), leg.units, told)
+                latent = leg.model.blank(len(call.indices), leg.units, asked)
             for k, (stage, window) in enumerate(leg.windows, start):
                 if k < first:
                     continue
@@ -255,14 +260,14 @@ class Pipeline(pl.LightningModule, VideoModel):
                 if k > start:
                     chosen = call.later_sampler or stage.model.later_sampler(chosen)
                 report = call.report(k, starts[-1])
-                stage.model.sample_window(
-                    latent, window, told, call.noise(k), chosen, call.guidance_scale, report
+                stage.model.generate_window(
+                    latent, window, asked, call.noise(k), chosen, call.guidance_scale, report
                 )
                 call.finish(packed(before, latent), k + 1)
         assert latent is not None  # a pipeline has a stage
         return latent
 
-    def told(self, leg: Leg, below: Leg, latent: Tensor) -> Request:
+    def condition_of(self, leg: Leg, below: Leg, latent: Tensor) -> Request:
         """What is asked of a leg, with what it takes of the one below, whose latent is done."""
         video = torch.cat(list(below.model.decode_frames(latent, below.num_frames)), dim=2)
         return self.taking(leg.stages[0], leg.request, video, leg.num_frames)
@@ -275,12 +280,12 @@ class Pipeline(pl.LightningModule, VideoModel):
         return replace(request, low_resolution=video)
 
     def unpacked(
-        self, drawn: tuple[Tensor, int] | None, legs: Sequence[Leg], at: int
+        self, generated: tuple[Tensor, int] | None, legs: Sequence[Leg], at: int
     ) -> tuple[Tensor | None, Tensor | None]:
         """The latents of the leg before and of the one at work, of the rows that :func:`packed` made."""
-        if drawn is None:
+        if generated is None:
             return None, None
-        rows, found = drawn[0].to(self.device), []
+        rows, found = generated[0].to(self.device), []
         shapes = [leg.shape for leg in legs[max(at - 1, 0) : at + 1]]
         for shape, row in zip(shapes, rows.split([math.prod(shape) for shape in shapes], dim=1), strict=True):
             found.append(row.reshape(-1, *shape))

@@ -40,14 +40,14 @@ class LongVideo(ABC):
         """The windows of a video of ``total`` units, in order, but for the known ones.
 
         Raises:
-            ValueError: if the plan draws no video of that length.
+            ValueError: if the plan generates no video of that length.
         """
 
     def passes(self, total: int, clip: int, known: Sequence[int]) -> list[list[Window]]:
         """The same windows in turns, each of which may be a model's of its own; ``num_passes`` of them.
 
         Raises:
-            ValueError: if the plan draws no video of that length.
+            ValueError: if the plan generates no video of that length.
         """
         return [self.windows(total, clip, known)]
 

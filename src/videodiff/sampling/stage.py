@@ -41,17 +41,17 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         # a module too: its weights are part of the pipeline's
-        self.model = drawing = stage_model(model, run or "a stage")
+        self.model = generating = stage_model(model, run or "a stage")
         self.run, self.weights = run, weights
         self.takes: Takes | None = takes
         if takes == "frames" and (frames_each is None or frames_each < 2):
             raise ValueError(
                 f"{self} takes frames, and adds others between them: frames_each must be at least 2, got {frames_each}"
             )
-        own = drawing.frames_each if takes == "low_resolution" else 1
+        own = generating.frames_each if takes == "low_resolution" else 1
         if takes != "frames" and frames_each not in (None, own):
             raise ValueError(
-                f"{self} takes {takes} and draws {own} frames for each of those: leave out frames_each {frames_each}"
+                f"{self} takes {takes} and generates {own} frames for each: leave out frames_each {frames_each}"
             )
         self.frames_each = frames_each or own
 
@@ -94,7 +94,7 @@ class Stage(nn.Module):
             )
         if not all(factor >= 1 and factor.is_integer() for factor in factors):
             raise ValueError(
-                f"{self} draws {height}x{width}, which is no multiple of the {small_height}x{small_width} of {before}"
+                f"{self} generates {height}x{width}, no multiple of the {small_height}x{small_width} of {before}"
             )
 
 
@@ -107,8 +107,8 @@ class Leg:
         num_frames: length of the video.
         units: of the latent.
         request: what is asked of it, but for what it takes of the leg before.
-        positions: of the frames that are known when it is drawn.
-        windows: each with the stage that draws it, in order.
+        positions: of the frames that are known when it is generated.
+        windows: each with the stage that generates it, in order.
     """
 
     stages: list[Stage]

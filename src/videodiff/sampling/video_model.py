@@ -34,7 +34,7 @@ class VideoModel(ABC):
     guidance_scale: float
     asked: Mapping[str, Any] = MappingProxyType({})
 
-    # --- what it draws ----------------------------------------------------------------------------------------
+    # --- what it generates ----------------------------------------------------------------------------------------
 
     @property
     @abstractmethod
@@ -68,7 +68,7 @@ class VideoModel(ABC):
             ValueError: in one line.
         """
 
-    # --- drawing ----------------------------------------------------------------------------------------------
+    # --- generating ----------------------------------------------------------------------------------------------
 
     def generate(
         self,
@@ -85,16 +85,16 @@ class VideoModel(ABC):
             num_frames: length; longer than a clip means several windows. None is the request's, or one clip.
             seed: of all noise.
             request: their conditions: class, given frames, low-resolution video; None = unconditional.
-            options: see :meth:`draw_latent`.
+            options: see :meth:`generate_latent`.
         """
         if num_frames is None and request is not None:
             num_frames = request.num_frames
         num_frames = self.video_shape[1] if num_frames is None else num_frames
-        latent = self.draw_latent(num_videos, num_frames, seed, request, **options)
+        latent = self.generate_latent(num_videos, num_frames, seed, request, **options)
         return torch.cat(list(self.decode_frames(latent, num_frames)), dim=2)
 
     @torch.no_grad()
-    def draw_latent(
+    def generate_latent(
         self,
         num_videos: int,
         num_frames: int,
@@ -106,7 +106,7 @@ class VideoModel(ABC):
         later_sampler: Sampler | None = None,
         guidance_scale: float | None = None,
         progress: Callable[[int, int], None] | None = None,
-        drawn: tuple[Tensor, int] | None = None,
+        generated: tuple[Tensor, int] | None = None,
         on_window: OnWindow | None = None,
     ) -> Tensor:
         """Draw what :meth:`decode_frames` makes video of, one tensor ``[num_videos, ...]``, fp32 on the model's device.
@@ -123,7 +123,7 @@ class VideoModel(ABC):
             later_sampler: for every window after the first; None is what :meth:`later_sampler` says.
             guidance_scale: in place of the model's own.
             progress: called as ``progress(done, total)`` after each sampler step.
-            drawn: latent and number of windows done of an earlier call with the same arguments, to go on from.
+            generated: latent and number of windows done of an earlier call with the same arguments, to go on from.
             on_window: called as ``on_window(latent, windows_done)`` after each window.
 
         Raises:
@@ -145,7 +145,7 @@ class VideoModel(ABC):
                 later_sampler,
                 guidance_scale,
                 progress,
-                drawn,
+                generated,
                 on_window,
                 self.device,
             )
@@ -153,7 +153,7 @@ class VideoModel(ABC):
 
     @abstractmethod
     def generate_windows(self, call: Call) -> Tensor:
-        """All windows of a call, one after another: what :meth:`draw_latent` returns."""
+        """All windows of a call, one after another: what :meth:`generate_latent` returns."""
 
     @abstractmethod
     def decode_frames(self, latent: Tensor, num_frames: int) -> Iterator[Tensor]:
@@ -166,7 +166,7 @@ class VideoModel(ABC):
     # --- what it is -------------------------------------------------------------------------------------------
 
     @property
-    def drawing_options(self) -> Mapping[str, Any]:
+    def generation_options(self) -> Mapping[str, Any]:
         """Options beside sampler and guidance scale that shape a generated video, if not the default; for records."""
         return {}
 
@@ -186,7 +186,7 @@ class VideoModel(ABC):
             **sampler.options(),
         }
 
-    def drawing_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
+    def generation_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
         """Everything that shapes a generated video of so many frames, beside the weights; for records.
 
         Args:
@@ -194,7 +194,7 @@ class VideoModel(ABC):
             guidance_scale: in place of the model's own.
         """
         found = self.describe(None, guidance_scale)
-        return {key: value for key, value in found.items() if key != "class"} | dict(self.drawing_options)
+        return {key: value for key, value in found.items() if key != "class"} | dict(self.generation_options)
 
     @property
     def models(self) -> list[VideoModel]:
@@ -247,7 +247,7 @@ class StageModel(VideoModel):
         """
 
     @abstractmethod
-    def check_told(self, request: Request, num_frames: int) -> None:
+    def check_conditions(self, request: Request, num_frames: int) -> None:
         """Refuse conditions that none of its conditioners uses, whichever model generates the windows.
 
         Raises:
@@ -267,7 +267,7 @@ class StageModel(VideoModel):
         """A latent ``[num_videos, C, units, *S]`` that is yet to be generated, given units in their places."""
 
     @abstractmethod
-    def sample_window(
+    def generate_window(
         self,
         latent: Tensor,
         window: Window,
@@ -337,7 +337,7 @@ def stage_model(model: object, what: str) -> StageModel:
     raise ValueError(f"{what} is a {type(model).__name__}, which generates no videos by itself")
 
 
-def draws_video(model: object) -> bool:
+def generates_video(model: object) -> bool:
     """Whether the model of a run generates video; an autoencoder does not."""
     return isinstance(model, VideoModel)
 
@@ -346,7 +346,7 @@ def video_model(model: object, what: str = "the model") -> VideoModel:
     """The model of a run as one that generates video.
 
     Raises:
-        ValueError: for one that draws none, beginning with `what`.
+        ValueError: for one that generates none, beginning with `what`.
     """
     if isinstance(model, VideoModel):
         return model

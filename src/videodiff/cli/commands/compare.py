@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.condition import add_flags, told_by
+from videodiff.cli.condition import add_flags, conditions_of
 from videodiff.words import whole
 
 ROOT = Path("report")  # a folder for each comparison in it
@@ -157,7 +157,7 @@ def run(argv: Sequence[str]) -> int:
     settings = Settings(
         args.protocol, args.num_clips, args.sampler, args.steps, args.frames, args.long_frames, args.long_videos,
         args.shown, args.seed, args.guidance, args.batch_size, args.device, tuple(args.trust), reference_of(args),
-        {name: value for name, value in told_by(args).items() if name not in ("frames", "guidance")},
+        {name: value for name, value in conditions_of(args).items() if name not in ("frames", "guidance")},
     )  # fmt: skip
     if args.out is not None:
         check_folder(args.out)

@@ -132,11 +132,11 @@ def run(argv: Sequence[str]) -> int:
     import torch
 
     from videodiff.checkpoints import RunLock, resolve_checkpoint
-    from videodiff.sampling.video_model import draws_video
+    from videodiff.sampling.video_model import generates_video
 
     checkpoint = resolve_checkpoint(args.ckpt_path)
     model = load_model(args, checkpoint, words)
-    if not draws_video(model):
+    if not generates_video(model):
         raise UsageError(
             f"{args.ckpt_path} is a run of {type(model).__name__}, which reconstructs videos and generates none: see "
             f"them with videodiff predict --ckpt_path {args.ckpt_path}, or generate with a model trained on its latents"
@@ -162,14 +162,14 @@ def run(argv: Sequence[str]) -> int:
         clip_files.claim(out, plan, rank, world)
         started = time.perf_counter()
         with autocast(device.type, precision):
-            drawn = clip_files.draw(model, args, mine, num_frames, request, out)
+            generated = clip_files.generate(model, args, mine, num_frames, request, out)
         seconds = time.perf_counter() - started
         if rank > 0:
             return 0
         clip_files.wait_for_clips(out, args.num_samples)
         record = {
             **plan,
-            "seconds_per_video": round(seconds / drawn, 4) if drawn else None,
+            "seconds_per_video": round(seconds / generated, 4) if generated else None,
             "device": str(model.device),
             "torch": torch.__version__,
         }
@@ -294,7 +294,7 @@ def pick_sampler(args: argparse.Namespace, model: Any) -> Any:
     return ancestral if args.sampler == "ancestral" else diffusion.LangevinSampler(ancestral)
 
 
-# --- draw and write -------------------------------------------------------------------------------------------
+# --- generate and write -------------------------------------------------------------------------------------------
 
 
 def output_directory(out: Path | None, run_directory: Path, plan: dict[str, Any]) -> Path:

@@ -82,7 +82,7 @@ def run(argv: list[str]) -> int:
 
         find_card(args.card)
     if len(names) == 1 and (stages := stages_of(names[0])):
-        return tell_stages(stages, options, args)
+        return print_stages(stages, options, args)
     figures = figures_of(" + ".join(names), read_configs(names, "fit", options, args.trust), args)
     print(json.dumps(figures, indent=2) if args.json else table(figures))
     return 0
@@ -119,7 +119,7 @@ def stages_of(name: str) -> list[dict[str, Any]]:
     return configs_of(resolve_checkpoint(path))
 
 
-def tell_stages(stages: Sequence[dict[str, Any]], options: list[str], args: argparse.Namespace) -> int:
+def print_stages(stages: Sequence[dict[str, Any]], options: list[str], args: argparse.Namespace) -> int:
     """Print the figures of every stage."""
     found = []
     for number, stage in enumerate(stages, 1):

@@ -8,7 +8,7 @@ from typing import Any
 
 from videodiff import atomic
 from videodiff.cli import verbs
-from videodiff.cli.condition import told_by
+from videodiff.cli.condition import conditions_of
 from videodiff.cli.trained import Look, Trained
 from videodiff.say import rank
 
@@ -27,12 +27,12 @@ class Predict(Look):
     verb = "predict"
 
     @cached_property
-    def told(self) -> dict[str, Any]:
+    def conditions(self) -> dict[str, Any]:
         """What is asked of every clip."""
-        return told_by(self.options)
+        return conditions_of(self.options)
 
     def plan(self, run: Trained, config: dict[str, Any]) -> dict[str, Any]:
-        return plan_of(run.checkpoint, config, self.told)
+        return plan_of(run.checkpoint, config, self.conditions)
 
     def is_begun(self, folder: Path, plan: dict[str, Any]) -> bool:
         from videodiff.callbacks.prediction_journal import PredictionJournal
@@ -44,7 +44,7 @@ class Predict(Look):
         from videodiff.callbacks.prediction_journal import PredictionJournal
         from videodiff.checkpoints import RunLock
 
-        tell(cli.model, self.told)
+        tell(cli.model, self.conditions)
         if rank() == 0 and plan is not None:
             held.enter_context(RunLock(out))
             atomic.clear_parts(out)
@@ -55,7 +55,7 @@ class Predict(Look):
         print(f"predictions: {out}")
 
 
-def tell(model: Any, told: dict[str, Any]) -> None:
+def tell(model: Any, conditions: dict[str, Any]) -> None:
     """Give a model what ``predict`` asks of every clip.
 
     Raises:
@@ -63,11 +63,11 @@ def tell(model: Any, told: dict[str, Any]) -> None:
     """
     from videodiff.sampling.video_model import video_model
 
-    if told:
-        video_model(model, f"--{next(iter(told))}: the model").asked = told
+    if conditions:
+        video_model(model, f"--{next(iter(conditions))}: the model").asked = conditions
 
 
-def plan_of(checkpoint: Path, config: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+def plan_of(checkpoint: Path, config: dict[str, Any], conditions: dict[str, Any]) -> dict[str, Any]:
     """Everything that decides what is predicted, as JSON holds it."""
     from videodiff.checkpoints.pipeline import identity
     from videodiff.conditioning.request import recorded
@@ -81,6 +81,6 @@ def plan_of(checkpoint: Path, config: dict[str, Any], told: dict[str, Any]) -> d
         "data": data,
         "seed": config.get("seed_everything"),
         "precision": (config.get("trainer") or {}).get("precision"),
-        **({"told": recorded(told)} if told else {}),
+        **({"told": recorded(conditions)} if conditions else {}),
     }
     return json.loads(json.dumps(plan, default=str))

@@ -34,4 +34,4 @@ class Test(Look):
         if self.judge is not None:
             protocols.tell(self.judge.result)
         super().report(run, out, result)
-        protocols.tell_beside(self.judge)
+        protocols.print_beside(self.judge)
