@@ -6,6 +6,7 @@ import re
 import pytest
 
 from eval_run import Draws, data, run, with_fakes
+from videodiff.config.renamed import FIRST_NAMES, KEYS, first_named, renamed
 from videodiff.evaluation import get_protocol
 from videodiff.evaluation.names import TRAINING_ONLY, path_word, record_name
 from videodiff.evaluation.results import Result
@@ -43,6 +44,25 @@ def result(protocol="random", num_real=64, num_generated=64, seed=0, metrics=("r
         num_real, num_generated, seed, {"name": "random", "sha256": "f" * 64},
         facts | changes.pop("data", {}), model=model | changes.pop("model", {}), **changes,
     )  # fmt: skip
+
+
+def test_a_key_that_was_renamed_leaves_the_name_of_the_record_as_it_was():
+    part = {
+        "class_path": "videodiff.models.PVDM",
+        "init_args": {
+            "net": {"class_path": "TriplaneUNet", "init_args": {"concat_shared": 2}},
+            "plan": {"class_path": "ClipByClip", "init_args": {"shared_frames": 1}},
+            "shared_frames": 1, "clip_loss": False,
+        },
+    }  # fmt: skip
+    today = renamed({"model": part})[0]["model"]
+    assert today["init_args"].keys() >= {"overlap_frames", "clamp_loss"}
+    assert first_named(today) == first_named(part) == part
+    assert record_name(result(model={"config": today})) == record_name(result(model={"config": part}))
+    assert first_named(CONFIG) == CONFIG  # VDM always called it overlap_frames
+    assert {new: old for old, new in ((k.rpartition(".")[2], v) for k, v in KEYS.items())} == {
+        new: old for new, (old, _) in FIRST_NAMES.items()
+    }
 
 
 def leaves(node, path=()):

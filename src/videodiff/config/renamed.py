@@ -60,6 +60,34 @@ def renamed_option(option: str) -> str:
     return f"--{'.'.join(words)}{'+' if option.endswith('+') else ''}"
 
 
+# New key -> old one, and the classes that called it so; None is every class. VDM and LVDM always had overlap_frames.
+FIRST_NAMES: dict[str, tuple[str, tuple[str, ...] | None]] = {
+    "overlap_frames": ("shared_frames", ("PVDM", "ClipByClip")),
+    "concat_overlap": ("concat_shared", None),
+    "clamp_loss": ("clip_loss", None),
+}
+
+
+def first_named(node: Any, of: str = "") -> Any:
+    """A part of a config with the first name of every key: what hashes are taken of, so that they stay what they were.
+
+    Args:
+        node: a part with ``class_path`` and ``init_args``, or anything in one.
+        of: name of the class whose arguments `node` holds.
+    """
+    if isinstance(node, list):
+        return [first_named(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    own = str(node.get("class_path") or of).rpartition(".")[2]
+    found = {}
+    for key, value in node.items():
+        old, classes = FIRST_NAMES.get(key, (key, None))
+        name = old if classes is None or of in classes else key
+        found[name] = first_named(value, own if key == "init_args" else "")
+    return found
+
+
 def _renamed(node: Any, path: list[str], new: str, change: str, changes: dict[str, None]) -> Any:
     """A part of a config, the key at the end of the path under its new name, in its old place."""
     if not isinstance(node, Mapping):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from videodiff.config.renamed import first_named
 from videodiff.evaluation.results import Result
 
 # Entries of a data fingerprint that shape the training stream and no clip that is measured.
@@ -48,6 +49,8 @@ def made_with(result: Result) -> dict[str, Any]:
     model = {k: v for k, v in result.model.items() if k != "checkpoint"}
     if "weights" in model:  # then the step says nothing more: RUN/best and RUN/last may be one
         model.pop("step", None)
+    if "config" in model:
+        model["config"] = first_named(model["config"])
     return {
         "protocol": {k: v for k, v in result.protocol.items() if k not in ("name", "base")},
         "counts": [result.num_real, result.num_generated],
