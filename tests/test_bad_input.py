@@ -214,7 +214,7 @@ def test_weights_without_training_state_can_be_looked_at_but_not_gone_on_from(ru
     content = load_checkpoint(run / "checkpoints" / "last.ckpt")
     for key in ("optimizer_states", "global_step"):
         save_checkpoint({k: v for k, v in content.items() if k != key}, tmp_path / "x.ckpt")
-        refused([*LOADS["fit"], "--ckpt_path", "x.ckpt"], "x.ckpt", f"no {key}", "give one that fit")
+        refused([*LOADS["fit"], "--ckpt_path", "x.ckpt"], "x.ckpt", f"no {key}", "give one written by fit")
         assert not (tmp_path / "runs").exists()
     assert main(["generate", "--ckpt_path", "x.ckpt", "--num_samples", "1", "--steps", "1"]) == 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerStatus
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -212,7 +213,9 @@ def reduce_slowly(folder):
     """Rank 1 comes a second later, in a group whose collectives have two."""
     torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=2))
     dog = Watchdog()
-    dog.on_train_start(None, None)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.state.status = TrainerStatus.RUNNING
+    dog.on_train_start(trainer, None)
     Path(folder, "waits").touch()
     for _ in range(10 * torch.distributed.get_rank()):
         time.sleep(0.1)

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -304,6 +306,27 @@ def test_the_watchdog_lets_a_run_that_moves_end(tmp_path):
     dog = Watchdog(min_seconds=0.5)
     tiny.fit(tmp_path, 4, callbacks=[dog], module={"pause": 0.05})
     assert dog.stop is None
+
+
+class RaisesOnException(pl.Callback):
+    def on_train_batch_end(self, *args):
+        raise RuntimeError("first")
+
+    def on_exception(self, *args):
+        raise OSError("its folder is gone")
+
+
+def test_the_watchdog_ends_no_process_whose_run_has_failed(tmp_path, monkeypatch):
+    """Also where another callback fails in telling of it, so that the watchdog is never told."""
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with pytest.raises(OSError, match="gone"):
+        tiny.fit(tmp_path, 4, callbacks=[RaisesOnException(), Watchdog(min_seconds=0.2)])
+    watchers = [thread for thread in threading.enumerate() if thread.name == "videodiff-watchdog"]
+    for thread in watchers:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in watchers)
+    assert ended == []
 
 
 def test_progress_tells_the_run_and_its_steps_on_plain_lines(tmp_path, capsys):

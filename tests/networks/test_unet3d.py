@@ -340,7 +340,7 @@ def test_the_constructor_names_the_rule_that_is_broken(options, message):
             dict(images=(False,) * 9 + (True,)),
             "at most 8 frames .*got 9 beside 1 still images",
         ),
-        ((2, 3, 8, 16, 16), dict(images=(True,) * 3), "images of 3 frames, z has 8"),
+        ((2, 3, 8, 16, 16), dict(images=(True,) * 3), "images for 3 frames, z has 8"),
         ((2, 3, 8, 16, 15), {}, "divisible by 2"),
         (
             (2, 3, 8, 16, 16),

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerStatus
 
 COLLECTIVE = timedelta(days=30)  # that ranks may wait for each other; the watchdog ends them long before
 
@@ -58,12 +59,19 @@ class Watchdog(Callback):
         self.beat()
         self.waited = 0.0
         self.stop = threading.Event()
-        threading.Thread(target=self.watch, args=(self.stop,), name="videodiff-watchdog", daemon=True).start()
+        thread = threading.Thread(
+            target=self.watch, args=(self.stop, trainer), name="videodiff-watchdog", daemon=True
+        )
+        thread.start()
 
-    def watch(self, stop: threading.Event) -> None:
-        """Count its waits until told to stop; never returns once the limit has passed."""
+    def watch(self, stop: threading.Event, trainer: pl.Trainer) -> None:
+        """Count its waits until told to stop; never returns once the limit has passed.
+
+        A run that has failed is over, too, whether or not anybody said so: where another callback fails in its
+        ``on_exception``, those after it are not called, and the process may go on with other work.
+        """
         seen = self.beats
-        while not stop.wait(self.tick):
+        while not stop.wait(self.tick) and trainer.state.status is TrainerStatus.RUNNING:
             seen, self.waited = self.beats, 0.0 if self.beats != seen else self.waited + self.tick
             if self.waited > self.limit:
                 try:
