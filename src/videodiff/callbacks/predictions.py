@@ -21,7 +21,7 @@ class PredictionWriter(pl.Callback):
 
     Batches whose clips a prediction that was interrupted here has finished are not predicted again.
 
-    The PSNR is that of the drawn frames only (peak 2, as pixels lie in [-1, 1]), averaged over clips; beside it stands
+    The PSNR is that of the generated frames only (peak 2, as pixels lie in [-1, 1]), averaged over clips; beside it is
     that of repeating the last given frame, which any model should beat, and their difference clip by clip with a 95 %
     interval. Where no frame is given (the reconstructions of an autoencoder) there is no such baseline.
 

@@ -156,7 +156,7 @@ def alike(model: ModelRecord) -> list[Draw]:
 
 
 def steps_chart(comparison: Comparison, metric: str) -> Html | None:
-    """Quality against the steps of the sampler, if a model was generated with several."""
+    """Quality against the steps of the sampler, if clips of a model were generated with several."""
     if all(len({d.steps for d in alike(m)}) < 2 for m in comparison.models if m.draws):
         return None
     return _draws_chart(comparison, metric, "steps", "sampler steps", lambda d: float(d.steps), str, False)
