@@ -166,10 +166,14 @@ def test_still_images_come_from_other_videos():
     dataset = ClipDataset(Numbered(), 4, images_per_video=3)
     sources = set()
     for position in range(100):
-        video = dataset[position]["video"]
+        sample = dataset[position]
+        video = sample["video"]
         assert video.shape == (7, 4, 4, 3)
         clip, images = video[:4, 0, 0, 0].unique().tolist(), video[4:, 0, 0, 0].tolist()
         assert not set(clip) & set(images)
+        assert sample["image_labels"] == [
+            number % 2 for number in images
+        ]  # a video's class is its number's parity
         sources |= set(images)
     assert sources == set(range(10))
     with pytest.raises(ValueError, match="at least 2 videos"):
@@ -218,4 +222,6 @@ def test_batches_keep_channels_last_memory():
     assert batch["video"].permute(0, 2, 3, 4, 1).is_contiguous()
     assert batch["num_images"] == 1
     assert batch["sample"].tolist() == [0, 1, 2]
-    assert batch["label"].dtype == torch.int64
+    assert batch["label"].dtype == batch["image_labels"].dtype == torch.int64
+    assert batch["image_labels"].shape == (3, 1)
+    assert "image_labels" not in Collate(0)([ClipDataset(Numbered(), 4)[0]])

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from videodiff.conditioning import Request
+from videodiff.data import ClipSource, VideoDataModule
+from videodiff.data.stream import Collate
 from videodiff.diffusion import AncestralSampler, CosineSchedule, DDIMSampler
 from videodiff.models import VDM
 from videodiff.networks import UNet3D
@@ -143,6 +145,42 @@ def test_condition_drop_uses_no_class_and_reaches_every_parameter():
     dropped.mean().backward()
     # DDP without find_unused_parameters needs a gradient everywhere, a zero one for the class table too.
     assert all(p.grad is not None for p in model.net.parameters())
+
+
+def test_every_image_of_joint_training_has_the_class_of_its_own_video():
+    data = VideoDataModule(
+        dataset="bouncing_digits",
+        num_frames=4,
+        resolution=16,
+        images_per_video=3,
+        num_train_clips=40,
+        batch_size=20,
+    )
+    clips = data.clips("train")
+    model = tiny_vdm(
+        net={"resolution": 16, "num_classes": 10, "attention_resolutions": (8,)}, condition_drop=0.0
+    )
+    seen = set()
+    for number in range(0, 80, 20):
+        samples = [clips[number + i] for i in range(20)]
+        batch = data.on_after_batch_transfer(Collate(3)(samples), 0)
+        label = model.example(batch, "train").cond.label
+        assert label.shape == (20, 7)
+        assert torch.equal(label[:, :4], batch["label"][:, None].expand(-1, 4))
+        for video, classes in zip(batch["video"], label[:, 4:].tolist(), strict=True):
+            for image, found in zip(video.unbind(1)[4:], classes, strict=True):
+                assert found == clips.source.labels[video_of(image, clips.source)]
+                seen.add(found)
+    assert len(seen) == 10
+
+
+def video_of(image: torch.Tensor, source: ClipSource) -> int:
+    """The video among whose frames an image is, to the bit."""
+    pixels = ((image + 1) * 127.5).round().to(torch.uint8).movedim(0, -1)
+    for index in range(len(source)):
+        if (source.read(index, 0, source.num_frames(index), 1) == pixels).all((1, 2, 3)).any():
+            return index
+    raise AssertionError("the image is of no video")
 
 
 def test_images_behind_the_clip_do_not_change_its_loss():

@@ -178,6 +178,30 @@ def test_videos_beside_images_come_out_as_without_them():
     torch.testing.assert_close(joint[:, :, 9:10], alone, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("noise_levels", [None, 100])
+def test_a_frame_with_a_class_and_vector_of_its_own_comes_out_as_with_them_alone(noise_levels):
+    net = tiny(num_classes=3, vector_dim=5, concat_channels=2, noise_levels=noise_levels)
+    z, time = inputs(frames=8 + 2)
+    beside = dict(concat=torch.randn(2, 2, 10, 16, 16), concat_time=torch.tensor([0.1, 0.4]))
+    images = (False,) * 8 + (True,) * 2
+    label = torch.tensor([[0] * 8 + [2, 1], [1] * 8 + [-1, 2]])
+    vector = torch.randn(2, 10, 5)
+    vector[:, :8] = vector[:, :1]
+    joint = net(z, time, Condition(label=label, vector=vector, images=images, **beside))
+    for frames in (slice(0, 8), slice(8, 9), slice(9, 10)):
+        part = {**beside, "concat": beside["concat"][:, :, frames]}
+        alone = Condition(label=label[:, frames.start], vector=vector[:, frames.start], **part)
+        torch.testing.assert_close(
+            joint[:, :, frames], net(z[:, :, frames], time, alone), atol=2e-5, rtol=1e-5
+        )
+
+
+def test_norms_over_clips_take_one_class_a_clip():
+    net = tiny(num_classes=3, norm="clip")
+    with pytest.raises(ValueError, match=r"label must have shape \[2\], got \[2, 8\]"):
+        net(*inputs(frames=8), Condition(label=torch.zeros(2, 8, dtype=torch.long)))
+
+
 def test_patches_are_the_same_network_on_pixels_gathered_as_channels():
     """A network of patches equals one without them that is given every 2 x 2 pixels as channels of one."""
     patched = tiny(patch_size=2, resolution=32, concat_channels=2)
@@ -353,7 +377,11 @@ def test_the_constructor_names_the_rule_that_is_broken(options, message):
             dict(concat=torch.zeros(2, 1, 8, 16, 16)),
             r"concat must have shape \[2, 2, 8, 16, 16\]",
         ),
-        ((2, 3, 8, 16, 16), dict(vector=torch.zeros(2, 4)), r"vector must have shape \[2, 5\], got \[2, 4\]"),
+        (
+            (2, 3, 8, 16, 16),
+            dict(vector=torch.zeros(2, 4)),
+            r"vector must have shape \[2, 5\] or \[2, 8, 5\], got \[2, 4\]",
+        ),
     ],
 )
 def test_the_call_names_what_does_not_fit(shape, cond, message):

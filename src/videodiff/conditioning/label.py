@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from videodiff.conditioning.base import Conditioner, Example, View, check_share
 from videodiff.conditioning.request import Request
 from videodiff.diffusion import Condition
@@ -13,6 +15,8 @@ from videodiff.networks.network import Network
 
 class Label(Conditioner):
     """The class, for a network that was built with some; without, classes of the data are not looked at.
+
+    Still images that a clip is trained with have the classes of their own videos; they are dropped with the clip's.
 
     Args:
         drop: share of training samples whose class is dropped, for classifier-free guidance.
@@ -45,7 +49,11 @@ class Label(Conditioner):
     def learn(self, example: Example) -> Example:
         if self.num_classes is None:
             return example
-        return replace(example, cond=replace(example.cond, label=example.batch.get("label")))
+        label, of_images = example.batch.get("label"), example.batch.get("image_labels")
+        if label is not None and of_images is not None:  # every image is of another video
+            frames = example.batch["video"].shape[2] - of_images.shape[1]
+            label = torch.cat([label[:, None].expand(-1, frames), of_images], dim=1)
+        return replace(example, cond=replace(example.cond, label=label))
 
     def tell(self, cond: Condition, view: View) -> Condition:
         return replace(cond, label=view.request.label)

@@ -31,10 +31,10 @@ class VideoDataModule(pl.LightningDataModule):
     """Clips from a public data set, any folder of videos or frames, tar shards, a prepared folder, or a built-in set.
 
     Batches are ``{"video": [B, 3, T + I, H, W], "sample": int64 [B], "num_images": I}`` and, where there are classes
-    and captions, ``"label"``: int64 [B] and ``"caption"``: B texts. Videos travel as uint8 and become fp32 in [-1, 1]
-    on the device. `sample` is the position in the endless training stream, or the number of the validation or test
-    clip. A process for which there is no validation or test clip sees one of another, with ``"stand_in": True``: it
-    keeps the others company and counts in no mean.
+    and captions, ``"label"``: int64 [B], ``"image_labels"``: int64 [B, I] and ``"caption"``: B texts. Videos travel as
+    uint8 and become fp32 in [-1, 1] on the device. `sample` is the position in the endless training stream, or the
+    number of the validation or test clip. A process for which there is no validation or test clip sees one of another,
+    with ``"stand_in": True``: it keeps the others company and counts in no mean.
 
     Training has no epochs for Lightning (the loader has no length): give `max_steps`, and `val_check_interval` with
     `check_val_every_n_epoch` null. Set `use_distributed_sampler` to false. There is no state to save: a checkpoint

@@ -106,6 +106,8 @@ class ShardBatches(Sampler[list[int]]):
 class ClipDataset(Dataset[dict[str, Any]]):
     """Samples ``{"video": uint8 [T + I, H, W, 3], "sample": number}``, with ``label`` and ``caption`` if there are any.
 
+    Where there are classes and images, ``image_labels`` are the classes of the I videos that the images are from.
+
     A clip that cannot be read is replaced by the next one of the same order, counted, and recorded.
 
     Args:
@@ -202,7 +204,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             index = self.video(place)
             try:
                 start = self.start(epoch, place)  # of a remote video it takes a read to know
-                video = self._read(epoch, place, index, start)
+                video, others = self._read(epoch, place, index, start)
             except (ValueError, OSError) as error:
                 reason = error
                 self._note_bad(index, epoch, number, error)
@@ -210,6 +212,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
             sample: dict[str, Any] = {"video": video, "sample": number}
             if self.source.class_names is not None:
                 sample["label"] = self.source.labels[index]
+                if others:
+                    sample["image_labels"] = [self.source.labels[other] for other in others]
             if self.source.captions is not None:
                 sample["caption"] = self.source.captions[index]
             return sample
@@ -217,13 +221,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
             f"none of the {len(self.source)} videos of the {self.split} data can be read; the last: {reason}"
         )
 
-    def _read(self, epoch: int, place: int, index: int, start: int) -> Tensor:
+    def _read(self, epoch: int, place: int, index: int, start: int) -> tuple[Tensor, list[int]]:
+        """The clip with its images behind it, and the numbers of the videos that these are from."""
         clip = self._frames(index, start, self.num_frames, self.frame_stride)
         clip = self._augment(clip, epoch, place, 0)
-        if not self.images_per_video:
-            return clip
-        images = [self._image(epoch, place, index, i) for i in range(1, self.images_per_video + 1)]
-        return torch.cat([clip, *images])
+        numbers = range(1, self.images_per_video + 1)
+        others = [self._other(epoch, place, index, number) for number in numbers]
+        images = [self._image(epoch, place, *pair) for pair in zip(others, numbers, strict=True)]
+        return (torch.cat([clip, *images]) if images else clip), others
 
     def _frames(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         slot = _slot()
@@ -232,10 +237,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.being_read[slot] = -1
         return clip
 
-    def _image(self, epoch: int, place: int, index: int, number: int) -> Tensor:
-        """One frame ``[1, H, W, 3]`` of another video."""
+    def _other(self, epoch: int, place: int, index: int, number: int) -> int:
+        """The video that an image is from: any but the clip's own."""
         size = len(self.source)
-        other = (index + 1 + int(uniform(self.seed, "image", epoch, place, number) * (size - 1))) % size
+        return (index + 1 + int(uniform(self.seed, "image", epoch, place, number) * (size - 1))) % size
+
+    def _image(self, epoch: int, place: int, other: int, number: int) -> Tensor:
+        """One frame ``[1, H, W, 3]`` of another video."""
         frame = int(uniform(self.seed, "frame", epoch, place, number) * self.source.num_frames(other))
         return self._augment(self._frames(other, frame, 1, 1), epoch, place, number)
 
@@ -294,7 +302,7 @@ class StandIn:
 class Collate:
     """Stack samples to ``{"video": uint8 [B, 3, T + I, H, W], "sample": [B], "label": [B], "num_images": I}``.
 
-    Captions become a list of B texts.
+    Classes of images become ``image_labels``, ``[B, I]``, captions a list of B texts.
 
     The video keeps the memory order of frames in files, channels last, which is what convolutions want.
     """
@@ -309,10 +317,13 @@ class Collate:
 
 
 def stacked_facts(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is known of samples beside their clips: ``sample``, ``label`` ``[B]`` int64; ``caption``, a list of text."""
+    """What is known of samples beside their clips.
+
+    ``sample`` and ``label`` ``[B]``, ``image_labels`` ``[B, I]``, all int64; ``caption``, a list of B texts.
+    """
     facts: dict[str, Any] = {
         key: torch.tensor([sample[key] for sample in samples], dtype=torch.int64)
-        for key in ("sample", "label")
+        for key in ("sample", "label", "image_labels")
         if key in samples[0]
     }
     if "caption" in samples[0]:

@@ -18,8 +18,9 @@ class Condition:
     A network learns it through ``drop`` and classifier-free guidance asks for it through ``null``.
 
     Args:
-        label: class of each sample, ``[B]`` int64; -1 is "no class".
-        vector: one embedding per sample, ``[B, D]``.
+        label: class of each sample, ``[B]`` int64, or of each of its frames, ``[B, T]``: still images of joint
+            training have classes of their own. -1 is "no class".
+        vector: one embedding per sample, ``[B, D]``, or per frame, ``[B, T, D]``.
         context: tokens to attend to, ``[B, L, D]``.
         context_mask: which of them there are, ``[B, L]`` bool; None is all. It stays where the context is taken away.
         concat: joined to ``z`` on the channel axis, ``[B, C', *S]``: known frames with mask, low-res video.

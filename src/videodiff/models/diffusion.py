@@ -276,6 +276,8 @@ class DiffusionModule(SamplingModule, TrainedModule):
             batch["num_images"] = images
         if self.num_classes is not None:
             batch["label"] = torch.zeros(size, dtype=torch.long, device=device)
+            if images:
+                batch["image_labels"] = torch.zeros(size, images, dtype=torch.long, device=device)
         return batch
 
     def forward_once(self, device: torch.device | str) -> Tensor:

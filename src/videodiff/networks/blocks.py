@@ -166,7 +166,7 @@ class ResBlock(nn.Module):
         self.skip = PointwiseConv(channels, out_channels) if channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """``x [T B, C, H, W]``, ``embedding [B, E]`` (after its SiLU) -> ``[T B, C_out, H', W']``."""
+        """``x [T B, C, H, W]``, ``embedding [B, E]`` or ``[T B, E]`` (after its SiLU) -> ``[T B, C_out, H', W']``."""
         num_frames = len(x) // len(embedding)
         y = self.norm_in(x, num_frames=num_frames, has_silu=True)
         x, y = self.resized(x), self.resized(y)

@@ -101,7 +101,17 @@ class TimeEmbedding(OwnSizes, nn.Module):
         vector: Tensor | None = None,
         concat_time: Tensor | None = None,
     ) -> Tensor:
-        """``time``, ``label``, ``concat_time`` ``[B]`` and ``vector`` ``[B, vector_dim]`` -> ``[B, dim]``."""
+        """The embedding of each sample, or, where a label or vector differs from frame to frame, of each frame.
+
+        Args:
+            time: ``[B]``.
+            label: ``[B]`` or ``[B, T]``.
+            vector: ``[B, vector_dim]`` or ``[B, T, vector_dim]``.
+            concat_time: ``[B]``.
+
+        Returns:
+            ``[B, dim]`` or ``[B, T, dim]``.
+        """
         dtype = self.first.weight.dtype
         level = torch.zeros_like(time) if concat_time is None else concat_time
         level = 1000 * level.float()
@@ -109,17 +119,26 @@ class TimeEmbedding(OwnSizes, nn.Module):
             y = self.first(sinusoidal_embedding(time, self.width, self.is_open).to(dtype))
             if self.classes is not None:
                 label = torch.full_like(time, -1, dtype=torch.long) if label is None else label
-                y = y + self.classes(label.clamp(min=0)) * (label >= 0).to(dtype)[:, None]
+                y = added(y, self.classes(label.clamp(min=0)) * (label >= 0).to(dtype)[..., None])
             if self.vector is not None:
                 vector = y.new_zeros(len(time), self.vector_dim) if vector is None else vector
-                y = y + self.vector(vector.to(dtype))
+                y = added(y, self.vector(vector.to(dtype)))
             if self.noise_levels is None and self.concat_time is not None:
-                y = y + self.concat_time(sinusoidal_embedding(level, self.width, self.is_open).to(dtype))
+                y = added(
+                    y, self.concat_time(sinusoidal_embedding(level, self.width, self.is_open).to(dtype))
+                )
             for layer in self.layers:
                 y = layer(F.silu(y))
             if self.noise_levels is not None and self.concat_time is not None:
-                y = y + self.concat_time(level.round().long().clamp(max=self.noise_levels - 1))
+                y = added(y, self.concat_time(level.round().long().clamp(max=self.noise_levels - 1)))
         return y
+
+
+def added(ours: Tensor, theirs: Tensor) -> Tensor:
+    """The sum of two embeddings, each ``[B, dim]`` for all frames of a sample or ``[B, T, dim]`` for every one."""
+    dims = max(ours.ndim, theirs.ndim)
+    ours, theirs = (y if y.ndim == dims else y[:, None] for y in (ours, theirs))
+    return ours + theirs
 
 
 def relative_distance(length: int, device: torch.device | str = "cpu") -> Tensor:

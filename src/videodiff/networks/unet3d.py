@@ -210,7 +210,8 @@ class UNet3D(OwnSizes, Network):
             z: ``[B, C, T, H, W]``, of whose frames ``cond.images`` are still images of their own. H and W may
                 differ from ``resolution`` but must be divisible as it is.
             time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``).
-            cond: label, vector, concat and concat_time as far as the network was built for them.
+            cond: label, vector, concat and concat_time as far as the network was built for them; label and vector of
+                each sample or, with norms over frames, of each frame.
 
         Returns:
             ``[B, out_channels, T, H, W]``; fp32 under autocast.
@@ -226,6 +227,8 @@ class UNet3D(OwnSizes, Network):
             self.rotary(num_frames, z.device) if self.rotary is not None else None,
         )
         embedding = F.silu(self.embedding(time, cond.label, cond.vector, cond.concat_time))
+        if embedding.ndim == 3:  # of each frame: b t e -> (t b) e
+            embedding = embedding.transpose(0, 1).flatten(0, 1)
         x = self.conv_in(self.fold(z, cond.concat))
         skips = [x]
         for layer in self.down:
@@ -297,10 +300,14 @@ class UNet3D(OwnSizes, Network):
         if cond.concat is not None and cond.concat.shape != (len(z), self.concat_channels, *z.shape[2:]):
             expected = [len(z), self.concat_channels, *z.shape[2:]]
             raise ValueError(f"concat must have shape {expected}, got {list(cond.concat.shape)}")
-        if cond.vector is not None and cond.vector.shape != (len(z), self.vector_dim):
-            raise ValueError(
-                f"vector must have shape {[len(z), self.vector_dim]}, got {list(cond.vector.shape)}"
-            )
+        for name, value, last in (("label", cond.label, ()), ("vector", cond.vector, (self.vector_dim,))):
+            shapes = [[len(z), *last], [len(z), z.shape[2], *last]]
+            if self.norm_out.over_clip:  # which scales and shifts all frames of a clip alike
+                shapes.pop()
+            if value is not None and list(value.shape) not in shapes:
+                raise ValueError(
+                    f"{name} must have shape {' or '.join(map(str, shapes))}, got {list(value.shape)}"
+                )
 
 
 def level_sizes(resolution: Resolution, num_levels: int, patch_size: int = 1) -> list[int]:

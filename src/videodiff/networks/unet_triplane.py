@@ -258,6 +258,8 @@ class TriplaneUNet(OwnSizes, Network):
             raise ValueError(f"TriplaneUNet takes no still images beside a clip, got {sum(cond.images)}")
         if cond.label is not None and self.num_classes is None:
             raise ValueError("the condition has a label but TriplaneUNet was built without num_classes")
+        if cond.label is not None and cond.label.shape != (len(z),):
+            raise ValueError(f"label must have shape {[len(z)]}, got {list(cond.label.shape)}")
         if cond.concat is not None and self.concat_channels == 0:
             raise ValueError("the condition has a concat but TriplaneUNet was built without concat_channels")
         expected = (len(z), self.concat_channels, z.shape[2])
