@@ -7,6 +7,7 @@ from videodiff.models.autoencoder import AutoencoderModule
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.lvdm import LVDM
 from videodiff.models.pvdm import PVDM
+from videodiff.models.rate import LearningRate
 from videodiff.models.vdm import VDM
 
-__all__ = ["LVDM", "PVDM", "VDM", "AutoencoderModule", "DiffusionModule"]
+__all__ = ["LVDM", "PVDM", "VDM", "AutoencoderModule", "DiffusionModule", "LearningRate"]

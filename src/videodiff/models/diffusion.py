@@ -26,7 +26,7 @@ from videodiff.diffusion import (
 from videodiff.diffusion.denoiser import call_network
 from videodiff.frame_size import FrameSize, Resolution
 from videodiff.models.clipping import check_unscaled, clip
-from videodiff.models.optimizer import LRSchedulerCallable, with_rate
+from videodiff.models.optimizer import LRSchedulerCallable, groups_by_rate, with_rate
 from videodiff.models.sampling import SamplingModule
 from videodiff.models.trained import OptimizerCallable, TrainedModule
 from videodiff.networks import Autoencoder, PixelSpace, as_network
@@ -82,6 +82,9 @@ class DiffusionModule(SamplingModule, TrainedModule):
             (0, 1] (Saharia et al. 2022, who take 0.995).
         optimizer: parameters -> optimizer.
         lr_scheduler: optimizer -> learning-rate scheduler, stepped once per optimizer step; none keeps the rate.
+            ``LearningRate`` is a warm-up with constant, linear, cosine or stable-decay behind it.
+        rate_factors: pattern of parameter names (``net.embedding.*``) -> factor of the learning rate; the first that
+            matches counts.
         seed: of training noise, times and condition drops; the command line sets it from ``seed_everything``.
         compile: compile the network's repeated blocks in place before training (worth it on a GPU).
         num_frames: units of a clip (frames of pixels, latent frames) for a network that states none. None is what the
@@ -112,6 +115,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         threshold_quantile: float = 0.995,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-4),
         lr_scheduler: LRSchedulerCallable | None = None,
+        rate_factors: dict[str, float] | None = None,
         seed: int = 0,
         compile: bool = False,
         num_frames: int | None = None,
@@ -152,6 +156,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         self.guidance_scale, self.threshold = guidance_scale, threshold
         self.guidance_rescale, self.threshold_quantile = guidance_rescale, threshold_quantile
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
+        self.rate_factors = rate_factors or {}
         self.seed, self.compile_net, self.keys = seed, compile, Keys
         self.conditioners = cast("Sequence[Conditioner]", nn.ModuleList(conditioners))
         self.plan = plan or Autoregressive(self.autoencoder.latents(self.network).clip_units // 2)
@@ -318,8 +323,12 @@ class DiffusionModule(SamplingModule, TrainedModule):
         )
 
     def configure_optimizers(self) -> Any:
-        params = [p for p in self.net.parameters() if p.requires_grad]
-        return with_rate(self, self.make_optimizer, params, self.make_lr_scheduler)
+        if not self.rate_factors:
+            params = [p for p in self.net.parameters() if p.requires_grad]
+            return with_rate(self, self.make_optimizer, params, self.make_lr_scheduler)
+        named = ((name, p) for name, p in self.net.named_parameters(prefix="net") if p.requires_grad)
+        groups, factors = groups_by_rate(named, self.rate_factors)
+        return with_rate(self, self.make_optimizer, groups, self.make_lr_scheduler, factors)
 
     def configure_gradient_clipping(
         self,
