@@ -88,8 +88,8 @@ def groups_by_rate(
     names = []
     for name, parameter in named:
         names.append(name)
-        pattern = next((p for p in factors if fnmatchcase(name, p)), None)
-        (others if pattern is None else found[pattern]).append(parameter)
+        first = next((p for p in factors if fnmatchcase(name, p)), None)
+        (others if first is None else found[first]).append(parameter)
     for pattern, members in found.items():
         if not members:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -94,7 +95,7 @@ class LearningRate(LRScheduler):
         left = 0.5 * (1 + math.cos(math.pi * done)) if self.shape == "cosine" else 1 - done
         return self.end + (1 - self.end) * left
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The rate of each parameter group for the step that comes."""
         factor = self.factor(self.last_epoch)
         return [base * factor for base in self.base_lrs]
