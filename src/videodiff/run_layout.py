@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 CONFIG, CHECKPOINTS, LAST, BEST = "config.yaml", "checkpoints", "last.ckpt", "best.ckpt"
+WEIGHTS = "model.safetensors"  # of a run that was exported
 
 
 def run_folder(checkpoint: Path) -> Path:

@@ -6,9 +6,10 @@ from typing import Any
 
 from videodiff.checkpoints.files import CheckpointError
 from videodiff.checkpoints.folders import NAMES
+from videodiff.checkpoints.shipped import shipped_name
 from videodiff.config import load_yaml, parse_config
 from videodiff.config.trust import check_tree
-from videodiff.run_layout import CHECKPOINTS, CONFIG, run_folder
+from videodiff.run_layout import CHECKPOINTS, CONFIG, WEIGHTS, run_folder
 
 # Arguments of the trainer that are of a machine, not of an experiment.
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "plugins")
@@ -77,7 +78,8 @@ def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
     if isinstance(name, str) and name.startswith("./") and ".." not in Path(name).parts:
         folder = run_folder(path)
         if (folder / name).is_dir():
-            args["checkpoint"] = str((folder / name).resolve())
+            # A shipped one by its name, which means the same on another machine.
+            args["checkpoint"] = shipped_name(folder / name / WEIGHTS) or str((folder / name).resolve())
     elif isinstance(name, str) and placed(Path(), name) is None:
         found = next(filter(None, (placed(folder, name) for folder in path.resolve().parents)), None)
         if found is not None:

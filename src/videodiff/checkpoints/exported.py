@@ -15,7 +15,7 @@ from videodiff.names import is_text
 from videodiff.reading import read_mapping
 from videodiff.run_layout import CONFIG
 
-WEIGHTS, RECORD = "model.safetensors", "videodiff.json"
+RECORD = "videodiff.json"
 PIPELINE = "pipeline.yaml"  # names the runs of a folder that has no weights of its own
 MAX_TEXT = 1 << 20
 
@@ -77,4 +77,5 @@ def read_exported(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {reasons.reason(error)}") from error
     text = config.read_text(encoding="utf-8")
     known = {"fingerprint": record.get("data"), "step": record.get("step")}
-    return {"state_dict": weights, "videodiff": {"config": text, "weights_only": True, **known}}
+    ema = bool(record.get("ema"))  # whether they are averages; earlier exports do not say
+    return {"state_dict": weights, "ema": ema, "videodiff": {"config": text, "weights_only": True, **known}}

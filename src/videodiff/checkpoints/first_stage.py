@@ -14,6 +14,7 @@ from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model, load_weights
+from videodiff.checkpoints.shipped import is_shipped_name
 from videodiff.config import find_config, load_yaml, shipped_configs
 from videodiff.config.trust import check_tree
 from videodiff.models.trained import TrainedModule, trained_module
@@ -51,6 +52,8 @@ class FirstStage(Autoencoder):
         try:
             path = resolve_checkpoint(checkpoint)
         except FileNotFoundError as error:
+            if is_shipped_name(checkpoint):
+                raise
             if not (is_counted and self.config):
                 raise FileNotFoundError(self.missing(error)) from error
             self.autoencoder = untrained(self.config)

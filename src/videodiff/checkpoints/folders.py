@@ -2,12 +2,16 @@
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
-from videodiff.checkpoints.exported import PIPELINE, WEIGHTS
+from videodiff.checkpoints.exported import PIPELINE
 from videodiff.checkpoints.files import CheckpointError, verify_checkpoint
 from videodiff.checkpoints.glance import progress, progress_by_name
-from videodiff.run_layout import CHECKPOINTS, CONFIG
+from videodiff.checkpoints.shipped import is_shipped_name, shipped_checkpoint, shipped_names
+from videodiff.run_layout import CHECKPOINTS, CONFIG, WEIGHTS
+from videodiff.say import say
+from videodiff.usage import did_you_mean
 
 NAMES = ("best", "last")
 UNKNOWN = (True, sys.maxsize)  # of a file not yet looked at
@@ -46,24 +50,54 @@ def numbers(parent: Path) -> list[int]:
 def resolve_checkpoint(spec: str | os.PathLike, root: str | os.PathLike = "runs") -> Path:
     """The checkpoint file that a user means.
 
+    A path wins over a model of that name that comes with the package, and that over a run in ``root``; one line on
+    stderr says so.
+
     Args:
-        spec: a file; a run folder; a run's name (its newest number); either followed by ``/best`` or ``/last``.
+        spec: a file; a run folder; ``demo/NAME``; a run's name (its newest number); a run followed by ``/best`` or
+            ``/last``.
         root: where names are looked up when there is no such path.
 
     Raises:
         FileNotFoundError: in one line that says what exists.
         CheckpointError: if a run has checkpoints and none is whole.
+        ShippedError: if a model of the package is damaged.
     """
-    for path in (Path(spec), Path(root) / spec):
-        if path.is_file() or (path.exists() and not path.is_dir()):
-            return path
-        if path.is_dir():
-            return newest_of(path)
-        if path.name in NAMES and path.parent.is_dir():
-            return named(path.parent, path.name)
+    shipped = shipped_names()
+    name = os.fspath(spec).rstrip("/")
+    if (path := checkpoint_at(Path(spec))) is not None:
+        if name in shipped:
+            say_once(f"{name} is the folder here, not the model of that name that comes with videodiff")
+        return path
+    if name.removesuffix("/first_stage") in shipped:
+        if (own := Path(root) / name).is_dir():
+            say_once(f"{name} is the model that comes with videodiff; your own run is {own}")
+        return shipped_checkpoint(name)
+    if (path := checkpoint_at(Path(root) / spec)) is not None:
+        return path
+    if is_shipped_name(name):
+        return shipped_checkpoint(name)  # says which there are
     there = sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if Path(root).is_dir() else []
     hint = f"runs in {root}: {', '.join(there[:12])}" if there else f"there are no runs in {root}"
-    raise FileNotFoundError(f"no run or checkpoint {str(spec)!r} ({hint})")
+    near = did_you_mean(name, shipped) if f"demo/{name}" in shipped else ""
+    raise FileNotFoundError(f"no run or checkpoint {str(spec)!r}{near} ({hint})")
+
+
+def checkpoint_at(path: Path) -> Path | None:
+    """The checkpoint that a path means; None where nothing is."""
+    if path.is_file() or (path.exists() and not path.is_dir()):
+        return path
+    if path.is_dir():
+        return newest_of(path)
+    if path.name in NAMES and path.parent.is_dir():
+        return named(path.parent, path.name)
+    return None
+
+
+@cache
+def say_once(text: str) -> None:
+    """One line on stderr; a command resolves the same name several times."""
+    say(text)
 
 
 def runs_of(folder: Path) -> list[Path]:

@@ -4,8 +4,8 @@ import re
 import zipfile
 from pathlib import Path
 
-from videodiff.checkpoints.exported import WEIGHTS
 from videodiff.checkpoints.files import load_file
+from videodiff.run_layout import WEIGHTS
 from videodiff.weights.archive import MAX_PICKLE_BYTES, transcribe
 
 # What training goes on from, besides the weights.

@@ -67,7 +67,9 @@ run:
   --print_config               print the merged config and stop
 """
 
-_LOOK_START = "  --ckpt_path RUN|FILE         run directory, RUN/best, RUN/last or a checkpoint file\n"
+_LOOK_START = (
+    "  --ckpt_path RUN|FILE         run directory, RUN/best, RUN/last, a checkpoint file, or demo/NAME\n"
+)
 
 _FIT_START = """  --ckpt_path RUN|FILE         resume in a new run: same data, step and optimizer (a run directory,
                                RUN/best, RUN/last or a checkpoint file); `fit --out RUN` resumes RUN itself

@@ -104,11 +104,17 @@ def given_source(options: argparse.Namespace) -> Source | None:
     """
     from videodiff.checkpoints import CheckpointError, is_bare, resolve_checkpoint
     from videodiff.checkpoints.exported import is_pipeline
+    from videodiff.checkpoints.shipped import shipped_name
 
     if options.ckpt_path is not None and options.init_from is not None:
         raise UsageError(
             f"--ckpt_path {options.ckpt_path} resumes a run, --init_from {options.init_from} begins a new one; "
             "give one of the two"
+        )
+    if options.ckpt_path is not None and shipped_name(resolve_checkpoint(options.ckpt_path)) is not None:
+        raise UsageError(
+            f"--ckpt_path {options.ckpt_path} comes with videodiff and holds weights alone, so no run can be resumed "
+            f"from it; begin a new one with --init_from {options.ckpt_path}"
         )
     for option in ("ckpt_path", "init_from"):
         given = getattr(options, option)

@@ -13,7 +13,6 @@ from videodiff import atomic
 from videodiff.cli.launch import RUN_VARIABLE, build, print_config
 from videodiff.cli.outputs import BOOKKEEPING, Leftovers, begun, folder_of_run, make_folder
 from videodiff.config import Stored, find_config, read_configs
-from videodiff.run_layout import run_folder
 from videodiff.say import rank
 from videodiff.usage import UsageError
 
@@ -25,7 +24,7 @@ class Trained:
     Args:
         checkpoint: its file.
         content: what that holds.
-        directory: the run's folder.
+        directory: where its results go, the run's folder; of one that comes with the package, one in ``runs``.
     """
 
     checkpoint: Path
@@ -78,6 +77,7 @@ class Look:
     def act(self) -> int:
         """Run the verb; model and data come from the checkpoint unless overridden. Returns the exit code."""
         from videodiff.checkpoints import load_checkpoint, load_weights, resolve_checkpoint, trusted_config
+        from videodiff.checkpoints.shipped import results_folder
 
         options, verb = self.options, self.verb
         if options.ckpt_path is None:
@@ -88,7 +88,7 @@ class Look:
         checkpoint = resolve_checkpoint(options.ckpt_path)
         content = load_checkpoint(checkpoint)
         stored = stored_parts(trusted_config(content, checkpoint, options.trust), checkpoint)
-        directory = run_folder(checkpoint)
+        directory = results_folder(checkpoint)
         run = Trained(checkpoint, content, directory)
         leftovers = Leftovers(options.out or directory / verb)
         config = read_configs([stored, *map(find_config, options.config)], verb, self.rest, options.trust)

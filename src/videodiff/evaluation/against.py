@@ -10,6 +10,7 @@ from typing import Any
 from videodiff.checkpoints import resolve_checkpoint
 from videodiff.checkpoints.card import generated_by
 from videodiff.checkpoints.export import evaluations
+from videodiff.checkpoints.shipped import results_folder
 from videodiff.evaluation.results import Result, comparable, measured_otherwise, read_result
 from videodiff.run_layout import run_folder
 
@@ -88,9 +89,11 @@ def find_against(spec: str) -> Against:
             raise FileNotFoundError(f"--against {spec}: no such file")
         return Against(spec, [read_result(spec)])
     checkpoint = resolve_checkpoint(spec)
-    run = run_folder(checkpoint)
+    folders = {run_folder(checkpoint), results_folder(checkpoint)}
     files = sorted(
-        (run / "eval").glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name), reverse=True
+        (file for folder in folders for file in (folder / "eval").glob("*.json")),
+        key=lambda file: (file.stat().st_mtime, file.name),
+        reverse=True,
     )
     results = [Result.from_dict(record) for record in evaluations(files)]
     if not results:

@@ -191,7 +191,9 @@ def protocols() -> list[str]:
 
 
 def runs(root: Path = Path("runs")) -> list[str]:
-    """Run folders ``runs/<name>`` and ``runs/<name>/<n>`` of the current directory."""
+    """Run folders ``runs/<name>`` and ``runs/<name>/<n>`` of the current directory, and the shipped models."""
+    from videodiff.checkpoints.shipped import shipped_names
+
     names = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     found = []
     for name in names:
@@ -199,4 +201,4 @@ def runs(root: Path = Path("runs")) -> list[str]:
             (p for p in name.iterdir() if p.is_dir() and p.name.isdecimal()), key=lambda p: int(p.name)
         )
         found += [name, *numbers]
-    return [path.as_posix() for path in found]
+    return [*(path.as_posix() for path in found), *shipped_names()]

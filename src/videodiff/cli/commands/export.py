@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = p.add_argument
-    add("run", metavar="RUN", help="run directory, RUN/best, RUN/last or a checkpoint file")
+    add("run", metavar="RUN", help="run directory, RUN/best, RUN/last, a checkpoint file, or demo/NAME")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write, absent or empty")
     add(
         "--licence",

@@ -20,7 +20,6 @@ from videodiff.config.options import split_options
 from videodiff.device import pick_device
 from videodiff.names import shell_word
 from videodiff.precision import PRECISIONS, autocast, default_precision
-from videodiff.run_layout import run_folder
 from videodiff.say import counted
 from videodiff.usage import UsageError
 from videodiff.words import real, whole
@@ -60,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--ckpt_path",
         required=True,
-        help="run directory, RUN/best, RUN/last, a checkpoint file or a pipeline",
+        help="run directory, RUN/best, RUN/last, a checkpoint file, a pipeline, or demo/NAME of the package",
     )
     add("--num_samples", type=whole(), default=16, help="how many videos (default 16)")
     add_flags(p)
@@ -132,6 +131,7 @@ def run(argv: Sequence[str]) -> int:
     import torch
 
     from videodiff.checkpoints import RunLock, resolve_checkpoint
+    from videodiff.checkpoints.shipped import results_folder
     from videodiff.sampling.video_model import generates_video
 
     checkpoint = resolve_checkpoint(args.ckpt_path)
@@ -145,7 +145,7 @@ def run(argv: Sequence[str]) -> int:
     model = model.to(device).eval()
     configure(model, args)
     request, num_frames = read_request(args, model)
-    run_directory = run_folder(checkpoint)
+    run_directory = results_folder(checkpoint)
     leftovers = Leftovers(args.out or run_directory / "generate")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     mine = list(range(rank, args.num_samples, world))

@@ -83,7 +83,8 @@ def run(argv: list[str]) -> int:
         find_card(args.card)
     if len(names) == 1 and (stages := stages_of(names[0])):
         return print_stages(stages, options, args)
-    figures = figures_of(" + ".join(names), read_configs(names, "fit", options, args.trust), args)
+    sources = [source_of(name, args.trust) for name in names]
+    figures = figures_of(" + ".join(names), read_configs(sources, "fit", options, args.trust), args)
     print(json.dumps(figures, indent=2) if args.json else table(figures))
     return 0
 
@@ -106,6 +107,18 @@ def figures_of(name: str, config: dict[str, Any], args: argparse.Namespace) -> d
     finally:
         gc.unfreeze()
     return figures
+
+
+def source_of(name: str, trusted: Sequence[str]) -> str | Stored:
+    """A config as it is named; of a model that comes with the package the one that lies with it."""
+    from videodiff.checkpoints.shipped import is_shipped_name
+
+    if not is_shipped_name(name) or Path(name).is_file():
+        return name
+    from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
+
+    checkpoint = resolve_checkpoint(name)
+    return Stored(trusted_config(load_checkpoint(checkpoint), checkpoint, trusted), f"config of {name}")
 
 
 def stages_of(name: str) -> list[dict[str, Any]]:

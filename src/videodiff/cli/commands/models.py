@@ -9,11 +9,17 @@ from pathlib import Path
 
 from videodiff.config import shipped_configs
 
+FIGURES = {
+    "evaluator_fd": "evaluator distance",
+    "digit_identity": "digits kept",
+    "digit_speed_in_range": "speed in range",
+}
 SOURCES = Path(__file__).resolve().parents[2] / "models"
 
 
 def run(argv: list[str]) -> int:
-    """Print models and shipped configs; returns the exit code."""
+    """Print models, shipped configs and trained models; returns the exit code."""
+    from videodiff.checkpoints.shipped import shipped_names
     from videodiff.cli.arguments import LightParser
 
     parser = LightParser("videodiff models", description="Models and configs that come with videodiff.")
@@ -22,6 +28,7 @@ def run(argv: list[str]) -> int:
     found = {
         "models": [{"name": name, "about": about} for name, about in models().items()],
         "configs": [{"name": name, "about": first_comment(file)} for name, file in shipped_configs().items()],
+        "trained": [{"name": name, "about": about_trained(name)} for name in shipped_names()],
     }
     if args.json:
         print(json.dumps(found, indent=2))
@@ -54,6 +61,18 @@ def models() -> dict[str, str]:
         for name, node in sorted(classes.items())
         if is_model(name)
     }
+
+
+def about_trained(name: str) -> str:
+    """What a trained model of the package was made with, and how good its clips are."""
+    from videodiff.checkpoints.shipped import shipped_record
+
+    record = shipped_record(name)
+    metrics = record["evaluation"]["metrics"]
+    shown = [
+        f"{label} {metrics[key]['value']:.3g}" for key, label in FIGURES.items() if key in metrics
+    ]  # of digits; clouds have others
+    return f"{record['minutes']:.0f} minutes of a core; {', '.join(shown)}"
 
 
 def first_comment(file: Path) -> str:
