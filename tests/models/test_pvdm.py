@@ -1,5 +1,7 @@
 """PVDM: pairs of clips, the null clip, clip after clip; against closed forms and what must not depend on what."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -159,6 +161,31 @@ def test_null_clip_equals_absent_clip_and_guidance_moves_away_from_it():
     guided = model.generate_latent(1, 2 * FRAMES, seed=1, guidance_scale=2.0)
     assert torch.equal(plain[:, :, 0], guided[:, :, 0])  # nothing to be guided by in the first clip
     assert not torch.equal(plain[:, :, 1], guided[:, :, 1])
+
+
+def test_the_class_alone_may_be_dropped_and_guided():
+    joint, alone = (
+        trained_pvdm(net={"num_classes": 3}, condition_drop=1.0, conditional_share=1.0, clip_drop=drop)
+        for drop in (None, 0.0)
+    )
+    clips = {**batch(2, 2 * FRAMES), "label": torch.tensor([0, 2])}
+    dropped, kept = joint.example(clips, "train").cond, alone.example(clips, "train").cond
+    assert dropped.label.tolist() == kept.label.tolist() == [-1, -1]
+    assert not dropped.concat.any()
+    assert kept.concat.any()
+    assert torch.equal(kept.concat, alone.example(clips, "val").cond.concat)
+    asked = Request(torch.tensor([1]))
+    torch.nn.init.normal_(alone.net.embedding.classes.weight)
+
+    def second(request, scale=None):
+        """Of a fixed first clip."""
+        first = batch(1)["video"][:, :, :FRAMES]
+        given = replace(request, frames=first, positions=tuple(range(FRAMES)))
+        return alone.generate_latent(1, 2 * FRAMES, request=given, guidance_scale=scale)[:, :, 1]
+
+    # at scale 0 nothing is left of the class, and all of the clip before
+    torch.testing.assert_close(second(asked, 0.0), second(Request(torch.tensor([-1]))))
+    assert not torch.allclose(second(asked, 0.0), second(asked))
 
 
 SHARED = {"net": {"concat_reversed": True, "concat_overlap": 1}, "overlap_frames": 1}

@@ -1,5 +1,7 @@
 """The VDM module: its loss from closed forms, what it keeps and what it depends on."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -136,6 +138,21 @@ def test_classes_change_the_video_and_guidance_moves_it_away_from_none():
     assert torch.allclose(
         model.generate(1, request=Request(torch.tensor([0])), guidance_scale=0.0), by_class[0], atol=1e-5
     )
+
+
+def test_guidance_without_an_effect_is_refused_and_away_from_what_was_never_learnt_is_said():
+    with pytest.raises(ValueError, match=r"guidance 2 moves away .* leave guidance out"):
+        trained_vdm().generate(1, guidance_scale=2.0)
+    with pytest.raises(ValueError, match="guidance 0 moves away"):
+        trained_vdm().generate(1, request=Request(guidance=0.0))
+    never = trained_vdm(net={"num_classes": 3}, condition_drop=0.0)
+    asked = Request(torch.tensor([1]))
+    with pytest.warns(UserWarning, match=r"without label, which this model has never learnt.*Label, drop 0"):
+        never.generate(1, request=asked, guidance_scale=2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        never.generate(1, request=asked)
+        trained_vdm(net={"num_classes": 3}).generate(1, request=asked, guidance_scale=2.0)
 
 
 def test_condition_drop_uses_no_class_and_reaches_every_parameter():

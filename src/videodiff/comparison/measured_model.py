@@ -68,6 +68,11 @@ class MeasuredModel:
         )
         return record, ModelClips(self.samples, rebuilt, long=long)
 
+    @property
+    def guidance(self) -> float | None:
+        """The scale that was asked for, of a model on which it has an effect; None is the model's own."""
+        return self.settings.guidance if self.model.takes_guidance else None
+
     def clips(self, sampler: Sampler, frames: int, count: int, what: str) -> GeneratedClips:
         """Clips of this model to be generated."""
         settings, measurement = self.settings, self.measurement
@@ -75,7 +80,7 @@ class MeasuredModel:
             self.model, frames, range(count), settings.seed, settings.batch_size,
             request_of(settings.conditions, self.model.video_shape, frames),
             measurement.labels(self.model, self.run.data.class_names), measurement.protocol.rounding,
-            sampler, settings.guidance,
+            sampler, self.guidance,
             progress=lambda done: self.progress(f"{self.run.name}: {what}", done, count),
         )  # fmt: skip
 
@@ -108,7 +113,7 @@ class MeasuredModel:
             count=measurement.count,
             metrics=result.metrics,
             flop_per_video=flop_of_sampling(partial(clips.clips, [0]), sampler),
-            guidance=self.model.guidance_scale if self.settings.guidance is None else self.settings.guidance,
+            guidance=self.model.guidance_scale if self.guidance is None else self.guidance,
             timing={
                 "seconds_per_video": clips.seconds_per_video,
                 "peak_memory_bytes": peak_of_sampling(

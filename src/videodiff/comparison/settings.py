@@ -30,7 +30,7 @@ class Settings:
         long_videos: how many of them.
         shown: clips that the page shows of each model.
         seed: of noise, real clips and windows.
-        guidance: scale for every model; None is each model's own.
+        guidance: scale for every model that takes guidance; None is each model's own.
         batch_size: videos generated at once; no number but memory and seconds depends on it.
         device: auto, cpu or cuda.
         trusted: further modules whose classes a run may name.

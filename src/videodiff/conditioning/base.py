@@ -138,6 +138,16 @@ class Conditioner(nn.Module):
     def encoded_share(self) -> float:
         return 1.0
 
+    @property
+    def is_used(self) -> bool:
+        """Whether the network takes the condition at all."""
+        return bool(self.fields)
+
+    @property
+    def null_share(self) -> float:
+        """Share of the training samples that have no such condition: what guidance moves away from."""
+        return self.drop
+
     def attach(self, net: Network, latents: Latents) -> None:
         """Read from the network and the latents what the conditioner needs of them.
 

@@ -79,6 +79,14 @@ class FrameMask(Conditioner):
             )
         self.has_channel = channels > 0
 
+    @property
+    def is_used(self) -> bool:
+        return self.has_channel
+
+    @property
+    def null_share(self) -> float:
+        return 1 - self.prediction_share - self.interpolation_share
+
     def check_windows(self, windows: Sequence[Window]) -> None:
         if not self.has_channel and any(window.context for window in windows):
             raise ValueError(

@@ -37,6 +37,10 @@ class Label(Conditioner):
     def attach(self, net: Network, latents: Latents) -> None:
         self.num_classes = net.num_classes
 
+    @property
+    def is_used(self) -> bool:
+        return self.num_classes is not None
+
     def check_request(self, request: Request) -> None:
         label, classes = request.label, self.num_classes
         if label is None:

@@ -25,6 +25,7 @@ class PreviousClip(Conditioner):
     Args:
         share: share of the training samples that learn the second clip given the first (lambda of eq. 8).
         drop: share of them, again, whose first clip is dropped for classifier-free guidance.
+        is_guided: whether guidance moves away from no clip before, too; False keeps the clip in both estimates.
 
     Raises:
         ValueError: if `share` is no share; from ``attach``, if the network takes no clip to condition on.
@@ -34,15 +35,23 @@ class PreviousClip(Conditioner):
     answers = ("frames",)
     sets_frames = True
 
-    def __init__(self, share: float = 0.3, drop: float = 0.0) -> None:
+    def __init__(self, share: float = 0.3, drop: float = 0.0, is_guided: bool = True) -> None:
         super().__init__()
         check_share("conditional_share", share)
-        self.share, self.drop, self.channels = share, drop, 0
+        self.share, self.drop, self.channels, self.is_guided = share, drop, 0, is_guided
 
     @property
     def encoded_share(self) -> float:
         """In a batch of one, the first clip is encoded with the second."""
         return (1 + self.share) / 2 if self.share > 0 else 1.0
+
+    @property
+    def is_used(self) -> bool:
+        return self.channels > 0
+
+    @property
+    def null_share(self) -> float:
+        return 1 - self.share * (1 - self.drop)
 
     def attach(self, net: Network, latents: Latents) -> None:
         channels, wanted = net.concat_channels, latents.shape(1)[0]

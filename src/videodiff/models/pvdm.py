@@ -24,6 +24,8 @@ class PVDM(DiffusionModule):
     Args:
         condition_drop: share of training samples whose class and previous clip are dropped, for classifier-free
             guidance.
+        clip_drop: share of them whose previous clip is dropped, where it shall be another; 0 drops the class alone, and
+            guidance then moves away from no class, the clip before in both estimates. None is ``condition_drop``.
         conditional_share: share of the samples that are the second clip given the first (lambda of eq. 8; the
             published code takes 0.3, and 0.2 on SkyTimelapse, for a whole batch at a time; here for each sample).
             The others are one clip without condition, starting at any frame of the pair.
@@ -36,9 +38,9 @@ class PVDM(DiffusionModule):
             none. It changes nothing in training.
 
     Raises:
-        ValueError: if `conditional_share` is no share, `overlap_frames` are not fewer than a clip's or not what the
-            network was told, the weight is negative or nothing is shared that it could weigh, the network takes no
-            planes to condition on, or its planes are not the autoencoder's.
+        ValueError: if `conditional_share` or `clip_drop` is no share, `overlap_frames` are not fewer than a clip's or
+            not what the network was told, the weight is negative or nothing is shared that it could weigh, the network
+            takes no planes to condition on, or its planes are not the autoencoder's.
     """
 
     conditional_share = OptionOf(PreviousClip, "share")
@@ -48,6 +50,7 @@ class PVDM(DiffusionModule):
         self,
         *args: Any,
         condition_drop: float = 0.1,
+        clip_drop: float | None = None,
         conditional_share: float = 0.3,
         extension_steps: int | None = None,
         overlap_frames: int = 0,
@@ -56,7 +59,9 @@ class PVDM(DiffusionModule):
     ) -> None:
         conditioners = [
             Label(condition_drop),
-            PreviousClip(conditional_share, condition_drop),
+            PreviousClip(
+                conditional_share, condition_drop if clip_drop is None else clip_drop, clip_drop != 0
+            ),
             OverlapGuidance(reconstruction_weight),
         ]
         plan = ClipByClip(overlap_frames, extension_steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -213,8 +214,13 @@ class SamplingModule(pl.LightningModule, StageModel):
 
     def check_request(self, request: Request, num_frames: int) -> None:
         """Refuse what no conditioner answers, given frames outside the video, or a length it cannot generate."""
+        self.check_guidance(request)
         self.check_conditions(request, num_frames)
         self.windows(self.total_units(num_frames), self.known_units(request.positions))
+
+    @property
+    def takes_guidance(self) -> bool:
+        return any(c.is_guided and c.is_used for c in self.conditioners)
 
     def check_conditions(self, request: Request, num_frames: int) -> None:
         """Refuse what no conditioner answers, or known frames outside the video."""
@@ -230,6 +236,15 @@ class SamplingModule(pl.LightningModule, StageModel):
                 )
         for conditioner in self.conditioners:
             conditioner.check_request(request)
+        scale = self.guidance_scale if request.guidance is None else request.guidance
+        for conditioner in self.conditioners if scale != 1 else ():
+            asked = sorted(set(conditioner.answers) & request.tensors().keys())
+            if asked and conditioner.is_guided and conditioner.is_used and not conditioner.null_share:
+                warnings.warn(
+                    f"guidance {scale:g} moves away from a video without {asked[0]}, which this model has never "
+                    f"learnt: no training sample was without ({type(conditioner).__name__}, drop 0); 1 is no guidance",
+                    stacklevel=2,
+                )
 
     def generate_window(
         self,

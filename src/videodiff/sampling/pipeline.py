@@ -225,7 +225,12 @@ class Pipeline(pl.LightningModule, VideoModel):
             legs.append(Leg(group, length, units, asked, positions, windows))
         return legs
 
+    @property
+    def takes_guidance(self) -> bool:
+        return any(stage.model.takes_guidance for stage in self.stages)
+
     def check_request(self, request: Request, num_frames: int) -> None:
+        self.check_guidance(request)
         self.legs(num_frames, request)
 
     def rate(self, number: int) -> int:

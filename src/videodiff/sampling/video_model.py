@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -67,6 +68,23 @@ class VideoModel(ABC):
         Raises:
             ValueError: in one line.
         """
+
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether it takes a condition that guidance can move away from."""
+        return True
+
+    def check_guidance(self, request: Request) -> None:
+        """Refuse guidance that has no effect on any video of this model.
+
+        Raises:
+            ValueError: in one line.
+        """
+        if request.guidance not in (None, 1) and not self.takes_guidance:
+            raise ValueError(
+                f"guidance {request.guidance:g} moves away from a video without condition, and this model takes none "
+                "that it could be without (no classes, no given frames): leave guidance out"
+            )
 
     # --- generating ----------------------------------------------------------------------------------------------
 
@@ -133,8 +151,10 @@ class VideoModel(ABC):
         request = (request or Request()).to(self.device)
         indices = range(num_videos) if indices is None else indices
         check_counts(num_videos, num_frames, indices)
+        if guidance_scale is not None:
+            request = replace(request, guidance=guidance_scale)
         self.check_request(request, num_frames)
-        guidance_scale = request.guidance if guidance_scale is None else guidance_scale
+        guidance_scale = request.guidance
         return self.generate_windows(
             Call(
                 num_frames,
