@@ -126,8 +126,8 @@ ARROWS = {
     ),
     "report": (
         "comparison.record",
+        "comparison.answers",
         "comparison.best",
-        "comparison.verdict",
         "metrics.directory",
         "data.real_clips",
         "data.video_io",

@@ -61,7 +61,26 @@ def test_the_same_seed_gives_the_same_clips_for_any_batch_size(run, tmp_path):
     assert (first.int() - second.int()).abs().max() <= 1
     record = json.loads((tmp_path / "a" / "samples.json").read_text())
     assert (record["seed"], record["steps"], record["sampler"]) == (7, 3, "DDIMSampler")
-    assert (tmp_path / "a" / "sheet.mp4").stat().st_size > 500
+    sheet = video_io.probe(tmp_path / "a" / "sheet.mp4")
+    assert (sheet.height, sheet.width) == (
+        8 * 34,
+        8 * 52,
+    )  # 3 columns of 16 pixels with lines of 2, eight times as large
+    assert not list((tmp_path / "a").glob("clip_*.mp4"))
+
+
+def test_clips_come_as_mp4_beside_the_lossless_ones_where_asked_for(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["generate", "--ckpt_path", str(run), "--num_samples", "2", "--steps", "2", "--mp4"]
+    assert main([*command, "--out", str(out)]) == 0
+    names = [f"clip_{i:05d}{suffix}" for i in range(2) for suffix in (".mkv", ".mp4")]
+    assert sorted(path.name for path in out.iterdir()) == [*names, "samples.json", "sheet.mp4"]
+    assert json.loads((out / "samples.json").read_text())["clips"] == names[::2]  # what is measured
+    for lossless, preview in (names[:2], names[2:]):
+        small, large = video_io.read_video(out / lossless), video_io.read_video(out / preview)
+        assert large.shape == (len(small), 128, 128, 3)
+        blocks = large.unflatten(1, (16, 8)).unflatten(3, (16, 8)).float().mean((2, 4))
+        assert (blocks - small.float()).abs().mean() < 8
 
 
 def test_two_processes_share_the_clips_of_one(run, tmp_path, monkeypatch):

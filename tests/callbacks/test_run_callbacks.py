@@ -263,6 +263,7 @@ def check_gif(folder):
     image = Image.open(io.BytesIO(event.encoded_image_string))
     assert (image.format, image.n_frames, event.step) == ("GIF", 4, 4)
     assert image.size == (event.width, event.height)
+    assert min(image.size) >= 256  # two rows of clips that are enlarged to 128 pixels
 
 
 def suspend(job, seconds):

@@ -25,7 +25,6 @@ from videodiff.comparison.runs import Run, checkpoint_record
 from videodiff.comparison.settings import SAMPLERS, make_sampler
 from videodiff.comparison.tables import number
 from videodiff.comparison.training import POINTS, read_lines, training_of
-from videodiff.comparison.verdict import verdict
 from videodiff.cost.counter import Counter
 from videodiff.cost.real_run import counted, flop_of_sampling, peak_of_sampling
 from videodiff.evaluation.generated import GeneratedClips
@@ -273,70 +272,6 @@ def test_no_star_for_a_model_worse_than_none(distance, rand, baselines, starred)
     }
     found = comparison(record("a", **first), record("b", **second), baselines=baselines)
     assert markdown(found).count("| **") == len(starred)
-
-
-FIRST_SENTENCES = [
-    (
-        {"A": (40, 3), "B": (52, 2), "C": (758, 40)},
-        [NOISE, FROZEN],
-        "On evaluator-FD (8 clips; lower is better; noise 535.0 [520, 550]; frozen frames 60.00 [55.0, 65.0]), by more "
-        "than the 95 % intervals: A 40.00 [37.0, 43.0] and B 52.00 [50.0, 54.0] beat noise and frozen frames, C 758.0 "
-        "[718, 798] is worse than noise and frozen frames; A is ahead of B, the next, by 12.00 (23 %), their intervals "
-        "do not overlap.",
-    ),
-    (
-        {"A": (300, 30), "B": (530, 30)},
-        [NOISE, FROZEN],
-        "no model beats noise and frozen frames, A 300.0 [270, 330] beats noise but is worse than frozen frames, "
-        "B 530.0 [500, 560] does not beat noise and is worse than frozen frames; A is ahead of B",
-    ),
-    (
-        {"A": (57, 3), "B": (58, 3)},
-        [FROZEN],
-        "no model beats frozen frames, A 57.00 [54.0, 60.0] does not beat frozen frames, B 58.00 [55.0, 61.0] does not "
-        "beat frozen frames; A is ahead of B, the next, by 1.000 (2 %), but their intervals overlap.",
-    ),
-    (
-        {"A": (57, 1), "B": (57, 1), "C": (60, 1)},
-        [NOISE],
-        "beat noise; no model is ahead, A and B are level.",
-    ),
-    ({"A": (57, 1)}, [NOISE], "A 57.00 [56.0, 58.0] beats noise."),
-    ({"A": (57, None)}, [NOISE], "A 57.00 does not beat noise (no interval to tell by: too few clips)."),
-    (
-        {"A": (57, 1)},
-        [{"name": "noise", "metrics": {"evaluator_fd": {"value": 535}}}, FROZEN],
-        "no model beats noise and frozen frames, A 57.00 [56.0, 58.0] does not beat noise or frozen frames (no "
-        "interval to tell by: too few clips).",
-    ),
-    (
-        {"A": (5, 1), "B": (9, None)},
-        [],
-        "A 5.000 [4.00, 6.00] and B 9.000; noise and frozen frames were not measured, so nothing here says that a "
-        "model is better than noise or frozen frames; A is ahead of B, the next, by 4.000 (44 %), with no intervals to "
-        "say how sure that is.",
-    ),
-]
-
-
-@pytest.mark.parametrize(("models", "baselines", "says"), FIRST_SENTENCES)
-def test_the_first_sentence_says_who_is_better_than_none_and_who_is_ahead(models, baselines, says):
-    found = comparison(
-        *(
-            record(
-                name, evaluator_fd={"value": v, "count": 8} if half is None else entry(v, v - half, v + half)
-            )
-            for name, (v, half) in models.items()
-        ),
-        baselines=baselines,
-    )
-    assert says in verdict(found)
-    assert terminal(found).splitlines()[0] == verdict(found)
-    assert next(line for line in markdown(found).splitlines()[1:] if line) == verdict(found)
-
-
-def test_without_a_distance_the_first_sentence_claims_nothing():
-    assert "nothing here says" in verdict(comparison(record("a", psnr=entry(30, 29, 31))))
 
 
 def test_baselines_and_floor_stand_apart_and_are_never_best():

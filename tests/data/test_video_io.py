@@ -23,6 +23,7 @@ from videodiff.data.video_io import (
     read_image,
     read_video,
     resize_crop,
+    scale_to_see,
     to_float,
     to_uint8,
     video_grid,
@@ -165,6 +166,35 @@ def test_a_sheet_fills_rows_and_leaves_white(tmp_path):
     assert sheet.shape == (2, 17, 20, 3)
     assert torch.equal(sheet[:, 9:17, 7:13], clips[4])
     assert (sheet[:, 9:17, 14:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("clip", "sheet", "scale"),
+    [
+        ((32, 32), (134, 134), 4),
+        ((16, 16), (16, 16), 8),
+        ((48, 80), (48, 80), 2),
+        ((64, 64), (526, 526), 2),
+        ((32, 32), (1200, 34), 1),  # a whole number, and the sheet stays within 2,048
+        ((100, 100), (100, 100), 1),
+        ((256, 256), (256, 256), 1),
+    ],
+)
+def test_small_clips_are_enlarged_by_whole_numbers_to_a_size_one_can_see(clip, sheet, scale):
+    assert scale_to_see(clip, sheet) == scale
+
+
+def test_an_enlarged_clip_has_squares_of_its_pixels_and_nothing_between(tmp_path):
+    colours = torch.tensor([[250, 20, 20], [20, 250, 20], [20, 20, 250], [128, 128, 128]], dtype=torch.uint8)
+    video = colours[torch.arange(2 * 4 * 6).view(2, 4, 6) % 4]
+    write_mp4(tmp_path / "a.mp4", video, scale=8, crf=1)
+    shown = read_video(tmp_path / "a.mp4")
+    assert shown.shape == (2, 32, 48, 3)
+    inner = shown.unflatten(1, (4, 8)).unflatten(3, (6, 8))[:, :, 2:6, :, 2:6].int()  # [T, 4, 4, 6, 4, 3]
+    assert (inner - video[:, :, None, :, None].int()).abs().max() <= 8
+    frame = Image.open(io.BytesIO(gif_bytes(video, scale=8))).convert("RGB")
+    assert frame.size == (48, 32)
+    assert (np.array(frame)[::8, ::8] == video[0].numpy()).all()
 
 
 def test_gif_holds_every_frame():

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from browser import CHROMIUM, NAMES, Browser
-from report_records import clips_of, comparison, model
+from report_records import clips_of, comparison, entry, model
 from videodiff.comparison.record import Clips
+from videodiff.metrics.directory import METRICS
 from videodiff.report import write_page
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"no browser on this machine ({', '.join(NAMES)})")
@@ -41,11 +42,11 @@ def sums(clips):
     players = []
     for i in range(4):
         players += [(i, clips.real), *((i, m.samples) for m in clips.models.values())]
+    for i in range(2):
+        players += [(i, m.long) for m in clips.models.values()]
     for i in range(4):
         latent = [m.reconstructions for m in clips.models.values() if m.reconstructions is not None]
         players += [(i, shown) for shown in (clips.real, *latent)]
-    for i in range(2):
-        players += [(i, m.long) for m in clips.models.values()]
     for i in range(4):
         for m in clips.models.values():
             players += [(i, m.samples), (i, m.nearest)]
@@ -67,6 +68,9 @@ def test_every_clip_plays_in_step_and_nothing_goes_wrong(made, browser, width, d
     assert (found["forth"], found["back"]) == (4, 2)
     assert (found["frames_per_second"], found["frames_at_double_speed"]) == (8, 16)
     assert found["slider"] == 18  # frame 2 of the round the clock was in
+    assert found["counts"] == ["3 / 16", "19 / 64", "3 / 16", "3 / 16"]  # one bar above each grid
+    assert found["tap_plays"]
+    assert found["tap_pauses"]
     assert (found["arrow_right"], found["arrow_left"]) == (8, 7)
     assert found["space_plays"]
     assert found["space_pauses"]
@@ -84,18 +88,113 @@ def test_nothing_moves_by_itself_for_those_who_asked_for_that(made, browser):
     assert found["ran"] >= 2  # it plays when told to
 
 
-def test_controls_are_reached_by_tab_and_show_it(made, browser):
+def test_controls_and_heads_of_columns_are_reached_by_tab_and_show_it(made, browser):
     browser.open(made[0].as_uri(), width=360)
-    browser.wait_for("document.getElementById('play').textContent === 'Pause' || null")
+    browser.wait_for("(document.querySelector('.play') || {}).textContent === 'Pause' || null")
     seen = []
     for _ in range(60):
         for kind in ("rawKeyDown", "keyUp"):
             browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
-        outline = "getComputedStyle(document.activeElement).outlineStyle"
-        seen.append(browser.value(f"[document.activeElement.id, {outline}]"))
+        active = "document.activeElement"
+        seen.append(
+            browser.value(f"[{active}.id || {active}.className, getComputedStyle({active}).outlineStyle]")
+        )
     reached = dict(seen)
-    assert {"theme", "back", "play", "forth", "frame", "speed"} <= set(reached)
-    assert all(reached[key] == "solid" for key in ("theme", "back", "play", "forth", "frame", "speed"))
+    wanted = {"theme", "back", "play", "forth", "frame", "speed", "told"}
+    assert wanted <= set(reached)
+    assert all(reached[key] == "solid" for key in wanted)
+
+
+COVERED = """(() => {
+  const covered = []; let seen = 0;
+  for (let y = 0; y < document.documentElement.scrollHeight; y += 211) {
+    scrollTo(0, y);
+    for (const canvas of document.querySelectorAll("canvas")) {
+      const r = canvas.getBoundingClientRect(), box = canvas.closest(".box").getBoundingClientRect();
+      const [x, up] = [r.left + r.width / 2, r.top + r.height / 2];
+      if (up < 0 || up >= innerHeight || x > box.right || x >= innerWidth) continue;
+      seen += 1;
+      if (document.elementFromPoint(x, up) !== canvas) covered.push([y, canvas.ariaLabel]);
+    }
+  }
+  return [seen, covered];
+})()"""
+SIZES = """[...document.querySelectorAll("canvas")].map((c) => c.getBoundingClientRect().width / c.width)"""
+TIP = """(() => {
+  const tip = [...document.querySelectorAll(".tip")].filter((one) => getComputedStyle(one).display !== "none");
+  if (tip.length !== 1) return [tip.length, "", false];
+  const r = tip[0].getBoundingClientRect();
+  return [1, tip[0].textContent, r.left >= 0 && r.top >= 0 && r.right <= innerWidth && r.bottom <= innerHeight];
+})()"""
+HEADS = "[...document.querySelectorAll('#results .told')]"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A page with all that the built-in digits are measured by."""
+    models = [model(name) for name in ("vdm_digits", "lvdm_digits", "pvdm_digits")]
+    names = [*models[0].draws[0].metrics, "rand_fd", *(name for name in METRICS if name.startswith("digit_"))]
+    for one in models:
+        one.draws[0].metrics = {name: entry(0.1234 + i, 0.05) for i, name in enumerate(dict.fromkeys(names))}
+    record = comparison(models)
+    return write_page(
+        record, clips_of(record, count=4), tmp_path_factory.mktemp("measured") / "index.html"
+    ), len(dict.fromkeys(names))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_lies_on_a_clip_no_column_is_cut_off_and_each_says_what_it_is(measured, browser, width):
+    page, count = measured
+    browser.open(page.as_uri(), width=width, still=True)
+    browser.wait_for("(document.querySelector('.play') || {}).textContent === 'Play' || null")
+    seen, covered = browser.value(COVERED)
+    assert seen >= 40
+    assert covered == []
+    assert min(browser.value(SIZES)) >= (2 if width == 1280 else 1.4)  # 32 pixels are never shown at 32
+    wide = browser.value(
+        "[...document.querySelectorAll('.box')].map((box) => box.scrollWidth - box.clientWidth)"
+    )
+    assert width == 390 or set(wide) == {0}
+    assert not browser.value("document.documentElement.scrollWidth > innerWidth")
+    last = f"{HEADS}[{count - 1}]"
+    browser.value(f"{last}.scrollIntoView({{ block: 'center', inline: 'nearest' }})")
+    kept = "document.querySelector('#results tbody th').getBoundingClientRect()"
+    shown = f"{HEADS}.filter((head) => head.getBoundingClientRect().left >= {kept}.right - 1).length"
+    assert browser.value(f"{kept}.left >= 0 && {kept}.right > 60")  # the first column stays
+    assert browser.value(shown) >= (count if width == 1280 else 3)
+    assert browser.value(TIP)[0] == 0
+    browser.value(f"{last}.focus()")
+    one, text, inside = browser.value(TIP)
+    assert (one, inside) == (1, True)
+    assert text.startswith(METRICS["digit_identity"].says)
+    browser.call(
+        "Input.dispatchKeyEvent", type="rawKeyDown", key="Escape", code="Escape", windowsVirtualKeyCode=27
+    )
+    assert browser.value(TIP)[0] == 0
+    x, y = browser.value(
+        f"(() => {{ const r = {last}.getBoundingClientRect(); return [r.left + 9, r.top + 9]; }})()"
+    )
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    assert browser.value(TIP) == [1, text, True]
+    assert browser.complaints() == []
+
+
+def test_without_script_a_tap_on_a_column_says_what_it_is_and_a_link_opens_what_is_folded(measured, browser):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(f"{measured[0].as_uri()}#protocol", width=390)
+    browser.wait_for("document.readyState === 'complete' || null")
+    folded = "[...document.querySelectorAll('.fold')].map((one) => one.open)"
+    assert browser.value(folded) == [True, False, False]
+    first = f"{HEADS}[0]"
+    browser.value(f"{first}.scrollIntoView({{ block: 'center' }})")
+    x, y = browser.value(
+        f"(() => {{ const r = {first}.getBoundingClientRect(); return [r.left + 9, r.top + 9]; }})()"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    one, text, inside = browser.value(TIP)
+    assert (one, inside) == (1, True)
+    assert text.startswith(METRICS["evaluator_fd"].says)
 
 
 def test_a_page_without_clips_has_no_error_either(browser, tmp_path):

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from report_records import clips_of, comparison, draw, entry, model, moving_squares
+from videodiff.comparison.answers import answers
 from videodiff.comparison.formats import markdown
 from videodiff.comparison.record import Clips, Comparison, ModelClips
-from videodiff.comparison.verdict import verdict
+from videodiff.metrics.directory import metric_info
 from videodiff.report import build_page, write_page
 from videodiff.report.markup import VOID, element
 from videodiff.report.page_template import part
@@ -116,7 +117,7 @@ def test_equal_input_gives_equal_bytes_and_time_only_shows_where_it_is_marked(re
     ]
     other = build_page(replace(record, models=slower), clips)
     assert other != page
-    timed = re.compile(r"<(td|figure)\b[^>]*\bdata-timing\b.*?</\1>", re.S)
+    timed = re.compile(r"<(td|figure|dt|dd)\b[^>]*\bdata-timing\b.*?</\1>", re.S)
     assert timed.sub("", other) == timed.sub("", page)
 
 
@@ -126,22 +127,27 @@ def test_the_best_is_starred_where_intervals_separate_and_nowhere_else(record, p
             if re.search(r"<span>\w</span></th>", row)}  # fmt: skip
     starred = {name: len(re.findall(r'class="star"', row)) for name, row in rows.items()}
     assert starred == {"A": 2, "B": 0, "C": 0}  # 4 +- 0.4 against 7 and 7.2; the score has no interval
-    text = Reader(page).text
-    assert "Best, with an interval apart from all others: A on evaluator-FD, path residual" in text
-    assert "No model is marked best on evaluator IS" in text
-    assert "noise 90.00 [89.0, 91.0]), by more than the 95 % intervals: A 4.000 [3.60, 4.40], B 7.000" in text
-    assert verdict(record) in text
     tied = comparison([model("A", 4.0), model("B", 4.3)])
     assert 'class="star"' not in section(build_page(tied, clips_of(tied, count=1, size=16)), "results")
+
+
+def test_the_first_thing_on_the_page_is_what_it_says_in_words(record, page):
+    body = page[page.index("<body>") :]
+    assert (
+        body.index('id="answers"') < body.index("<nav") < body.index("<canvas") < body.index('id="results"')
+    )
+    text = Reader(section(page, "answers")).text
+    assert all(answer.topic in text and answer.says in text for answer in answers(record))
+    assert len(answers(record)) >= 7
+    assert f"Protocol evaluator [{record.protocol['hash']}], 64 clips of each model" in text
 
 
 def test_a_model_worse_than_none_is_told_first_and_starred_nowhere():
     worse = [{"name": "noise", "metrics": {"evaluator_fd": entry(3.0, 0.1)}}]
     record = comparison([model("A", 4.0), model("B", 7.0)], baselines=worse)
-    results = section(build_page(record, clips_of(record, count=1, size=16)), "results")
-    assert 'class="star"' not in results
-    first = re.search(r"<p.*?</p>", results, re.S)[0]
-    assert "A 4.000 [3.60, 4.40] is worse than noise" in first
+    page = build_page(record, clips_of(record, count=1, size=16))
+    assert 'class="star"' not in section(page, "results")
+    assert "no model beats noise 3.00 [2.90, 3.10]; A 4.00 [3.60, 4.40] is worse than noise" in page
 
 
 def test_no_drift_is_drawn_without_intervals_and_every_curve_says_its_count():
@@ -190,14 +196,45 @@ def test_the_page_tells_all_that_shaped_the_numbers(record, page):
 def test_what_is_to_be_said_of_several_models_is_said_once(record):
     for one in record.models:
         one.warnings = ["drawn in haste"]
-    record.models[0].warnings.append("of the first alone")
+    record.models[0].warnings += [
+        "of the first alone",
+        "8 clips with 128 numbers",
+        "8 clips with 336 numbers",
+    ]
     text = Reader(build_page(record, clips_of(record, count=2, size=16))).text
     assert text.count("drawn in haste") == 1
     assert " ".join(one.name for one in record.models) + " drawn in haste" in text
     assert f"{record.models[0].name} of the first alone" in text
+    assert f"{record.models[0].name} 8 clips with 128 and 336 numbers" in text
     lines = markdown(record).splitlines()
     names = ", ".join(one.name for one in record.models)
     assert [line for line in lines if line.endswith("haste")] == [f"Note on {names}: drawn in haste"]
+
+
+def test_notes_stand_in_one_place_and_the_top_refers_to_it(record, page):
+    assert page.count("a note on all") == page.count("fewer clips than the protocol wants") == 1
+    assert "a note on all" in section(page, "warnings")
+    assert '<a href="#warnings">2 things to know before you quote a number</a>' in section(page, "answers")
+    assert '<a href="#skipped">1 run not compared</a>' in section(page, "answers")
+
+
+def test_settings_are_folded_away_where_a_link_opens_them(page):
+    folded = re.findall(r'<details class="fold"><summary><h2>.*?</h2></summary><section id="(\w+)"', page)
+    assert folded == ["protocol", "models", "made"]
+    assert not page[page.rindex("</details>") :].count("<section")
+
+
+def test_every_column_of_numbers_says_what_it_measures_to_pointer_finger_and_keyboard(record, page):
+    heads = re.findall(
+        r"<th scope=\"col\"><span class=\"told\" tabindex=\"0\">.*?</th>", section(page, "results")
+    )
+    names = list(record.models[0].draws[0].metrics)
+    assert len(heads) == len(names)
+    for head, name in zip(heads, names, strict=True):
+        assert f'role="tooltip">{element("i", metric_info(name).explanation)[3:-4]}' in head
+        assert "title=" not in head
+    assert len(re.findall('class="told"', section(page, "costs"))) == 9
+    assert ".told:hover > .tip, .told:focus > .tip { display: block; }" in part("page.css")
 
 
 def test_hostile_names_stay_text():
@@ -230,7 +267,7 @@ def test_what_a_comparison_lacks_leaves_no_empty_section(change, gone):
     page = build_page(record, clips_of(record, count=2, size=16))
     there = set(re.findall(r'<section id="(\w+)"', page))
     assert not there & set(gone)
-    assert set(re.findall(r'href="#(\w+)"', page)) == there
+    assert set(re.findall(r'href="#(\w+)"', page)) == there - {"answers"}
 
 
 def test_the_least_comparison_gives_a_page():
@@ -242,11 +279,11 @@ def test_the_least_comparison_gives_a_page():
     page = build_page(record, none)
     Reader(page)
     assert "<canvas" not in page
-    assert 'id="controls"' not in page
+    assert 'class="controls"' not in page
     one = build_page(record, Clips(moving_squares(1), {"only": ModelClips(moving_squares(1))}))
     assert one.count("<canvas") == 2
-    assert re.findall(r'<section id="(\w+)"', one) == ["results", "samples", "tradeoffs", "costs", "protocol", "models",
-                                                      "made"]  # fmt: skip
+    there = ["answers", "samples", "results", "tradeoffs", "costs", "protocol", "models", "made"]
+    assert re.findall(r'<section id="(\w+)"', one) == there
 
 
 def test_many_models_and_uneven_draws_give_a_page():

@@ -115,7 +115,9 @@ class PredictionWriter(pl.Callback):
                 )
             record = {**means, "count": len(scores), "given": scores[0]["given"], "clips": scores}
             sheet = video_io.video_grid(torch.stack(self.shown), columns=len(self.shown))
-            video_io.write_mp4(self.directory / "sheet.mp4", sheet, self.fps)
+            height, width = self.shown[0].shape[1:3]
+            scale = video_io.scale_to_see((height // 2, width), sheet.shape[1:3])
+            video_io.write_mp4(self.directory / "sheet.mp4", sheet, self.fps, scale=scale)
             atomic.write_json(self.directory / RECORD, record)  # last: it says that the folder is complete
             self.journal.close()
 

@@ -296,13 +296,15 @@ def wait_for_clips(out: Path, count: int, seconds: float = 3600.0) -> None:
         left -= 0.2
 
 
-def finish(out: Path, record: dict[str, Any], count: int, fps: float) -> None:
+def finish(out: Path, record: dict[str, Any], count: int, fps: float, mp4: bool = False) -> None:
     """The sheet of the first clips, then the record, which says that the directory is complete.
 
-    Clips of one frame are written as pictures, too.
+    Clips of one frame are written as pictures, too; with `mp4` others as previews.
     """
     if record["frames"] == 1:
         write_pictures([clip_path(out, i) for i in range(count)])
+    elif mp4:
+        write_previews([clip_path(out, i) for i in range(count)], record["frames"], fps)
     write_sheet(out / "sheet.mp4", [clip_path(out, i) for i in range(min(count, SHEET_CLIPS))], fps)
     record["clips"] = [clip_path(out, i).name for i in range(count)]
     atomic.write_json(out / RECORD, record)
@@ -329,9 +331,29 @@ def write_sheet(path: Path, clips: Sequence[Path], fps: float) -> None:
     from videodiff.data import video_io
 
     infos = [video_io.probe(clip) for clip in clips]
-    length = infos[0].num_frames
-    with video_io.VideoWriter(path, fps, lossless=False) as writer:
+    length, writer = infos[0].num_frames, None
+    with ExitStack() as file:
         for start in range(0, length, SHEET_FRAMES):
             count = min(SHEET_FRAMES, length - start)
-            pieces = [video_io.read_clip(info, start, count, 1, None) for info in infos]
-            writer.write(video_io.video_grid(torch.stack(pieces)))
+            pieces = torch.stack([video_io.read_clip(info, start, count, 1, None) for info in infos])
+            sheet = video_io.video_grid(pieces)
+            if writer is None:
+                scale = video_io.scale_to_see(pieces.shape[2:4], sheet.shape[1:3])
+                writer = file.enter_context(video_io.VideoWriter(path, fps, lossless=False, scale=scale))
+            writer.write(sheet)
+
+
+def write_previews(clips: Sequence[Path], num_frames: int, fps: float) -> None:
+    """An mp4 beside each clip, enlarged by a whole number, for players that open no lossless file."""
+    from videodiff.data import video_io
+
+    for clip in clips:
+        preview, info = clip.with_suffix(".mp4"), video_io.probe(clip)
+        if preview.is_file():
+            continue
+        size = (info.height, info.width)
+        with video_io.VideoWriter(
+            preview, fps, lossless=False, scale=video_io.scale_to_see(size, size)
+        ) as writer:
+            for start in range(0, num_frames, SHEET_FRAMES):
+                writer.write(video_io.read_clip(info, start, min(SHEET_FRAMES, num_frames - start), 1, None))

@@ -18,6 +18,14 @@ ENOUGH = 100
 Entries = Mapping[str, Mapping[str, Any]]
 
 
+def penalty(entry: Mapping[str, Any], way: Direction) -> float:
+    """A value on the scale of :func:`penalty_interval`; towards the real clips, but without theirs, as it is."""
+    value, floor = entry["value"], entry.get("floor")
+    if way == "higher":
+        return -value
+    return abs(value - floor) if way == "real" and floor is not None else value
+
+
 def penalty_interval(entry: Mapping[str, Any] | None, way: Direction) -> tuple[float, float] | None:
     """The interval of a value on a scale where lower is better, or None where nothing can be said.
 

@@ -7,9 +7,9 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from videodiff.comparison.answers import answers
 from videodiff.comparison.record import Comparison, Metrics
 from videodiff.comparison.tables import Cell, metric_names, tables
-from videodiff.comparison.verdict import verdict
 from videodiff.names import markdown_code, markdown_text, one_line
 
 TEX = {
@@ -20,7 +20,8 @@ TEX = {
 
 def markdown(comparison: Comparison) -> str:
     """All tables, best values bold; what is no model stands below the models in italics."""
-    parts = ["# Comparison\n", f"{markdown_text(verdict(comparison))}\n"]
+    said = [f"- {answer.topic}: {markdown_text(answer.says)}" for answer in answers(comparison)]
+    parts = ["# Comparison\n", "\n".join(said) + "\n"]
     for table in tables(comparison):
         widths = ["---"] * len(table.head)
         lines = [f"## {markdown_text(table.title)}\n", bar(map(markdown_text, table.head)), bar(widths)]
@@ -131,7 +132,7 @@ def metric_cells(metrics: Metrics) -> dict[str, Any]:
 
 def terminal(comparison: Comparison) -> str:
     """What a comparison says, then quality and cost as lines of a terminal, one metric a line, one column a model."""
-    found = [verdict(comparison)]
+    found = ["\n".join(f"{answer.topic}: {one_line(answer.says)}" for answer in answers(comparison))]
     for table in tables(comparison):
         if table.title.startswith("Published"):
             found.append(f"{len(table.rows)} published figures are in results.md")

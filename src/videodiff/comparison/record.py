@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -11,6 +12,16 @@ from videodiff.migrations import FORMATS, migrated
 
 Metrics = dict[str, dict[str, Any]]
 """By name ``{"value", "count", ...}``, with ``interval`` ``[low, high]`` and ``floor`` where there are any."""
+
+
+NUMBER = re.compile(r"\d+")
+
+
+def in_one(sentences: list[str]) -> str:
+    """Sentences that differ in numbers alone as one: ``of 8 clips with 128 and 336 numbers each``."""
+    places = [dict.fromkeys(found) for found in zip(*map(NUMBER.findall, sentences), strict=True)]
+    numbers = iter(" and ".join(values) for values in places)
+    return NUMBER.sub(lambda _: next(numbers), sentences[0])
 
 
 @dataclass
@@ -120,12 +131,15 @@ class Comparison:
     command: str = ""
 
     def warnings(self) -> list[tuple[list[int], str]]:
-        """Each warning once, with the indices of the models it is about."""
+        """Each warning once, with the indices of its models; those that differ in numbers alone are one."""
         about: dict[str, list[int]] = {}
         for i, model in enumerate(self.models):
             for warning in model.warnings:
                 about.setdefault(warning, []).append(i)
-        return [(models, warning) for warning, models in about.items()]
+        alike: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+        for warning, models in about.items():
+            alike.setdefault((NUMBER.sub("", warning), tuple(models)), []).append(warning)
+        return [(list(models), in_one(said)) for (_, models), said in alike.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""

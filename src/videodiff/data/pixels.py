@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,6 +12,10 @@ from torch import Tensor
 
 from videodiff.frame_size import FrameSize, Resolution
 
+SIZE_TO_SEE, LARGEST_SHEET = (
+    128,
+    2048,
+)  # pixels: of the shorter side of a clip on a sheet, of the longer of the sheet
 FILTER = "torch bilinear antialias on uint8"
 
 
@@ -128,3 +133,13 @@ def video_grid(videos: Tensor, columns: int | None = None, padding: int = 2) -> 
         y, x = (i // columns) * (height + padding), (i % columns) * (width + padding)
         sheet[:, y : y + height, x : x + width] = clip
     return sheet
+
+
+def scale_to_see(clip: Sequence[int], sheet: Sequence[int]) -> int:
+    """The whole number by which a sheet of small clips is enlarged so that one sees them, at least 1.
+
+    Args:
+        clip: height and width of a clip on it, in pixels; its shorter side becomes at most :data:`SIZE_TO_SEE`.
+        sheet: height and width of the sheet, which stays within :data:`LARGEST_SHEET`.
+    """
+    return max(1, min(SIZE_TO_SEE // min(clip), LARGEST_SHEET // max(sheet)))

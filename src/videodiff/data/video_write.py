@@ -34,17 +34,23 @@ class VideoWriter:
             at, with odd sides padded by their last row or column, never resized. Its colours are of
             BT.601's matrix in limited range and say so: a player that is told nothing guesses, by the number of lines.
         crf: quality of H.264, 0 (best) to 51.
+        scale: whole number by which frames are enlarged without smoothing, to look at.
 
     Raises:
         ValueError: if ``fps`` is not above 0, or no frame was written.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], fps: float = 8.0, lossless: bool = True, crf: int = 18
+        self,
+        path: str | os.PathLike[str],
+        fps: float = 8.0,
+        lossless: bool = True,
+        crf: int = 18,
+        scale: int = 1,
     ) -> None:
         if not fps > 0:
             raise ValueError(f"fps must be above 0, got {fps}")
-        self.path, self.fps, self.lossless, self.crf = Path(path), fps, lossless, crf
+        self.path, self.fps, self.lossless, self.crf, self.scale = Path(path), fps, lossless, crf, scale
         self.place = ExitStack()
         self._open_file: tuple[av.container.OutputContainer, av.VideoStream] | None = None
 
@@ -55,14 +61,14 @@ class VideoWriter:
 
     def write(self, frames: Tensor | np.ndarray) -> None:
         """Append frames, uint8 ``[T, H, W, 3]``; all pieces must have one size."""
-        frames = as_frames(frames)
-        if not self.lossless:
-            odd = ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0))
-            frames = np.pad(frames, odd, mode="edge")
-        if self._open_file is None:
-            self._open_file = self._open(*frames.shape[1:3])
-        output, stream = self._open_file
-        for picture in frames:
+        for small in as_frames(frames):  # one at a time: enlarged ones are large
+            picture = enlarged(small, self.scale)
+            if not self.lossless:
+                odd = ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0))
+                picture = np.pad(picture, odd, mode="edge")
+            if self._open_file is None:
+                self._open_file = self._open(*picture.shape[:2])
+            output, stream = self._open_file
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             output.mux(stream.encode(frame if self.lossless else to_limited(frame)))
 
@@ -115,10 +121,14 @@ def to_limited(frame: av.VideoFrame) -> av.VideoFrame:
 
 
 def write_mp4(
-    path: str | os.PathLike[str], video: Tensor | np.ndarray, fps: float = 8.0, crf: int = 18
+    path: str | os.PathLike[str],
+    video: Tensor | np.ndarray,
+    fps: float = 8.0,
+    crf: int = 18,
+    scale: int = 1,
 ) -> None:
     """Write uint8 ``[T, H, W, 3]`` as an H.264 preview; see :class:`VideoWriter`."""
-    with VideoWriter(path, fps, lossless=False, crf=crf) as writer:
+    with VideoWriter(path, fps, lossless=False, crf=crf, scale=scale) as writer:
         writer.write(video)
 
 
@@ -128,9 +138,17 @@ def write_lossless(path: str | os.PathLike[str], video: Tensor | np.ndarray, fps
         writer.write(video)
 
 
-def gif_bytes(video: Tensor | np.ndarray, fps: float = 8.0) -> bytes:
-    """A looping GIF of uint8 ``[T, H, W, 3]`` (256 colours: for viewing); fps is rounded to GIF's 1/100 s."""
-    first, *rest = [Image.fromarray(frame) for frame in as_frames(video)]
+def enlarged(frame: np.ndarray, scale: int) -> np.ndarray:
+    """``[H, W, 3]`` -> ``[scale H, scale W, 3]``, each pixel a square of its colour."""
+    return frame if scale == 1 else frame.repeat(scale, 0).repeat(scale, 1)
+
+
+def gif_bytes(video: Tensor | np.ndarray, fps: float = 8.0, scale: int = 1) -> bytes:
+    """A looping GIF of uint8 ``[T, H, W, 3]`` (256 colours: for viewing); fps is rounded to GIF's 1/100 s.
+
+    `scale` is a whole number by which frames are enlarged without smoothing.
+    """
+    first, *rest = [Image.fromarray(enlarged(frame, scale)) for frame in as_frames(video)]
     buffer = io.BytesIO()
     duration = max(20, 10 * round(100 / fps))
     first.save(buffer, format="GIF", save_all=True, append_images=rest, duration=duration, loop=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
@@ -28,6 +29,12 @@ def join(*parts: object) -> Html:
         elif part is not None:
             found.append(text(part))
     return Html("".join(found))
+
+
+def breakable(name: str) -> Html:
+    """A name that may be broken after an underscore, a slash or a hyphen, and only in need elsewhere."""
+    *parts, last = re.split(r"(?<=[_/-])(?=.)", name)
+    return join([[part, element("wbr")] for part in parts], last)
 
 
 def element(tag: str, *children: object, **attributes: Any) -> Html:

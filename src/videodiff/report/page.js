@@ -25,14 +25,18 @@
   });
 
   // --- players --------------------------------------------------------------------------------------------------
-  const bar = $("controls");
+  const bars = [...document.querySelectorAll(".controls")].map((bar) => {
+    const part = (name) => bar.querySelector("." + name);
+    return { frames: +bar.dataset.frames, play: part("play"), back: part("back"), forth: part("forth"),
+      slider: part("frame"), count: part("count"), speed: part("speed") };
+  });
+  const fps = bars.length ? +document.querySelector(".controls").dataset.fps : 1;
   const players = [...document.querySelectorAll("canvas[data-sheet]")].map((canvas) => {
     const context = canvas.getContext("2d", { willReadFrequently: testing });
     context.imageSmoothingEnabled = false;
     const { sheet, clip, frames } = canvas.dataset;
     return { canvas, context, image: $("sheet-" + sheet), clip: +clip, frames: +frames, shown: -1 };
   });
-  const clocks = [...document.querySelectorAll(".clock")];
   const wrap = (n, length) => ((n % length) + length) % length;
   let frame = 0, playing = false, speed = 1, last = 0, rest = 0, timer;
 
@@ -50,20 +54,21 @@
   function show(n) {
     frame = n;
     players.forEach(draw);
-    const length = +bar.dataset.frames, k = wrap(n, length);
-    $("frame").value = k;
-    $("count").textContent = k + 1 + " / " + length;
-    for (const clock of clocks) clock.textContent = wrap(n, +clock.dataset.frames) + 1;
+    for (const bar of bars) {
+      const k = wrap(frame, bar.frames);
+      bar.slider.value = k;
+      bar.count.textContent = k + 1 + " / " + bar.frames;
+    }
   }
   function play(on) {
     playing = on;
     last = performance.now();
     clearTimeout(timer);
-    $("play").textContent = on ? "Pause" : "Play";
+    for (const bar of bars) bar.play.textContent = on ? "Pause" : "Play";
     if (on) tick();
   }
   function advance(milliseconds) {
-    rest += (milliseconds / 1000) * speed * +bar.dataset.fps;
+    rest += (milliseconds / 1000) * speed * fps;
     const whole = Math.floor(rest + 1e-6);
     if (whole) { rest = Math.max(0, rest - whole); show(frame + whole); }
   }
@@ -72,19 +77,25 @@
     const now = performance.now();
     advance(Math.min(now - last, 500)); // after a pause of the tab the clips go on where they were
     last = now;
-    timer = setTimeout(tick, Math.max(4, (1000 * (1 - rest)) / (speed * +bar.dataset.fps)));
+    timer = setTimeout(tick, Math.max(4, (1000 * (1 - rest)) / (speed * fps)));
   }
   function step(by) { play(false); rest = 0; show(frame + by); }
 
-  if (bar) {
-    $("play").addEventListener("click", () => play(!playing));
-    $("back").addEventListener("click", () => step(-1));
-    $("forth").addEventListener("click", () => step(1));
-    $("speed").addEventListener("change", (event) => { speed = +event.target.value; });
-    $("frame").addEventListener("input", (event) => {
-      play(false);
-      show(frame - wrap(frame, +bar.dataset.frames) + +event.target.value);
+  for (const bar of bars) {
+    bar.play.addEventListener("click", () => play(!playing));
+    bar.back.addEventListener("click", () => step(-1));
+    bar.forth.addEventListener("click", () => step(1));
+    bar.speed.addEventListener("change", () => {
+      speed = +bar.speed.value;
+      for (const other of bars) other.speed.value = bar.speed.value;
     });
+    bar.slider.addEventListener("input", () => {
+      play(false);
+      show(frame - wrap(frame, bar.frames) + +bar.slider.value);
+    });
+  }
+  for (const { canvas } of players) canvas.addEventListener("click", () => play(!playing));
+  if (bars.length) {
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       const own = event.target.closest && event.target.closest("input, select, textarea");
@@ -101,7 +112,21 @@
   const images = [...new Set(players.map((player) => player.image))];
   const ready = Promise.all(images.map((image) => image.decode().catch(() => errors.push("not decoded: " + image.id))));
   for (const image of images) image.decode().then(() => show(frame), () => {}); // the first clips need not wait
-  ready.then(() => { if (bar) { show(0); play(!still.matches); } });
+  ready.then(() => { if (bars.length) { show(0); play(!still.matches); } });
+
+  // --- what is said of a column, and what is folded ---------------------------------------------------------------
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target.matches(".told")) event.target.blur();
+  });
+  // browsers do both of these by themselves; older ones do not
+  function unfold() {
+    const aim = location.hash.length > 1 && $(decodeURIComponent(location.hash.slice(1)));
+    const folded = aim && aim.closest("details:not([open])");
+    if (folded) { folded.open = true; aim.scrollIntoView(); }
+  }
+  addEventListener("hashchange", unfold);
+  unfold();
+  addEventListener("beforeprint", () => { for (const folded of document.querySelectorAll("details")) folded.open = true; });
 
   // --- a check of itself, for tests: page.html#selftest ---------------------------------------------------------
   const pixels = (player) => player.context.getImageData(0, 0, player.canvas.width, player.canvas.height).data;
@@ -111,15 +136,18 @@
   }
   async function selftest() {
     const found = { players: players.length, images: images.length, started: playing };
-    if (bar) {
+    if (bars.length) {
+      const [bar] = bars;
       play(false);
       found.sums = { 0: sums(0), 5: sums(5), "-1": sums(-1) };
-      show(3); $("forth").click(); found.forth = frame; $("back").click(); $("back").click(); found.back = frame;
+      show(3); bar.forth.click(); found.forth = frame; bar.back.click(); bar.back.click(); found.back = frame;
       show(0); rest = 0; advance(1000); found.frames_per_second = frame;
-      $("speed").value = "2"; $("speed").dispatchEvent(new Event("change"));
+      bar.speed.value = "2"; bar.speed.dispatchEvent(new Event("change"));
       show(0); rest = 0; advance(1000); found.frames_at_double_speed = frame;
-      $("speed").value = "1"; $("speed").dispatchEvent(new Event("change"));
-      $("frame").value = "2"; $("frame").dispatchEvent(new Event("input")); found.slider = frame;
+      bar.speed.value = "1"; bar.speed.dispatchEvent(new Event("change"));
+      bar.slider.value = "2"; bar.slider.dispatchEvent(new Event("input")); found.slider = frame;
+      found.counts = bars.map((each) => each.count.textContent);
+      players[0].canvas.click(); found.tap_plays = playing; players[0].canvas.click(); found.tap_pauses = !playing;
       const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
       show(7); press("ArrowRight"); found.arrow_right = frame; press("ArrowLeft"); found.arrow_left = frame;
       press(" "); found.space_plays = playing; press(" "); found.space_pauses = !playing;

@@ -7,9 +7,10 @@ from pathlib import Path
 from videodiff import atomic
 from videodiff.comparison.record import Clips, Comparison
 from videodiff.report.contact_sheet import LOSSLESS, QUALITIES
-from videodiff.report.markup import Html, element, join
+from videodiff.report.markup import Html, join
 from videodiff.report.page_template import Section, page_shell
-from videodiff.report.player import Reel, control_bar
+from videodiff.report.player import Reel
+from videodiff.report.section_answers import answers_section
 from videodiff.report.section_clips import ClipSections
 from videodiff.report.section_plots import curves_section, drift_section, tradeoffs_section
 from videodiff.report.section_record import (
@@ -59,33 +60,30 @@ def build_page(comparison: Comparison, clips: Clips, budget: int = BUDGET) -> st
     """The text of the page; arguments as of :func:`write_page`."""
     shown = ClipSections(comparison, clips)
     sections = [
+        Section("samples", "Samples", shown.samples_section()),
+        Section("long", "Long videos", shown.long_section()),
+        Section("reconstructions", "Reconstructions", shown.reconstructions_section()),
+        Section("nearest", "Nearest training clips", shown.nearest_section(), "Nearest clips"),
         Section("results", "Results", results_section(comparison)),
-        Section("data", "One reference", origins_section(comparison), short="Reference"),
+        Section("warnings", "Before you quote a number", warnings_section(comparison), "Warnings"),
         Section("skipped", "Not compared", skipped_section(comparison)),
-        Section("warnings", "Before you quote a number", warnings_section(comparison), short="Warnings"),
-        Section("samples", "Samples", shown.samples_section(), players=True),
-        Section("reconstructions", "Reconstructions", shown.reconstructions_section(), players=True),
-        Section("long", "Long videos", shown.long_section(), players=True),
-        Section(
-            "nearest", "Nearest training clips", shown.nearest_section(), players=True, short="Nearest clips"
-        ),
-        Section("tradeoffs", "Quality against cost", tradeoffs(comparison), short="Quality and cost"),
-        Section("drift", "Drift over long video", drift_section(comparison), short="Drift"),
+        Section("data", "One reference", origins_section(comparison), "Reference"),
+        Section("tradeoffs", "Quality against cost", tradeoffs(comparison), "Quality and cost"),
+        Section("drift", "Drift over long video", drift_section(comparison), "Drift"),
         Section("costs", "Costs", costs_section(comparison)),
         Section("stages", "First stages", stages_section(comparison)),
         Section("curves", "Loss curves", curves_section(comparison)),
-        Section("published", "Published figures", published_section(comparison), short="Published"),
-        Section("protocol", "Protocol", protocol_section(comparison)),
-        Section("models", "Checkpoints", models_section(comparison)),
-        Section("made", "How this page was made", made_section(comparison), short="Commands"),
+        Section("published", "Published figures", published_section(comparison), "Published"),
+        Section("protocol", "Protocol", protocol_section(comparison), folded=True),
+        Section("models", "Checkpoints", models_section(comparison), folded=True),
+        Section("made", "How this page was made", made_section(comparison), "Commands", folded=True),
     ]
-    title, lead = heading(comparison)
     reel = shown.reel
-    controls = control_bar(main_length(clips), clips.fps) if reel.groups else None
     if reel.groups:
         reel.encode(budget - REST)
-        lead = join(lead, element("p", encoding_note(reel), class_="note"))
-    return page_shell(title, lead, sections, controls, reel.images())
+    facts = [facts_of(comparison), *([encoding_note(reel)] if reel.groups else [])]
+    answer = Section("answers", "In words", answers_section(comparison, facts))
+    return page_shell(title_of(comparison), answer, sections, reel.images())
 
 
 def tradeoffs(comparison: Comparison) -> Html | None:
@@ -93,23 +91,21 @@ def tradeoffs(comparison: Comparison) -> Html | None:
     return join(tradeoffs_section(comparison), draws_section(comparison)) or None
 
 
-def heading(comparison: Comparison) -> tuple[str, Html]:
-    """Title, and the line under it that no number may be read without."""
+def title_of(comparison: Comparison) -> str:
+    """What is compared with what."""
     names = [model.name for model in comparison.models]
-    title = " · ".join(names) if 0 < len(names) <= 4 else f"{len(names)} models"
+    return f"Side by side: {' · '.join(names) if 0 < len(names) <= 4 else f'{len(names)} models'}"
+
+
+def facts_of(comparison: Comparison) -> str:
+    """What no number may be read without: protocol, count, seed, device."""
     settings, protocol = comparison.settings, comparison.protocol
-    facts = [f"protocol {protocol.get('name', '?')} [{protocol.get('hash', '?')}]"]
+    facts = [f"Protocol {protocol.get('name', '?')} [{protocol.get('hash', '?')}]"]
     counts = {draw.count for model in comparison.models for draw in model.draws[:1]}
     if counts:
         facts.append(f"{' and '.join(f'{c:,}' for c in sorted(counts))} clips of each model")
     facts += [f"{key} {settings[key]}" for key in ("seed", "device") if settings.get(key) is not None]
-    return f"Side by side: {title}", element("p", ", ".join(facts), class_="lead")
-
-
-def main_length(clips: Clips) -> int:
-    """Frames that the slider moves through: those of the longest sample."""
-    lengths = [found.samples.shape[1] for found in clips.models.values() if found.samples.ndim == 5]
-    return max([*lengths, *([clips.real.shape[1]] if clips.real.ndim == 5 else [])], default=1)
+    return f"{', '.join(facts)}."
 
 
 def encoding_note(reel: Reel) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from videodiff.report.markup import Html, element, join, text
+from videodiff.report.markup import Html, element, join
 
 NO_SCRIPT = (
     "The players and the choice of colours need JavaScript, which is off; all numbers and plots can be read."
@@ -27,15 +27,15 @@ class Section:
         key: its anchor.
         title: its heading.
         body: what it holds; a section without is left out.
-        players: it holds players, which the controls move.
         short: its name in the navigation; None is the title.
+        folded: shown by its heading until a reader opens it, looks for a word in it, or follows a link to it.
     """
 
     key: str
     title: str
     body: Html | None
-    players: bool = False
     short: str | None = None
+    folded: bool = False
 
 
 def part(name: str) -> str:
@@ -52,16 +52,13 @@ def policy(script: str) -> str:
     )
 
 
-def page_shell(
-    title: str, lead: Html, sections: Sequence[Section], controls: Html | None, images: Html
-) -> str:
+def page_shell(title: str, answer: Section, sections: Sequence[Section], images: Html) -> str:
     """The whole document.
 
     Args:
         title: of the page.
-        lead: under the title.
-        sections: in order; those without a body are left out, those with players stand together.
-        controls: of the players, or None where there are none.
+        answer: what the page says in words; above everything else.
+        sections: in order; those without a body are left out.
         images: the hidden pictures that players are drawn from.
     """
     script, style = part("page.js"), part("page.css")
@@ -77,10 +74,10 @@ def page_shell(
     )
     body = element(
         "body",
-        element("a", "Skip to the results", href=f"#{there[0].key}" if there else "#", class_="skip"),
-        element("header", _bar(title), lead, navigation(there)),
+        element("a", "Skip the links", href=f"#{there[0].key}" if there else "#", class_="skip"),
+        element("header", _bar(title), _open(answer, "unseen"), navigation(there)),
         element("noscript", element("p", NO_SCRIPT, class_="note")),
-        element("main", _main(there, controls)),
+        element("main", join("\n", [join(_block(section), "\n") for section in there])),
         images,
         element("script", Html(script)),
     )
@@ -100,20 +97,14 @@ def navigation(sections: Sequence[Section]) -> Html:
     return element("nav", element("ul", links), aria_label="sections")
 
 
-def _main(sections: Sequence[Section], controls: Html | None) -> Html:
-    parts: list[Html] = []
-    together: list[Html] = []
-    for section in sections:
-        block = element(
-            "section", element("h2", section.title), section.body, id=section.key, aria_label=section.title
-        )
-        if section.players:
-            together.append(block)
-            continue
-        if together:
-            parts.append(element("div", together, controls, class_="players"))
-            together = []
-        parts.append(block)
-    if together:
-        parts.append(element("div", together, controls, class_="players"))
-    return join("\n", [join(text(p), "\n") for p in parts])
+def _open(section: Section, kind: str | None = None) -> Html:
+    heading = element("h2", section.title, class_=kind)
+    return element("section", heading, section.body, id=section.key, aria_label=section.title)
+
+
+def _block(section: Section) -> Html:
+    """A section; of a folded one the anchor lies inside of what is folded, so that a link to it opens it."""
+    if not section.folded:
+        return _open(section)
+    inside = element("section", section.body, id=section.key, aria_label=section.title)
+    return element("details", element("summary", element("h2", section.title)), inside, class_="fold")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from videodiff.report.chart import mark_of
 from videodiff.report.contact_sheet import LOSSLESS, Sheet, encode_sheets, shown_size, split_clips
-from videodiff.report.markup import Html, element
+from videodiff.report.markup import Html, breakable, element
 
 SPEEDS = ("0.25", "0.5", "1", "2", "4")
 
@@ -56,6 +56,7 @@ class Reel:
             data_sheet=place[0],
             data_clip=place[1],
             data_frames=frames,
+            style=f"--side: {width}px",
         )
 
 
@@ -87,7 +88,12 @@ def player_grid(
 
 def _bank(columns: Sequence[Column], row_names: Sequence[str], rows: range, caption: str, wide: bool) -> Html:
     heads = [
-        element("th", None if c.index is None else mark_of(c.index), element("span", c.name), scope="col")
+        element(
+            "th",
+            None if c.index is None else mark_of(c.index),
+            element("span", breakable(c.name)),
+            scope="col",
+        )
         for c in columns
     ]
     corner = element("td", element("span", "clip", class_="unseen"))
@@ -105,44 +111,32 @@ def _bank(columns: Sequence[Column], row_names: Sequence[str], rows: range, capt
 
 
 def control_bar(frames: int, fps: float) -> Html:
-    """Buttons for all players at once.
+    """Buttons for all players at once; one stands above each grid, so that it never lies on a clip.
 
     Args:
-        frames: of the clips that the slider moves through.
+        frames: of the clips below, which its slider moves through.
         fps: frames per second at full speed.
     """
     options = [element("option", f"{speed}×", value=speed, selected=speed == "1") for speed in SPEEDS]
-    slider = element(
-        "input",
-        type="range",
-        id="frame",
-        min=0,
-        max=frames - 1,
-        value=0,
-        step=1,
-        aria_label="frame of all clips",
-    )
+    slider = element("input", type="range", min=0, max=frames - 1, value=0, step=1, class_="frame",
+                     aria_label="frame of all clips")  # fmt: skip
+    speeds = element("select", options, class_="speed")
     return element(
         "div",
-        element(
-            "button", "◀", type="button", id="back", aria_label="one frame back", title="one frame back (←)"
-        ),
-        element(
-            "button",
-            "Play",
-            type="button",
-            id="play",
-            title="play or pause all (space)",
-        ),
-        element(
-            "button", "▶", type="button", id="forth", aria_label="one frame on", title="one frame on (→)"
-        ),
+        _button("◀", "back", "one frame back (←)"),
+        _button("Play", "play", "play or pause all (space, or a click on a clip)", named=False),
+        _button("▶", "forth", "one frame on (→)"),
         slider,
-        element("span", f"1 / {frames}", id="count"),
-        element("label", element("span", "speed", class_="unseen"), element("select", options, id="speed")),
-        id="controls",
+        element("span", f"1 / {frames}", class_="count"),
+        element("label", element("span", "speed", class_="unseen"), speeds),
+        class_="controls",
         role="toolbar",
         aria_label="all clips",
         data_fps=f"{fps:g}",
         data_frames=frames,
     )
+
+
+def _button(face: str, kind: str, title: str, named: bool = True) -> Html:
+    label = title.split(" (")[0] if named else None
+    return element("button", face, type="button", class_=kind, title=title, aria_label=label)

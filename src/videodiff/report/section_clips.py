@@ -5,7 +5,7 @@ from __future__ import annotations
 from videodiff.comparison.record import Clips, Comparison, ModelClips
 from videodiff.report.markup import Html, element, join
 from videodiff.report.number_format import plain
-from videodiff.report.player import Column, Reel, player_grid
+from videodiff.report.player import Column, Reel, control_bar, player_grid
 
 
 class ClipSections:
@@ -26,7 +26,7 @@ class ClipSections:
             raise ValueError(
                 f"clips of {strangers[0]!r}, but the comparison has {', '.join(names) or 'no model'}"
             )
-        self.comparison, self.reel = comparison, Reel()
+        self.comparison, self.reel, self.fps = comparison, Reel(), clips.fps
         self.shown: list[tuple[int, str, ModelClips]] = [
             (i, name, clips.models[name]) for i, name in enumerate(names) if name in clips.models
         ]
@@ -36,50 +36,61 @@ class ClipSections:
     def _cells(self, places: list[tuple[int, int]], words: str) -> list[Html | None]:
         return [self.reel.player(place, f"{words} {i}") for i, place in enumerate(places)]
 
+    def _played(
+        self,
+        note: str,
+        columns: list[Column],
+        places: list[tuple[int, int]],
+        caption: str,
+        wide: bool = False,
+    ) -> Html:
+        """What is shown, the controls with a slider through the longest of the clips at `places`, and the players."""
+        rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
+        frames = max(self.reel.groups[group].shape[1] for group, _ in places)
+        grid = player_grid(columns, rows, caption, wide)
+        return join(element("p", note, class_="note"), control_bar(frames, self.fps), grid)
+
     def samples_section(self) -> Html | None:
         """Sample i of every model from the same seed, and real clips to judge them by."""
         columns = [Column("real", None, self._cells(self.real, "real clip"))]
         columns += [
             Column(name, i, self._cells(self.samples[name], f"{name}, sample")) for i, name, _ in self.shown
         ]
-        rows = max((len(column.cells) for column in columns), default=0)
-        if rows == 0:
+        places = [*self.real, *(place for found in self.samples.values() for place in found)]
+        if not places:
             return None
         note = (
             "Row i holds sample i of every model, generated from the same noise. Nothing was selected. Real clips are "
             "other videos of the data and belong to no seed."
         )
-        return join(
-            element("p", note, class_="note"), player_grid(columns, [str(i) for i in range(rows)], "samples")
-        )
+        return self._played(note, columns, places, "samples")
 
     def reconstructions_section(self) -> Html | None:
         """Real clips and what the first stages make of them."""
-        columns = [Column("real", None, self._cells(self.real, "real clip"))]
+        columns, shown = [], []
         for i, name, found in self.shown:
             if found.reconstructions is not None and len(found.reconstructions):
                 places = self.reel.add(found.reconstructions)
                 columns.append(Column(name, i, self._cells(places, f"{name}, reconstruction")))
-        if len(columns) == 1:
+                shown += places
+        if not columns:
             return None
-        rows = max(len(column.cells) for column in columns[1:])
-        columns[0] = Column("real", None, columns[0].cells[:rows])
+        rows = max(len(column.cells) for column in columns)
+        real = Column("real", None, self._cells(self.real, "real clip")[:rows])
         note = (
             "Real clips after encoding and decoding by a model's first stage: its samples cannot look better."
         )
-        return join(
-            element("p", note, class_="note"),
-            player_grid(columns, [str(i) for i in range(rows)], "reconstructions"),
-        )
+        return self._played(note, [real, *columns], [*self.real[:rows], *shown], "reconstructions")
 
     def nearest_section(self) -> Html | None:
         """Beside each sample the training clip that is nearest to it."""
-        columns = []
+        columns, shown = [], []
         records = {model.name: model.nearest for model in self.comparison.models}
         for i, name, found in self.shown:
             if found.nearest is None or not len(found.nearest):
                 continue
             places = self.reel.add(found.nearest)
+            shown += places
             entries = records[name]
             cells: list[Html | None] = []
             for k, place in enumerate(places):
@@ -88,15 +99,12 @@ class ClipSections:
             columns.append(Column(name, i, cells))
         if not columns:
             return None
-        rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
         note = (
             "Left the sample, right its nearest training clip; the number is their root mean square difference "
             "in grey levels (0 to 255), then the number of that clip. A sample that repeats a training clip would be "
             "near 0."
         )
-        return join(
-            element("p", note, class_="note"), player_grid(columns, rows, "nearest training clips", wide=True)
-        )
+        return self._played(note, columns, shown, "nearest training clips", wide=True)
 
     def _pair(self, name: str, sample: int, place: tuple[int, int], entry: dict[str, object]) -> Html:
         mine = self.samples[name]
@@ -111,17 +119,16 @@ class ClipSections:
 
     def long_section(self) -> Html | None:
         """Videos far longer than a training clip."""
-        columns, frames = [], set()
+        columns, shown = [], []
         for i, name, found in self.shown:
             if found.long is not None and len(found.long):
                 places = self.reel.add(found.long)
-                frames |= {self.reel.groups[place[0]].shape[1] for place in places}
                 columns.append(Column(name, i, self._cells(places, f"{name}, long video")))
+                shown += places
         if not columns:
             return None
-        rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
-        words = " and ".join(str(f) for f in sorted(frames))
-        note = f"Each has {words} frames, generated window by window; the controls step through all of them."
-        clock = element("p", "frame ", element("span", "1", class_="clock", data_frames=max(frames)),
-                        f" of {max(frames)}", class_="note")  # fmt: skip
-        return join(element("p", note, class_="note"), clock, player_grid(columns, rows, "long videos"))
+        words = " and ".join(map(str, sorted({self.reel.groups[group].shape[1] for group, _ in shown})))
+        note = (
+            f"Each has {words} frames, generated window by window; the slider here steps through all of them."
+        )
+        return self._played(note, columns, shown, "long videos")

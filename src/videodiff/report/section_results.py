@@ -7,21 +7,35 @@ from dataclasses import fields
 from typing import Any
 
 from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
-from videodiff.comparison.verdict import verdict
 from videodiff.data.real_clips import shown as told
 from videodiff.metrics.directory import headline, metric_info
 from videodiff.report.markup import Html, element, join
 from videodiff.report.number_format import NONE, duration, memory, plain, short
 from videodiff.report.table import (
     best_models,
+    column_head,
     footnotes,
     metric_cell,
+    metric_head,
     metric_names,
     metric_table,
     model_head,
     plain_table,
 )
 
+COSTS = (
+    ("parameters", "Of all parts that generate: the network, and the first stage where there is one."),
+    ("training steps", "Optimizer steps of the checkpoint, without those of its first stage."),
+    ("clips seen", "Optimizer steps times the clips of a step."),
+    ("training time", "Seconds per step as recorded, summed; without validation, samples and pauses."),
+    ("per training step", "Operations forward and backward, encoding included; a multiply-add counts as two."),
+    ("sampler", "With its steps, for all models alike unless given otherwise."),
+    ("per video", "Operations of sampling and decoding one video; a multiply-add counts as two."),
+    ("seconds per video", "Median over batches, the first left out where there are others; on the machine that made "
+     "this page."),
+    ("peak memory", "Of one batch, weights included, on the machine that made this page."),
+)  # fmt: skip
+STEPS = COSTS[1:4]
 ORIGIN = ("resolution", "resize", "fps", "frame_stride")
 
 
@@ -40,26 +54,6 @@ def floors(comparison: Comparison) -> dict[str, float]:
     return found
 
 
-def verdict_section(comparison: Comparison) -> Html:
-    """In words: which models beat the baselines, and which is best on which metric."""
-    first = element("p", verdict(comparison), class_="verdict")
-    records = [shown(model) for model in comparison.models]
-    names = [name for name in metric_names(records) if metric_info(name).better != "none"]
-    if len(records) < 2 or not names:
-        return first
-    best = best_models(records, names, [base["metrics"] for base in comparison.baselines])
-    parts = []
-    for i, model in enumerate(comparison.models):
-        won = [metric_info(name).label for name in names if best[name] == i]
-        if won:
-            parts.append(join(element("strong", model.name), " on ", ", ".join(won)))
-    open_ = [metric_info(name).label for name in names if best[name] is None]
-    said = ["Best, with an interval apart from all others: ", Html("; ".join(parts)), ". "] if parts else []
-    if open_:
-        said.append(f"No model is marked best on {', '.join(open_)}.")
-    return join(first, element("p", said, class_="note"))
-
-
 def results_section(comparison: Comparison) -> Html:
     """The main table."""
     models = [(model.name, shown(model)) for model in comparison.models]
@@ -71,7 +65,6 @@ def results_section(comparison: Comparison) -> Html:
         "protocol's distance is best in nothing."
     )
     return join(
-        verdict_section(comparison),
         metric_table(models, others, floors(comparison)),
         element("p", note, class_="note"),
         footnotes(names),
@@ -100,8 +93,7 @@ def origins_section(comparison: Comparison) -> Html | None:
 
 def costs_section(comparison: Comparison) -> Html:
     """What the weights and a video cost."""
-    heads = ["model", "parameters", "training steps", "clips seen", "training time", "per training step",
-             "sampler", "per video", "seconds per video", "peak memory"]  # fmt: skip
+    heads = ["model", *(column_head(*head) for head in COSTS)]
     rows = []
     for i, model in enumerate(comparison.models):
         draw, training = model.draws[0] if model.draws else None, model.training
@@ -111,12 +103,7 @@ def costs_section(comparison: Comparison) -> Html:
             model_head(model.name, i), total, f"{training.steps:,}", _count(training.clips),
             duration(training.seconds), short(training.flop_per_step, "FLOP"), *_draw_costs(draw),
         ])  # fmt: skip
-    note = (
-        "A multiply-add counts as two operations. Seconds and memory are those of the machine that made this page, "
-        "of sampling one video with the shown sampler and steps. Training counts the model alone; first stages are "
-        "below."
-    )
-    return join(plain_table(heads, rows, "costs"), element("p", note, class_="note"))
+    return plain_table(heads, rows, "costs")
 
 
 def _draw_costs(draw: Draw | None) -> list[Html | str]:
@@ -161,8 +148,7 @@ def stages_section(comparison: Comparison) -> Html | None:
     records = [(model.first_stage or {}).get("metrics", {}) for _, model in staged]
     names = metric_names(records)
     best = best_models(records, names)
-    heads = ["model", *(f"{metric_info(n).label} {metric_info(n).arrow}" for n in names), "training steps",
-             "clips seen", "training time"]  # fmt: skip
+    heads = ["model", *map(metric_head, names), *(column_head(*head) for head in STEPS)]
     rows = []
     for k, (i, model) in enumerate(staged):
         training = stage_training(model)
@@ -170,7 +156,7 @@ def stages_section(comparison: Comparison) -> Html | None:
         known = [NONE] * 3 if training is None else [
             f"{training.steps:,}", _count(training.clips), duration(training.seconds)]  # fmt: skip
         rows.append([model_head(model.name, i), *cells, *known])
-    return join(plain_table(heads, rows, "first stages"), footnotes(names))
+    return plain_table(heads, rows, "first stages")
 
 
 def draws_section(comparison: Comparison) -> Html | None:
@@ -178,7 +164,7 @@ def draws_section(comparison: Comparison) -> Html | None:
     if all(len(model.draws) < 2 for model in comparison.models):
         return None
     metric = headline(metric_names([d.metrics for m in comparison.models for d in m.draws]))
-    heads = ["model", "sampler", "steps", "frames", "clips", *([metric_info(metric).label] if metric else []),
+    heads = ["model", "sampler", "steps", "frames", "clips", *([metric_head(metric)] if metric else []),
              "per video", "seconds per video"]  # fmt: skip
     rows = []
     for i, model in enumerate(comparison.models):

@@ -8,7 +8,7 @@ from typing import Any
 from videodiff.comparison.best import best_of
 from videodiff.metrics.directory import WORDS, metric_info
 from videodiff.report.chart import mark_of
-from videodiff.report.markup import Html, element, join
+from videodiff.report.markup import Html, breakable, element, join
 from videodiff.report.number_format import NONE, plain
 
 Entries = Mapping[str, Mapping[str, Any]]
@@ -28,35 +28,46 @@ def scroll_box(table: Html, label: str) -> Html:
 
 
 def metric_cell(entry: Mapping[str, Any] | None, best: bool = False) -> Html:
-    """A value with its interval, spread or reduced count."""
+    """A value with its interval or spread; how many clips it is of stands at the top of the page."""
     if not entry or entry.get("value") is None:
         return element("td", NONE, class_="number none")
     notes = []
     if entry.get("interval"):
-        low, high = (plain(end) for end in entry["interval"])
+        low, high = (plain(end, 3) for end in entry["interval"])
         notes.append(element("small", f"{low} to {high}", class_="spread"))
     elif entry.get("spread") is not None:
         notes.append(element("small", f"± {plain(entry['spread'])} over splits", class_="spread"))
     else:
         notes.append(element("small", "no interval", class_="spread"))
-    if entry.get("reduced"):
-        notes.append(element("small", f"{entry.get('count')} clips", class_="spread"))
     value = element("span", plain(entry["value"]), class_="value")
     return element("td", BEST if best else None, value, notes, class_="number best" if best else "number")
 
 
+def column_head(label: object, says: str = "") -> Html:
+    """Head of a column that says what stands in it: on a hover, on a tap, and where the keyboard stops at it.
+
+    Args:
+        label: text or markup.
+        says: whole sentences; a column without is a plain head.
+    """
+    if not says:
+        return element("th", label, scope="col")
+    tip = element("span", says, class_="tip", role="tooltip")
+    return element("th", element("span", label, tip, class_="told", tabindex=0), scope="col")
+
+
 def metric_head(name: str) -> Html:
-    """Head of a column: label, arrow, and the sentence as a tooltip."""
+    """Head of a metric's column: label, arrow, and the sentence of the directory."""
     info = metric_info(name)
-    arrow = element("span", f" {info.arrow}", aria_hidden="true") if info.arrow else None
+    arrow = element("span", f"\N{NO-BREAK SPACE}{info.arrow}", aria_hidden="true") if info.arrow else None
     said = element("span", f", {WORDS[info.better]}", class_="unseen")
-    key = element("small", name) if name != info.label else None
-    return element("th", info.label, arrow, said, key, scope="col", title=info.explanation)
+    called = f" ({name} in results.json.)" if name != info.label else ""
+    return column_head(join(info.label, arrow, said), f"{info.explanation}{called}")
 
 
 def model_head(name: str, index: int) -> Html:
     """Head of a model's row, with its mark."""
-    return element("th", mark_of(index), element("span", name), scope="row", class_="model")
+    return element("th", mark_of(index), element("span", breakable(name)), scope="row", class_="model")
 
 
 def best_models(
@@ -128,7 +139,7 @@ def group_row(words: str, width: int) -> Html:
 
 
 def footnotes(names: Sequence[str]) -> Html:
-    """What every column says, for those who have no pointer to hover with."""
+    """What every column says, below each other: to read at once, and on paper."""
     items = []
     for name in names:
         info = metric_info(name)
@@ -137,12 +148,12 @@ def footnotes(names: Sequence[str]) -> Html:
 
 
 def plain_table(
-    heads: Sequence[str], rows: Sequence[Sequence[object]], label: str, numbers: bool = True
+    heads: Sequence[str | Html], rows: Sequence[Sequence[object]], label: str, numbers: bool = True
 ) -> Html:
     """A table of cells that are markup or text; the first cell of each row is its head.
 
     Args:
-        heads: of the columns.
+        heads: of the columns; one that is a ``<th>`` already stays one.
         rows: cells; one that is a ``<td>`` already stays one.
         label: of the box for a screen reader.
         numbers: align the other cells to the right.
@@ -160,7 +171,10 @@ def plain_table(
             for cell in rest
         ]
         body.append(element("tr", head, cells))
-    head = element("thead", element("tr", [element("th", name, scope="col") for name in heads]))
+    columns = [
+        name if isinstance(name, Html) and name.startswith("<th") else column_head(name) for name in heads
+    ]
+    head = element("thead", element("tr", columns))
     return scroll_box(
         element("table", head, element("tbody", body), class_="numbers" if numbers else "numbers words"),
         label,

@@ -110,6 +110,11 @@ def parser() -> argparse.ArgumentParser:
         help="precision of the networks (default: bf16-mixed on a GPU that supports it, else 32-true)",
     )
     add("--fps", type=whole(1, 10_000), default=8, help="frame rate of the written files (default 8)")
+    add(
+        "--mp4",
+        action="store_true",
+        help="also each clip as mp4, enlarged by a whole number: to look at and to send",
+    )
     add("--out", type=Path, help="directory to write (default: <run>/generate/<n>)")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
     add("--json", action="store_true", help="print the record on stdout")
@@ -173,7 +178,7 @@ def run(argv: Sequence[str]) -> int:
             "device": str(model.device),
             "torch": torch.__version__,
         }
-        clip_files.finish(out, record, args.num_samples, args.fps)
+        clip_files.finish(out, record, args.num_samples, args.fps, args.mp4)
     print(json.dumps(record) if args.json else f"{counted(args.num_samples, 'video')}: {out}")
     return 0
 
