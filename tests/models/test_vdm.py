@@ -3,11 +3,13 @@
 import warnings
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from videodiff.conditioning import Request
 from videodiff.data import ClipSource, VideoDataModule
 from videodiff.data.stream import Collate
+from videodiff.data.video_io import write_lossless
 from videodiff.diffusion import AncestralSampler, CosineSchedule, DDIMSampler
 from videodiff.models import VDM
 from videodiff.networks import UNet3D
@@ -153,6 +155,28 @@ def test_guidance_without_an_effect_is_refused_and_away_from_what_was_never_lear
         warnings.simplefilter("error")
         never.generate(1, request=asked)
         trained_vdm(net={"num_classes": 3}).generate(1, request=asked, guidance_scale=2.0)
+
+
+def test_annotations_that_no_part_of_a_model_learns_from_are_said_in_a_line_each(tmp_path, capsys):
+    for number in range(4):
+        write_lossless(tmp_path / f"{number % 2}/{number}.mkv", torch.zeros(6, 8, 8, 3, dtype=torch.uint8))
+        (tmp_path / f"{number % 2}/{number}.txt").write_text("a dark room")
+    data = VideoDataModule(
+        str(tmp_path), captions="txt", classes="folder", num_frames=4, resolution=8, val_fraction=0.5
+    )
+    said = {}
+    for classes in (2, None):
+        model = tiny_vdm(net={"num_classes": classes})
+        trainer = pl.Trainer(accelerator="cpu", logger=False, max_steps=1)
+        trainer.datamodule, data.trainer, model.trainer = data, trainer, trainer
+        model.setup("fit")
+        said[classes] = capsys.readouterr().err.splitlines()
+    captions = "videodiff: captions of the data: no part of this model learns from them"
+    assert said[2] == [captions]
+    assert said[None] == [
+        captions,
+        "videodiff: 2 classes of the data: no part of this model learns from them",
+    ]
 
 
 def test_condition_drop_uses_no_class_and_reaches_every_parameter():

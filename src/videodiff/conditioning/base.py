@@ -118,6 +118,7 @@ class Conditioner(nn.Module):
         is_guided: whether guidance drops them in its unconditional call; False for conditions that always apply.
         drop: share of training samples whose condition is dropped, in [0, 1].
         answers: fields of ``Request`` that it uses.
+        learns_from: entries of a training batch, beside its clips, that it uses.
         sets_frames: whether it decides how long the clips of the data must be.
         frames_each: frames of the video for each frame of the given low-resolution one.
         takes_images: whether still images of a batch are appended to its clips.
@@ -129,6 +130,7 @@ class Conditioner(nn.Module):
     is_guided: bool = True
     drop: float = 0.0
     answers: tuple[str, ...] = ()
+    learns_from: tuple[str, ...] = ()
     sets_frames: bool = False
     frames_each: int = 1
     takes_images: bool = False

@@ -27,6 +27,7 @@ class Label(Conditioner):
 
     fields = ("label",)
     answers = ("label",)
+    learns_from = ("label",)
 
     def __init__(self, drop: float = 0.1) -> None:
         super().__init__()

@@ -252,6 +252,12 @@ class VideoDataModule(pl.LightningDataModule):
             self._datasets[split].record = os.path.join(self.record_folder, "bad_clips.jsonl")
         return self._datasets[split]
 
+    def annotations(self) -> dict[str, str]:
+        """What training batches hold beside their clips, by its key in them, in words."""
+        captions = self.clips("train").source.captions
+        found = {} if self.class_names is None else {"label": f"{len(self.class_names)} classes"}
+        return found if captions is None else {**found, "caption": "captions"}
+
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts of every split in use: clips, skipped as too short, unreadable, replaced while reading."""
         return summary(self._datasets)

@@ -31,6 +31,7 @@ from videodiff.models.sampling import SamplingModule
 from videodiff.models.trained import OptimizerCallable, TrainedModule
 from videodiff.networks import Autoencoder, PixelSpace, as_network
 from videodiff.sampling import Autoregressive, LongVideo
+from videodiff.say import say
 from videodiff.seeding import key_to_seed
 
 HOOKS = ("prepare", "condition_on", "encode_given")  # what conditioners and latents do now
@@ -206,9 +207,14 @@ class DiffusionModule(SamplingModule, TrainedModule):
         return self.latents.encode(video)
 
     def setup(self, stage: str) -> None:
-        self.check_data(getattr(self.trainer, "datamodule", None))
+        data = getattr(self.trainer, "datamodule", None)
+        self.check_data(data)
         if stage == "fit":
             self.check_samplers()
+            used = {name for c in self.conditioners if c.is_used for name in c.learns_from}
+            there: dict[str, str] = getattr(data, "annotations", dict)()
+            for name in sorted(there.keys() - used):
+                say(f"{there[name]} of the data: no part of this model learns from them")
         if stage == "fit" and self.compile_net:
             self.network.compile_blocks()
 
