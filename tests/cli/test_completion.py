@@ -85,7 +85,7 @@ def test_options_are_those_of_the_command_s_help(command, capsys):
     assert [option for option in options if option not in shown] == []
     import re
 
-    listed = set(re.findall(r"(?m)^  (?:-\w(?: \w+)?, )?(--[a-z_.]+)", shown))
+    listed = set(re.findall(r"(?m)^  (?:-\w(?: \w+)?, )?(--[a-z0-9_.]+)", shown))
     assert listed
     assert listed <= set(options)
 
