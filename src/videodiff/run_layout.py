@@ -6,6 +6,7 @@ from pathlib import Path
 
 CONFIG, CHECKPOINTS, LAST, BEST = "config.yaml", "checkpoints", "last.ckpt", "best.ckpt"
 WEIGHTS = "model.safetensors"  # of a run that was exported
+PIPELINE = "pipeline.yaml"  # names the runs of a folder that has no weights of its own
 
 
 def run_folder(checkpoint: Path) -> Path:

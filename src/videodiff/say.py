@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_is_hushed = ContextVar("_is_hushed", default=False)
 
 
 def rank() -> int:
@@ -18,5 +23,15 @@ def counted(count: int, noun: str) -> str:
 
 def say(text: str) -> None:
     """One line on stderr, from rank 0."""
-    if rank() == 0:
+    if rank() == 0 and not _is_hushed.get():
         print(f"videodiff: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Inside, ``say`` says nothing: of what is looked at beforehand and will be said again."""
+    token = _is_hushed.set(True)
+    try:
+        yield
+    finally:
+        _is_hushed.reset(token)

@@ -18,7 +18,6 @@ from videodiff.checkpoints.card import model_card, pipeline_card
 from videodiff.checkpoints.config import portable_config, trusted_config
 from videodiff.checkpoints.exported import (
     CONFIG,
-    PIPELINE,
     RECORD,
     is_pipeline,
     read_record,
@@ -31,7 +30,7 @@ from videodiff.checkpoints.pipeline import find_run, parse
 from videodiff.config import merge, without_latents
 from videodiff.migrations import FORMATS, migrated, numbered_config
 from videodiff.plain import parse_json
-from videodiff.run_layout import WEIGHTS, run_folder
+from videodiff.run_layout import PIPELINE, WEIGHTS, run_folder
 
 STAGE = "first_stage"
 FEW = 16  # numbers; tensors of fewer are scales and sums, which halves would spoil for nothing

@@ -16,7 +16,6 @@ from videodiff.reading import read_mapping
 from videodiff.run_layout import CONFIG
 
 RECORD = "videodiff.json"
-PIPELINE = "pipeline.yaml"  # names the runs of a folder that has no weights of its own
 MAX_TEXT = 1 << 20
 
 

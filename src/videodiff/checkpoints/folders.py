@@ -1,15 +1,15 @@
-"""Run folders ``runs/<name>/<n>``: making them and finding their checkpoints."""
+"""Run folders ``runs/<name>/<n>``: making them and finding their checkpoints.
+
+Torch is loaded for the content of a file alone, so that a run that is not there is told at once.
+"""
 
 import os
 import sys
 from functools import cache
 from pathlib import Path
 
-from videodiff.checkpoints.exported import PIPELINE
-from videodiff.checkpoints.files import CheckpointError, verify_checkpoint
-from videodiff.checkpoints.glance import progress, progress_by_name
 from videodiff.checkpoints.shipped import is_shipped_name, shipped_checkpoint, shipped_names
-from videodiff.run_layout import CHECKPOINTS, CONFIG, WEIGHTS
+from videodiff.run_layout import CHECKPOINTS, CONFIG, PIPELINE, WEIGHTS, run_folder
 from videodiff.say import say
 from videodiff.usage import did_you_mean
 
@@ -100,6 +100,21 @@ def say_once(text: str) -> None:
     say(text)
 
 
+def config_beside(spec: str | os.PathLike, root: str | os.PathLike = "runs") -> Path | None:
+    """The config.yaml of the run that a user means, found by the names of files alone; None without one."""
+    for path in (Path(spec), Path(root) / spec):
+        if path.is_dir():
+            runs = [run for run in runs_of(path) if files_of(run)]
+        elif path.is_file():
+            runs = [run_folder(path)]
+        else:
+            runs = runs_of(path.parent) if path.name in NAMES else []
+        if runs:
+            file = runs[0] / CONFIG
+            return file if file.is_file() else None
+    return None
+
+
 def runs_of(folder: Path) -> list[Path]:
     """The run folders that a path means, newest first: itself, or the numbers below a name."""
     if folder.name == CHECKPOINTS:
@@ -150,6 +165,11 @@ def newest_checkpoint(run: str | os.PathLike) -> Path | None:
         CheckpointError: if there are checkpoints and every one is damaged.
     """
     files = files_of(Path(run))
+    if not files:
+        return None
+    from videodiff.checkpoints.files import CheckpointError, verify_checkpoint
+    from videodiff.checkpoints.glance import progress, progress_by_name
+
     known = {path: progress_by_name(path) or UNKNOWN for path in files}
     looked: set[Path] = set()
     while known:
@@ -168,9 +188,7 @@ def newest_checkpoint(run: str | os.PathLike) -> Path | None:
             del known[path]
             continue
         return path
-    if files:
-        raise CheckpointError(f"none of the {len(files)} checkpoints in {run} is intact (start a new run)")
-    return None
+    raise CheckpointError(f"none of the {len(files)} checkpoints in {run} is intact (start a new run)")
 
 
 def set_aside(run: Path, start: Path) -> Path | None:
@@ -181,6 +199,9 @@ def set_aside(run: Path, start: Path) -> Path | None:
     Returns:
         The folder, ``checkpoints/beyond_step_<n>``; None where nothing lies beyond.
     """
+    from videodiff.checkpoints.files import CheckpointError
+    from videodiff.checkpoints.glance import progress, progress_by_name
+
     step = progress(start)[1]
     beyond = []
     for path in files_of(run):

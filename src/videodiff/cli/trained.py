@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 from videodiff import atomic
 from videodiff.cli.launch import RUN_VARIABLE, build, print_config
 from videodiff.cli.outputs import BOOKKEEPING, Leftovers, begun, folder_of_run, make_folder
-from videodiff.config import Stored, find_config, read_configs
+from videodiff.config import Stored, check_texts, find_config, load_yaml, read_configs
+from videodiff.config.check import DRAWS
 from videodiff.say import rank
 from videodiff.usage import UsageError
 
@@ -76,8 +78,7 @@ class Look:
 
     def act(self) -> int:
         """Run the verb; model and data come from the checkpoint unless overridden. Returns the exit code."""
-        from videodiff.checkpoints import load_checkpoint, load_weights, resolve_checkpoint, trusted_config
-        from videodiff.checkpoints.shipped import results_folder
+        from videodiff.checkpoints import resolve_checkpoint
 
         options, verb = self.options, self.verb
         if options.ckpt_path is None:
@@ -85,13 +86,18 @@ class Look:
                 f"{verb} needs --ckpt_path RUN (a run directory, RUN/best, RUN/last or a checkpoint file)"
             )
         self.check()
+        configs = [find_config(name) for name in options.config]
+        check_beside(options.ckpt_path, verb, self.rest, options.trust, configs)
         checkpoint = resolve_checkpoint(options.ckpt_path)
+        from videodiff.checkpoints import load_checkpoint, load_weights, trusted_config
+        from videodiff.checkpoints.shipped import results_folder
+
         content = load_checkpoint(checkpoint)
         stored = stored_parts(trusted_config(content, checkpoint, options.trust), checkpoint)
         directory = results_folder(checkpoint)
         run = Trained(checkpoint, content, directory)
         leftovers = Leftovers(options.out or directory / verb)
-        config = read_configs([stored, *map(find_config, options.config)], verb, self.rest, options.trust)
+        config = read_configs([stored, *configs], verb, self.rest, options.trust)
         if options.print_config is not None:
             print_config(verb, config, options.print_config, options.trust)
         plan = self.plan(run, config)
@@ -130,9 +136,40 @@ class Look:
         return plan is not None and self.is_begun(folder, plan)
 
 
-def stored_parts(config: dict[str, Any], checkpoint: Path) -> Stored:
+def check_beside(
+    spec: str, verb: str, rest: Sequence[str], trusted: Sequence[str], configs: Sequence[Path] = ()
+) -> None:
+    """Refuse what the texts show to be wrong: configs and options over the config that lies beside a checkpoint.
+
+    Args:
+        spec: of the run, as it is named.
+        verb: whose options they are.
+        rest: words of the command line that change the config.
+        trusted: modules from ``--trust``.
+        configs: over that of the run.
+
+    Raises:
+        UsageError: for the first mistake.
+    """
+    from videodiff.checkpoints.folders import config_beside
+
+    beside = config_beside(spec) if rest or configs else None
+    if beside is None:
+        return
+    try:
+        written = load_yaml(beside)
+    except (ValueError, OSError):  # the checkpoint holds its own
+        return
+    parts = ("model",) if verb == DRAWS else STORED
+    check_texts([stored_parts(written, beside, parts), *configs], verb, rest, trusted)
+
+
+STORED = ("model", "data", "seed_everything")
+
+
+def stored_parts(config: dict[str, Any], checkpoint: Path, parts: Sequence[str] = STORED) -> Stored:
     """What of a checkpoint's config another command takes over: model, data and seed."""
-    kept = {key: value for key, value in config.items() if key in ("model", "data", "seed_everything")}
+    kept = {key: value for key, value in config.items() if key in parts}
     return Stored(kept, f"config of {checkpoint}")
 
 

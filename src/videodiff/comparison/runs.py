@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
-from videodiff.checkpoints.exported import PIPELINE
 from videodiff.checkpoints.pipeline import facts_of_training, identity
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.comparison.reference import UnequalRunsError, check_classes, options_for, reference_arguments
@@ -20,7 +19,7 @@ from videodiff.config import BuildError, build_data, without_latents
 from videodiff.data.real_clips import differences
 from videodiff.evaluation.choice import why_not_measured
 from videodiff.evaluation.real import data_record
-from videodiff.run_layout import CHECKPOINTS, WEIGHTS, run_folder
+from videodiff.run_layout import CHECKPOINTS, PIPELINE, WEIGHTS, run_folder
 from videodiff.sampling.video_model import generates_video
 
 

@@ -4,7 +4,7 @@ from videodiff.config.build import BuildError, build, build_data, build_model, w
 from videodiff.config.check import check_config
 from videodiff.config.loader import find_config, load_yaml, parse_config, shipped_configs
 from videodiff.config.merge import merge
-from videodiff.config.read import Stored, check_options, read_configs
+from videodiff.config.read import Stored, check_options, check_texts, read_configs
 
 __all__ = [
     "BuildError",
@@ -14,6 +14,7 @@ __all__ = [
     "build_model",
     "check_config",
     "check_options",
+    "check_texts",
     "find_config",
     "load_yaml",
     "merge",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videodiff.config import trust
+from videodiff.config.library import IMPORTED, Imported, Unseen
 from videodiff.config.ranges import RANGES
 from videodiff.config.signatures import (
     Parameters,
@@ -24,7 +25,6 @@ from videodiff.config.signatures import (
     is_callable,
     may_import,
     members,
-    parameters,
 )
 from videodiff.frame_size import FrameSize, Resolution
 from videodiff.usage import UsageError, did_you_mean
@@ -48,6 +48,7 @@ def check_config(
     verb: str,
     trusted: Sequence[str] = (),
     labels: Mapping[tuple[str, ...], str] | None = None,
+    library: Imported = IMPORTED,
 ) -> None:
     """Check a whole config (files merged, options applied).
 
@@ -57,40 +58,24 @@ def check_config(
         verb: ``fit``, ``validate``, ``test``, ``predict``, ``encode`` or ``generate``.
         trusted: modules from ``--trust``.
         labels: paths that came from the command line -> the option as it was written.
+        library: where classes are looked up.
 
     Raises:
         UsageError: for the first mistake, in one line, led by the option that brought it or by ``where``.
     """
-    Checker(where, trusted, labels).root(config, verb)
+    Checker(where, trusted, labels, library).root(config, verb)
 
 
-def root_hints(verb: str) -> dict[str, Any]:
+def root_hints(verb: str, library: Imported = IMPORTED) -> dict[str, Any]:
     """Type of every top-level key of a verb's config; ``trainer`` and our callbacks are plain mappings."""
-    classes = root_classes()
+    classes = library.root_classes()
     if verb == DRAWS:
         return {"model": classes["model"]}
     return {
         **classes,
-        **dict.fromkeys(groups(), dict),
+        **dict.fromkeys(library.groups(), dict),
         **OWN_KEYS,
     }
-
-
-def root_classes() -> dict[str, type]:
-    """The keys that choose a class, with the base of it."""
-    import pytorch_lightning as pl
-
-    return {"model": pl.LightningModule, "data": pl.LightningDataModule}
-
-
-def groups() -> dict[str, Parameters]:
-    """Top-level mappings with the arguments of one fixed class: the trainer and each callback of ours."""
-    import pytorch_lightning as pl
-
-    from videodiff import callbacks
-
-    classes = {"trainer": pl.Trainer, **callbacks.TRAINING, **callbacks.WATCHING}
-    return {key: parameters(cls) for key, cls in classes.items()}
 
 
 class Checker:
@@ -100,12 +85,17 @@ class Checker:
         where: name of the config in messages.
         trusted: modules from ``--trust``.
         labels: paths that came from the command line -> the option as it was written.
+        library: where classes are looked up.
     """
 
     def __init__(
-        self, where: str, trusted: Sequence[str] = (), labels: Mapping[tuple[str, ...], str] | None = None
+        self,
+        where: str,
+        trusted: Sequence[str] = (),
+        labels: Mapping[tuple[str, ...], str] | None = None,
+        library: Imported = IMPORTED,
     ) -> None:
-        self.where, self.trusted, self.labels = where, tuple(trusted), labels or {}
+        self.where, self.trusted, self.labels, self.library = where, tuple(trusted), labels or {}, library
 
     def fail(self, path: tuple[str, ...], message: str) -> UsageError:
         """The error, led by the option that brought it or by the file."""
@@ -126,7 +116,7 @@ class Checker:
 
     def root(self, config: Mapping[str, Any], verb: str) -> None:
         """Check the top level, then everything below it."""
-        hints, known = root_hints(verb), groups()
+        hints, known = root_hints(verb, self.library), self.library.groups()
         for key in config:
             name = str(key).rstrip("+")
             if name in COMMAND_LINE:
@@ -190,7 +180,7 @@ class Checker:
                 (*path, str(wrong)), f"{'.'.join(path)} has no key {str(wrong)!r} beside class_path{reason}"
             )
         target = self.resolved(value["class_path"], hint, path) if "class_path" in value else None
-        known = parameters(target) if target is not None else Parameters({}, is_open=True)
+        known = self.library.parameters(target) if target is not None else Parameters({}, is_open=True)
         for key in ("init_args", "dict_kwargs"):
             given = value.get(key)
             if given is None:
@@ -207,21 +197,26 @@ class Checker:
             if isinstance(class_path, str) and "." in class_path:
                 trust.check_prefix(class_path, self.trusted)
             elif isinstance(class_path, str):
-                class_path = _short(class_path, base) or class_path
-            target = trust.resolve(class_path, self.trusted)
+                class_path = self.short(class_path, base) or class_path
+            target = self.library.resolve(class_path, self.trusted)
         except ValueError as error:
             if not str(error).startswith("unknown class"):
                 raise self.fail(path, f"{'.'.join(path)}: {error}") from error
-            raise self.fail(path, _unknown(class_path, base, path)) from error
-        built = target if inspect.isclass(target) else trust.builds(target)
+            raise self.fail(path, self.unknown(class_path, base, path)) from error
+        built = target if inspect.isclass(target) else self.library.builds(target)
         protocol = getattr(base, "_is_protocol", False)
+        if built is Unseen:
+            return target
         if base is not None and not protocol and built is not None and not issubclass(built, base):
-            near = did_you_mean(built.__name__, _candidates(base)) or _few("Choose from", _candidates(base))
+            names = self.candidates(base)
+            near = did_you_mean(built.__name__, names) or _few("Choose from", names)
             raise self.fail(path, f"{'.'.join(path)}: {built.__name__} is not a {base.__name__}{near}")
         return target
 
     def value(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
         """Check any value: numbers, sizes of frames, classes, and what lies inside lists and mappings."""
+        if not self.library.says(hint) and not isinstance(value, Mapping):
+            return
         self.number(value, hint, path)
         if set(members(Resolution)) <= set(members(hint)) and (
             value is not None or type(None) not in members(hint)
@@ -289,36 +284,36 @@ class Checker:
         near = did_you_mean(str(value), [str(choice) for choice in choices(hint)])
         raise self.fail(path, f"{'.'.join(path)} must be {describe(hint)}, got {_shown(value)}{near}")
 
-
-def _short(name: str, base: type | None) -> str | None:
-    """The dotted path of the class of that short name that fits ``base``; several rooms may use one name."""
-    found = [(path, cls) for path, cls in trust.short_name_classes() if path.rpartition(".")[2] == name]
-    return next((path for path, cls in found if base is None or issubclass(cls, base)), None)
-
-
-def _candidates(base: type | None) -> list[str]:
-    """Short names that could stand where ``base`` is wanted: finished classes, not the base they share."""
-    room = "videodiff.networks." if base is not None and base.__module__.startswith("torch.nn.") else ""
-    return list(
-        dict.fromkeys(
-            path.rpartition(".")[2]
-            for path, cls in trust.short_name_classes()
-            if (base is None or (issubclass(cls, base) and cls is not base))
-            and path.startswith(room)
-            and not inspect.isabstract(cls)
-            and not cls.__module__.endswith(".base")
+    def short(self, name: str, base: type | None) -> str | None:
+        """The dotted path of the class of that short name that fits ``base``; several rooms may use one name."""
+        found = (
+            (path, cls) for path, cls in self.library.short_name_classes() if path.rpartition(".")[2] == name
         )
-    )
+        return next((path for path, cls in found if base is None or issubclass(cls, base)), None)
 
+    def candidates(self, base: type | None) -> list[str]:
+        """Short names that could stand where ``base`` is wanted: finished classes, not the base they share."""
+        room = "videodiff.networks." if base is not None and base.__module__.startswith("torch.nn.") else ""
+        return list(
+            dict.fromkeys(
+                path.rpartition(".")[2]
+                for path, cls in self.library.short_name_classes()
+                if (base is None or (issubclass(cls, base) and cls is not base))
+                and path.startswith(room)
+                and not inspect.isabstract(cls)
+                and not cls.__module__.endswith(".base")
+            )
+        )
 
-def _unknown(class_path: str, base: type | None, path: tuple[str, ...]) -> str:
-    kind = {"data": "data module"}.get(
-        path[-1], path[-1] if not path[-1].isdecimal() else path[-2].rstrip("s")
-    )
-    names, short = _candidates(base), class_path.rpartition(".")[2]
-    plural = "Models" if path == ("model",) else "Choices"
-    near = did_you_mean(short, names)
-    return f"unknown {kind} {class_path!r}{near}{_few(plural, names, lead=' ' if near else '; ')}"
+    def unknown(self, class_path: str, base: type | None, path: tuple[str, ...]) -> str:
+        """What to say of a class that is not there."""
+        kind = {"data": "data module"}.get(
+            path[-1], path[-1] if not path[-1].isdecimal() else path[-2].rstrip("s")
+        )
+        names, short = self.candidates(base), class_path.rpartition(".")[2]
+        plural = "Models" if path == ("model",) else "Choices"
+        near = did_you_mean(short, names)
+        return f"unknown {kind} {class_path!r}{near}{_few(plural, names, lead=' ' if near else '; ')}"
 
 
 def _few(title: str, names: Sequence[str], lead: str = "; ") -> str:

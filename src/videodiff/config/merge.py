@@ -6,14 +6,15 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videodiff.config.signatures import parameters
-from videodiff.config.trust import resolve
+from videodiff.config.library import IMPORTED, Imported
 
 OF_THEIR_CLASS = ("grid",)
 """Arguments whose values mean something else to every class: they are not handed on to another one."""
 
 
-def merge(*configs: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:
+def merge(
+    *configs: Mapping[str, Any], trusted: Sequence[str] = (), library: Imported = IMPORTED
+) -> dict[str, Any]:
     """Later configs over earlier ones, key by key; lists replace, ``key+`` appends.
 
     A class may be given by its name alone. A new ``class_path`` drops the ``init_args`` of the old class that the new
@@ -22,17 +23,20 @@ def merge(*configs: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str,
     Args:
         configs: mappings; none of them is changed.
         trusted: modules from ``--trust``, whose classes are looked up too.
+        library: where classes are looked up.
     """
     result: dict[str, Any] = {}
     for config in configs:
-        _merge_into(result, copy.deepcopy(dict(config)), trusted)
+        _merge_into(result, copy.deepcopy(dict(config)), trusted, library)
     return result
 
 
-def _merge_into(base: dict[str, Any], over: dict[str, Any], trusted: Sequence[str]) -> None:
+def _merge_into(
+    base: dict[str, Any], over: dict[str, Any], trusted: Sequence[str], library: Imported
+) -> None:
     new_class = over.get("class_path")
     if isinstance(new_class, str) and _last(base.get("class_path", new_class)) != _last(new_class):
-        base["init_args"] = _handed_on(base.get("init_args"), new_class, trusted)
+        base["init_args"] = _handed_on(base.get("init_args"), new_class, trusted, library)
     for key, value in over.items():
         appends = isinstance(key, str) and key.endswith("+")
         name = key[:-1] if appends else key
@@ -42,22 +46,24 @@ def _merge_into(base: dict[str, Any], over: dict[str, Any], trusted: Sequence[st
         if appends and isinstance(old, list):
             base[name] = old + (value if isinstance(value, list) else [value])
         elif isinstance(old, dict) and isinstance(value, dict):
-            _merge_into(old, value, trusted)
+            _merge_into(old, value, trusted, library)
         elif name == "init_args" and value is None:  # with nothing written below it
             base.setdefault(name, {})
         else:
             base[name] = [value] if appends and not isinstance(value, list) else value
 
 
-def _handed_on(arguments: Any, class_path: str, trusted: Sequence[str]) -> dict[str, Any]:
+def _handed_on(arguments: Any, class_path: str, trusted: Sequence[str], library: Imported) -> dict[str, Any]:
     """What of a class's arguments another one takes over."""
     if not isinstance(arguments, dict):
         return {}
     try:
-        known = parameters(resolve(class_path, trusted)).names
+        known = library.parameters(library.resolve(class_path, trusted))
     except ValueError:
         return {}
-    return {key: value for key, value in arguments.items() if key in known and key not in OF_THEIR_CLASS}
+    return {
+        key: value for key, value in arguments.items() if key in known.names and key not in OF_THEIR_CLASS
+    }
 
 
 def _last(class_path: Any) -> str:

@@ -6,9 +6,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from videodiff.config.library import IMPORTED, Imported
 from videodiff.config.merge import class_names, merge
+from videodiff.config.network_facts import FACTS
 from videodiff.config.network_sizes import class_of_network
-from videodiff.config.signatures import parameters
 from videodiff.say import say
 from videodiff.usage import UsageError
 
@@ -19,7 +20,11 @@ def words_of(key: Any) -> list[str]:
 
 
 def plain_config(
-    config: Mapping[str, Any], before: Mapping[str, Any], where: str, trusted: Sequence[str] = ()
+    config: Mapping[str, Any],
+    before: Mapping[str, Any],
+    where: str,
+    trusted: Sequence[str] = (),
+    library: Imported = IMPORTED,
 ) -> dict[str, Any]:
     """A config as it holds over those before it: ``for: {CLASS: {...}}`` gives way to the part of a class in use.
 
@@ -33,6 +38,7 @@ def plain_config(
         before: those before it, merged.
         where: what to call it in messages.
         trusted: modules from ``--trust``.
+        library: where classes are looked up.
 
     Raises:
         UsageError: if there is a ``for`` and none of its classes is in use.
@@ -51,31 +57,38 @@ def plain_config(
         raise UsageError(
             f"{where} is made for {', '.join(known)}; the model before it uses {', '.join(sorted(used)) or 'no class'}"
         )
-    if (line := left_alone(where, parts, model, trusted)) is not None:
+    if (line := left_alone(where, parts, model, trusted, library)) is not None:
         say(line)
-    return merge(config, *(where_taken(part, model, trusted) for part in chosen), trusted=trusted)
+    taken = (where_taken(part, model, trusted, library) for part in chosen)
+    return merge(config, *taken, trusted=trusted, library=library)
 
 
-def where_taken(part: Mapping[str, Any], model: Any, trusted: Sequence[str] = ()) -> dict[str, Any]:
+def where_taken(
+    part: Mapping[str, Any], model: Any, trusted: Sequence[str] = (), library: Imported = IMPORTED
+) -> dict[str, Any]:
     """A part of an overlay without the sizes and conditions that the network's class takes no arguments for."""
-    from videodiff.networks.network import FACTS
-
     kept = copy.deepcopy(dict(part))
     try:
         arguments = kept["model"]["init_args"]["net"]["init_args"]
         names = [name for name in arguments if name in FACTS]
     except (KeyError, TypeError):
         return kept
-    net = class_of_network(model, trusted) if names else None
+    net = class_of_network(model, trusted, library) if names else None
     if net is not None:
-        known = parameters(net)
+        known = library.parameters(net)
         for name in names:
             if name not in known.names and not known.is_open:
                 del arguments[name]
     return kept
 
 
-def left_alone(name: str, parts: Mapping[str, Any], model: Any, trusted: Sequence[str] = ()) -> str | None:
+def left_alone(
+    name: str,
+    parts: Mapping[str, Any],
+    model: Any,
+    trusted: Sequence[str] = (),
+    library: Imported = IMPORTED,
+) -> str | None:
     """One line where an overlay speaks to other networks than the one in use; None where it speaks to that one.
 
     Args:
@@ -83,8 +96,9 @@ def left_alone(name: str, parts: Mapping[str, Any], model: Any, trusted: Sequenc
         parts: what stands below its ``for``.
         model: the section that it changes.
         trusted: modules from ``--trust``.
+        library: where classes are looked up.
     """
-    used, net = class_names(model), class_of_network(model, trusted)
+    used, net = class_names(model), class_of_network(model, trusted, library)
     if net is None:
         return None
     groups = [words_of(key) for key in parts]

@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from videodiff.config.check import SUFFIXES, Checker, root_classes
+from videodiff.config.check import SUFFIXES, Checker
+from videodiff.config.library import IMPORTED, Imported
 from videodiff.config.loader import load_yaml
-from videodiff.config.signatures import accepts, class_hint, parameters
-from videodiff.config.trust import resolve
+from videodiff.config.signatures import accepts, class_hint
 from videodiff.usage import UsageError
 
 
 def with_part_files(
-    config: Mapping[str, Any], before: Mapping[str, Any], folder: Path, trusted: Sequence[str] = ()
+    config: Mapping[str, Any],
+    before: Mapping[str, Any],
+    folder: Path,
+    trusted: Sequence[str] = (),
+    library: Imported = IMPORTED,
 ) -> dict[str, Any]:
     """A config with the files of its model and its data read in place of their names.
 
@@ -23,20 +27,27 @@ def with_part_files(
         before: the configs before it, merged: they may say which class a part is of.
         folder: that names are relative to; else they are to the working folder.
         trusted: modules from ``--trust``.
+        library: where classes are looked up.
 
     Raises:
         UsageError: if there is no such file, or for a mistake in it.
     """
     inner = {
-        key: with_part(config[key], before.get(key), hint, folder, (key,), trusted)
-        for key, hint in root_classes().items()
+        key: with_part(config[key], before.get(key), hint, folder, (key,), trusted, library)
+        for key, hint in library.root_classes().items()
         if key in config
     }
     return {**config, **inner}
 
 
 def with_part(
-    node: Any, before: Any, hint: Any, folder: Path, path: tuple[str, ...], trusted: Sequence[str] = ()
+    node: Any,
+    before: Any,
+    hint: Any,
+    folder: Path,
+    path: tuple[str, ...],
+    trusted: Sequence[str] = (),
+    library: Imported = IMPORTED,
 ) -> Any:
     """The same of one part, whose type is ``hint``."""
     if (
@@ -49,19 +60,21 @@ def with_part(
         if file is None:
             raise UsageError(f"{'.'.join(path)}: no file {node}")
         content = load_yaml(file)
-        Checker(str(file), trusted).part(content, hint, path)
-        return with_part(content, before, hint, file.parent, path, trusted)
+        Checker(str(file), trusted, library=library).part(content, hint, path)
+        return with_part(content, before, hint, file.parent, path, trusted, library)
     arguments = node.get("init_args") if isinstance(node, Mapping) else None
     if not isinstance(arguments, Mapping):
         return node
     old: Any = before if isinstance(before, Mapping) else {}
     given = old.get("init_args") or {}
     try:
-        hints = parameters(resolve(node.get("class_path", old.get("class_path")), trusted)).hints
+        hints = library.parameters(
+            library.resolve(node.get("class_path", old.get("class_path")), trusted)
+        ).hints
     except ValueError:  # the check that follows says so
         return node
     inner = {
-        key: with_part(value, given.get(key), hints.get(key), folder, (*path, key), trusted)
+        key: with_part(value, given.get(key), hints.get(key), folder, (*path, key), trusted, library)
         for key, value in arguments.items()
     }
     return {**node, "init_args": inner}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.config.check import check_config
+from videodiff.config.library import IMPORTED, SOURCE, Imported
 from videodiff.config.loader import find_config, load_yaml, shipped_configs
 from videodiff.config.merge import merge
 from videodiff.config.network_sizes import with_sizes
@@ -15,6 +16,7 @@ from videodiff.config.options import apply_options
 from videodiff.config.overlay import plain_config
 from videodiff.config.parts import with_part_files
 from videodiff.run_layout import CHECKPOINTS
+from videodiff.say import hushed
 from videodiff.usage import UsageError
 
 
@@ -45,6 +47,31 @@ def read_configs(
     Raises:
         UsageError: for the first mistake.
     """
+    check_texts(names, verb, options, trusted)
+    return with_sizes(_merged(names, verb, options, trusted, IMPORTED), trusted)
+
+
+def check_texts(
+    names: Sequence[str | Path | Stored], verb: str, options: Sequence[str] = (), trusted: Sequence[str] = ()
+) -> None:
+    """Refuse what the texts of configs, options and classes show to be wrong; torch and Lightning are not imported.
+
+    What passes is not right yet: :func:`read_configs` checks it against the classes themselves.
+
+    Raises:
+        UsageError: for the first mistake.
+    """
+    with hushed():  # what there is to tell is told by the check that follows
+        _merged(names, verb, options, trusted, SOURCE)
+
+
+def _merged(
+    names: Sequence[str | Path | Stored],
+    verb: str,
+    options: Sequence[str],
+    trusted: Sequence[str],
+    library: Imported,
+) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     where = "command line"
     for name in names:
@@ -52,11 +79,11 @@ def read_configs(
         config = {
             key: value for key, value in config.items() if value is not None
         }  # with nothing written below it
-        config = plain_config(config, merged, where, trusted)
-        config = with_part_files(config, merged, folder, trusted)
-        merged = merge(merged, config, trusted=trusted)
-        check_config(merged, where, verb, trusted)
-    return with_sizes(check_options(options, verb, merged, trusted, where), trusted)
+        config = plain_config(config, merged, where, trusted, library)
+        config = with_part_files(config, merged, folder, trusted, library)
+        merged = merge(merged, config, trusted=trusted, library=library)
+        check_config(merged, where, verb, trusted, library=library)
+    return check_options(options, verb, merged, trusted, where, library)
 
 
 def opened(name: str | Path | Stored) -> tuple[dict[str, Any], str, Path]:
@@ -83,6 +110,7 @@ def check_options(
     merged_config: Mapping[str, Any],
     trusted: Sequence[str] = (),
     where: str = "config",
+    library: Imported = IMPORTED,
 ) -> dict[str, Any]:
     """Check dotted command-line options (``--model.net.width 32``) against a config and its classes.
 
@@ -92,6 +120,7 @@ def check_options(
         merged_config: the config that the options override; not changed.
         trusted: modules from ``--trust``.
         where: what to call the config in messages about keys that no option brought.
+        library: where classes are looked up.
 
     Returns:
         The config with the options in it.
@@ -99,6 +128,6 @@ def check_options(
     Raises:
         UsageError: for the first mistake, led by the option.
     """
-    config, labels = apply_options(argv, verb, merged_config, trusted)
-    check_config(config, where, verb, trusted, labels)
+    config, labels = apply_options(argv, verb, merged_config, trusted, library)
+    check_config(config, where, verb, trusted, labels, library)
     return config

@@ -122,7 +122,8 @@ def _classes(hint: Any) -> list[type]:
     found = []
     for part in members(hint):
         if typing.get_origin(part) is collections.abc.Callable:
-            part = next((p for p in members(typing.get_args(part)[-1]) if _is_class(p)), None)
+            made = members(typing.get_args(part)[-1]) if typing.get_args(part) else ()
+            part = next((p for p in made if _is_class(p)), None)
         elif typing.get_origin(part) is not None and _is_class(typing.get_origin(part)):
             continue
         if (

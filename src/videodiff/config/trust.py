@@ -91,7 +91,16 @@ def check_prefix(path: str, trusted: Sequence[str] = ()) -> None:
             f"{path!r} is not allowed in a config: only classes of {', '.join(ALLOWED)} are "
             f"(if it is yours, add --trust {module} on the command line)"
         )
-    if _inside(path, DENIED):
+    check_denied(path, path)
+
+
+def check_denied(path: str, home: str) -> None:
+    """Refuse a class by the place where it is defined.
+
+    Raises:
+        ValueError: if that is one of ``DENIED``.
+    """
+    if _inside(home, DENIED):
         raise ValueError(f"{path!r} is not allowed in a config: it is there to call other code")
 
 
@@ -282,8 +291,7 @@ def _check_kind(path: str, found: Any, owner: Any, trusted: tuple[str, ...]) -> 
         raise ValueError(
             f"{path!r} is not allowed in a config: it is defined in {home!r}, outside the allowed packages"
         )
-    if _inside(f"{home}.{getattr(found, '__qualname__', '')}", DENIED):
-        raise ValueError(f"{path!r} is not allowed in a config: it is there to call other code")
+    check_denied(path, f"{home}.{getattr(found, '__qualname__', '')}")
     if inspect.isclass(found):
         if any(_inside(base.__module__, DENIED) for base in found.__mro__):
             raise ValueError(f"{path!r} is not allowed in a config: it is there to call other code")

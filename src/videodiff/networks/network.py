@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..config.network_facts import FACTS
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
 from .compilation import compile_each
@@ -112,19 +113,6 @@ class Network(nn.Module, ABC):
             )
         factor = each.height * self.size_factor, each.width * self.size_factor
         FrameSize(height, width).check_multiple(factor, reason, "resolution of the clips")
-
-
-FACTS = {
-    "channels": int,
-    "num_frames": int,
-    "resolution": int,
-    "size_factor": int,
-    "num_classes": int,
-    "vector_dim": int,
-    "context_dim": int,
-    "concat_channels": int,
-    "takes_images": bool,
-}
 
 
 class PlainNetwork(Network):

@@ -131,6 +131,27 @@ def reference_of(args: argparse.Namespace) -> dict[str, Any]:
     return check_options(words, "test", module)["data"]["init_args"]
 
 
+def check_some_there(runs: Sequence[str]) -> None:
+    """Refuse names none of which is a run's, before torch is imported.
+
+    Raises:
+        FileNotFoundError: that says which runs there are.
+    """
+    from videodiff.checkpoints import resolve_checkpoint
+
+    missing = None
+    for run in runs:
+        try:
+            resolve_checkpoint(run)
+            return
+        except FileNotFoundError as error:
+            missing = missing or error
+        except (ValueError, OSError):  # there, and damaged: it is passed over by name
+            return
+    if missing is not None:
+        raise missing
+
+
 def whole_numbers(text: str) -> tuple[int, ...]:
     """``10,25`` -> (10, 25)."""
     try:
@@ -151,6 +172,7 @@ def run(argv: Sequence[str]) -> int:
         from videodiff.evaluation.protocol import get_protocol
 
         get_protocol(args.protocol)
+    check_some_there(args.runs)
     from videodiff.comparison.folder import check_folder
     from videodiff.comparison.settings import Settings
 

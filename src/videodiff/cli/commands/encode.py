@@ -12,7 +12,7 @@ from typing import Any
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.outputs import output_folder
 from videodiff.cli.trained import stored_parts
-from videodiff.config import build, read_configs, without_latents
+from videodiff.config import build, find_config, read_configs, without_latents
 from videodiff.device import pick_device
 from videodiff.names import shell_word
 from videodiff.say import counted
@@ -94,11 +94,13 @@ def run(argv: Sequence[str]) -> int:
 
 def read_config(args: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     """The checked config: that of the run, the configs over it, and single options over both."""
-    names: list[Any] = [*args.config]
+    names: list[Any] = [find_config(name) for name in args.config]
     if args.ckpt_path is not None:
-        from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
+        from videodiff.checkpoints import resolve_checkpoint
 
         checkpoint = resolve_checkpoint(args.ckpt_path)
+        from videodiff.checkpoints import load_checkpoint, trusted_config
+
         config = trusted_config(load_checkpoint(checkpoint), checkpoint, args.trust)
         names.insert(0, stored_parts(config, checkpoint))
     return read_configs(names, "encode", rest, args.trust)

@@ -46,12 +46,15 @@ def run(argv: Sequence[str]) -> int:
     """Export, and push if asked; returns the exit code."""
     args = parser().parse_args(argv)
     hub = hub_api() if args.push_to_hub else None  # before any work
-    from videodiff.checkpoints import load_run, resolve_checkpoint
+    from videodiff.checkpoints import resolve_checkpoint
+
+    checkpoint = resolve_checkpoint(args.run)  # before torch is imported: is it there?
+    from videodiff.checkpoints import load_run
     from videodiff.checkpoints.export import export_run
     from videodiff.checkpoints.exported import is_pipeline
 
     scheduler, note = None, ""
-    if not is_pipeline(resolve_checkpoint(args.run)):  # whose stages have one each
+    if not is_pipeline(checkpoint):  # whose stages have one each
         scheduler, note = scheduler_of(load_run(args.run, trusted=args.trust))
     command = ["videodiff", "export", *argv]
     export_run(args.run, args.out, args.licence, command, args.trust, scheduler, note)

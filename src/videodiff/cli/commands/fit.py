@@ -28,7 +28,7 @@ from videodiff.cli.starting import (
     starting_point,
     write_origin,
 )
-from videodiff.config import Stored, find_config, read_configs, shipped_configs
+from videodiff.config import Stored, check_texts, find_config, read_configs, shipped_configs
 from videodiff.migrations import numbered_config
 from videodiff.run_layout import CHECKPOINTS, LAST
 from videodiff.say import rank, say
@@ -42,9 +42,16 @@ def run(words: list[str]) -> int:
 
 def fit(options: argparse.Namespace, rest: list[str]) -> int:
     """Train; if the run directory holds a run, resume from its intact checkpoint of the highest step."""
-    from videodiff.checkpoints import RunLock
+    from videodiff.checkpoints import resolve_checkpoint
 
     configs: list[Path | Stored] = [find_config(name) for name in options.config]
+    goes_on = options.out is not None and holds_run(options.out)
+    if not configs and options.ckpt_path is None and options.init_from is None and not goes_on:
+        raise needs_config()
+    for given in filter(None, (options.ckpt_path, options.init_from)):
+        resolve_checkpoint(given)  # is it there at all?
+    if configs and not goes_on:
+        check_texts(configs, "fit", rest, options.trust)
     source = given_source(options)
     if source is not None and not configs and not (options.out is not None and holds_run(options.out)):
         configs = [config_of_source(source, options)]
@@ -61,6 +68,8 @@ def fit(options: argparse.Namespace, rest: list[str]) -> int:
             print_config("fit", config, options.print_config, options.trust)
         if rank() > 0:
             return train(options, directory, existing, config, source)
+        from videodiff.checkpoints import RunLock
+
         make_folder(directory)
         with RunLock(directory):
             if not existing and holds_run(directory):

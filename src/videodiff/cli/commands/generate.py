@@ -15,6 +15,7 @@ from videodiff.cli import clip_files
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.condition import add_flags, read_request
 from videodiff.cli.outputs import Leftovers, begun, folder_of_run, make_folder
+from videodiff.cli.trained import check_beside
 from videodiff.config.check import DRAWS
 from videodiff.config.options import split_options
 from videodiff.device import pick_device
@@ -133,13 +134,16 @@ def run(argv: Sequence[str]) -> int:
     args, words = parser().parse_known_args(argv)
     options = {name[2:]: value for name, value in split_options(words)}
     check(args)
+    from videodiff.checkpoints import resolve_checkpoint
+
+    check_beside(args.ckpt_path, DRAWS, words, args.trust)
+    checkpoint = resolve_checkpoint(args.ckpt_path)
     import torch
 
-    from videodiff.checkpoints import RunLock, resolve_checkpoint
+    from videodiff.checkpoints import RunLock
     from videodiff.checkpoints.shipped import results_folder
     from videodiff.sampling.video_model import generates_video
 
-    checkpoint = resolve_checkpoint(args.ckpt_path)
     model = load_model(args, checkpoint, words)
     if not generates_video(model):
         raise UsageError(
