@@ -3,7 +3,7 @@
 import pytest
 
 from videodiff.config import shipped_configs
-from videodiff.config.library import IMPORTED, SOURCE, Unseen
+from videodiff.config.library import IMPORTED, SOURCE
 from videodiff.config.read import check_texts
 from videodiff.config.signatures import accepts, members
 from videodiff.config.source import Unsaid
@@ -34,7 +34,7 @@ def test_every_class_with_a_short_name_is_found_and_takes_the_same_arguments():
         there, here = IMPORTED.parameters(cls), SOURCE.parameters(seen[path])
         if not here.is_open:  # what is open refuses nothing
             assert (here.names, here.is_open) == (there.names, there.is_open), path
-        assert SOURCE.resolve(path.rpartition(".")[2]) is not Unseen
+        assert SOURCE.full_path(path.rpartition(".")[2])
 
 
 def test_the_trainer_and_our_callbacks_take_the_same_options():
