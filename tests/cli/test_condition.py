@@ -8,7 +8,7 @@ from PIL import Image
 
 from videodiff.cli.condition import read_request
 from videodiff.conditioning.asked import place_frames
-from videodiff.conditioning.request import flags
+from videodiff.conditioning.request import Generated, flags
 from videodiff.data import video_io
 
 
@@ -16,6 +16,7 @@ class Model:
     """Clips of 8 frames of 16 pixels; nothing else is asked of it."""
 
     video_shape = (3, 8, 16, 16)
+    generated = Generated(video_shape)
 
 
 def pictures(count):

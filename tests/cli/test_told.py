@@ -13,7 +13,7 @@ from videodiff.cli import main
 from videodiff.cli.commands import completion
 from videodiff.conditioning import Conditioner, Request, request
 from videodiff.conditioning.asked import continuation, request_of
-from videodiff.conditioning.request import Flag, flags, one_number
+from videodiff.conditioning.request import Flag, Generated, class_words, flags, one_number
 from videodiff.data import video_io
 from videodiff.models import VDM
 from videodiff.words import real
@@ -151,11 +151,48 @@ def test_flags_of_today_are_told_to_test_and_predict_too(run, tmp_path, monkeypa
         assert said in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("3", [3] * 6),
+        ("3,4", [3, 4, 3, 4, 3, 4]),
+        ("all", [0, 1, 2, 0, 1, 2]),
+        ("none", [-1] * 6),
+        ("random", None),
+    ],
+)
+def test_videos_take_the_classes_in_turn_whatever_the_batch(word, expected):
+    asked = request_of({"class_id": class_words(word)}, Generated(SHAPE, 3))
+    label = asked.of_videos(range(6)).label
+    assert expected is None or label.tolist() == expected
+    assert torch.equal(label[4:], asked.of_videos([4, 5]).label)
+    many = asked.of_videos(range(3000)).label
+    if word == "random":
+        counts = torch.bincount(many, minlength=3)
+        assert len(counts) == 3
+        assert (counts - 1000).abs().max() < 4 * (3000 * 2 / 9) ** 0.5  # four standard deviations
+
+
+def test_words_that_are_no_classes_and_models_without_are_refused(run, capsys):
+    for word in ("3,", "al", "-1", "2.5"):
+        assert main(["generate", "--ckpt_path", str(run), "--class_id", word]) == 2
+        assert "or give a list 3,4, all, random or none" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="--class_id all: this model has no classes"):
+        request_of({"class_id": "all"}, Generated(SHAPE))
+
+
+def test_the_record_of_generated_clips_has_their_classes(run, tmp_path):
+    words = ["--num_samples", "3", "--steps", "1", "--batch_size", "2", "--class_id", "4,7"]
+    assert main(["generate", "--ckpt_path", str(run), *words, "--out", str(tmp_path / "a")]) == 0
+    record = json.loads((tmp_path / "a" / "samples.json").read_text())
+    assert (record["class_id"], record["classes"]) == ("4,7", [4, 7, 4])
+
+
 def test_nothing_told_is_the_request_of_before():
-    asked = request_of({}, SHAPE)
+    asked = request_of({}, Generated(SHAPE))
     assert (asked.tensors(), asked.positions, asked.num_frames) == ({}, (), 4)
     clips = torch.rand(2, 3, 8, 16, 16)
-    told = continuation({}, SHAPE, clips)
+    told = continuation({}, Generated(SHAPE), clips, [0, 1])
     assert torch.equal(told.frames, clips[:, :, :2])
     assert (told.positions, told.num_frames, told.guidance) == ((0, 1), 8, None)
 

@@ -151,7 +151,7 @@ def generate(
             num_frames,
             args.seed,
             indices=indices,
-            request=request.expand(n),
+            request=request.of_videos(indices),
             guidance_scale=args.guidance,
             progress=Bar(start, n, missing),
         )

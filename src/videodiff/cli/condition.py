@@ -49,7 +49,7 @@ def read_request(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
     if args.condition_as == "low_resolution" and "condition" in conditions:
         conditions["low_resolution"] = conditions.pop("condition")
         conditions.pop("condition_frames", None)
-    asked = request_of(conditions, model.video_shape)
+    asked = request_of(conditions, model.generated)
     known, length = len(asked.positions), asked.num_frames or model.video_shape[1]
     if known:
         say(f"{known} of {length} frames given by {args.condition}, {length - known} new")

@@ -148,7 +148,7 @@ def check_requests(runs: Sequence[Run], settings: Settings, frames: int) -> None
     for run in runs:
         try:
             for length in (frames, *([settings.long_frames] if settings.long_frames else [])):
-                asked = request_of(settings.conditions, run.model.video_shape, length)
+                asked = request_of(settings.conditions, run.model.generated, length)
                 run.model.check_request(asked, length)
         except ValueError as error:
             raise ValueError(f"{run.spec}: {error}") from error

@@ -78,7 +78,7 @@ class MeasuredModel:
         settings, measurement = self.settings, self.measurement
         return GeneratedClips(
             self.model, frames, range(count), settings.seed, settings.batch_size,
-            request_of(settings.conditions, self.model.video_shape, frames),
+            request_of(settings.conditions, self.model.generated, frames),
             measurement.labels(self.model, self.run.data.class_names), measurement.protocol.rounding,
             sampler, self.guidance,
             progress=lambda done: self.progress(f"{self.run.name}: {what}", done, count),

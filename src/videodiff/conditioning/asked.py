@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from videodiff.conditioning import request
-from videodiff.conditioning.request import Request, Shape, loaded
+from videodiff.conditioning.request import Generated, Request, loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def request_of(conditions: Mapping[str, Any], video_shape: Shape, num_frames: int | None = None) -> Request:
-    """What is asked of one video; its ``num_frames`` is the length.
+def request_of(conditions: Mapping[str, Any], generated: Generated, num_frames: int | None = None) -> Request:
+    """What is asked of one video, or of videos that take classes in turn; its ``num_frames`` is the length.
 
     Args:
         conditions: name of a flag -> plain value, as the command line has read it.
-        video_shape: ``(3, T, H, W)`` of the model's clips.
+        generated: what the model generates.
         num_frames: length of the video, where the caller decides it.
 
     Raises:
         ValueError: where nothing of the video would be new, positions and frames do not fit, or a file cannot be read.
     """
-    found = loaded(conditions, video_shape)
+    found, clip = loaded(conditions, generated), generated.video_shape[1]
     words, frames = found.pop("positions", None), found.pop("frames", None)
     length = num_frames or found.pop("num_frames", None)
     found["num_frames"] = length
@@ -31,9 +31,9 @@ def request_of(conditions: Mapping[str, Any], video_shape: Shape, num_frames: in
         if words is not None:
             raise ValueError("--condition_frames needs --condition FILE")
         low = found.get("low_resolution")
-        found["num_frames"] = length or (video_shape[1] if low is None else low.shape[2])
+        found["num_frames"] = length or (clip if low is None else low.shape[2])
         return request.Request(**found)
-    positions, chosen, length = place_frames(words, frames.shape[2], length, video_shape[1])
+    positions, chosen, length = place_frames(words, frames.shape[2], length, clip)
     if length == len(positions):
         raise ValueError(
             f"all {length} frames of the video would be given by {conditions['condition']}; ask for more with "
@@ -44,13 +44,16 @@ def request_of(conditions: Mapping[str, Any], video_shape: Shape, num_frames: in
     )
 
 
-def continuation(conditions: Mapping[str, Any], video_shape: Shape, clips: Tensor) -> Request:
+def continuation(
+    conditions: Mapping[str, Any], generated: Generated, clips: Tensor, indices: Sequence[int]
+) -> Request:
     """The request for clips that are continued from their own first frames: by default the first quarter.
 
     Args:
         conditions: as for :func:`request_of`; ``condition_frames`` says how many of the clips' own frames are known.
-        video_shape: ``(3, T, H, W)`` of the model's clips.
+        generated: what the model generates.
         clips: ``[B, 3, T, H, W]`` in [-1, 1].
+        indices: of the clips, ``B``.
 
     Raises:
         ValueError: for frames of another video, or known ones that are not the first.
@@ -68,16 +71,16 @@ def continuation(conditions: Mapping[str, Any], video_shape: Shape, clips: Tenso
     words = conditions.get("condition_frames")
     count = max(length // 4, 1)
     if words is not None:
-        positions, _, _ = place_frames(words, length, length, video_shape[1])
+        positions, _, _ = place_frames(words, length, length, generated.video_shape[1])
         count = len(positions)
         if positions != tuple(range(count)) or count == length:
             raise ValueError(
                 f"--condition_frames {words}: predicted frames follow the given ones; give 0:N, N below {length}"
             )
     found = loaded(
-        {k: v for k, v in conditions.items() if k not in ("condition_frames", "frames")}, video_shape
+        {k: v for k, v in conditions.items() if k not in ("condition_frames", "frames")}, generated
     )
-    asked = request.Request(**found, num_frames=length).expand(len(clips))
+    asked = request.Request(**found, num_frames=length).of_videos(indices)
     return request.Request(**{**vars(asked), "frames": clips[:, :, :count], "positions": tuple(range(count))})
 
 

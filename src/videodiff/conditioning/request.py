@@ -6,12 +6,13 @@ that generates takes the flag by itself, with help and completion. Nothing heavy
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from videodiff.words import existing, real, whole
 
@@ -20,24 +21,76 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int, int, int, int]
+RANDOM_CLASSES = 10_007  # drawn for --class_id random; then they repeat
 
 
-def one_number(value: float, video_shape: Shape) -> Tensor:
+class Generated(NamedTuple):
+    """What a model generates, as far as conditions are read by it.
+
+    Attributes:
+        video_shape: ``(3, T, H, W)`` of its clips.
+        num_classes: that it knows; None = unconditional.
+    """
+
+    video_shape: Shape
+    num_classes: int | None = None
+
+
+def class_words(text: str) -> int | str:
+    """``3`` -> 3; ``3,4``, ``all``, ``random`` and ``none`` stay words.
+
+    Raises:
+        argparse.ArgumentTypeError: for anything else.
+    """
+    if text in ("all", "random", "none"):
+        return text
+    try:
+        numbers = [whole(0)(word) for word in text.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or give a list 3,4, all, random or none") from None
+    return numbers[0] if len(numbers) == 1 else ",".join(map(str, numbers))
+
+
+def classes(value: int | str, generated: Generated) -> Tensor:
+    """The classes that videos take in turn, int64: video i is of class ``i`` modulo their number.
+
+    Raises:
+        ValueError: if all or random ones are asked of a model without classes.
+    """
+    import torch
+
+    from videodiff.seeding import coins
+
+    if isinstance(value, int):
+        return torch.tensor([value])
+    if value == "none":
+        return torch.tensor([-1])
+    if value not in ("all", "random"):
+        return torch.tensor([int(number) for number in value.split(",")])
+    if generated.num_classes is None:
+        raise ValueError(f"--class_id {value}: this model has no classes; leave --class_id out")
+    if value == "all":
+        return torch.arange(generated.num_classes)
+    drawn = coins([("class", number) for number in range(RANDOM_CLASSES)])
+    return torch.from_numpy((drawn * generated.num_classes).astype("int64"))
+
+
+def one_number(value: float, generated: Generated) -> Tensor:
     """A number as a tensor ``[1]``: int64, or fp32 for a number that is not whole."""
     import torch
 
     return torch.tensor([value])
 
 
-def frames_of_file(path: str, video_shape: Shape) -> Tensor:
+def frames_of_file(path: str, generated: Generated) -> Tensor:
     """A video, a picture or a folder of frames, ``[1, 3, T, H, W]`` in [-1, 1], at the size of the model."""
     from videodiff.data.one_video import read_one
     from videodiff.data.pixels import to_float
 
-    return to_float(read_one(path, video_shape[2:]))
+    return to_float(read_one(path, generated.video_shape[2:]))
 
 
-def whole_file(path: str, video_shape: Shape) -> Tensor:
+def whole_file(path: str, generated: Generated) -> Tensor:
     """The same at the size that it has."""
     from videodiff.data.one_video import read_one
     from videodiff.data.pixels import to_float
@@ -54,7 +107,8 @@ class Flag:
         parse: word -> plain value, as it is recorded.
         help: one line, true for every command that draws.
         metavar: what stands for the value in the help.
-        load: (plain value, shape of the model's clips) -> what the field holds of one video; None for the value itself.
+        load: (plain value, what the model generates) -> what the field holds of one video, or of several in turn; None
+            for the value itself.
 
     ``parse`` raises ``argparse.ArgumentTypeError`` and ``load`` ValueError, each in one line.
     """
@@ -63,7 +117,7 @@ class Flag:
     parse: Callable[[str], Any]
     help: str
     metavar: str
-    load: Callable[[Any, Shape], Any] | None = None
+    load: Callable[[Any, Generated], Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +138,16 @@ class Request:
 
     label: Tensor | None = field(
         default=None,
-        metadata={"flag": Flag("class_id", whole(0), "class to generate (default: none)", "K", one_number)},
+        metadata={
+            "flag": Flag(
+                "class_id",
+                class_words,
+                "class of the videos: a number, several that videos take in turn (3,4), all of them, random, or none "
+                "(default: none; in test and compare those of the real clips)",
+                "K|all|random|none",
+                classes,
+            )
+        },
     )
     frames: Tensor | None = field(
         default=None,
@@ -158,9 +221,12 @@ class Request:
 
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
-    def expand(self, num_videos: int) -> Request:
-        """The request for ``num_videos`` videos, from that of one."""
-        return self._with({n: v.expand(num_videos, *[-1] * (v.ndim - 1)) for n, v in self.tensors().items()})
+    def of_videos(self, indices: Sequence[int]) -> Request:
+        """The request for the videos of these indices, from that of one, or of several in turn."""
+        import torch
+
+        rows = torch.tensor(list(indices))
+        return self._with({name: value[rows % len(value)] for name, value in self.tensors().items()})
 
     def only(self, names: Collection[str]) -> Request:
         """What is asked in the fields of these names; the others are None."""
@@ -180,19 +246,19 @@ def flags() -> dict[str, Flag]:
     return {f.name: f.metadata["flag"] for f in fields(Request) if "flag" in f.metadata}
 
 
-def loaded(conditions: Mapping[str, Any], video_shape: Shape) -> dict[str, Any]:
+def loaded(conditions: Mapping[str, Any], generated: Generated) -> dict[str, Any]:
     """Fields of a request from the plain values of its flags.
 
     Args:
         conditions: name of a flag -> plain value; names that are no flag's are passed over.
-        video_shape: ``(3, T, H, W)`` of the model's clips.
+        generated: what the model generates.
 
     Raises:
-        ValueError: in one line, for a file or folder that cannot be read.
+        ValueError: in one line, for a file or folder that cannot be read, or a word that says nothing to this model.
     """
     given = {name: flag for name, flag in flags().items() if conditions.get(flag.name) is not None}
     return {
-        name: conditions[flag.name] if flag.load is None else flag.load(conditions[flag.name], video_shape)
+        name: conditions[flag.name] if flag.load is None else flag.load(conditions[flag.name], generated)
         for name, flag in given.items()
     }
 

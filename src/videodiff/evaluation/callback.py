@@ -143,7 +143,7 @@ class VideoEvaluation(pl.Callback):
         Raises:
             ValueError: for conditions that the model does not take.
         """
-        asked = request_of(self.conditions, model.video_shape, protocol.frames)
+        asked = request_of(self.conditions, model.generated, protocol.frames)
         model.check_request(asked, protocol.frames)
         return asked
 

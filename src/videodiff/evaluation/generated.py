@@ -95,7 +95,7 @@ class GeneratedClips:
     def clips(self, indices: Sequence[int], sampler: Sampler | None = None) -> Tensor:
         """The clips of these indices, uint8 ``[B, T, H, W, 3]``; with another sampler if one is given."""
         sampler = sampler or self.sampler
-        request = self.request.expand(len(indices))
+        request = self.request.of_videos(indices)
         if self.labels is not None and request.label is None:
             label = torch.tensor([self.labels[i % len(self.labels)] for i in indices])
             request = replace(request, label=label)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from videodiff.conditioning.asked import continuation
-from videodiff.conditioning.request import Request
+from videodiff.conditioning.request import Generated, Request
 from videodiff.diffusion import Sampler
 from videodiff.diffusion.windows import Window
 from videodiff.networks.autoencoder import Autoencoder
@@ -51,6 +51,11 @@ class VideoModel(ABC):
     @abstractmethod
     def num_classes(self) -> int | None:
         """Number of classes; None = unconditional."""
+
+    @property
+    def generated(self) -> Generated:
+        """What its conditions are read by."""
+        return Generated(self.video_shape, self.num_classes)
 
     @property
     @abstractmethod
@@ -340,9 +345,10 @@ def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, 
         ``video``: the clips with their continuation, ``truth``: the clips themselves, both ``[B, 3, F, H, W]`` in
         [-1, 1]; ``given``: how many leading frames were given; ``sample``: indices ``[B]``.
     """
-    request = continuation(model.asked, model.video_shape, batch["video"])
+    indices = batch["sample"].tolist()
+    request = continuation(model.asked, model.generated, batch["video"], indices)
     truth, given = batch["video"][:, :, : request.num_frames], len(request.positions)
-    video = model.generate(len(truth), None, seed, request, indices=batch["sample"].tolist())
+    video = model.generate(len(truth), None, seed, request, indices=indices)
     return {"video": video, "truth": truth, "given": given, "sample": batch["sample"]}
 
 

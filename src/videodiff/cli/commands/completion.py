@@ -170,7 +170,7 @@ def documented(command: str, known: Sequence[str] | dict[str, argparse.Action]) 
         text = help.verb(command)
     else:
         return []
-    found = re.findall(r"(?<!\S)--[a-z_]+(?:\.[a-z_]+)*", text)
+    found = re.findall(r"(?<!\S)--[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*", text)
     return [option for option in dict.fromkeys(found) if option not in known]
 
 
