@@ -2,15 +2,18 @@
 
 import json
 import math
+import multiprocessing
 import statistics
+from functools import partial
 
 import pytest
 import torch
 
-from videodiff.checkpoints import load_checkpoint
-from videodiff.cli import demo_plan, main
+from videodiff.checkpoints import load_checkpoint, shipped
+from videodiff.cli import demo_page, demo_plan, main, side_by_side
 from videodiff.cli.commands import demo
 from videodiff.cli.commands.demo import verdicts
+from videodiff.cli.demo_page import DemoPage
 from videodiff.data import video_io
 from videodiff.models import VDM
 
@@ -208,22 +211,52 @@ def test_the_demo_calls_a_model_better_where_intervals_do_not_touch():
     assert len(verdicts({**results, "models": results["models"][:1]})) == 3
 
 
-def test_demo_trains_three_models_and_writes_a_page_that_stands_alone(tmp_path, monkeypatch, capsys):
+def one_probe(measured_slowness, overlays, lanes):
+    return measured_slowness(overlays, demo_plan.Lanes())
+
+
+def test_demo_trains_three_models_on_a_page_that_stands_at_once_and_grows(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    # Copies of this process, which has imported what they need, and one probe: half the work.
+    monkeypatch.setattr(side_by_side, "context", lambda: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(side_by_side, "get_ready", lambda: None)
+    monkeypatch.setattr(demo, "measured_slowness", partial(one_probe, demo.measured_slowness))
+    monkeypatch.setattr(demo, "PROBE_STEPS", 4)
+    monkeypatch.setattr(demo, "cores", lambda: 2)
+    monkeypatch.setattr(demo_page, "SHOWN", 2)
+    monkeypatch.setattr(shipped, "shipped_names", lambda: [])
+    pages, write = [], DemoPage.write
+
+    def written(self, *args):
+        found = write(self, *args)
+        pages.append(found.read_text())
+        return found
+
+    monkeypatch.setattr(DemoPage, "write", written)
     smoke = ["--config", "with/smoke"]
-    assert main(["demo", "--minutes", "0.02", "--steps", "2", "--num_clips", "4", *smoke]) == 0
+    assert main(["demo", "--minutes", "0.02", "--steps", "1", "--num_clips", "4", *smoke]) == 0
     report = tmp_path / "runs" / "demo" / "report" / "1"
     text = (report / "index.html").read_text()
-    assert "http" not in text.replace("http-equiv", "")
+    for page in (*pages, text):
+        assert "http" not in page.replace("http-equiv", "")
     record = json.loads((report / "results.json").read_text())
-    assert [model["name"] for model in record["models"]] == ["vdm_digits", "lvdm_digits", "pvdm_digits"]
+    assert [model["name"] for model in record["models"]] == ["VDM, 1 s", "LVDM, 1 s", "PVDM, 1 s"]
     assert {entry["name"] for entry in record["baselines"]} == {"noise", "frozen frames"}
     told = capsys.readouterr()
     verdicts = [line for line in told.out.splitlines() if "frozen frames: " in line and "noise: " in line]
-    assert [line.split()[0] for line in verdicts] == ["vdm_digits", "lvdm_digits", "pvdm_digits"]
+    assert [line.split()[0] for line in verdicts] == ["VDM,", "LVDM,", "PVDM,"]
     assert str(report / "index.html") in told.out
     assert told.err.count(" steps, about ") == 5
+    assert told.err.count(": trained in ") == 5
     assert "comparing" in told.err
+    # The first page has real and frozen clips, before anything is trained; the last growing one clips of each model.
+    players = [page.count("<canvas") for page in pages]
+    assert players[0] == 2 * 2
+    assert players == sorted(players)
+    assert players[-1] == (2 + 3 + 1 + 2) * 2  # and reconstructions by two first stages beside the real clips
+    assert told.err.index(str(report / "index.html")) < told.err.index("measuring the speed")
+    assert 'id="growing"' in pages[-1]
+    assert 'id="growing"' not in text  # a page with figures does not change any more
 
 
 @pytest.mark.slow
@@ -231,13 +264,14 @@ def test_the_demo_of_a_machine_too_slow_for_three_models_compares_the_first_one_
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "measured_slowness", lambda overlays: 600.0)
+    monkeypatch.setattr(demo, "measured_slowness", lambda overlays, lanes: 600.0)
+    monkeypatch.setattr(shipped, "shipped_names", lambda: [])
     monkeypatch.setattr(demo_plan, "WORTH_SEEING", 0.01)
     assert main(["demo", "--steps", "2", "--num_clips", "4", "--config", "with/smoke"]) == 0
     folder = tmp_path / "runs" / "demo"
     assert sorted(path.name for path in folder.iterdir()) == ["report", "vdm_digits"]
     record = json.loads((folder / "report" / "1" / "results.json").read_text())
-    assert [model["name"] for model in record["models"]] == ["vdm_digits"]
+    assert [model["name"] for model in record["models"]] == ["VDM, 21 min"]
     told = capsys.readouterr()
     assert "VDM alone, in about 21 minutes" in told.err
     assert "generate --ckpt_path runs/demo/vdm_digits/1" in told.out

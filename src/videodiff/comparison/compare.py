@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ def compare_runs(
     progress: Progress | None = None,
     command: str = "",
     claim: Callable[[dict[str, Any]], None] | None = None,
+    opened: Mapping[str, Run] | None = None,
 ) -> tuple[Comparison, Clips]:
     """Put runs beside each other: same real clips, noise, samplers, steps and protocol.
 
@@ -50,6 +51,7 @@ def compare_runs(
         command: that was given, for the record.
         claim: called before anything is generated with what tells this comparison from others: ``protocol``,
             ``settings`` and ``data`` of its record, and ``runs``, each ``{"run", "step"}``; it may refuse by raising.
+        opened: those of the runs that are open already, by what `runs` calls them; they keep the names they have.
 
     Returns:
         The record, and the clips that a page shows.
@@ -59,18 +61,18 @@ def compare_runs(
         RuntimeError: if every model fails while it draws.
     """
     settings, progress = settings or Settings(), progress or (lambda what, done, total: None)
-    opened, skipped = open_runs(runs, settings.trusted)
-    if not opened:
+    found, skipped = open_runs(runs, settings.trusted, opened)
+    if not found:
         reasons = "; ".join(f"{entry['run']}: {entry['reason']}" for entry in skipped)
         raise ValueError(f"none of the {len(runs)} runs can be compared ({reasons})")
-    check_frames(opened, frames_of(settings))
-    frames = min(run.frames for run in opened)
-    split = asked_protocol(opened[0].data, settings, frames).split
-    data = opened[0].data
+    check_frames(found, frames_of(settings))
+    frames = min(run.frames for run in found)
+    split = asked_protocol(found[0].data, settings, frames).split
+    data = found[0].data
     if settings.reference:
-        data = build_reference(opened, settings.reference, split, settings.trusted)
+        data = build_reference(found, settings.reference, split, settings.trusted)
     else:
-        check_equal(opened, split)
+        check_equal(found, split)
     device = pick_device(settings.device)
     measurement = Measurement(
         data, asked_protocol(data, settings, frames), settings.num_clips,
@@ -82,7 +84,7 @@ def compare_runs(
     measurement.look_at_real_clips()
     facts = {**measurement.facts, "num_real": len(measurement.real)}
     asked = settings.record()
-    check_requests(opened, settings, measurement.protocol.frames)
+    check_requests(found, settings, measurement.protocol.frames)
     if settings.conditions:
         asked["told"] = recorded(settings.conditions)
     if settings.reference:
@@ -92,14 +94,14 @@ def compare_runs(
         "precision": default_precision(device.type),
         "num_clips": measurement.count,
         "frames": measurement.protocol.frames,
-        "weights": [run.sha256 for run in opened],
+        "weights": [run.sha256 for run in found],
     }
     protocol = measurement.protocol_record
     if claim is not None:
-        named = [{"run": run.spec, "step": run.step} for run in opened]
+        named = [{"run": run.spec, "step": run.step} for run in found]
         claim({"protocol": protocol, "settings": asked, "data": facts, "runs": named})
     measured: list[tuple[Run, ModelRecord, ModelClips]] = []
-    for run in opened:
+    for run in found:
         try:
             measured.append((run, *MeasuredModel(run, measurement, settings, device, progress).measure()))
         except NonFiniteClipsError as error:

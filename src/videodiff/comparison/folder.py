@@ -13,6 +13,9 @@ from videodiff.plain import parse_json
 from videodiff.reading import read_json
 
 RECORD, PAGE = "results.json", "index.html"
+GROWING = (
+    "<!-- a page of videodiff that is still being made -->"  # in the head of one that another may replace
+)
 FILES = (RECORD, "results.csv", "results.md", "results.tex", PAGE)
 
 
@@ -30,7 +33,8 @@ def check_folder(out: str | os.PathLike[str]) -> None:
     foreign = sorted(p.name for p in out.iterdir() if p.name not in FILES and not is_part(p.name))
     held = [name for name in FILES if (out / name).exists()]
     if not foreign and held:
-        foreign = [] if is_ours(out / RECORD) else held
+        is_growing = held == [PAGE] and GROWING in beginning(out / PAGE)
+        foreign = [] if is_growing or is_ours(out / RECORD) else held
     if foreign:
         raise FileExistsError(
             f"--out {out} holds {foreign[0]}, which is not a report; nothing is overwritten, name another folder"
@@ -85,6 +89,12 @@ def shown(value: Any) -> str:
 def is_part(name: str) -> bool:
     """Whether a file is what a killed command left of one of ours."""
     return name.startswith(tuple(f".{file}." for file in FILES)) and atomic.is_part(name)
+
+
+def beginning(path: Path) -> str:
+    """Of a text file."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read(200)
 
 
 def is_ours(path: Path) -> bool:

@@ -67,20 +67,25 @@ class Run:
         return "{}x{}".format(*self.model.video_shape[-2:])
 
 
-def open_runs(specs: Sequence[str], trusted: Sequence[str] = ()) -> tuple[list[Run], list[dict[str, str]]]:
-    """Every run that can be used, and ``{"run", "reason"}`` of the others, which are named on stderr too."""
-    runs, skipped = [], []
+def open_runs(
+    specs: Sequence[str], trusted: Sequence[str] = (), opened: Mapping[str, Run] | None = None
+) -> tuple[list[Run], list[dict[str, str]]]:
+    """Every run that can be used, and ``{"run", "reason"}`` of the others, which are named on stderr too.
+
+    Runs that are open already, by what `specs` calls them, keep the names they have.
+    """
+    known, runs, skipped = opened or {}, [], []
     for spec in specs:
         try:
-            runs.append(open_run(spec, trusted))
+            runs.append(known[spec] if spec in known else open_run(spec, trusted))
         except (ValueError, OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             skipped.append({"run": spec, "reason": reason})
             print(f"videodiff: skipped {spec}: {reason}", file=sys.stderr, flush=True)
     for run, name in zip(runs, names_of(runs), strict=True):
-        run.name = name
+        run.name = run.name or name
         for warning in run.warnings:
-            print(f"videodiff: warning: {name}: {warning}", file=sys.stderr, flush=True)
+            print(f"videodiff: warning: {run.name}: {warning}", file=sys.stderr, flush=True)
     return runs, skipped
 
 

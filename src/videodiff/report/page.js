@@ -112,8 +112,6 @@
   const images = [...new Set(players.map((player) => player.image))];
   const ready = Promise.all(images.map((image) => image.decode().catch(() => errors.push("not decoded: " + image.id))));
   for (const image of images) image.decode().then(() => show(frame), () => {}); // the first clips need not wait
-  ready.then(() => { if (bars.length) { show(0); play(!still.matches); } });
-
   // --- what is said of a column, and what is folded ---------------------------------------------------------------
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && event.target.matches(".told")) event.target.blur();
@@ -127,6 +125,52 @@
   addEventListener("hashchange", unfold);
   unfold();
   addEventListener("beforeprint", () => { for (const folded of document.querySelectorAll("details")) folded.open = true; });
+
+  // --- what a reload keeps, and pages that reload themselves -----------------------------------------------------
+  const place = "videodiff-page:" + location.pathname;
+  function memory() { try { return JSON.parse(sessionStorage.getItem(place)) || {}; } catch { return {}; } }
+  const kept = testing ? {} : memory();
+  function keep() {
+    const state = { frame, playing, speed, reloading, top: scrollY };
+    state.open = [...document.querySelectorAll("details[open]")].map((found) => found.textContent.slice(0, 60));
+    try { sessionStorage.setItem(place, JSON.stringify(state)); } catch { /* files may have no storage */ }
+  }
+  const growing = $("growing"); // only on a page that is still being made
+  let reloading = kept.reloading ?? true, touched = 0;
+  if (kept.speed) {
+    frame = kept.frame;
+    speed = kept.speed;
+    for (const bar of bars) bar.speed.value = String(speed);
+  }
+  for (const found of document.querySelectorAll("details")) {
+    if ((kept.open || []).includes(found.textContent.slice(0, 60))) found.open = true;
+  }
+  if (growing && !testing) {
+    const { every, written } = growing.dataset;
+    const says = () => { $("reloading").textContent = "Reloading: " + (reloading ? "on" : "off"); };
+    $("reloading").addEventListener("click", () => { reloading = !reloading; says(); });
+    says();
+    const silent = Date.now() / 1000 - written;
+    if (silent > 20 * every + 120) {
+      $("growing-note").textContent = "Nothing has been written here for " + Math.round(silent / 60) +
+        " minutes: the command that makes this page has ended. ";
+      $("reloading").hidden = true;
+    } else {
+      for (const kind of ["pointerdown", "keydown", "wheel", "touchmove"]) {
+        addEventListener(kind, () => { touched = performance.now(); }, { passive: true });
+      }
+      let due = performance.now() + 1000 * every;
+      setInterval(() => {
+        const now = performance.now(); // not under the hands of a reader, and not where nobody looks
+        if (reloading && now > due && now - touched > 3000 && !document.hidden) { due = Infinity; location.reload(); }
+      }, 500);
+    }
+  }
+  if (!testing) {
+    addEventListener("pagehide", keep);
+    if (kept.top) ready.then(() => scrollTo(0, kept.top));
+  }
+  ready.then(() => { if (bars.length) { show(frame); play(kept.playing ?? !still.matches); } });
 
   // --- a check of itself, for tests: page.html#selftest ---------------------------------------------------------
   const pixels = (player) => player.context.getImageData(0, 0, player.canvas.width, player.canvas.height).data;

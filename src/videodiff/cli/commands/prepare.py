@@ -13,6 +13,7 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.outputs import output_folder
+from videodiff.cores import cores
 from videodiff.frame_size import size_option
 from videodiff.names import shell_word
 from videodiff.say import counted
@@ -91,8 +92,7 @@ def run(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     if args.out is None and not args.check:
         raise UsageError("prepare needs --out DIR (or --check, which writes nothing)")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, 16) if args.workers is None else args.workers
+    workers = min(cores(), 16) if args.workers is None else args.workers
     from videodiff.data.prepare import Settings
 
     settings = {
