@@ -59,6 +59,8 @@ def test_predict_writes_reconstructions_with_their_psnr(run):
     assert "psnr_repeat_last" not in record
     assert record["count"] == len(list(folder.glob("clip_*.mkv"))) == 2
     assert record["psnr"] == pytest.approx(sum(c["psnr"] for c in record["clips"]) / 2)
+    sheet = video_io.probe(folder / "sheet.mp4")  # two clips of 16 pixels side by side, the truth above each
+    assert (sheet.height, sheet.width) == (8 * 32, 8 * 34)
 
 
 def test_generate_refuses_an_autoencoder_in_one_line(run, capsys):

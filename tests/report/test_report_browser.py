@@ -179,12 +179,17 @@ def test_nothing_lies_on_a_clip_no_column_is_cut_off_and_each_says_what_it_is(me
     assert browser.complaints() == []
 
 
-def test_without_script_a_tap_on_a_column_says_what_it_is_and_a_link_opens_what_is_folded(measured, browser):
+def test_without_script_a_tap_says_what_a_column_is_and_link_and_print_open_what_is_folded(measured, browser):
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     browser.open(f"{measured[0].as_uri()}#protocol", width=390)
     browser.wait_for("document.readyState === 'complete' || null")
     folded = "[...document.querySelectorAll('.fold')].map((one) => one.open)"
     assert browser.value(folded) == [True, False, False]
+    seen = "[...document.querySelectorAll('.fold section')].map((one) => one.checkVisibility())"
+    assert browser.value(seen) == [True, False, False]
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.value(seen) == [True, True, True]  # on paper nothing is folded
+    browser.call("Emulation.setEmulatedMedia", media="screen")
     first = f"{HEADS}[0]"
     browser.value(f"{first}.scrollIntoView({{ block: 'center' }})")
     x, y = browser.value(

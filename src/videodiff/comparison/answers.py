@@ -44,6 +44,7 @@ class Answer:
         says: whole sentences.
         best: the model that is ahead by more than the intervals, if one is.
         by: how far it is ahead of the next.
+        lead: that model, or all that cannot be told from the first.
         timed: it rests on measured time, which another run of the same comparison need not repeat.
     """
 
@@ -51,6 +52,7 @@ class Answer:
     says: str
     best: str | None = None
     by: str = ""
+    lead: tuple[str, ...] = ()
     timed: bool = False
 
 
@@ -81,7 +83,10 @@ def in_short(comparison: Comparison, found: Sequence[Answer]) -> list[Answer]:
         parts += [f"{model.name} is ahead in {listed(won)}"] if won else []
     if not any_beats_none(comparison):
         parts.insert(0, "no model is shown to be better than noise and frozen frames")
-    level = [answer.topic.lower() for answer in asked if answer.best is None]
+    open_ = [answer for answer in asked if answer.best is None]
+    led = {answer.topic: answer.lead for answer in open_ if 1 < len(answer.lead) < len(comparison.models)}
+    parts += [f"in {topic.lower()} {listed(lead)} lead, not told apart" for topic, lead in led.items()]
+    level = [answer.topic.lower() for answer in open_ if answer.topic not in led]
     if level:
         parts.append(f"in {listed(level)} the intervals allow no model to be called ahead")
     return [Answer("In short", f"{capital('; '.join(parts))}.")] if parts else []
@@ -124,7 +129,7 @@ def beating(models: Entries, rivals: Entries) -> list[str]:
     for name, entry in models.items():
         beats = {rival: is_better(entry, other, "lower") for rival, other in rivals.items()}
         if all(beats.values()):
-            winners.append(valued(name, entry))
+            winners.append(name)
             continue
         won = [rival for rival, yes in beats.items() if yes]
         worse = [rival for rival in rivals if is_better(rivals[rival], entry, "lower")]
@@ -135,7 +140,7 @@ def beating(models: Entries, rivals: Entries) -> list[str]:
         clause = f"beats {listed(won)} but {clause}" if won else clause
         if None in beats.values():
             clause += " (no interval to tell by: too few clips)"
-        others.append(f"{valued(name, entry)} {clause}")
+        others.append(f"{name} {clause}")
     without = listed([valued(name, entry) for name, entry in rivals.items()])
     first = f"{listed(winners or ['no model'])} {'beat' if len(winners) > 1 else 'beats'} {without}"
     return [first, *others]
@@ -151,7 +156,8 @@ def by_metric(comparison: Comparison, topic: str, names: Sequence[str]) -> Answe
     if metric is None:
         return None
     info, models = metric_info(metric), entries(shown, metric)
-    best, by, said = ranked(models, info)
+    lead, by, said = ranked(models, info)
+    best = lead[0] if len(lead) == 1 else None
     floor = next((entry["floor"] for entry in models.values() if entry.get("floor") is not None), None)
     said += [f"Other real clips have {number(floor, 3)}"] if floor is not None else []
     first = min(models, key=lambda name: penalty(models[name], info.better))
@@ -162,12 +168,12 @@ def by_metric(comparison: Comparison, topic: str, names: Sequence[str]) -> Answe
     }  # of the distance the first answer says it
     if as_good:
         those = listed([valued(*item) for item in as_good.items()])
-        said.append(f"Made without any model, but as good: {those}; it says little alone")
+        said.append(f"As good without any model: {those}; alone this says little")
     if best is not None and is_beaten(comparison, shown[best]):
         said.append(f"But clips made without a model are closer to the data than those of {best}")
-        best = None
+        best, by = None, ""
     said += [f"{name} was not measured" for name in shown if name not in models]
-    return Answer(topic, " ".join(f"{capital(sentence)}." for sentence in said), best, by if best else "")
+    return Answer(topic, " ".join(f"{capital(sentence)}." for sentence in said), best, by, lead)
 
 
 def is_beaten(comparison: Comparison, record: Mapping[str, Entry]) -> bool:
@@ -180,26 +186,31 @@ def is_beaten(comparison: Comparison, record: Mapping[str, Entry]) -> bool:
     )
 
 
-def ranked(models: Entries, info: MetricInfo) -> tuple[str | None, str, list[str]]:
-    """The model that is ahead by more than the intervals, if there is one, how far, and sentences that say so."""
+def ranked(models: Entries, info: MetricInfo) -> tuple[tuple[str, ...], str, list[str]]:
+    """Who leads, how far, and sentences that say so.
+
+    Returns:
+        The one that is ahead of all others by more than the intervals, or all that cannot be told from the first, or
+        nobody; by how much the one is ahead; sentences without their full stops.
+    """
     first, *others = sorted(models, key=lambda name: penalty(models[name], info.better))
     ours, way = models[first], f"{info.label} ({WORDS[info.better]})"
     if not others:
-        return None, "", [f"{way} of {valued(first, ours)}"]
+        return (), "", [f"{way} of {valued(first, ours)}"]
     counts = sorted({entry["count"] for entry in models.values() if entry.get("count")})
     if len(counts) > 1 and info.name in DISTANCES:
         values = listed([f"{valued(*item)} of {item[1].get('count')} clips" for item in models.items()])
-        return None, "", [f"{way}: {values}; not compared, as a distance depends on the number of clips"]
+        return (), "", [f"{way}: {values}; not compared, as a distance depends on the number of clips"]
     behind = [name for name in others if is_better(ours, models[name], info.better)]
     level = [name for name in others if name not in behind]
     if not level:
         theirs = models[others[0]]
-        rest = [valued(name, models[name]) for name in others[1:]]
+        rest = [f"{name} {number(models[name]['value'], 3)}" for name in others[1:]]
         then = f", then {listed(rest)}" if rest else ""
         by = gap(ours, theirs, info)
         said = f"{first} is ahead in {way}: {ranged(ours)} against {ranged(theirs)} of {others[0]}, the next"
-        return first, by, [f"{said}, {by}{then}; the intervals are apart"]
-    return None, "", [*undecided(models, first, level, info), *trailing(models, first, behind)]
+        return (first,), by, [f"{said}, {by}{then}; the intervals are apart"]
+    return (first, *level), "", [*undecided(models, first, level, info), *trailing(models, first, behind)]
 
 
 def undecided(models: Entries, first: str, level: Sequence[str], info: MetricInfo) -> list[str]:
@@ -227,7 +238,7 @@ def trailing(models: Entries, first: str, behind: Sequence[str]) -> list[str]:
     """A sentence of those whose intervals lie apart from the first one's."""
     if not behind:
         return []
-    those = listed([valued(name, models[name]) for name in behind])
+    those = listed([f"{name} {number(models[name]['value'], 3)}" for name in behind])
     return [f"{those} {'is' if len(behind) == 1 else 'are'} behind {first}"]
 
 
@@ -285,7 +296,8 @@ def long_video(comparison: Comparison) -> Answer | None:
             says = (
                 "gets worse" if worse else "gets better" if better else "shows no change beyond the intervals"
             )
-            groups.setdefault(says, []).append(f"{name} ({ranged(early)} to {ranged(late)})")
+            values = (number(entry["value"], 3) for entry in (early, late))
+            groups.setdefault(says, []).append(f"{name} ({' to '.join(values)})")
         else:
             groups.setdefault("has no intervals", []).append(name)
     clauses = [f"{listed(names)} {plural(says, len(names))}" for says, names in groups.items()]

@@ -103,8 +103,9 @@ def _bank(columns: Sequence[Column], row_names: Sequence[str], rows: range, capt
         body.append(element("tr", element("th", row_names[row], scope="row"), cells))
     said = element("caption", f"{caption}, {row_names[rows[0]]} to {row_names[rows[-1]]}", class_="unseen")
     table = element(
-        "table", said, element("thead", element("tr", corner, heads)), element("tbody", body), class_="clips"
-    )
+        "table", said, element("thead", element("tr", corner, heads)), element("tbody", body), class_="clips",
+        style=f"--columns: {len(columns)}",
+    )  # fmt: skip
     label = f"{caption}, {row_names[rows[0]]} to {row_names[rows[-1]]}"
     kind = "box wide" if wide else "box"
     return element("div", table, class_=kind, tabindex=0, role="region", aria_label=label)
