@@ -12,7 +12,7 @@ from torch import Tensor
 from videodiff.cli import main
 from videodiff.cli.commands import completion
 from videodiff.conditioning import Conditioner, Request, request
-from videodiff.conditioning.asked import continuation, request_of
+from videodiff.conditioning.asked import conditioned_on, continuation, request_of
 from videodiff.conditioning.request import Flag, Generated, class_words, flags, one_number
 from videodiff.data import video_io
 from videodiff.models import VDM
@@ -131,6 +131,13 @@ def test_flags_of_today_are_told_to_test_and_predict_too(run, tmp_path, monkeypa
     record = json.loads(record.read_text())
     assert (record["guidance"], record["model"]["told"]) == (3, {"class_id": 1})
     assert record["protocol"]["frames"] == 6
+    assert record["model"]["conditioned_on"] == "class 1"
+    (file,) = (tmp_path / "a/eval").glob("*.json")
+    again = f"test {short} --num_clips 2 --protocol random --frames 6 --out c --trainer.limit_test_batches 1"
+    assert main(shlex.split(f"{again} --against {file}")) == 2  # before a clip is generated
+    said = capsys.readouterr()
+    assert "clips conditioned on classes of the real clips against class 1" in said.err.splitlines()[-1]
+    assert not (tmp_path / "c/eval").exists()
     assert main(shlex.split(
         f"predict {short} --frames 3 --condition_frames 0:2 --guidance 2 --class_id 1 --out b "
         "--trainer.limit_predict_batches 1"
@@ -171,6 +178,15 @@ def test_videos_take_the_classes_in_turn_whatever_the_batch(word, expected):
         counts = torch.bincount(many, minlength=3)
         assert len(counts) == 3
         assert (counts - 1000).abs().max() < 4 * (3000 * 2 / 9) ** 0.5  # four standard deviations
+
+
+def test_the_kind_of_condition_has_words():
+    kinds = [{"class_id": 3}, {"class_id": "3,4"}, {"class_id": "none"}, {"frames": 9, "guidance": 2.0}, {}]
+    assert [conditioned_on(kind, True) for kind in kinds] == [
+        "class 3", "classes 3,4", "no class", *["classes of the real clips"] * 2,
+    ]  # fmt: skip
+    assert conditioned_on({"condition": "a.mp4", "condition_frames": "0:4"}, False) == "given frames"
+    assert conditioned_on({}, False) == "nothing"
 
 
 def test_words_that_are_no_classes_and_models_without_are_refused(run, capsys):

@@ -84,6 +84,25 @@ def continuation(
     return request.Request(**{**vars(asked), "frames": clips[:, :, :count], "positions": tuple(range(count))})
 
 
+def conditioned_on(conditions: Mapping[str, Any], has_labels: bool) -> str:
+    """In words, what kind of condition generated clips had; scores of two kinds mean two things.
+
+    Args:
+        conditions: name of a flag -> plain value.
+        has_labels: whether clips have the classes of real ones where no flag says otherwise.
+    """
+    kinds = ["classes of the real clips"] if has_labels and "class_id" not in conditions else []
+    for name, value in conditions.items():
+        if name == "class_id":
+            one = isinstance(value, int)
+            kinds.append(f"class {value}" if one else "no class" if value == "none" else f"classes {value}")
+        elif name not in ("frames", "guidance", "condition_frames"):
+            kinds.append(
+                {"condition": "given frames", "low_resolution": "a low-resolution video"}.get(name, name)
+            )
+    return ", ".join(kinds) or "nothing"
+
+
 def continued(count: int, clip: int) -> int:
     """Frames of the video that begins with ``count`` known ones: a clip's, or as many and a clip of new ones."""
     return clip if count < clip else count + clip

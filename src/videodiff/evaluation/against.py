@@ -11,7 +11,13 @@ from videodiff.checkpoints import resolve_checkpoint
 from videodiff.checkpoints.card import generated_by
 from videodiff.checkpoints.export import evaluations
 from videodiff.checkpoints.shipped import results_folder
-from videodiff.evaluation.results import Result, comparable, measured_otherwise, read_result
+from videodiff.evaluation.results import (
+    Result,
+    comparable,
+    conditioned_otherwise,
+    measured_otherwise,
+    read_result,
+)
 from videodiff.run_layout import run_folder
 
 
@@ -28,7 +34,11 @@ class Against:
     results: list[Result]
 
     def check(
-        self, protocol: Mapping[str, Any], data: Mapping[str, Any], num_generated: int | None = None
+        self,
+        protocol: Mapping[str, Any],
+        data: Mapping[str, Any],
+        num_generated: int | None = None,
+        conditioned_on: str | None = None,
     ) -> None:
         """Refuse a measurement that none of the results is of, before it is made.
 
@@ -36,6 +46,7 @@ class Against:
             protocol: the record of the new result's protocol.
             data: what identifies its real clips.
             num_generated: generated clips that it will have; None where that is not known yet.
+            conditioned_on: what these will be conditioned on; None where that is not known.
 
         Raises:
             ValueError: in one line with every difference from the nearest of the results.
@@ -47,6 +58,9 @@ class Against:
                 r.startswith("num_generated ") for r in reasons
             ):
                 reasons.append(f"num_generated {num_generated} against {result.num_generated}")
+            theirs = result.model.get("conditioned_on")
+            if None not in (conditioned_on, theirs) and conditioned_on != theirs:
+                reasons.append(conditioned_otherwise(conditioned_on, theirs))
             found.append(reasons)
         if reasons := min(found, key=len):
             raise ValueError(self._refusal("; ".join(reasons)))

@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from videodiff.conditioning.asked import request_of
+from videodiff.conditioning.asked import conditioned_on, request_of
 from videodiff.conditioning.request import Request, recorded
 from videodiff.evaluation.against import Against
 from videodiff.evaluation.choice import default_protocol, why_not_measured
@@ -83,7 +83,8 @@ class VideoEvaluation(pl.Callback):
             measurement = self.begin(trainer, data, pl_module)
         self.request(pl_module, measurement.protocol)  # refused before anything is generated
         if self.against is not None:
-            self.against.check(measurement.protocol_record, measurement.facts, measurement.count)
+            kind = self.conditioned_on(pl_module, measurement)
+            self.against.check(measurement.protocol_record, measurement.facts, measurement.count, kind)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Guided sampling needs gradients, which inference mode, Lightning's default here, forbids for good.
@@ -111,6 +112,7 @@ class VideoEvaluation(pl.Callback):
             "precision": str(trainer.precision),
             **self.model_record,
             **self.request_record(self.request(model, measurement.protocol), measurement.notes),
+            "conditioned_on": self.conditioned_on(model, measurement),
         }
         self.result = measurement.result(generated, record, measurement.notes)
         for folder in self.folders:
@@ -146,6 +148,10 @@ class VideoEvaluation(pl.Callback):
         asked = request_of(self.conditions, model.generated, protocol.frames)
         model.check_request(asked, protocol.frames)
         return asked
+
+    def conditioned_on(self, model: Any, measurement: Measurement) -> str:
+        """What kind of condition the generated clips have, in words."""
+        return conditioned_on(self.conditions, measurement.labels(model) is not None)
 
     def request_record(self, asked: Request, notes: list[str]) -> dict[str, Any]:
         """What was asked for, for the record; empty where nothing was. The number of frames is the protocol's."""

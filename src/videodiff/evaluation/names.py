@@ -46,7 +46,7 @@ def made_with(result: Result) -> dict[str, Any]:
 
     Left out: names that say the same twice, and where files lie that their content identifies.
     """
-    model = {k: v for k, v in result.model.items() if k != "checkpoint"}
+    model = {k: v for k, v in result.model.items() if k not in ("checkpoint", "conditioned_on")}
     if "weights" in model:  # then the step says nothing more: RUN/best and RUN/last may be one
         model.pop("step", None)
     if "config" in model:

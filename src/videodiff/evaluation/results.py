@@ -140,6 +140,8 @@ class Result:
             f"protocol {self.name} [{self.protocol['hash']}]: {self.num_real} real, {self.num_generated} generated "
             f"clips of {self.protocol['frames']} frames, seed {self.seed}"
         )
+        if (condition := self.model.get("conditioned_on")) is not None:
+            head += f", conditioned on {condition}"
         return "\n".join([head, *lines])
 
 
@@ -166,7 +168,7 @@ def comparable(a: Result, b: Result) -> tuple[bool, str]:
 
     Returns:
         ``(True, "")``, or False with every difference in one line: a switch of the protocol, the network's
-        checksum, counts, whatever decides the real clips, or the size of frames.
+        checksum, counts, whatever decides the real clips, the size of frames, or what the clips were conditioned on.
     """
     reasons = measured_otherwise(a.protocol, a.data, b.protocol, b.data)
     for key in ("num_real", "num_generated"):
@@ -177,6 +179,9 @@ def comparable(a: Result, b: Result) -> tuple[bool, str]:
         sizes = [sizes_text(result.resolution.get(side)) for result in (a, b)]
         if sizes[0] != sizes[1] and not (is_said and side == "real"):
             reasons.append(f"resolution of {clips} clips {sizes[0]} against {sizes[1]}")
+    kinds = [result.model.get("conditioned_on") for result in (a, b)]  # older results do not say it
+    if None not in kinds and kinds[0] != kinds[1]:
+        reasons.append(conditioned_otherwise(*kinds))
     return not reasons, "; ".join(reasons)
 
 
@@ -200,6 +205,11 @@ def measured_otherwise(
         f"{key} {told(key, one.get(key), other.get(key))}" for key in keys if one.get(key) != other.get(key)
     ]
     return reasons + differences(data, of_data, one.get("split"), besides=("fps", "frame_stride"))
+
+
+def conditioned_otherwise(one: Any, other: Any) -> str:
+    """The difference of two results whose clips had conditions of two kinds: two scores of two things."""
+    return f"clips conditioned on {one} against {other}"
 
 
 def sizes_text(sizes: list[list[int]] | None) -> str:
