@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_file
+from videodiff.checkpoints.first_stage_command import config_of_name, missing
 from videodiff.checkpoints.folders import resolve_checkpoint
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.checkpoints.shipped import is_shipped_name
-from videodiff.config import find_config, load_yaml, shipped_configs
+from videodiff.config import find_config, load_yaml
 from videodiff.config.trust import check_tree
 from videodiff.models.trained import TrainedModule, trained_module
-from videodiff.names import shell_word
 from videodiff.networks import Autoencoder, Latents, Network
 
 
@@ -55,7 +55,7 @@ class FirstStage(Autoencoder):
             if is_shipped_name(checkpoint):
                 raise
             if not (is_counted and self.config):
-                raise FileNotFoundError(self.missing(error)) from error
+                raise FileNotFoundError(missing(checkpoint, self.config, error)) from error
             self.autoencoder = untrained(self.config)
             path = None
         if path is not None:
@@ -65,18 +65,6 @@ class FirstStage(Autoencoder):
         digest = bytes(32) if is_counted else weights_sha256(self.autoencoder)
         self.register_buffer("sha256", torch.tensor(list(digest), dtype=torch.uint8))
         self.register_load_state_dict_post_hook(forget_missing)
-
-    def missing(self, error: Exception) -> str:
-        """What to say when there is no run: the command that makes it, as far as its config is known."""
-        parts = [p for p in Path(self.checkpoint).parts if p not in ("best", "last") and not p.isdecimal()]
-        name = (
-            parts[1] if parts[:1] == ["runs"] and len(parts) == 2 else parts[0] if len(parts) == 1 else None
-        )
-        place = f" --out {shell_word(self.checkpoint)}" if name is None else f" --name {shell_word(name)}"
-        if name is not None and name == self.config:
-            place = ""  # where fit puts it anyway
-        command = f"videodiff fit --config {shell_word(self.config) if self.config else 'CONFIG'}{place}"
-        return f"the first stage {self.checkpoint!r} is missing; make it with: {command} ({error})"
 
     # --- the autoencoder's interface ---------------------------------------------------------------------------
 
@@ -209,12 +197,6 @@ def autoencoder_module(config: dict[str, Any], path: Path) -> TrainedModule:
     if not module.rebuilds:
         raise CheckpointError(f"{path} is no run of an autoencoder (its model is {name})")
     return module
-
-
-def config_of_name(checkpoint: str) -> str | None:
-    """The shipped config that a run is named after: ``lvdm_autoencoder_sky`` or ``runs/lvdm_autoencoder_sky/3``."""
-    shipped = shipped_configs()
-    return next((part for part in Path(checkpoint).parts if part in shipped), None)
 
 
 def weights_sha256(module: nn.Module) -> bytes:

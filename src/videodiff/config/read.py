@@ -53,16 +53,19 @@ def read_configs(
 
 def check_texts(
     names: Sequence[str | Path | Stored], verb: str, options: Sequence[str] = (), trusted: Sequence[str] = ()
-) -> None:
+) -> dict[str, Any]:
     """Refuse what the texts of configs, options and classes show to be wrong; torch and Lightning are not imported.
 
     What passes is not right yet: :func:`read_configs` checks it against the classes themselves.
+
+    Returns:
+        The config, merged.
 
     Raises:
         UsageError: for the first mistake.
     """
     with hushed():  # what there is to tell is told by the check that follows
-        _merged(names, verb, options, trusted, SOURCE)
+        return _merged(names, verb, options, trusted, SOURCE)
 
 
 def _merged(

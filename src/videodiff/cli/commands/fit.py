@@ -28,6 +28,7 @@ from videodiff.cli.starting import (
     starting_point,
     write_origin,
 )
+from videodiff.cli.two_stages import check_first_stage
 from videodiff.config import Stored, check_texts, find_config, read_configs, shipped_configs
 from videodiff.migrations import numbered_config
 from videodiff.run_layout import CHECKPOINTS, LAST
@@ -51,7 +52,9 @@ def fit(options: argparse.Namespace, rest: list[str]) -> int:
     for given in filter(None, (options.ckpt_path, options.init_from)):
         resolve_checkpoint(given)  # is it there at all?
     if configs and not goes_on:
-        check_texts(configs, "fit", rest, options.trust)
+        config = check_texts(configs, "fit", rest, options.trust)
+        if options.print_config is None:
+            check_first_stage(config, options.config, rest, options.trust)
     source = given_source(options)
     if source is not None and not configs and not (options.out is not None and holds_run(options.out)):
         configs = [config_of_source(source, options)]
