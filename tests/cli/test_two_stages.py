@@ -1,6 +1,7 @@
-"""The command that a missing first stage is answered with is followed to the letter, and the second stage then starts."""
+"""A missing first stage is answered with a command; followed to the letter, the second stage then starts."""
 
 import shlex
+from itertools import pairwise
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_the_advice_carries_the_data_and_their_size_quoted_for_the_shell(name, c
     assert "--data.root my videos --data.layout videos --data.resolution 64" in words
     assert "batch_size" not in words
     assert "devices" not in words
-    names = [value for word, value in zip(told, told[1:], strict=False) if word == "--config"]
+    names = [value for word, value in pairwise(told) if word == "--config"]
     config = read_configs(names, "fit", told[told.index("--data.root") :])
     assert config["data"]["init_args"]["resolution"] == "64"
     assert config["model"]["init_args"]["autoencoder"]["init_args"]["resolution"] == "64"
