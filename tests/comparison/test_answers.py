@@ -90,11 +90,11 @@ BESIDE_NONE = [
 def test_that_no_model_beats_frozen_frames_is_said_first_of_all():
     behind = compared({"A": {"evaluator_fd": entry(200, 4)}, "B": {"evaluator_fd": entry(300, 4)}})
     assert answers(behind)[0].says.startswith(
-        "No model is shown to be better than noise and frozen frames; in likeness"
+        "No model is shown to beat frozen frames; in likeness to the data the"
     )
     unmeasured = compared({"A": {"evaluator_fd": entry(20, 4)}, "B": {"evaluator_fd": entry(30, 4)}}, [])
     assert answers(unmeasured)[0].says.startswith(
-        "No model is shown to be better than noise and frozen frames; A is"
+        "No model is shown to beat noise and frozen frames; A is ahead"
     )
 
 

@@ -81,8 +81,8 @@ def in_short(comparison: Comparison, found: Sequence[Answer]) -> list[Answer]:
     for model in comparison.models:
         won = [f"{answer.topic.lower()} ({answer.by})" for answer in asked if answer.best == model.name]
         parts += [f"{model.name} is ahead in {listed(won)}"] if won else []
-    if not any_beats_none(comparison):
-        parts.insert(0, "no model is shown to be better than noise and frozen frames")
+    if unbeaten := unbeaten_rivals(comparison):
+        parts.insert(0, f"no model is shown to beat {listed(unbeaten)}")
     open_ = [answer for answer in asked if answer.best is None]
     led = {answer.topic: answer.lead for answer in open_ if 1 < len(answer.lead) < len(comparison.models)}
     parts += [f"in {topic.lower()} {listed(lead)} lead, not told apart" for topic, lead in led.items()]
@@ -112,15 +112,16 @@ def against_none(comparison: Comparison) -> Answer:
     return Answer(topic, f"{head}: {'; '.join(beating(models, rivals))}.")
 
 
-def any_beats_none(comparison: Comparison) -> bool:
-    """Whether a model beats all clips made without one on the protocol's distance, by more than the intervals."""
+def unbeaten_rivals(comparison: Comparison) -> list[str]:
+    """The clips made without a model, unless a model beats them all on the protocol's distance by their intervals."""
     shown = metrics_of(comparison)
     distance = distance_of(list(shown.values()))
     rivals = rivals_of(comparison, distance) if distance else {}
-    return bool(distance and rivals) and any(
-        all(is_better(entry, rival, "lower") for rival in rivals.values())
-        for entry in entries(shown, str(distance)).values()
-    )
+    if distance is None or not rivals:
+        return ["noise", "frozen frames"]
+    models = entries(shown, distance).values()
+    beaten = any(all(is_better(entry, rival, "lower") for rival in rivals.values()) for entry in models)
+    return [] if beaten else list(rivals)
 
 
 def beating(models: Entries, rivals: Entries) -> list[str]:
