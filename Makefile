@@ -10,7 +10,7 @@ TORCH  ?= locked
 DEMO_MINUTES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak lint format clean benchmark docs
+.PHONY: help install demo test soak lint format clean benchmark docs notebooks
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ format: install  ## put style right
 docs: install  ## build the documentation site into site/ (installs mkdocs first)
 	@{ uv pip install -q --python $(BIN)/python -e '.[docs]' 2>/dev/null || $(BIN)/python -m pip install -q -e '.[docs]'; }
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+notebooks: install  ## open the notebooks in JupyterLab (installs it first)
+	@{ uv pip install -q --python $(BIN)/python -e '.[notebooks]' 2>/dev/null || $(BIN)/python -m pip install -q -e '.[notebooks]'; }
+	$(BIN)/python -m jupyter lab notebooks
 
 benchmark: install  ## speed and memory, as ratios (see benchmarks/README.md)
 	bash benchmarks/run.sh $(VENV)

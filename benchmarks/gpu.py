@@ -78,7 +78,7 @@ def sections_of(setting: Setting, systems: tuple[System, ...]) -> list[Section]:
         Section("step", 130, {s.name: partial(step, setting, s, False) for s in systems}),
         Section("sample", 70, {s.name: partial(sample, setting, s) for s in generated}),
         Section("train", 105, {"vdm_digits": partial(train, setting)}),
-        Section("feed", 45, {form: partial(feed, setting, form) for form in ("videos", "packed", "kept latents")}),
+        Section("feed", 45, {form: partial(feed, setting, form) for form in ("videos", "packed", "stored latents")}),
         Section("compiled", 80, {s.name: partial(step, setting, s, True) for s in compiled}),
     ]  # fmt: skip
 

@@ -32,7 +32,7 @@ class System:
         block: the repeated block that is compiled.
         mfu: aimed at on one H200.
         clips_per_second: the same.
-        kept: its clips are kept latents.
+        kept: its clips are stored latents.
         options: changes to the configs.
         in_smallest: whether ``--size smallest`` runs it: one of each kind.
     """

@@ -54,7 +54,7 @@ def sample(setting: Setting, system: System, tell: Tell) -> None:
 
 
 def feed(setting: Setting, form: str, tell: Tell) -> None:
-    """Clips per second of the training loader: H.264 files, packed frames, kept latents of PVDM."""
+    """Clips per second of the training loader: H.264 files, packed frames, stored latents of PVDM."""
     from data_loading import generate
     from latent_cache import kept_latents
 
@@ -65,7 +65,7 @@ def feed(setting: Setting, form: str, tell: Tell) -> None:
     height, side, frames, batch = (36, 32, 20, 2) if setting.smallest else (264, 256, 200, 64)
     with tempfile.TemporaryDirectory() as name:
         root, out = Path(name) / "videos", Path(name) / "prepared"
-        if form == "kept latents":
+        if form == "stored latents":
             root.mkdir()
             dataset, places = kept_latents(root, torch.randn(4, 2, 2048)), range(10**7)  # an endless stream
             loader = DataLoader(

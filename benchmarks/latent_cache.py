@@ -1,4 +1,4 @@
-"""The second stage's training step from kept latents against encoding the clips in every step.
+"""The second stage's training step from stored latents against encoding the clips in every step.
 
 Shapes are those of the SkyTimelapse configs with every width halved (`--parts`) and half the side (128 pixels), so that
 one thread does it in two minutes; the first table counts what that does to the share of the encoder, on shapes alone. A

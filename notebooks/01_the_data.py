@@ -88,17 +88,20 @@ print(
 
 # %% [markdown]
 # Your own videos can be in any folder. Sizes and lengths may differ, bad files are named and counted, and sub-folders
-# may be classes. The cell below writes four short videos, and one file that is not a video.
+# may be classes. The cell below writes four short videos and one file that is not a video, which is named and left
+# out.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    for name in ("one", "two", "three", "four"):
-        video_io.write_mp4(Path(folder) / f"{name}.mp4", clouds.read(len(name), 0, 40, 1))
+    for number in range(4):
+        video_io.write_mp4(Path(folder) / f"clouds_{number}.mp4", clouds.read(number, 0, 40, 1))
     (Path(folder) / "broken.mp4").write_bytes(b"not a film")
     mine = VideoDataModule(root=folder, num_frames=16, resolution=32, batch_size=3, num_workers=0)
     batch = next(iter(mine.train_dataloader()))
     print({key: list(getattr(value, "shape", [value])) for key, value in batch.items()})
-    print(mine.summary())
+    print(mine.summary()["train"])
+    left_out = [entry for split in ("train", "val") for entry in mine.source(split).skipped]
+    print("left out:", left_out)
     shown = show_clips(batch["video"].movedim(1, -1))
 shown
 

@@ -30,7 +30,7 @@ from videodiff.report.notebook import show_clips, show_curves, show_frames
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 torch.manual_seed(0)
-schedule, sampler = CosineSchedule(), DDIMSampler(num_steps=20)
+schedule, sampler = CosineSchedule(), DDIMSampler(num_steps=10)
 clips = VideoDataModule(dataset="drifting_clouds", num_frames=8, resolution=16, batch_size=4, num_workers=0)
 real = next(iter(clips.val_dataloader()))["video"]  # uint8 [4, 3, 8, 16, 16]
 real = real.float() / 127.5 - 1
@@ -84,7 +84,7 @@ planes = AutoencoderModule(
 )  # fmt: skip
 rebuilt = {"real": real}
 for name, stage in {"3-D latent": volume, "three planes": planes}.items():
-    train(stage, 60)
+    train(stage, 32)
     shape = torch.Size(stage.autoencoder.latent_shape((3, 8, 16, 16)))
     rebuilt[f"{name} {list(shape)}, {real[0].numel() / shape.numel():.0f} times fewer numbers"] = (
         stage.rebuild(real)
@@ -96,7 +96,7 @@ show_clips(rebuilt)
 
 # %%
 small = {"num_blocks": 1, "width": 16, "channel_multipliers": (1, 2)}
-shared = {"schedule": schedule, "sampler": sampler, "optimizer": lambda p: torch.optim.AdamW(p, lr=2e-3)}
+shared = {"schedule": schedule, "sampler": sampler, "optimizer": lambda p: torch.optim.AdamW(p, lr=4e-3)}
 models = {
     "VDM": VDM(UNet3D(resolution=16, num_frames=8, attention_resolutions=(8,), head_dim=16, **small), **shared),
     "LVDM": LVDM(
@@ -112,7 +112,7 @@ models = {
 }  # fmt: skip
 curves = {}
 for name, model in models.items():
-    curves[name] = train(model, 40)
+    curves[name] = train(model, 25)
     start, end = (sum(loss for _, loss in part) / 10 for part in (curves[name][:10], curves[name][-10:]))
     count = sum(p.numel() for p in model.net.parameters())
     latent = list(model.latents.shape(model.latents.units(8)))
@@ -130,5 +130,5 @@ show_curves(curves, "step", "mean squared error of v")
 show_clips({name: model.generate(8, seed=0) for name, model in models.items()})
 
 # %% [markdown]
-# After 40 steps of four clips nothing here is a cloud. `videodiff fit --config vdm_clouds` and its siblings train for
+# After 25 steps of four clips nothing here is a cloud. `videodiff fit --config vdm_clouds` and its siblings train for
 # minutes instead of seconds; see [docs/results.md](../docs/results.md) for the results.

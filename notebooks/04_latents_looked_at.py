@@ -32,16 +32,15 @@ from videodiff.report.notebook import show_clips, show_frames, show_picture
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 torch.manual_seed(0)
 data = VideoDataModule(dataset="bouncing_digits", num_frames=8, resolution=16, batch_size=8, num_workers=0)
-real = to_float(
-    next(iter(data.test_dataloader()))["video"]
-)  # [8, 3, 8, 16, 16], digits of hands never trained on
+real = to_float(next(iter(data.test_dataloader()))["video"])  # [8, 3, 8, 16, 16], unseen handwriting
 
 
-def train(autoencoder, steps, rate):
-    """A trained first stage."""
+def train(autoencoder, steps, rate, clamp_loss=False):
+    """A trained first stage. With clamp_loss, videos are compared after clamping, so black is easily reached."""
     module = AutoencoderModule(
-        autoencoder, pixel_loss="l2", perceptual_weight=0, optimizer=lambda p: torch.optim.AdamW(p, lr=rate)
-    )
+        autoencoder, pixel_loss="l2", clamp_loss=clamp_loss, perceptual_weight=0,
+        optimizer=lambda p: torch.optim.AdamW(p, lr=rate),
+    )  # fmt: skip
     trainer = pl.Trainer(
         max_steps=steps, accelerator="cpu", limit_val_batches=0, use_distributed_sampler=False, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0,
@@ -51,13 +50,13 @@ def train(autoencoder, steps, rate):
 
 
 volume = train(
-    Autoencoder3D(num_frames=8, resolution=16, width=4, downsample=(2, 4, 4), latent_channels=4), 120, 1e-2
+    Autoencoder3D(num_frames=8, resolution=16, width=4, downsample=(2, 4, 4), latent_channels=4), 80, 1e-2
 )
 planes = train(
     TriplaneAutoencoder(
         num_frames=8, resolution=16, patch_size=4, latent_channels=4, width=32, depth=1, heads=4, head_dim=8,
-        projection_depth=1,
-    ), 200, 3e-3,
+        projection_depth=1, output="linear",
+    ), 140, 5e-3, clamp_loss=True,
 )  # fmt: skip
 by_volume, by_planes = volume.encode(real), planes.encode(real)
 guesses = {

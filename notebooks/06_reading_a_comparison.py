@@ -29,10 +29,10 @@ from videodiff.report.notebook import show_clips, show_curves
 
 folder = Path(tempfile.mkdtemp())
 options = {
-    "data.batch_size": 8, "model.net.width": 16, "model.optimizer.lr": 0.005, "ema.decay": 0.9,
-    "trainer.val_check_interval": 15,
+    "data.batch_size": 4, "model.net.width": 16, "model.optimizer.lr": 0.005, "ema.decay": 0.9,
+    "trainer.val_check_interval": 4,
 }  # fmt: skip
-for name, steps in {"short": 15, "longer": 60}.items():
+for name, steps in {"short": 8, "longer": 48}.items():
     words = ["fit", "--config", "vdm_digits", "--config", "with/smoke", "--out", str(folder / name)]
     words += [word for key, value in options.items() for word in (f"--{key}", str(value))]
     words += ["--trainer.max_steps", str(steps)]
@@ -46,7 +46,7 @@ for name, steps in {"short": 15, "longer": 60}.items():
 # network.
 
 # %%
-settings = Settings(protocol="random", num_clips=24, steps=(8, 4), shown=8, batch_size=24, device="cpu")
+settings = Settings(protocol="random", num_clips=24, steps=(6, 3), shown=8, batch_size=24, device="cpu")
 with contextlib.redirect_stderr(io.StringIO()):
     comparison, clips = compare_runs([str(folder / "short"), str(folder / "longer")], settings)
 protocol = comparison.protocol

@@ -27,3 +27,4 @@ else
     "${installer[@]}" -r "$LOCK"
 fi
 "${installer[@]}" --no-deps -e '.[all,test]'
+echo "videodiff is in $VENV: . $VENV/bin/activate. JupyterLab for notebooks/ is not: make notebooks"

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import logging
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,11 @@ def run(path):
 
 def claims_01(names):
     assert all(torch.equal(names["by_four"][p], names["by_eight"][p]) for p in range(16))
-    assert names["mine"].summary()["train"]["unreadable"] <= 1
+    ((path, reason),) = names["left_out"]
+    assert path.endswith("broken.mp4")
+    assert "broken.mp4" in reason
+    shown = names["batch"]["video"].float()
+    assert all((a - b).abs().mean() > 1 for a, b in combinations(shown, 2))  # no clip twice
     assert list(names["batch"]["video"].shape) == [3, 3, 16, 32, 32]
 
 
@@ -99,6 +104,9 @@ def claims_06(names):
     frozen = next(b for b in names["comparison"].baselines if "frozen" in b["name"])
     assert frozen["metrics"][names["first"]]["value"] < longer["value"]  # as its text says
     assert min(entry["distance"] for entry in names["longer"].nearest) > 5
+    assert all(
+        len(m.training.curves["val/loss"]) >= 2 for m in names["comparison"].models
+    )  # a line can be seen
 
 
 def claims_07(names):

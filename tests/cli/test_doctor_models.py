@@ -133,9 +133,23 @@ def test_models_lists_what_could_be_imported(capsys):
     assert {"vdm_digits", "with/small"} <= {row["name"] for row in found["configs"]}
 
 
-def test_the_first_comment_describes_a_config(tmp_path):
-    file = tmp_path / "x.yaml"
-    file.write_text("\n#\n# VDM on digits.\n# more\nmodel: 1\n")
-    assert models.first_comment(file) == "VDM on digits."
-    file.write_text("model: 1\n# late\n")
-    assert models.first_comment(file) == ""
+def test_the_first_sentence_of_its_comment_describes_a_config():
+    text = "\n#\n# Overlay: VDM on digits (Ho et\n# al. 2022, section 3.1). More.\nmodel: 1\n"
+    assert models.first_sentence(text) == "VDM on digits (Ho et al. 2022, section 3.1)."
+    assert models.first_sentence("model: 1\n# late\n") == ""
+
+
+def test_models_are_listed_by_family_and_every_line_is_a_whole_sentence_that_fits(capsys):
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 130 for line in lines)
+    families, family = {}, None
+    for line in filter(None, lines):
+        family = family if line.startswith("  ") else line.split(":")[0]
+        families.setdefault(family, []).append(line)
+        assert line.startswith("Overlays") or line.endswith("."), line
+    first = [line.split()[0] for line in families["PVDM"][1:5]]
+    assert first == ["pvdm_autoencoder_digits", "pvdm_digits", "pvdm_autoencoder_clouds", "pvdm_clouds"]
+    shown = [line.split()[0] for rows in families.values() for line in rows[1:]]
+    assert sorted(name for name in shown if not name.startswith("demo/")) == sorted(models.shipped_configs())
+    assert all("arXiv" in families[name][0] for name in ("VDM", "LVDM", "PVDM"))

@@ -1,4 +1,4 @@
-"""Kept latents: what an entry is, in which order training meets them, and when they are refused."""
+"""Stored latents: what an entry is, in which order training meets them, and when they are refused."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Training from kept latents: what a sample becomes is what encoding it in the step would give."""
+"""Training from stored latents: what a sample becomes is what encoding it in the step would give."""
 
 import pytest
 import torch

@@ -140,7 +140,7 @@ def go_on(name: str) -> list[str]:
 
 
 def train_on_latents() -> list[str]:
-    """The command that trains a new run on the kept latents."""
+    """The command that trains a new run on the stored latents."""
     words = ["--config", "lvdm/config.yaml", "--data.latents", "lvdm_latents", "--out", ON_LATENTS]
     return ["fit", *words, "--trainer.max_steps", str(MORE)]
 

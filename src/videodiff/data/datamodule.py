@@ -269,7 +269,7 @@ class VideoDataModule(pl.LightningDataModule):
         return lines if self.latents is None else [*lines, self.kept.describe()]
 
     def report(self) -> list[str]:
-        """Lines for the end of a run: each thing that was wrong with the data, and what was shown of kept latents."""
+        """Lines for the end of a run: what was wrong with the data, and how many files of latents were checked."""
         lines = report(self._datasets)
         if self._check is None:
             return lines

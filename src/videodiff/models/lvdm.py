@@ -16,7 +16,7 @@ from videodiff.sampling import Autoregressive, Hierarchical
 
 
 class LVDM(DiffusionModule):
-    """Latent video diffusion model (He et al. 2022).
+    """A 3-D U-Net on small 3-D latents; given frames by a mask (He et al. 2022, arXiv 2211.13221).
 
     The unit of a latent is a latent frame. A network that is to be given frames takes the mask as one more channel
     (``concat_channels: 1``).

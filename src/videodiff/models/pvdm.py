@@ -15,7 +15,7 @@ from videodiff.sampling import ClipByClip
 
 
 class PVDM(DiffusionModule):
-    """Projected latent video diffusion model (Yu et al. 2023).
+    """A 2-D U-Net on three planes of a clip; long video clip by clip (Yu et al. 2023, arXiv 2302.07685).
 
     The unit of a latent is a clip: a video of U clips is ``[B, C, U, N]``. A training clip of the data holds two
     neighbouring clips of the model (``data.num_frames`` twice the autoencoder's less `overlap_frames`), or just one if

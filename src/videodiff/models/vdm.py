@@ -15,7 +15,7 @@ from videodiff.sampling.video_model import continued
 
 
 class VDM(DiffusionModule):
-    """Video diffusion model in pixel space (Ho et al. 2022).
+    """A 3-D U-Net on pixels; given frames by guidance (Ho et al. 2022, arXiv 2204.03458).
 
     Args:
         condition_drop: share of training samples whose class is dropped, for classifier-free guidance.

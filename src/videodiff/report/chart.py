@@ -44,7 +44,7 @@ class Series:
         name: of the model.
         index: position of the model, which decides colour and mark.
         points: in the order they are joined.
-        marks: draw a mark at each point.
+        marks: draw a mark at each point; a single point always has one.
         line: join them.
         dashed: with dashes.
     """
@@ -165,7 +165,8 @@ def draw_series(series: Series, x: Scale, y: Scale) -> Html:
     if series.line and len(series.points) > 1:
         path = "M" + "L".join(f"{x(p.x):.1f} {y(p.y):.1f}" for p in series.points)
         parts.append(element("path", d=path, class_="line dashed" if series.dashed else "line"))
-    for point in series.points if series.marks else ():
+    marked = series.marks or len(series.points) == 1  # one point has no line to be seen by
+    for point in series.points if marked else ():
         column = f"{x(point.x):.1f}"
         if point.interval:
             low, high = (f"{y(end):.1f}" for end in point.interval)
