@@ -27,8 +27,8 @@ class NonFiniteGuard(Callback):
     precision the gradient scaler does this work and the guard stays out of its way.
 
     Args:
-        max_in_a_row: stop the run (``RuntimeError``) after so many skipped steps in a row.
-        check_every: steps between looks at the verdicts; none means 1 on a CPU and 20 on an accelerator.
+        max_in_a_row: stop the run (``RuntimeError``) after this many skipped steps in a row.
+        check_every: steps between two checks; none means 1 on a CPU and 20 on an accelerator.
 
     Raises:
         ValueError: if either is below 1.

@@ -20,7 +20,7 @@ from videodiff.trainer import callbacks_of
 
 
 class SampleLogger(Callback):
-    """Every so many steps generate a sheet of videos from fixed noise, with the averaged weights if there are any.
+    """Generate a sheet of videos from fixed noise at regular steps, with the averaged weights if there are any.
 
     An autoencoder generates none: its sheet shows clips of the first validation batch (of the training batch before the
     first validation) with their reconstructions to the right, and the planes of a triplane autoencoder are shown beside

@@ -105,7 +105,7 @@ class Flag:
     Args:
         name: of the option, without its dashes; a plain word.
         parse: word -> plain value, as it is recorded.
-        help: one line, true for every command that draws.
+        help: one line, true for every command that generates.
         metavar: what stands for the value in the help.
         load: (plain value, what the model generates) -> what the field holds of one video, or of several in turn; None
             for the value itself.

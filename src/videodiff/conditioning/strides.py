@@ -21,7 +21,7 @@ class Strides(Conditioner):
 
     Args:
         strides: distances k that a training sample draws from; 1 is neighbours.
-        drop: share of training samples that are not told.
+        drop: share of training samples without the distance, for classifier-free guidance.
 
     Raises:
         ValueError: for distances below 1; from ``attach``, if the network cannot be conditioned on several.

@@ -44,7 +44,7 @@ class VideoDataModule(pl.LightningDataModule):
         root: folder of the data (or a ``.npy`` array; or tar shards as a folder, file, glob, brace pattern or URL).
             Given, it wins over `dataset`.
         dataset: what to read without a root: a built-in set, or folder, which asks for one.
-        layout: which data set the root is laid out as; auto detects it by file names, and stops where two fit.
+        layout: how the files are arranged; auto detects it by file names, and stops where two layouts fit.
         preset: take clips as a paper's code does (:mod:`videodiff.data.presets`); sets what is left unset of
             frame_stride, horizontal_flip, val_fraction, train_split, fold, resize, windows and short_videos.
         num_frames: frames of a clip.
@@ -60,14 +60,14 @@ class VideoDataModule(pl.LightningDataModule):
             and places are drawn evenly, once per clip and epoch. Frames are read so much larger that the smallest
             parts need no enlarging. Needs a root; not for `latents`.
         eval_batch_size: clips of a validation or test batch of one process; by default as in a training batch.
-        num_train_clips: limit of training videos; for built-in sets their number (4096).
-        num_val_clips: limit of validation videos; for built-in sets their number (512).
-        num_test_clips: limit of test videos; for built-in sets their number (2048).
+        num_train_clips: use at most this many training videos; for a built-in set their number (4096).
+        num_val_clips: the same for validation videos (512).
+        num_test_clips: the same for test videos (2048).
         val_fraction: share of the training videos to validate with where the root has no validation split (0.1).
-        train_split: train on the training videos, or on all there are, those of val and test too (train).
+        train_split: train = the training videos; all = those of val and test as well (train).
         fold: number of UCF-101's split files (1).
         resize: how frames get their size (antialias; :mod:`videodiff.data.resize`): all rules crop the centre to its
-            proportions, but squeeze bends whole frames and letterbox puts black bars beside them.
+            proportions, but squeeze distorts whole frames and letterbox puts black bars beside them.
         windows: one random window per video makes an epoch, or all windows of all videos do (one).
         short_videos: skip videos shorter than a clip, loop them, or pad them with their last frame (skip).
         view: camera of BAIR.
@@ -78,7 +78,7 @@ class VideoDataModule(pl.LightningDataModule):
         clip_list: text file of the videos to take: relative paths, optionally first frame and frame after the last.
         max_bad_fraction: share of videos that may turn out unreadable before the run stops (four always may).
         latents: folder that ``videodiff encode`` wrote of these data: batches hold ``"latent"``: fp32 ``[B, C, *S]`` in
-            place of ``"video"``, and no clip is read or encoded. Refused if the data or the first stage are others.
+            place of ``"video"``, and no clip is read or encoded. Refused if the data or the first stage differ.
 
     Raises:
         ValueError: for a value out of its range, or an argument that needs a root without one.

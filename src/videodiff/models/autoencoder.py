@@ -52,8 +52,8 @@ class AutoencoderModule(TrainedModule):
 
     Args:
         autoencoder: the network to train.
-        frame_discriminator: judges frames ``[N, 3, H, W]``, or none.
-        clip_discriminator: judges clips ``[B, 3, T, H, W]``, or none.
+        frame_discriminator: discriminator of single frames ``[N, 3, H, W]``; None = none.
+        clip_discriminator: discriminator of clips ``[B, 3, T, H, W]``; None = none.
         pixel_loss: l1 (mean absolute error) or l2 (mean squared error).
         pixel_weight: weight of the pixel loss.
         clamp_loss: clip reconstructions to [-1, 1] before any loss sees them, as whoever shows them does; gradients
@@ -61,9 +61,9 @@ class AutoencoderModule(TrainedModule):
         perceptual_weight: weight of LPIPS over VGG16; 0 needs no weights of VGG.
         perceptual_weights: file or folder of the LPIPS weights; by default they are looked for.
         kl_weight: weight of the KL divergence from N(0, I), on the published scale (see above).
-        adversarial_weight: weight of what the discriminators say.
-        adaptive: multiply it by the ratio of gradient norms, reconstruction over adversarial, at the last layer.
-        feature_matching_weight: weight of the discriminators' features beside their verdict.
+        adversarial_weight: weight of the adversarial loss.
+        adaptive: multiply that weight by the ratio of gradient norms, reconstruction over adversarial, at the last layer.
+        feature_matching_weight: weight of feature matching.
         start_step: optimizer step from which the discriminators take part.
         frames: which frames of a clip LPIPS and the frame discriminator see: all, or one at random.
         optimizer: parameters -> optimizer.

@@ -197,8 +197,8 @@ class TemporalAttention(nn.Module):
     Args:
         channels: a multiple of ``head_dim``.
         head_dim: width of a head.
-        position: how frames know their distance: Shaw's vectors, the same as LVDM published them, rotary angles or
-            T5's bias per bucket.
+        position: encoding of the distance between frames: Shaw's vectors, the same as LVDM published them, rotary
+            angles or T5's bias per bucket.
         max_distance: distances beyond it share Shaw's last vector.
         over_timeline: norm over each pixel's time line instead of each frame.
     """

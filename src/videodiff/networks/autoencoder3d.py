@@ -171,7 +171,7 @@ class Autoencoder3D(Autoencoder):
         norm_groups: groups of the norms at most, 32 as published; None is 32 with four channels to a group at least:
             for a smaller ``width``.
         linear_path: add a linear map of each block of pixels to the latent's mean, and one of each latent place to the
-            reconstruction, beside the two networks. Their norms forget how bright and how strong a clip is, which a
+            reconstruction, beside the two networks. The networks' norms discard brightness and contrast, which a
             network trained on few clips then guesses from them; a linear code of blocks knows it from the first steps
             on. Not published.
         recompute: keep no activations inside stages, compute them again in the backward pass.

@@ -49,8 +49,8 @@ class TimeEmbedding(OwnSizes, nn.Module):
         num_classes: classes, or None for none. Labels lie in -1 (no class) to ``num_classes - 1``.
         vector_dim: width of a conditioning vector, or None for none.
         has_concat_time: whether it takes the noise level of a concatenated video.
-        noise_levels: tell it by one of so many learned vectors, l by number ``round(1000 l)``, as LVDM's published
-            networks do, added behind the MLP; None is by sinusoids.
+        noise_levels: number of learned vectors that encode it, level l by number ``round(1000 l)``, as LVDM's published
+            networks do, added behind the MLP; None = sinusoids.
         is_open: which of the two usual sets of frequencies (``sinusoidal_embedding``).
     """
 

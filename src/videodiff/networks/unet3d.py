@@ -77,12 +77,12 @@ class UNet3D(OwnSizes, Network):
         attention_resolutions: sizes at which attention is used. Each must be the size of a level, which is the shorter
             of its height and width.
         head_dim: width of an attention head.
-        heads: this many heads at every level instead, as LVDM has.
+        heads: number of heads at every level, as in LVDM, in place of a fixed width.
         embedding_dim: width of the time embedding; None is ``4 * width``.
         embedding_layers: linear layers of the time embedding.
         dropout: probability inside residual blocks.
-        temporal_position: how frames know their distance: "shaw" (the paper), "rotary", "t5", or "shaw_lvdm", Shaw's
-            as LVDM's published weights were trained.
+        temporal_position: encoding of the distance between frames: "shaw" (the paper), "rotary", "t5", or "shaw_lvdm",
+            Shaw's as LVDM's published weights were trained.
         max_distance: distances beyond it share Shaw's last vector; None is ``num_frames - 1``.
         norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
         norm: group norm over each "frame", or over each "clip" and, in temporal attention, a pixel's time line (LVDM).
@@ -90,7 +90,7 @@ class UNet3D(OwnSizes, Network):
         num_classes: number of classes; None = unconditional.
         vector_dim: width of the vector condition; None = no vector.
         concat_channels: channels of a video to condition on, joined to ``z``; its noise level may come with it.
-        noise_levels: tell that noise level by one of so many learned vectors; None is by sinusoids.
+        noise_levels: number of learned vectors that encode that noise level; None = sinusoids.
         is_open: which frequencies the time embedding has (``sinusoidal_embedding``); LVDM's are open.
         recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
             less memory for a third more arithmetic.

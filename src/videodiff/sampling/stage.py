@@ -19,7 +19,7 @@ class Stage(nn.Module):
     """A trained model in its place in a pipeline.
 
     Args:
-        model: what draws.
+        model: the trained model.
         takes: what the video of the stage before is to it: its own at a lower resolution or rate, its known frames, or
             the latent in which it writes what is left (the gaps between key frames). The first stage takes nothing.
         frames_each: of a stage that takes frames: its frames for each of those. How many another draws for each that
