@@ -21,6 +21,21 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def none_can_be(done: str, count: int, noun: str, of: str = "") -> str:
+    """``none of the 3 videos of X can be read``; of one, ``the only video of X cannot be read``."""
+    of = f" of {of}" if of else ""
+    if count == 1:
+        return f"the only {noun}{of} cannot be {done}"
+    return f"none of the {count} {noun}s{of} can be {done}"
+
+
+def all_too_short(count: int, of: str, longest: str) -> str:
+    """``all 3 videos of X are too short: the longest has 4 frames``; of one, ``the only video of X is too short``."""
+    if count == 1:
+        return f"the only video of {of} is too short: it has {longest}"
+    return f"all {count} videos of {of} are too short: the longest has {longest}"
+
+
 def say(text: str) -> None:
     """One line on stderr, from rank 0."""
     if rank() == 0 and not _is_hushed.get():

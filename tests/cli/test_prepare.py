@@ -136,7 +136,7 @@ def test_bad_words_are_one_line_and_leave_nothing(call, videos, tmp_path):
     (tmp_path / "empty").mkdir()
     refused(call("empty", *out), "no videos and no folders of images")
     (tmp_path / "empty/a.mp4").write_text("x")
-    refused(call("empty", *out), "none of the 1 videos can be prepared")
+    refused(call("empty", *out), "the only video cannot be prepared")
     assert os.listdir(tmp_path) == ["empty"]
 
 
@@ -151,7 +151,7 @@ def test_a_set_of_only_bad_files_fails_its_check(call, tmp_path):
     code, out, err = call("bad", "--check")
     assert code == 2
     assert "a.mp4: unopenable" in out
-    assert "none of the 1 videos" in err
+    assert "the only video" in err
 
 
 def test_an_output_folder_that_holds_something_else_is_left_alone(call, videos, tmp_path):

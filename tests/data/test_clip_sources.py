@@ -133,7 +133,7 @@ def test_a_folder_that_gives_nothing_is_refused_in_one_line(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/a.mp4").write_text("x")
     with pytest.raises(
-        ValueError, match=r"none of the 1 videos of .* can be read; the first: .*a\.mp4"
+        ValueError, match=r"the only video of .* cannot be read; the first: .*a\.mp4"
     ) as caught:
         FolderSource(str(tmp_path / "bad"), find_videos(tmp_path / "bad"), 1, 16)
     assert "\n" not in str(caught.value)

@@ -192,7 +192,7 @@ def test_images_are_clips_of_one_frame_with_the_classes_of_their_folders(tmp_pat
     source = module.clips("train").source
     assert torch.equal(source.read(3, 0, 1, 1)[0], read_image(source.name(3)))
     assert next(iter(module.train_dataloader()))["video"].shape == (2, 3, 1, 16, 16)
-    with pytest.raises(ValueError, match="too short: the longest has 1 frames"):
+    with pytest.raises(ValueError, match="too short: the longest has 1 frame,"):
         VideoDataModule(root=str(tmp_path), layout="images", num_frames=2, resolution=16).setup("fit")
     assert list_videos(tmp_path).layout == "frames"  # what such a tree meant before
 

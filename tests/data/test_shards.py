@@ -106,7 +106,7 @@ def test_what_is_no_shard_is_told_in_one_line(shards, tmp_path):
         with pytest.raises(kind, match=said):
             ShardSource(paths, "train", 4, 16)
     (tmp_path / "text.tar").write_text("no tar" * 500)
-    with pytest.raises(ValueError, match="no videos for train in 1 shards"):
+    with pytest.raises(ValueError, match="no videos for train in 1 shard, the first"):
         ShardSource(str(tmp_path / "text.tar"), "train", 4, 16)
 
 

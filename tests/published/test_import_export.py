@@ -168,7 +168,7 @@ def test_an_export_that_was_changed_is_refused(pvdm, tmp_path):
     data = bytearray((out / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (out / "model.safetensors").write_bytes(data)
-    with pytest.raises(ValueError, match=r"sha256 differs|none of the 1"):
+    with pytest.raises(ValueError, match="sha256 differs"):
         load_run(out)
 
 

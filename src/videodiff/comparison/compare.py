@@ -32,6 +32,7 @@ from videodiff.evaluation.measurement import Measurement, Progress
 from videodiff.evaluation.protocol import Protocol, get_protocol
 from videodiff.evaluation.results import versions
 from videodiff.precision import default_precision
+from videodiff.say import none_can_be
 
 
 def compare_runs(
@@ -64,7 +65,7 @@ def compare_runs(
     found, skipped = open_runs(runs, settings.trusted, opened)
     if not found:
         reasons = "; ".join(f"{entry['run']}: {entry['reason']}" for entry in skipped)
-        raise ValueError(f"none of the {len(runs)} runs can be compared ({reasons})")
+        raise ValueError(f"{none_can_be('compared', len(runs), 'run')} ({reasons})")
     check_frames(found, frames_of(settings))
     frames = min(run.frames for run in found)
     split = asked_protocol(found[0].data, settings, frames).split

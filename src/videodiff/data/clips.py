@@ -23,6 +23,7 @@ from videodiff.data.video_file import BadVideoError
 from videodiff.data.video_probe import VideoInfo
 from videodiff.data.video_proof import share
 from videodiff.frame_size import Resolution
+from videodiff.say import all_too_short, counted, none_can_be
 
 __all__ = [
     "SPLIT_FOLDERS",
@@ -156,9 +157,9 @@ class FolderSource(ClipSource):
 
     def _nothing_left(self, root: str, total: int, longest: int, needed: int) -> str:
         if self.num_unreadable == total and total:
-            return f"none of the {total} videos of {root} can be read; the first: {self.skipped[0][1]}"
+            return f"{none_can_be('read', total, 'video', root)}; the first: {self.skipped[0][1]}"
         return (
-            f"all {total} videos of {root} are too short: the longest has {longest} frames, {needed} needed "
+            f"{all_too_short(total, root, counted(longest, 'frame'))}, {needed} needed "
             "((num_frames - 1) x frame_stride + 1)"
         )
 

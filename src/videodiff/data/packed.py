@@ -13,6 +13,7 @@ from videodiff.data.clips import ClipSource
 from videodiff.data.prepared import read_manifest, read_prepared, sha256_of
 from videodiff.data.resize import resize
 from videodiff.frame_size import FrameSize, Resolution
+from videodiff.say import all_too_short, counted
 from videodiff.seeding import uniform
 
 CHECKED_BYTES = 64 * 2**20  # of the videos hashed when a packed file is opened
@@ -83,7 +84,7 @@ class PackedSource(ClipSource):
         if not kept:
             longest = max((line["out"]["frames"] for line in lines), default=0)
             raise ValueError(
-                f"all {len(lines)} videos of {self.root} are too short: the longest has {longest} frames, {needed} "
+                f"{all_too_short(len(lines), str(self.root), counted(longest, 'frame'))}, {needed} "
                 "needed ((num_frames - 1) x frame_stride + 1)"
             )
         return kept

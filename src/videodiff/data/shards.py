@@ -25,6 +25,7 @@ from videodiff.data.shard_index import Sample, ShardIndex, find_shards, index_sh
 from videodiff.data.shard_splits import number_classes, split_shards
 from videodiff.data.video_io import BadVideoError, VideoInfo, probe, read_frames
 from videodiff.frame_size import Resolution
+from videodiff.say import all_too_short, counted, none_can_be
 from videodiff.seeding import uniform
 
 
@@ -133,13 +134,14 @@ class ShardSource(ClipSource):
         where = self.shards[0].file.path
         if not total:
             reason = f"; {self.skipped[0][1]}" if self.skipped else ""
-            return f"no videos for {split} in {len(self.shards)} shards, the first {where}{reason}"
+            return f"no videos for {split} in {counted(len(self.shards), 'shard')}, the first {where}{reason}"
         longest = max((s.frames or 0 for shard in self.shards for s in shard.samples), default=0)
         if not longest:
-            return f"none of the {total} videos of {where} can be read; the first: {self.skipped[0][1]}"
+            return f"{none_can_be('read', total, 'video', where)}; the first: {self.skipped[0][1]}"
+        shards = f"{counted(len(self.shards), 'shard')}, the first {where},"
         return (
-            f"all {total} videos of {len(self.shards)} shards, the first {where}, are too short: the longest has "
-            f"{longest} frames, {self.needed} needed ((num_frames - 1) x frame_stride + 1)"
+            f"{all_too_short(total, shards, counted(longest, 'frame'))}, "
+            f"{self.needed} needed ((num_frames - 1) x frame_stride + 1)"
         )
 
     def _sample(self, index: int) -> Sample:

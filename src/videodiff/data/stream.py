@@ -23,6 +23,7 @@ from videodiff.data.clips import ClipSource
 from videodiff.data.pixels import random_part
 from videodiff.data.shared_memory import shared_int64
 from videodiff.frame_size import Resolution
+from videodiff.say import none_can_be
 from videodiff.seeding import generator, uniform
 
 MIN_BAD_CLIPS = 4  # below this many bad videos the share of bad ones says nothing
@@ -218,7 +219,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 sample["caption"] = self.source.captions[index]
             return sample
         raise BadDataError(
-            f"none of the {len(self.source)} videos of the {self.split} data can be read; the last: {reason}"
+            f"{none_can_be('read', len(self.source), 'video', f'the {self.split} data')}; the last: {reason}"
         )
 
     def _read(self, epoch: int, place: int, index: int, start: int) -> tuple[Tensor, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from videodiff.data.clips import ClipSource
+from videodiff.say import all_too_short, counted
 
 MAX_PAUSE_S = 10.0  # between two frames; and
 MAX_STEPS = 50  # usual ones: what is longer is no pause but a damaged time stamp
@@ -75,7 +77,7 @@ class AtRate(_View):
                 self.skipped.append((inner.name(index), f"{frames} frames at {fps:g} fps, {needed} needed"))
         if not self.kept:
             raise ValueError(
-                f"all {len(inner)} videos are too short: the longest, {inner.name(0)} or another, has {longest} frames "
+                f"{all_too_short(len(inner), os.path.dirname(inner.name(0)), counted(longest, 'frame'))} "
                 f"at {fps:g} fps, {needed} needed"
             )
         self.labels = [inner.labels[index] for index in self.kept] if inner.labels else []

@@ -62,7 +62,7 @@ class AutoencoderModule(TrainedModule):
         perceptual_weights: file or folder of the LPIPS weights; by default they are looked for.
         kl_weight: weight of the KL divergence from N(0, I), on the published scale (see above).
         adversarial_weight: weight of the adversarial loss.
-        adaptive: multiply that weight by the ratio of gradient norms, reconstruction over adversarial, at the last layer.
+        adaptive: multiply that weight by the ratio of gradient norms (pixels / adversarial) at the last layer.
         feature_matching_weight: weight of feature matching.
         start_step: optimizer step from which the discriminators take part.
         frames: which frames of a clip LPIPS and the frame discriminator see: all, or one at random.

@@ -16,7 +16,7 @@ from videodiff.cli.outputs import output_folder
 from videodiff.cores import cores
 from videodiff.frame_size import size_option
 from videodiff.names import shell_word
-from videodiff.say import counted
+from videodiff.say import counted, none_can_be
 from videodiff.usage import UsageError, did_you_mean
 from videodiff.words import real, whole
 
@@ -114,7 +114,7 @@ def run(argv: Sequence[str]) -> int:
     report = work(args, root, _checked(Settings, {**settings, "layout": layout}), workers)
     print(json.dumps(report.as_dict(), indent=1) if args.json else table(report, args.out))
     if not report.kept:
-        raise UsageError(f"none of the {len(report.lines)} videos of {root} can be used")
+        raise UsageError(none_can_be("used", len(report.lines), "video", str(root)))
     return 0
 
 

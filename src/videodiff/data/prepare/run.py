@@ -33,7 +33,7 @@ from videodiff.data.prepare.workers import Lost, ordered_map
 from videodiff.data.prepared import HEADER, MANIFEST, NUMBER, read_manifest, read_prepared, sha256_of
 from videodiff.migrations import FORMATS
 from videodiff.reading import read_json
-from videodiff.say import counted
+from videodiff.say import counted, none_can_be
 
 Progress = Callable[[int, int, int], None]  # videos done, videos in all, videos left out
 
@@ -276,7 +276,7 @@ def _finish(
         shutil.rmtree(folder / WORK)
         _remove_empty(folder)
         raise ValueError(
-            f"none of the {len(lines)} videos can be prepared; the first: {first['path']}: {first['message']}"
+            f"{none_can_be('prepared', len(lines), 'video')}; the first: {first['path']}: {first['message']}"
         )
     data = folder / WORK / "data"
     sizes = folder / WORK / FILES
