@@ -94,7 +94,7 @@ def test_a_clip_list_names_videos_and_ranges(root):
     ("text", "error", "message"),
     [("a/gone.mkv", FileNotFoundError, "line 1: no such video .* a/gone.mkv"),
      ("\na/one.mkv 5 5", ValueError, "line 2"),
-     ("", ValueError, "names no training video"), ("a/one.mkv 0 3", ValueError, "too short: (the longest|it) has 3 frames")],
+     ("", ValueError, "names no training video"), ("a/one.mkv 0 3", ValueError, "too short: .* has 3 frames")],
 )  # fmt: skip
 def test_a_clip_list_that_is_wrong_is_refused_with_its_line(root, text, error, message):
     (root / "list.txt").write_text(text)
