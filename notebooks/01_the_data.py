@@ -95,13 +95,13 @@ print(
 with tempfile.TemporaryDirectory() as folder:
     for number in range(4):
         video_io.write_mp4(Path(folder) / f"clouds_{number}.mp4", clouds.read(number, 0, 40, 1))
-    (Path(folder) / "broken.mp4").write_bytes(b"not a film")
+    (Path(folder) / "damaged.mp4").write_bytes(b"not a film")
     mine = VideoDataModule(root=folder, num_frames=16, resolution=32, batch_size=3, num_workers=0)
     batch = next(iter(mine.train_dataloader()))
     print({key: list(getattr(value, "shape", [value])) for key, value in batch.items()})
     print(mine.summary()["train"])
-    left_out = [entry for split in ("train", "val") for entry in mine.source(split).skipped]
-    print("left out:", left_out)
+    left_out = mine.source("train").skipped
+    print("left out:", *(reason.removeprefix(f"{folder}/") for _, reason in left_out))
     shown = show_clips(batch["video"].movedim(1, -1))
 shown
 

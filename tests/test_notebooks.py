@@ -47,8 +47,8 @@ def run(path):
 def claims_01(names):
     assert all(torch.equal(names["by_four"][p], names["by_eight"][p]) for p in range(16))
     ((path, reason),) = names["left_out"]
-    assert path.endswith("broken.mp4")
-    assert "broken.mp4" in reason
+    assert path.endswith("damaged.mp4")
+    assert "cannot be read as video" in reason
     shown = names["batch"]["video"].float()
     assert all((a - b).abs().mean() > 1 for a, b in combinations(shown, 2))  # no clip twice
     assert list(names["batch"]["video"].shape) == [3, 3, 16, 32, 32]
