@@ -85,5 +85,5 @@ def test_a_model_and_data_of_other_heights_or_widths_are_refused_with_the_option
     words[-1] = "16x24"
     assert main(["fit", "--config", "vdm_digits", "--config", "with/smoke", *words]) == 2
     said = capsys.readouterr().err
-    assert "data.resolution (4, 24x16) must be what the model generates (4, 16x24); " in said
+    assert "data.resolution (24x16) must be what the model generates (16x24); " in said
     assert "e.g. --model.net.resolution 24x16" in said

@@ -321,4 +321,12 @@ def test_wrong_options_are_refused_before_anything_is_counted(words, reason, cap
 def test_measured_throughput_is_told(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["info", "vdm_digits", "with/smoke", "--measure"]) == 0
-    assert "measured: 3 " in capsys.readouterr().out
+    assert "fp32 steps of 2 clips" in capsys.readouterr().out
+
+
+def test_a_size_of_memory_names_no_speed_and_a_config_that_does_not_fit_is_told_the_smaller(capsys):
+    assert main(["info", "vdm_ucf101", "--card", "24GiB"]) == 0
+    said = capsys.readouterr().out
+    assert "not counted" not in said
+    assert "videodiff info vdm_ucf101 with/small --card 24GiB" in said
+    assert "24GiB says nothing of speed: name the card, or give --tflops" in said

@@ -63,7 +63,7 @@ def test_a_misspelt_option_is_named_with_the_right_one(line, tmp_path, monkeypat
     ("line", "words"),
     [
         ("doctor extra", "unexpected argument 'extra'"),
-        ("export --ckpt_path run", "no option '--ckpt_path'; see videodiff export --help"),
+        ("export --ckpt run", "no option '--ckpt'; see videodiff export --help"),
         ("export", "RUN, --out must be given"),
         ("generate --ckpt_path run --out", "--out needs a value"),
         ("generate --ckpt_path -x", "written --ckpt_path=-x"),
@@ -97,3 +97,36 @@ def test_a_file_whose_name_begins_with_a_dash_is_told_how_it_is_named(tmp_path, 
     (tmp_path / "-clips").mkdir()
     with pytest.raises(UsageError, match=r"no option '-clips'; the file of that name is written ./-clips"):
         LightParser("videodiff try").parse_args(["-clips"])
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("train", "fit"), ("sample", "generate"), ("eval", "evaluate"), ("fti", "fit")]
+)
+def test_a_command_by_the_name_of_other_programs_is_told_what_it_is_called_here(word, meant, capsys):
+    assert main([word, "--config", "vdm_digits"]) == 2
+    assert f"did you mean {meant!r}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["generate", "test", "validate", "predict", "export --out x"])
+def test_a_run_is_taken_as_the_first_word_and_by_its_option(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    verb, *rest = command.split()
+    for words in ([verb, "runs/x", *rest], [verb, "--ckpt_path", "runs/x", *rest]):
+        assert main(words) == 2
+        assert "no run or checkpoint 'runs/x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--data.num_frames", "8"], "data.num_frames (8) must be what the model generates (16); set both"),
+        (["--data.resolution", "16"], "set both parts, e.g. --model.net.resolution 16"),
+        (["--data.resolution", "16", "--data.num_frames", "8"], "--model.net.num_frames 8 --model.net.resolution 16"),
+    ],
+)  # fmt: skip
+def test_the_option_that_must_change_too_is_named_by_what_differs(
+    options, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", "vdm_digits", *options, "--out", "run"]) == 2
+    assert words in capsys.readouterr().err

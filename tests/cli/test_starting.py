@@ -265,6 +265,13 @@ def test_bare_weights_without_a_config_or_without_numbers_are_refused(kind, word
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_finished_run_that_is_given_fewer_steps_says_how_it_goes_on(run, fit):
+    code, said = fit("--out", run, "--trainer.max_steps", "2")
+    assert code == 0
+    assert "is at step 3 already, beyond trainer.max_steps 2" in said[-1]
+    assert "above 3" in said[-1]
+
+
 def test_two_processes_begin_alike_and_one_goes_on(run, tmp_path, fit):
     words = ["--init_from", str(run), "--out", str(tmp_path / "new"), "--trainer.limit_val_batches", "0"]
     two = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.accelerator", "cpu"]

@@ -28,6 +28,19 @@ COMMANDS = (
     "new-model",
     "completion",
 )
+MEANT = {
+    "train": "fit",
+    "training": "fit",
+    "resume": "fit",
+    "sample": "generate",
+    "eval": "evaluate",
+    "reconstruct": "predict",
+    "download": "prepare",
+    "config": "info",
+    "configs": "models",
+    "list": "models",
+}
+"""What other programs call a command -> what it is called here."""
 FILES = {"import": "import_published", "new-model": "new_model"}
 """Files in ``commands/`` of the commands whose name cannot be a module's."""
 
@@ -78,7 +91,12 @@ def _dispatch(words: list[str]) -> int:
         return errors.DONE
     if command not in COMMANDS:
         kind = "option" if command.startswith("-") else "command"
-        hint = usage.did_you_mean(command, [*COMMANDS, "--help", "--version"])
+        meant = MEANT.get(command)
+        hint = (
+            f"; did you mean {meant!r}?"
+            if meant
+            else usage.did_you_mean(command, [*COMMANDS, "--help", "--version"])
+        )
         raise usage.UsageError(f"unknown {kind} {command[:80]!r}{hint}; see videodiff --help")
     if any(word.partition("=")[0] == "--trust" for word in rest):
         from videodiff.cli import trusted_here

@@ -14,6 +14,17 @@ NUMBER = re.compile(r"-\.?\d")
 KINDS = {"int": "a whole number", "float": "a number"}
 
 
+def run_first(words: Sequence[str]) -> list[str]:
+    """The words of a command that takes one run: ``generate RUN`` means ``generate --ckpt_path RUN``."""
+    return ["--ckpt_path", *words] if words and not words[0].startswith("-") else [*words]
+
+
+def run_without_option(words: Sequence[str]) -> list[str]:
+    """The words of a command whose run has no option: ``export --ckpt_path RUN`` means ``export RUN``."""
+    option = "--ckpt_path"
+    return [word.removeprefix(f"{option}=") for word in words if word != option]
+
+
 class LightParser(argparse.ArgumentParser):
     """argparse, but it raises UsageError instead of printing its usage.
 

@@ -82,9 +82,12 @@ def card(c: dict[str, Any] | None) -> list[Row]:
         f"{clips} clips in {precision}" if clips else f"not one clip in {precision}"
         for precision, clips in c["largest_batch"].items()
     )
-    return [
+    rows = [
         (f"largest batch, {c['name']}", f"{sizes} ({c['usable_bytes'] / GIB:.1f} GiB of it are for tensors)")
     ]
+    if "instead" in c:
+        rows.append(("  a smaller network", c["instead"]))
+    return rows
 
 
 def time(t: dict[str, Any] | None) -> list[Row]:

@@ -5,14 +5,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, run_first
 from videodiff.cli.condition import add_flags
 from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE
 
 
 def run(verb: str, argv: list[str], act: Callable[[argparse.Namespace, list[str]], int]) -> int:
     """Parse a verb's own options, act on them and on the words that change the config; returns the exit code."""
-    options, rest = own_options(verb).parse_known_args(argv)
+    options, rest = own_options(verb).parse_known_args(argv if verb == "fit" else run_first(argv))
     inherited = RUN_VARIABLE in os.environ
     try:
         return act(options, rest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from videodiff.networks.norms import ModulatedGroupNorm
@@ -65,8 +66,12 @@ def remembered(counter: Counter) -> Iterator[None]:
         return out
 
     def backward_once(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        args = (*grads, *ctx.saved_tensors, ctx.num_groups, ctx.has_silu, ctx.count)
-        return _repeat(counter, "backward", args, Context(), lambda: backward(ctx, *grads))
+        saved = ctx.saved_tensors  # once: what was not kept is computed again for it, and given a single time
+        args = (*grads, *saved, ctx.num_groups, ctx.has_silu, ctx.count)
+        read = SimpleNamespace(
+            saved_tensors=saved, num_groups=ctx.num_groups, has_silu=ctx.has_silu, count=ctx.count
+        )
+        return _repeat(counter, "backward", args, Context(), lambda: backward(read, *grads))
 
     for name, once in (("forward", forward_once), ("backward", backward_once)):
         setattr(norm, name, staticmethod(once))

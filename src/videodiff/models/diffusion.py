@@ -43,10 +43,18 @@ def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> No
     if frames is None or resolution is None:
         return
     size, own = FrameSize.of(resolution, "data.resolution"), FrameSize(*video_shape[2:])
-    if (frames, size) != (video_shape[1], own):
+    part = option.rpartition(".")[0]
+    differing = [
+        (name, given, made)
+        for name, given, made in (("num_frames", frames, video_shape[1]), ("resolution", size, own))
+        if given != made
+    ]
+    if differing:
+        names = " and ".join(f"data.{name}" for name, _, _ in differing)
         raise ValueError(
-            f"data.num_frames and data.resolution ({frames}, {size}) must be what the model generates "
-            f"({video_shape[1]}, {own}); set both parts, e.g. {option} {size}"
+            f"{names} ({', '.join(str(given) for _, given, _ in differing)}) must be what the model generates "
+            f"({', '.join(str(made) for _, _, made in differing)}); set both parts, e.g. "
+            f"{' '.join(f'{part}.{name} {given}' for name, given, _ in differing)}"
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import reasons
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, run_without_option
 from videodiff.usage import UsageError
 
 EPILOG = """examples:
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(argv: Sequence[str]) -> int:
     """Export, and push if asked; returns the exit code."""
-    args = parser().parse_args(argv)
+    args = parser().parse_args(run_without_option(argv))
     hub = hub_api() if args.push_to_hub else None  # before any work
     from videodiff.checkpoints import resolve_checkpoint
 

@@ -152,6 +152,12 @@ def nothing_left(directory: Path, start: Source, max_steps: int) -> int:
         last = directory / CHECKPOINTS / LAST
         if rank() == 0 and start.path.suffix == ".ckpt" and start.path.name != last.name:
             atomic.second_name(start.path, last)  # the last save was cut short between its names
+        if start.step is not None and start.step > max_steps:
+            say(
+                f"{directory} is at step {start.step} already, beyond trainer.max_steps {max_steps}; to train on give "
+                f"--trainer.max_steps above {start.step}"
+            )
+            return 0
         say(f"{directory} is finished: {start.step} of {max_steps} steps are done")
         return 0
     raise UsageError(

@@ -12,7 +12,7 @@ from typing import Any
 
 from videodiff import atomic
 from videodiff.cli import clip_files
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, run_first
 from videodiff.cli.condition import add_flags, read_request
 from videodiff.cli.outputs import Leftovers, begun, folder_of_run, make_folder
 from videodiff.cli.trained import check_beside
@@ -132,7 +132,7 @@ def steps(text: str) -> tuple[int, int | None]:
 
 def run(argv: Sequence[str]) -> int:
     """Parse, generate, write; returns the exit code."""
-    args, words = parser().parse_known_args(argv)
+    args, words = parser().parse_known_args(run_first(argv))
     options = {name[2:]: value for name, value in split_options(words)}
     check(args)
     from videodiff.checkpoints import resolve_checkpoint

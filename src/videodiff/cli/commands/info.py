@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import reasons
-from videodiff.cli.arguments import LightParser
+from videodiff.cli.arguments import LightParser, run_without_option
 from videodiff.cli.info_table import table
-from videodiff.config import Stored, build_model, load_yaml, read_configs
+from videodiff.config import Stored, build_model, check_texts, load_yaml, read_configs
 from videodiff.config.options import check_name, split_options
+from videodiff.names import shell_line
 from videodiff.usage import UsageError
 from videodiff.words import real, whole
 
@@ -52,7 +53,11 @@ def parser() -> argparse.ArgumentParser:
         help="optimizer steps for the hours (default: the config's max_steps)",
     )
     add("--tflops", type=real(0), help="achieved TFLOP/s (default: 40%% of the card's bf16 peak)")
-    add("--measure", action="store_true", help="time real steps of one clip on this machine for the hours")
+    add(
+        "--measure",
+        action="store_true",
+        help="time real steps of the config's batch on this machine for the hours",
+    )
     add("--quick", action="store_true", help="parameters, shapes and one forward pass only: a second or two")
     add("--json", action="store_true", help="machine-readable, on stdout")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow its classes")
@@ -61,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(argv: list[str]) -> int:
     """Print the figures of a config; returns the exit code."""
-    words, options = _split(argv)
+    words, options = _split(run_without_option(argv))
     for option, _ in split_options(options):
         check_name(option, "fit", (), "info")
     args = parser().parse_intermixed_args(words)  # configs may stand on both sides of an option
@@ -110,10 +115,14 @@ def figures_of(name: str, config: dict[str, Any], args: argparse.Namespace) -> d
 
 
 def source_of(name: str, trusted: Sequence[str]) -> str | Stored:
-    """A config as it is named; of a model that comes with the package the one that lies with it."""
+    """A config as it is named; of a run, or a model that comes with the package, the one that lies with it."""
+    from videodiff.checkpoints.folders import config_beside
     from videodiff.checkpoints.shipped import is_shipped_name
 
-    if not is_shipped_name(name) or Path(name).is_file():
+    if Path(name).is_dir() and (beside := config_beside(name)) is not None:
+        return str(beside)
+    is_run = is_shipped_name(name) or Path(name).is_dir() or Path(name).suffix == ".ckpt"
+    if not is_run or (is_shipped_name(name) and Path(name).is_file()):
         return name
     from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
 
@@ -181,7 +190,24 @@ def estimate(
         return {**nothing, "not_counted": reasons.reason(error)}
     card = accelerators.find_card(args.card) if args.card else accelerators.local_card()
     hours_to_train = hours(config, args, cost["training"], card)
-    return {**cost, "card": card and estimate.on_card(memory, card), "time": hours_to_train}
+    fits = card and estimate.on_card(memory, card)
+    if fits and not any(fits["largest_batch"].values()) and (small := smaller(args)):
+        fits["instead"] = small
+    return {**cost, "card": fits, "time": hours_to_train}
+
+
+def smaller(args: argparse.Namespace) -> str | None:
+    """The command for a smaller network of the same kind; None where ``with/small`` is not made for it."""
+    names = [*args.configs, *args.config]
+    if "with/small" in names:
+        return None
+    try:
+        check_texts([*names, "with/small"], "fit", (), args.trust)
+    except (UsageError, OSError):
+        return None
+    return shell_line(
+        ["videodiff", "info", *names, "with/small", *(["--card", args.card] if args.card else [])]
+    )
 
 
 class Progress:
@@ -218,6 +244,8 @@ def hours(
         speed = estimate.UTILISATION * assumed.peak
         share, peak = estimate.UTILISATION, assumed.peak / 1e12
         why = f"assumed: {share:.0%} of the bf16 peak of {assumed.name}, {peak:g} TFLOP/s"
+        if card is not None and not card.peak:
+            why += f"; {card.name} says nothing of speed: name the card, or give --tflops"
     return {
         "steps": steps,
         "flop_per_second": speed,
