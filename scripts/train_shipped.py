@@ -73,7 +73,7 @@ def latent(family: str, data: str, first: int, second: int) -> Recipe:
 
 
 RECIPES = {
-    "vdm_digits": Recipe((Stage("vdm_digits", 2600),)),
+    "vdm_digits": Recipe((Stage("vdm_digits", 2600),), sampler_steps=12),
     "lvdm_digits": latent("lvdm", "digits", 2000, 4000),
     "pvdm_digits": latent("pvdm", "digits", 2000, 4000),
 }
