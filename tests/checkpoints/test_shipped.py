@@ -178,7 +178,9 @@ def test_commands_take_the_name_and_write_nothing_into_the_package(there, said, 
         code, error = said(*words)
         assert code == 0, (words, error)
     assert tree(there) == before
-    assert Path("runs/shipped/vdm_digits/generate/1/samples.json").is_file()
+    generated = json.loads(Path("runs/shipped/vdm_digits/generate/1/samples.json").read_text())
+    assert len(generated["clips"]) == 2
+    assert "random" in json.dumps(generated)  # of its classes, since none was asked for
     assert list(Path("runs/shipped/vdm_digits/eval").glob("*.json"))
     config = yaml.safe_load(Path("runs/mine/1/config.yaml").read_text())
     stage = config["model"]["init_args"]["autoencoder"]["init_args"]["checkpoint"]

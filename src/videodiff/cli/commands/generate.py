@@ -21,7 +21,7 @@ from videodiff.config.options import split_options
 from videodiff.device import pick_device
 from videodiff.names import shell_word
 from videodiff.precision import PRECISIONS, autocast, default_precision
-from videodiff.say import counted
+from videodiff.say import counted, say
 from videodiff.usage import UsageError
 from videodiff.words import real, whole
 
@@ -142,7 +142,7 @@ def run(argv: Sequence[str]) -> int:
     import torch
 
     from videodiff.checkpoints import RunLock
-    from videodiff.checkpoints.shipped import results_folder
+    from videodiff.checkpoints.shipped import results_folder, shipped_name
     from videodiff.sampling.video_model import generates_video
 
     model = load_model(args, checkpoint, words)
@@ -154,6 +154,9 @@ def run(argv: Sequence[str]) -> int:
     device = pick_device(args.device)
     model = model.to(device).eval()
     configure(model, args)
+    if args.class_id is None and model.num_classes is not None and shipped_name(checkpoint) is not None:
+        args.class_id = "random"  # whoever looks at a model first has not asked what its classes are
+        say("classes are drawn at random; --class_id 3 for one of them, none for none")
     request, num_frames = read_request(args, model)
     run_directory = results_folder(checkpoint)
     leftovers = Leftovers(args.out or run_directory / "generate")
