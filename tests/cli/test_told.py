@@ -208,7 +208,7 @@ def test_nothing_told_is_the_request_of_before():
     asked = request_of({}, Generated(SHAPE))
     assert (asked.tensors(), asked.positions, asked.num_frames) == ({}, (), 4)
     clips = torch.rand(2, 3, 8, 16, 16)
-    told = continuation({}, Generated(SHAPE), clips, [0, 1])
+    told = continuation({}, Generated(SHAPE), clips, [0, 1], lambda length: length // 4)
     assert torch.equal(told.frames, clips[:, :, :2])
     assert (told.positions, told.num_frames, told.guidance) == ((0, 1), 8, None)
 

@@ -127,6 +127,28 @@ def test_a_model_that_draws_draws_what_it_says(built):
     )
 
 
+def test_every_model_that_may_be_given_frames_continues_clips_of_its_data(built):
+    model, data = built
+    if not isinstance(model, VideoModel) or "frames" not in model.answers:
+        return
+    model.eval()
+    model.sampler.num_steps = 2
+    batch = batch_of(model, data)
+    batch["video"] = batch["video"][:, :, : data["num_frames"]]  # less the still images of joint training
+    found = model.predict_step(batch, 0)
+    length, given = data["num_frames"], found["given"]
+    assert found["video"].shape == found["truth"].shape == (2, *batch["video"].shape[1:])
+    assert length // 4 <= given < length
+    assert given == model.given_frames(length)
+    assert not torch.equal(found["video"][:, :, given:], found["truth"][:, :, given:])
+    asked = model.asked
+    model.asked = {"condition_frames": f"0:{given}"}
+    torch.testing.assert_close(model.predict_step(batch, 0)["video"], found["video"])
+    model.asked = asked
+    with pytest.raises(ValueError, match="clips of 1 frame are too short"):
+        model.given_frames(1)
+
+
 def test_what_a_model_cannot_be_told_is_refused_before_anything_is_drawn(built):
     model, _ = built
     if not isinstance(model, VideoModel):

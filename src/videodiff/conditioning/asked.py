@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from videodiff.conditioning import request
@@ -45,15 +45,20 @@ def request_of(conditions: Mapping[str, Any], generated: Generated, num_frames: 
 
 
 def continuation(
-    conditions: Mapping[str, Any], generated: Generated, clips: Tensor, indices: Sequence[int]
+    conditions: Mapping[str, Any],
+    generated: Generated,
+    clips: Tensor,
+    indices: Sequence[int],
+    given_frames: Callable[[int], int],
 ) -> Request:
-    """The request for clips that are continued from their own first frames: by default the first quarter.
+    """The request for clips that are continued from their own first frames.
 
     Args:
         conditions: as for :func:`request_of`; ``condition_frames`` says how many of the clips' own frames are known.
         generated: what the model generates.
         clips: ``[B, 3, T, H, W]`` in [-1, 1].
         indices: of the clips, ``B``.
+        given_frames: length of a clip -> how many of its frames are known where nobody says it.
 
     Raises:
         ValueError: for frames of another video, or known ones that are not the first.
@@ -69,8 +74,9 @@ def continuation(
             "--condition: every clip is predicted from its own first frames; say how many with --condition_frames 0:N"
         )
     words = conditions.get("condition_frames")
-    count = max(length // 4, 1)
-    if words is not None:
+    if words is None:
+        count = given_frames(length)
+    else:
         positions, _, _ = place_frames(words, length, length, generated.video_shape[1])
         count = len(positions)
         if positions != tuple(range(count)) or count == length:

@@ -26,6 +26,7 @@ from videodiff.diffusion.windows import Window
 from videodiff.networks import Autoencoder, Latents, Network
 from videodiff.sampling import LongVideo, StageModel
 from videodiff.sampling.call import Call
+from videodiff.say import counted
 
 
 class SamplingModule(pl.LightningModule, StageModel):
@@ -200,6 +201,20 @@ class SamplingModule(pl.LightningModule, StageModel):
         if not positions or any(c.keeps_frames for c in self.conditioners):
             return ()
         return self.latents.units_at(positions)
+
+    def given_frames(self, length: int) -> int:
+        """A quarter of a clip, or the fewest above it that are whole units of the latent."""
+        for count in range(max(length // 4, 1), length):
+            try:
+                self.known_units(range(count))
+            except ValueError:
+                continue
+            return count
+        raise ValueError(
+            f"clips of {counted(length, 'frame')} are too short to be continued: this model generates "
+            f"{self.video_shape[1]} at once, and is given whole units of its latent; give longer ones, "
+            f"--data.num_frames {2 * self.video_shape[1]}"
+        )
 
     def blank(self, num_videos: int, units: int, request: Request) -> Tensor:
         """A latent ``[num_videos, C, units, *S]`` that is yet to be generated, given units in their places."""

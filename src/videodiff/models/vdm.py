@@ -11,7 +11,6 @@ from videodiff.conditioning import Images, Label, Reconstruction
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive
-from videodiff.sampling.video_model import continued
 
 
 class VDM(DiffusionModule):
@@ -41,7 +40,3 @@ class VDM(DiffusionModule):
         conditioners = [Label(condition_drop), Images(), Reconstruction(reconstruction_weight, conditioning)]
         plan = None if overlap_frames is None else Autoregressive(overlap_frames)
         super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Continue each clip from its first quarter, see :func:`~videodiff.sampling.video_model.continued`."""
-        return continued(self, batch, self.seed)

@@ -151,7 +151,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         self.last.log_losses(batch, "test", self, "last_stage_loss")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Continue each clip from its first quarter, see :func:`~videodiff.sampling.video_model.continued`."""
+        """Continue each clip from its first frames, see :func:`~videodiff.sampling.video_model.continued`."""
         return continued(self, batch, self.seed)
 
     # --- what it is, for records ------------------------------------------------------------------------------

@@ -57,6 +57,14 @@ class VideoModel(ABC):
         """What its conditions are read by."""
         return Generated(self.video_shape, self.num_classes)
 
+    def given_frames(self, length: int) -> int:
+        """First frames of a clip of so many that ``predict`` continues by default: a quarter, one at least.
+
+        Raises:
+            ValueError: if it can continue none that leave something new.
+        """
+        return max(length // 4, 1)
+
     @property
     @abstractmethod
     def answers(self) -> frozenset[str]:
@@ -339,14 +347,14 @@ def check_counts(num_videos: int, num_frames: int, indices: Sequence[int]) -> No
 
 
 def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Each clip of a batch continued from its first quarter (at least one frame), or as ``asked`` says: a prediction.
+    """Each clip of a batch continued from its first frames (``given_frames``, or as ``asked`` says): a prediction.
 
     Returns:
         ``video``: the clips with their continuation, ``truth``: the clips themselves, both ``[B, 3, F, H, W]`` in
         [-1, 1]; ``given``: how many leading frames were given; ``sample``: indices ``[B]``.
     """
     indices = batch["sample"].tolist()
-    request = continuation(model.asked, model.generated, batch["video"], indices)
+    request = continuation(model.asked, model.generated, batch["video"], indices, model.given_frames)
     truth, given = batch["video"][:, :, : request.num_frames], len(request.positions)
     video = model.generate(len(truth), None, seed, request, indices=indices)
     return {"video": video, "truth": truth, "given": given, "sample": batch["sample"]}
