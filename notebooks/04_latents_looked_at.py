@@ -60,7 +60,7 @@ planes = train(
 )  # fmt: skip
 by_volume, by_planes = volume.encode(real), planes.encode(real)
 guesses = {
-    "3-D latent": volume.decode(by_volume), "planes": planes.decode(by_planes),
+    "3-D latent": volume.decode(by_volume).clamp(-1, 1), "planes": planes.decode(by_planes).clamp(-1, 1),
     "the mean picture, always": real.mean((0, 2), keepdim=True),
 }  # fmt: skip
 psnr = {name: 10 * torch.log10(4 / (guess - real).square().mean()).item() for name, guess in guesses.items()}
@@ -124,7 +124,7 @@ for name, video in clips.items():
 show_clips({"test clips": real} | clips)
 
 # %% [markdown]
-# Held still, nothing moves at all: all change over time is in the two time planes. Swapped, most clips go dark: the
-# position of a digit is also stored in the plane of height and width, and where the planes disagree nothing lights
-# up. So a first stage this small and this briefly trained has not separated form from motion.
+# Held still, nothing moves at all: all change over time is in the two time planes. Swapped, a digit stays about
+# where it was and gets fainter: its position is also stored in the plane of height and width, and where the planes
+# disagree little lights up. So a first stage this small and this briefly trained has not separated form from motion.
 # [docs/pvdm.md](../docs/pvdm.md) looks at a well trained one in the same way.
