@@ -86,7 +86,8 @@ for baseline in comparison.baselines:
 #
 # 1. *Do the intervals separate?* If not, the difference may be due to the choice of clips, and the page marks no best
 #    value.
-# 2. *Do both beat the baselines?* Noise is easy to beat. Frozen frames are not: they are real frames that never move,
+# 2. *Do both beat the baselines?* Noise is easy to beat, but eight steps of training are too few even for that. Frozen
+#    frames are hard: they are real frames that never move,
 #    so a network that looks at frames more than at motion likes them. A model that loses to them, as both do here,
 #    has not been shown to generate video.
 # 3. *What did each cost?* Training steps, parameters, seconds and arithmetic are in the record beside the numbers.

@@ -103,6 +103,9 @@ def claims_06(names):
     assert longer["interval"][1] < short["interval"][0]
     frozen = next(b for b in names["comparison"].baselines if "frozen" in b["name"])
     assert frozen["metrics"][names["first"]]["value"] < longer["value"]  # as its text says
+    noise = next(b for b in names["comparison"].baselines if "noise" in b["name"])
+    low = noise["metrics"][names["first"]]["interval"][0]
+    assert longer["interval"][1] < low < short["interval"][1]  # eight steps are too few even for that
     assert min(entry["distance"] for entry in names["longer"].nearest) > 5
     assert all(
         len(m.training.curves["val/loss"]) >= 2 for m in names["comparison"].models
