@@ -18,7 +18,11 @@ fi
 
 if [ "$TORCH" = cpu ]; then
     # Its own pair, in that order: a CPU torch beside the default index's torchvision breaks every import.
-    "${installer[@]}" torch torchvision --index-url "$cpu_index"
+    if ! said=$("${installer[@]}" torch torchvision --index-url "$cpu_index" 2>&1); then
+        echo "TORCH=cpu takes torch from $cpu_index, and that failed: $(tail -n 1 <<<"$said")" >&2
+        echo "Leave TORCH=cpu out to install the build in $LOCK from your usual index, e.g. make demo" >&2
+        exit 1
+    fi
     lock=$(mktemp)
     trap 'rm -f "$lock"' EXIT
     grep -vE '^(torch|torchvision|nvidia-|cuda-|triton)' "$LOCK" >"$lock"

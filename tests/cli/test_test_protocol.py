@@ -10,6 +10,7 @@ from videodiff.cli import main
 from videodiff.data import BouncingDigits, video_io
 from videodiff.evaluation.against import find_against
 from videodiff.evaluation.results import read_result
+from videodiff.models.diffusion import DiffusionModule
 
 SMALL = ["--data.num_test_clips", "3", "--model.sampler.num_steps", "2"]
 
@@ -59,6 +60,42 @@ def test_out_takes_the_result_alone(trained, capsys, tmp_path):
     (path,) = (tmp_path / "o" / "eval").glob("random_5f_n2_*.json")
     assert read_result(path).num_generated == 2  # 5 frames: two windows
     assert not list((trained / "eval").glob("random_5f*"))
+
+
+def test_without_the_loss_the_clips_alone_are_measured(trained, capsys, tmp_path, monkeypatch):
+    words = [
+        "--protocol",
+        "random:4",
+        "--loss",
+        "false",
+        "--data.num_test_clips",
+        "6",
+        "--data.batch_size",
+        "2",
+    ]
+    seen = []
+    original = DiffusionModule.test_step
+    monkeypatch.setattr(DiffusionModule, "test_step", lambda *args: (seen.append(1), original(*args))[1])
+    code, out, err = run_test(capsys, trained, *words, "--out", tmp_path / "o")
+    assert code == 0, err
+    assert "rand_fd" in out
+    assert "test/loss" not in out
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["metrics"] == {}
+    assert len(seen) == 1
+    code, _, err = run_test(capsys, trained, "--protocol", "none", "--loss", "false")
+    assert code == 2
+    assert "leaves nothing to measure" in err
+
+
+def test_weights_that_a_protocol_lacks_are_told_before_the_loss_is_taken(
+    trained, capsys, tmp_path, monkeypatch
+):
+    for name in ("VIDEODIFF_WEIGHTS", "VIDEODIFF_TEST_ASSETS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(DiffusionModule, "test_step", lambda *args: pytest.fail("the loss was taken"))
+    code, _, err = run_test(capsys, trained, "--protocol", "styleganv", "--out", tmp_path / "o")
+    assert code == 2, err
+    assert "I3D" in err
 
 
 def test_none_measures_the_loss_alone(trained, capsys, tmp_path):

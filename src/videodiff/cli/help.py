@@ -99,6 +99,7 @@ generated clips against real ones (the record goes to RUN/eval; see docs/evaluat
   --protocol P                 evaluator, random, styleganv, tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte,
                                P:128, P:switch=value or none (built-in data: evaluator; else styleganv)
   --num_clips N                real and generated clips, N of each (the protocol's); with fewer, the result says so
+  --loss false                 only the generated clips, without the loss over the test clips (true)
   --inception                  also the inception score of C3D, for UCF-101
   --against RUN|FILE           show the numbers of another run's test, or of its record, beside the new ones; refused if
                                they were not measured in the same way

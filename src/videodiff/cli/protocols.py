@@ -21,6 +21,8 @@ def check(options: argparse.Namespace) -> None:
 
     if options.num_clips is not None and options.num_clips < 2:
         raise UsageError(f"--num_clips must be at least 2, got {options.num_clips}")
+    if options.loss == "false" and options.protocol == NONE:
+        raise UsageError("--loss false with --protocol none leaves nothing to measure")
     if options.against is not None and options.protocol == NONE:
         raise UsageError("--against needs a protocol, and --protocol none measures nothing")
     if conditions_of(options) and options.protocol == NONE:

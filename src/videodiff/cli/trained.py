@@ -47,6 +47,11 @@ class Look:
     def __init__(self, options: argparse.Namespace, rest: list[str]) -> None:
         self.options, self.rest = options, rest
 
+    @property
+    def wants_loss(self) -> bool:
+        """Whether the loss is measured."""
+        return True
+
     def check(self) -> None:
         """Refuse what cannot be asked for, before anything is loaded."""
 
@@ -68,7 +73,9 @@ class Look:
             RuntimeError: if nothing was.
         """
         metrics = {key: float(value) for part in result for key, value in part.items()}
-        if not metrics:
+        if not self.wants_loss:
+            metrics = {}
+        elif not metrics:
             raise RuntimeError(f"{self.verb} saw no clip; is the {self.verb} split empty?")
         step = run.content.get("global_step")
         record = {"verb": self.verb, "checkpoint": str(run.checkpoint), "step": step, "metrics": metrics}
@@ -106,7 +113,8 @@ class Look:
             cli = build(verb, out, config, options.trust)
             self.attach(cli, run, out, plan, held)
             load_weights(cli.model, content["state_dict"], checkpoint)
-            result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule)
+            shown = {} if self.wants_loss else {"verbose": False}  # Lightning's own table
+            result = getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, **shown)
         if rank() == 0:
             self.report(run, out, result)
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from videodiff.evaluation.observed import Observed
 from videodiff.evaluation.plan import Batch
 from videodiff.evaluation.protocol import Protocol, get_protocol
 from videodiff.evaluation.results import Result
+from videodiff.say import counted
 from videodiff.trainer import data_of
 
 
@@ -77,7 +78,8 @@ class VideoEvaluation(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = data_of(trainer)
-        if (self.against is None and not self.conditions) or why_not_measured(data, pl_module) is not None:
+        if (reason := why_not_measured(data, pl_module)) is not None:
+            self.refuse(reason)
             return
         with torch.inference_mode(False), torch.no_grad():  # the detectors are kept for the end of the test
             measurement = self.begin(trainer, data, pl_module)
@@ -92,12 +94,20 @@ class VideoEvaluation(pl.Callback):
             reason = why_not_measured(data_of(trainer), pl_module)
             if reason is None:
                 self.measure(trainer, pl_module)
-            elif self.conditions:
-                raise ValueError(f"--{next(iter(self.conditions))}: {reason}")
-            elif self.asked is None:
-                say(trainer, f"clips are not evaluated: {reason}")
             else:
-                raise ValueError(f"--protocol {self.asked.label}: {reason}")
+                self.refuse(reason)
+                say(trainer, f"clips are not evaluated: {reason}")
+
+    def refuse(self, reason: str) -> None:
+        """Raise if what cannot be measured was asked for.
+
+        Raises:
+            ValueError: led by the option that asked.
+        """
+        if self.conditions:
+            raise ValueError(f"--{next(iter(self.conditions))}: {reason}")
+        if self.asked is not None:
+            raise ValueError(f"--protocol {self.asked.label}: {reason}")
 
     def measure(self, trainer: pl.Trainer, model: Any) -> None:
         """Look at both sides, score them on rank 0 and write the result."""
@@ -176,7 +186,8 @@ class VideoEvaluation(pl.Callback):
             model, protocol.frames, mine, self.seed, self.batch_size, self.request(model, protocol),
             measurement.labels(model), protocol.rounding, precision=trainer.precision_plugin.forward_context,
         )  # fmt: skip
-        batches = (Batch(places, clips[:, :: protocol.subsample]) for places, clips in generated)
+        timed = told_how_long(trainer, generated, len(mine))
+        batches = (Batch(places, clips[:, :: protocol.subsample]) for places, clips in timed)
         return measurement.observe(batches, "generated clips", len(mine))
 
     def progress(self, trainer: pl.Trainer) -> Callable[[str, int, int], None]:
@@ -196,6 +207,20 @@ class VideoEvaluation(pl.Callback):
                   file=sys.stderr, flush=True)  # fmt: skip
 
         return report
+
+
+def told_how_long(
+    trainer: pl.Trainer, generated: Iterable[tuple[list[int], torch.Tensor]], total: int
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """The batches of generated clips; after the first, one line says how long the others will take, if that is long."""
+    began, first = time.monotonic(), True
+    for places, clips in generated:
+        if first and len(places):
+            left = (time.monotonic() - began) / len(places) * (total - len(places))
+            if left > 10:
+                say(trainer, f"generating {counted(total, 'clip')}: about {left:.0f} s more")
+            first = False
+        yield places, clips
 
 
 def say(trainer: pl.Trainer, text: str) -> None:

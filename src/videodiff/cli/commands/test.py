@@ -20,6 +20,10 @@ class Test(Look):
     verb = "test"
     judge: Any = None
 
+    @property
+    def wants_loss(self) -> bool:
+        return self.options.loss == "true"
+
     def check(self) -> None:
         protocols.check(self.options)
 
@@ -27,6 +31,10 @@ class Test(Look):
         atomic.refuse_link(run.directory / "eval")
 
     def attach(self, cli: Any, run: Trained, out: Path, plan: dict[str, Any] | None, held: ExitStack) -> None:
+        if not self.wants_loss:
+            cli.trainer.limit_test_batches = (
+                1  # the clips are judged when the loop ends, and it must have begun
+            )
         folders = [out] if self.options.out is not None else [out, run.directory]
         self.judge = protocols.attach(self.options, cli, folders, run.checkpoint, run.content)
 
