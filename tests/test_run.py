@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+import shutil
 import statistics
 from functools import partial
 
@@ -211,6 +212,43 @@ def test_the_demo_calls_a_model_better_where_intervals_do_not_touch():
     assert len(verdicts({**results, "models": results["models"][:1]})) == 3
 
 
+def test_the_page_of_the_demo_shows_the_models_that_come_with_the_package(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "demo/vdm_digits")
+    record = {"minutes": 174.0, "machine": "one core"}
+    names = ["demo/vdm_clouds", "demo/vdm_digits", "demo/lvdm_digits"]
+    monkeypatch.setattr(shipped, "shipped_names", lambda: names)
+    monkeypatch.setattr(shipped, "shipped_record", lambda name: record)
+    monkeypatch.setattr(demo_page, "SHOWN", 2)
+    page = DemoPage(tmp_path / "index.html", ["with/demo", "with/smoke"], 1, "dpmpp")
+    before = page.write().read_text()
+    demo.show_shipped(page, demo.Clock())
+    said = capsys.readouterr().err.splitlines()
+    assert "VDM (2.9 h): comes with videodiff as demo/vdm_digits, trained on one core" in said[-2]
+    assert "demo/lvdm_digits is left out: " in said[-1]  # there is none in fact
+    assert len(said) == 2  # clouds are not of this demo
+    text = page.path.read_text()
+    assert (before.count("<canvas"), text.count("<canvas")) == (2 * 2, 3 * 2)
+    assert "trained on one core" in text
+    assert page.names() == ["VDM", "VDM (2.9 h)", "LVDM", "PVDM", "frozen"]
+    page.plan = demo_plan.plan(1.0)
+    assert page.names()[:2] == ["VDM (2 min)", "VDM (2.9 h)"]
+    # A model of other clips does not stand beside these.
+    other = DemoPage(
+        tmp_path / "other.html", ["with/demo", "with/smoke", str(larger_clips(tmp_path))], 1, "dpmpp"
+    )
+    with pytest.raises(
+        ValueError, match=r"demo/vdm_digits was trained on other clips \(resolution 32.* against 16"
+    ):
+        other.add_shipped("demo/vdm_digits")
+
+
+def larger_clips(folder):
+    path = folder / "larger.yaml"
+    path.write_text("data: {init_args: {resolution: 32}}\n")
+    return path
+
+
 def one_probe(measured_slowness, overlays, lanes):
     return measured_slowness(overlays, demo_plan.Lanes())
 
@@ -240,11 +278,11 @@ def test_demo_trains_three_models_on_a_page_that_stands_at_once_and_grows(tmp_pa
     for page in (*pages, text):
         assert "http" not in page.replace("http-equiv", "")
     record = json.loads((report / "results.json").read_text())
-    assert [model["name"] for model in record["models"]] == ["VDM, 1 s", "LVDM, 1 s", "PVDM, 1 s"]
+    assert [model["name"] for model in record["models"]] == ["VDM (1 s)", "LVDM (1 s)", "PVDM (1 s)"]
     assert {entry["name"] for entry in record["baselines"]} == {"noise", "frozen frames"}
     told = capsys.readouterr()
     verdicts = [line for line in told.out.splitlines() if "frozen frames: " in line and "noise: " in line]
-    assert [line.split()[0] for line in verdicts] == ["VDM,", "LVDM,", "PVDM,"]
+    assert [line.split()[0] for line in verdicts] == ["VDM", "LVDM", "PVDM"]
     assert str(report / "index.html") in told.out
     assert told.err.count(" steps, about ") == 5
     assert told.err.count(": trained in ") == 5
@@ -271,7 +309,7 @@ def test_the_demo_of_a_machine_too_slow_for_three_models_compares_the_first_one_
     folder = tmp_path / "runs" / "demo"
     assert sorted(path.name for path in folder.iterdir()) == ["report", "vdm_digits"]
     record = json.loads((folder / "report" / "1" / "results.json").read_text())
-    assert [model["name"] for model in record["models"]] == ["VDM, 21 min"]
+    assert [model["name"] for model in record["models"]] == ["VDM (21 min)"]
     told = capsys.readouterr()
     assert "VDM alone, in about 21 minutes" in told.err
     assert "generate --ckpt_path runs/demo/vdm_digits/1" in told.out

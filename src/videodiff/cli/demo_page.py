@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SHOWN = 8  # clips of each model while it grows
 EVERY_S = 15.0  # between two pages where nothing else happens, and what a page waits before it reloads itself
 TITLE = "VDM, LVDM and PVDM on bouncing digits"
+FROZEN = "frozen"
 WORDS = {"waiting": "waits", "running": "runs", "done": "trained"}
 
 
@@ -55,18 +56,19 @@ class DemoPage:
         protocol = asked_protocol(data, self.settings, data.num_frames)
         self.measurement = Measurement(data, protocol, SHOWN, may_fall_back=True, batch_size=SHOWN)
         real = real_clips(self.measurement, SHOWN)
-        self.clips = Clips(real, {"frozen frames": ModelClips(frozen_clips(real))})
+        self.clips = Clips(real, {FROZEN: ModelClips(frozen_clips(real))})
         self.plan: Plan | None = None
         self.shipped: dict[str, str] = {}
         self.runs: dict[str, Any] = {}
         self.notes: list[str] = []
+        self.written = 0.0
 
     def trained_name(self, model: str) -> str:
-        """``VDM, 5 min``: of a model of this demo, by its training's time."""
+        """``VDM (5 min)``: of a model of this demo, by its training's time."""
         if self.plan is None:
             return paper_name(model)
-        name = f"{paper_name(model)}, {short_time(self.plan.model_seconds(model))}"
-        return f"{name}, here" if name in self.shipped else name
+        name = f"{paper_name(model)} ({short_time(self.plan.model_seconds(model))})"
+        return f"{name} here" if name in self.shipped else name
 
     def names(self) -> list[str]:
         """Of all columns, in the order of their colours."""
@@ -74,7 +76,7 @@ class DemoPage:
         for model in MODELS:
             found.append(self.trained_name(model))
             found += [name for name, spec in self.shipped.items() if spec.endswith(f"/{model}")]
-        return [*found, "frozen frames"]
+        return [*found, FROZEN]
 
     def add_shipped(self, spec: str) -> str:
         """Show the clips of a model that comes with the package; a line about it.
@@ -93,7 +95,7 @@ class DemoPage:
         different = differences(data_record(ours, split), data_record(run.data, split), split)
         if different or run.size != "{}x{}".format(*ours.frame_size):
             raise UnequalRunsError(f"{spec} was trained on other clips ({', '.join(different) or run.size})")
-        name = f"{paper_name(spec.partition('/')[2])}, {short_time(60 * record['minutes'])}"
+        name = f"{paper_name(spec.partition('/')[2])} ({short_time(60 * record['minutes'])})"
         run.name = name
         self.shipped[name] = spec
         self.show(name, run)
@@ -150,7 +152,14 @@ class DemoPage:
             time.time(),
             0.0 if ended else EVERY_S,
         )
+        self.written = time.monotonic()
         return write_growing_page(self.comparison(trainings), self.clips, growing, self.path)
+
+    def beat(self, now: str, trainings: Sequence[Training] = ()) -> None:
+        """Say what happens now, on a page that is written anew if the last one is old enough."""
+        if time.monotonic() - self.written > EVERY_S:
+            self.now = now
+            self.write(trainings)
 
     def stage_lines(self, trainings: Sequence[Training]) -> list[Any]:
         """How far the trainings are, by what they write down."""

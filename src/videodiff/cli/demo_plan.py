@@ -60,8 +60,7 @@ def paper_name(model: str) -> str:
 class Lanes:
     """How the cores are shared: trainings that run at a time, and threads of each.
 
-    Two trainings with a thread each do more than one with two threads: 1.7 times the work of one thread against 1.4
-    (benchmarks/side_by_side.py).
+    Two trainings with a thread each do more than one with two threads: 1.7 times the work of one thread against 1.4.
     """
 
     count: int = 1

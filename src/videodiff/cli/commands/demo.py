@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from videodiff.cli.side_by_side import SideBySide, Training
 
 OVERLAY = "with/demo"
-SECONDS_BESIDE = (
-    25.0  # per model: loading, generating and measuring, on two idle cores; only used for the time left
+# Of each model on two idle cores, only used for the time left: opening it; generating and measuring 64 clips and four
+# long videos in 20 steps.
+SECONDS_OPENING, SECONDS_MEASURING = 5.0, 20.0
+BESIDE_OTHERS = (
+    1.65  # how much longer a step takes where two trainings share two cores than one alone with both
 )
 PROBE_STEPS, PROBE_SECONDS = 20, 30
 WARM_STEPS = 3  # take longer than the others
@@ -88,7 +91,8 @@ def run(argv: Sequence[str]) -> int:
         clock.say(f"measuring the speed of this machine: {PROBE_STEPS} steps of {PROBE.title}{beside}")
         slowness = measured_slowness(overlays, lanes)
         page.plan = budget = plan(slowness, args.minutes, lanes.count)
-        clock.expect(budget, lanes.count, len(page.shipped))
+        measuring = SECONDS_MEASURING * args.num_clips * args.steps / (64 * 20)
+        clock.expect(budget, lanes, (SECONDS_OPENING + measuring) * (budget.models + len(page.shipped)))
         if budget.line:
             clock.say(budget.line)
         with SideBySide(lanes.count, lanes.threads) as side, threads(1):
@@ -98,10 +102,10 @@ def run(argv: Sequence[str]) -> int:
         models = [name for name in budget.names if page.trained_name(name) in page.runs]
         if not models:
             raise RuntimeError("; ".join(f"{each.name}: {each.reason}" for each in trainings if each.reason))
-        page.now = "Trained; measuring all models. This page is replaced by one with figures."
+        page.now = "Trained; measuring all models. A page with figures follows."
         page.write(trainings)
         clock.say("comparing: the same real clips, noise and sampler for all")
-        compare(page, args, place)
+        compare(page, trainings, args, place)
     except BaseException as error:
         page.write(trainings, f"The demo was ended before its end: {one_line(error)}.")
         raise
@@ -145,17 +149,18 @@ def show_shipped(page: "DemoPage", clock: "Clock") -> None:
         try:
             clock.say(page.add_shipped(name))
         except (ValueError, RuntimeError, OSError) as error:  # the demo can do without
-            clock.say(f"{name} is left out: {' '.join(str(error).split())}")
+            clock.say(f"{name} is left out: {one_line(error)}")
         page.write()
     if not wanted:
         clock.say("no trained models come with this installation; clips follow with the first training")
 
 
-def compare(page: "DemoPage", args: argparse.Namespace, place: Path) -> None:
+def compare(page: "DemoPage", trainings: "Sequence[Training]", args: argparse.Namespace, place: Path) -> None:
     """Measure all models of the page by one protocol, and put a page with figures in place of the growing one.
 
     Args:
-        page: the growing one.
+        page: the growing one; it says how far measuring is.
+        trainings: that it tells of.
         args: of the command.
         place: folder of the page.
     """
@@ -173,7 +178,13 @@ def compare(page: "DemoPage", args: argparse.Namespace, place: Path) -> None:
         num_clips=args.num_clips, samplers=(SAMPLER,), steps=(args.steps,), frames=frames, long_frames=3 * frames,
         long_videos=4,
     )  # fmt: skip
-    comparison, clips = compare_runs(list(runs), settings, Lines(), command_of(words), opened=runs)
+    lines = Lines()
+
+    def progress(what: str, done: int, total: int) -> None:
+        lines(what, done, total)
+        page.beat(f"Trained; measuring: {what} {done} of {total}. A page with figures follows.", trainings)
+
+    comparison, clips = compare_runs(list(runs), settings, progress, command_of(words), opened=runs)
     for model in comparison.models:
         if model.run in page.shipped.values():
             record = shipped_record(model.run)
@@ -190,7 +201,7 @@ def verdicts(results: dict[str, Any]) -> list[str]:
 
     metrics = {name: metric_info(name).label for name in ("evaluator_fd", "rand_fd")}
     lines = ["", "before clips made without a model, by more than the 95 % intervals:"]
-    is_behind = False
+    is_behind, width = False, max(len(model["name"]) for model in results["models"])
     for model in results["models"]:
         ours = model["draws"][0]["metrics"]
         said = []
@@ -203,7 +214,7 @@ def verdicts(results: dict[str, Any]) -> list[str]:
             words = [f"yes in {', '.join(wins)}"] if wins else []
             words += [f"no in {', '.join(fails)}"] if fails else []
             said.append(f"{baseline['name']}: {'; '.join(words) or 'not measured'}")
-        lines.append(f"  {model['name']:6s} {'   '.join(said)}")
+        lines.append(f"  {model['name']:{width}s} {'   '.join(said)}")
     if is_behind:
         lines.append("  a no asks for more training; docs/results.md has sizes and times that get there")
     return lines
@@ -223,11 +234,11 @@ class Clock:
         self.training = self.beside = 0.0
         self.planned, self.taken = 0.0, 0.0
 
-    def expect(self, budget: Plan, lanes: int, others: int) -> None:
-        """Count on a plan from now on, and on so many other models that are only measured."""
+    def expect(self, budget: Plan, lanes: Lanes, beside: float) -> None:
+        """Count on a plan from now on, and on seconds of two idle cores for what is done when it is over."""
         self.until = time.monotonic()
-        self.training = makespan(budget.names, lanes) * budget.share * budget.pace
-        self.beside = SECONDS_BESIDE * (budget.models + others) * budget.pace
+        self.training = makespan(budget.names, lanes.count) * budget.share * budget.pace
+        self.beside = beside * budget.pace / (BESIDE_OTHERS if lanes.count > 1 else 1.0)
 
     def trained(self, planned: float, taken: float) -> None:
         """A training is over; those that follow are expected to be as much slower than planned."""
@@ -356,7 +367,7 @@ def show(page: "DemoPage", training: "Training", clock: Clock) -> None:
         else:
             page.add_first_stage(model, training.folder)
     except (ValueError, RuntimeError) as error:  # of what it generates: the others have a page to fill
-        clock.say(f"no clips of {training.name}: {' '.join(str(error).split())}")
+        clock.say(f"no clips of {training.name}: {one_line(error)}")
 
 
 def fit_words(
