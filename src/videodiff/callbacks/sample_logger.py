@@ -12,9 +12,10 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from videodiff.callbacks.ema import EMA
+from videodiff.callbacks.shown import show_picture, show_video
 from videodiff.callbacks.watchdog import Watchdog
 from videodiff.conditioning.request import Request
-from videodiff.data.video_io import gif_bytes, scale_to_see, to_uint8, video_grid, write_mp4
+from videodiff.data.video_io import scale_to_see, to_uint8, video_grid, write_mp4
 from videodiff.sampling.video_model import generates_video, video_model
 from videodiff.trainer import callbacks_of
 
@@ -24,9 +25,9 @@ class SampleLogger(Callback):
 
     An autoencoder generates none: its sheet shows clips of the first validation batch (of the training batch before the
     first validation) with their reconstructions to the right, and the planes of a triplane autoencoder are shown beside
-    it, in TensorBoard. The sheet, small clips enlarged by whole numbers, goes to ``samples/step_<n>.mp4`` in the run
-    folder and, as an animated GIF, to TensorBoard. Rank 0 draws; training is not disturbed (mode, weights and random
-    state are put back).
+    it by the loggers. The sheet, small clips enlarged by whole numbers, goes to ``samples/step_<n>.mp4`` in the run
+    folder and to every logger that can show it: TensorBoard (an animated GIF), Weights & Biases, MLflow. Rank 0 draws;
+    training is not disturbed (mode, weights and random state are put back).
 
     Args:
         every_n_steps: optimizer steps between sheets; 0 generates none.
@@ -161,17 +162,12 @@ class SampleLogger(Callback):
                 module.training = training
 
     def log_picture(self, trainer: pl.Trainer, picture: Tensor | None, step: int) -> None:
-        """Write a picture of latents to every TensorBoard logger."""
-        if picture is None:
-            return
-        for logger in trainer.loggers:
-            writer = getattr(logger, "experiment", None)
-            if writer is not None and hasattr(writer, "_get_file_writer"):
-                writer.add_image("latents", picture.numpy(), step, dataformats="HW")
-                writer.flush()
+        """Hand a picture of latents to every logger that shows pictures."""
+        if picture is not None:
+            show_picture(trainer.loggers, "latents", picture, step)
 
     def log_videos(self, trainer: pl.Trainer, videos: Tensor, step: int) -> None:
-        """Write the sheet to the run folder and to every TensorBoard logger; a full disk does not end the run."""
+        """Write the sheet to the run folder and to every logger that shows videos; a full disk does not end the run."""
         sheet = video_grid(videos)
         scale = scale_to_see(videos.shape[2:4], sheet.shape[1:3])
         file = Path(trainer.default_root_dir) / "samples" / f"step_{step:06d}.mp4"
@@ -179,18 +175,4 @@ class SampleLogger(Callback):
             write_mp4(file, sheet, fps=self.fps, scale=scale)
         except OSError as err:
             print(f"samples of step {step} not written: {err}", file=sys.stderr, flush=True)
-        for logger in trainer.loggers:
-            writer = getattr(logger, "experiment", None)
-            if hasattr(writer, "_get_file_writer"):
-                add_gif(writer, "samples", sheet, step, self.fps, scale)
-
-
-def add_gif(writer: Any, tag: str, video: Tensor, step: int, fps: float, scale: int = 1) -> None:
-    """Add uint8 ``[T, H, W, 3]`` to a ``SummaryWriter`` as an image that moves; ``add_video`` needs an old moviepy."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    height, width = (scale * side for side in video.shape[1:3])
-    data = gif_bytes(video, fps=fps, scale=scale)
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
-    writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
-    writer.flush()
+        show_video(trainer.loggers, "samples", file, sheet, step, self.fps, scale)
