@@ -98,7 +98,7 @@ def folder_of(kind, folder):
             ("empty", ["no videos"]),
             ("text", ["no videos"]),
             ("short", ["too short", "2 frames", "4 needed", "num_frames"]),
-            ("garbage", ["can be read", ".mp4"]),
+            ("garbage", ["be read", ".mp4"]),  # none of them can, the only one cannot
         ],
         ["fit", "test", "validate", "predict"],  # generate needs none
     ),

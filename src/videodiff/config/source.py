@@ -211,7 +211,7 @@ def mirror(module_name: str, name: str) -> type | None:
         made = type(name, (*bases,) or (Mirror,), facts)
     except TypeError:  # bases in an order that the whole set of them would not give
         made = type(name, (bases[0],), {**facts, "__whole__": False})
-    made.__abstractmethods__ = _abstract(made)  # type: ignore[attr-defined]
+    made.__abstractmethods__ = _abstract(made)  # type: ignore[attr-defined]  # only ABCMeta's classes declare it
     return made
 
 

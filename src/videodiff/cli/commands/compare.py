@@ -135,21 +135,24 @@ def check_some_there(runs: Sequence[str]) -> None:
     """Refuse names none of which is a run's, before torch is imported.
 
     Raises:
-        FileNotFoundError: that says which runs there are.
+        FileNotFoundError: that names each and says which runs there are.
     """
     from videodiff.checkpoints import resolve_checkpoint
+    from videodiff.say import none_can_be
 
-    missing = None
+    missing = []
     for run in runs:
         try:
             resolve_checkpoint(run)
             return
         except FileNotFoundError as error:
-            missing = missing or error
+            missing.append(str(error))
         except (ValueError, OSError):  # there, and damaged: it is passed over by name
             return
-    if missing is not None:
-        raise missing
+    if missing:
+        alone = len(missing) == 1
+        words = missing[0] if alone else f"{none_can_be('compared', len(runs), 'run')} ({'; '.join(missing)})"
+        raise FileNotFoundError(words)
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
