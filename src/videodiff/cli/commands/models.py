@@ -12,8 +12,8 @@ from typing import Any
 from videodiff.config import shipped_configs
 
 FIGURES = {
-    "evaluator_fd": "evaluator distance",
-    "digit_identity": "digits kept",
+    "evaluator_fd": "evaluator-FD",
+    "digit_identity": "identity kept",
     "digit_speed_in_range": "speed in range",
 }
 SOURCES = Path(__file__).resolve().parents[2] / "models"
