@@ -10,6 +10,7 @@ from report_records import comparison, model, moving_squares
 from videodiff.comparison.folder import check_folder
 from videodiff.comparison.record import Clips, ModelClips
 from videodiff.report.growing import Growing, StageLine, write_growing_page
+from videodiff.report.section_clips import ClipSections
 
 STAGES = [
     StageLine("A, first stage", "trained", 600, 600, 0.031, 40.0),
@@ -42,6 +43,18 @@ def test_a_growing_page_says_what_happens_and_how_far_every_training_is(tmp_path
     assert "A: &lt;b&gt;comes&lt;/b&gt; with it." in text
     assert 'data-every="15"' in text
     assert not re.search(r"https?:|src=\"(?!data:)", text.replace("http-equiv", ""))
+
+
+def test_a_model_whose_first_stage_alone_is_trained_has_no_column_of_samples():
+    clips = moving_squares(2)
+    there = {"A": ModelClips(clips), "B": ModelClips(clips[:0], reconstructions=clips)}
+    sections = ClipSections(
+        comparison([model("A", draws=0), model("B", draws=0)], baselines=[]), Clips(clips, there)
+    )
+    samples, rebuilt = str(sections.samples_section()), str(sections.reconstructions_section())
+    assert "A, sample 0" in samples
+    assert ">B<" not in samples
+    assert "B, reconstruction 0" in rebuilt
 
 
 def test_a_page_that_has_ended_does_not_reload_itself(tmp_path):

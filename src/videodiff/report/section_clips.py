@@ -54,7 +54,9 @@ class ClipSections:
         """Sample i of every model from the same seed, and real clips to judge them by."""
         columns = [Column("real", None, self._cells(self.real, "real clip"))]
         columns += [
-            Column(name, i, self._cells(self.samples[name], f"{name}, sample")) for i, name, _ in self.shown
+            Column(name, i, self._cells(self.samples[name], f"{name}, sample"))
+            for i, name, _ in self.shown
+            if self.samples[name]  # of a model whose first stage alone is trained yet there are none
         ]
         places = [*self.real, *(place for found in self.samples.values() for place in found)]
         if not places:
