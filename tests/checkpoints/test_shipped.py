@@ -189,7 +189,7 @@ def test_commands_take_the_name_and_write_nothing_into_the_package(there, said, 
     assert main(["models", "--json"]) == 0
     trained = {row["name"]: row["about"] for row in json.loads(capfd.readouterr().out)["trained"]}
     assert list(trained) == shipped.shipped_names() == ["demo/lvdm_digits", "demo/vdm_digits"]
-    assert "digits kept 0.85" in trained["demo/vdm_digits"]
+    assert "identity kept 0.85" in trained["demo/vdm_digits"]
     assert {*shipped.shipped_names()} <= {*completion.candidates(["generate", "--ckpt_path", "demo/"])}
 
 
