@@ -3,7 +3,7 @@
 import pytest
 
 from videodiff.config import shipped_configs
-from videodiff.config.library import IMPORTED, SOURCE
+from videodiff.config.lookup import IMPORTED, SOURCE
 from videodiff.config.read import check_texts
 from videodiff.config.signatures import accepts, members
 from videodiff.config.source import Unsaid

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videodiff.config import trust
-from videodiff.config.library import IMPORTED, Imported, Unseen
+from videodiff.config.lookup import IMPORTED, Imported, Unseen
 from videodiff.config.ranges import RANGES
 from videodiff.config.signatures import (
     Parameters,
@@ -48,7 +48,7 @@ def check_config(
     verb: str,
     trusted: Sequence[str] = (),
     labels: Mapping[tuple[str, ...], str] | None = None,
-    library: Imported = IMPORTED,
+    lookup: Imported = IMPORTED,
 ) -> None:
     """Check a whole config (files merged, options applied).
 
@@ -58,22 +58,22 @@ def check_config(
         verb: ``fit``, ``validate``, ``test``, ``predict``, ``encode`` or ``generate``.
         trusted: modules from ``--trust``.
         labels: paths that came from the command line -> the option as it was written.
-        library: where classes are looked up.
+        lookup: where classes are looked up.
 
     Raises:
         UsageError: for the first mistake, in one line, led by the option that brought it or by ``where``.
     """
-    Checker(where, trusted, labels, library).root(config, verb)
+    Checker(where, trusted, labels, lookup).root(config, verb)
 
 
-def root_hints(verb: str, library: Imported = IMPORTED) -> dict[str, Any]:
+def root_hints(verb: str, lookup: Imported = IMPORTED) -> dict[str, Any]:
     """Type of every top-level key of a verb's config; ``trainer`` and our callbacks are plain mappings."""
-    classes = library.root_classes()
+    classes = lookup.root_classes()
     if verb == DRAWS:
         return {"model": classes["model"]}
     return {
         **classes,
-        **dict.fromkeys(library.groups(), dict),
+        **dict.fromkeys(lookup.groups(), dict),
         **OWN_KEYS,
     }
 
@@ -85,7 +85,7 @@ class Checker:
         where: name of the config in messages.
         trusted: modules from ``--trust``.
         labels: paths that came from the command line -> the option as it was written.
-        library: where classes are looked up.
+        lookup: where classes are looked up.
     """
 
     def __init__(
@@ -93,9 +93,9 @@ class Checker:
         where: str,
         trusted: Sequence[str] = (),
         labels: Mapping[tuple[str, ...], str] | None = None,
-        library: Imported = IMPORTED,
+        lookup: Imported = IMPORTED,
     ) -> None:
-        self.where, self.trusted, self.labels, self.library = where, tuple(trusted), labels or {}, library
+        self.where, self.trusted, self.labels, self.lookup = where, tuple(trusted), labels or {}, lookup
 
     def fail(self, path: tuple[str, ...], message: str) -> UsageError:
         """The error, led by the option that brought it or by the file."""
@@ -116,7 +116,7 @@ class Checker:
 
     def root(self, config: Mapping[str, Any], verb: str) -> None:
         """Check the top level, then everything below it."""
-        hints, known = root_hints(verb, self.library), self.library.groups()
+        hints, known = root_hints(verb, self.lookup), self.lookup.groups()
         for key in config:
             name = str(key).rstrip("+")
             if name in COMMAND_LINE:
@@ -180,7 +180,7 @@ class Checker:
                 (*path, str(wrong)), f"{'.'.join(path)} has no key {str(wrong)!r} beside class_path{reason}"
             )
         target = self.resolved(value["class_path"], hint, path) if "class_path" in value else None
-        known = self.library.parameters(target) if target is not None else Parameters({}, is_open=True)
+        known = self.lookup.parameters(target) if target is not None else Parameters({}, is_open=True)
         for key in ("init_args", "dict_kwargs"):
             given = value.get(key)
             if given is None:
@@ -198,12 +198,12 @@ class Checker:
                 trust.check_prefix(class_path, self.trusted)
             elif isinstance(class_path, str):
                 class_path = self.short(class_path, base) or class_path
-            target = self.library.resolve(class_path, self.trusted)
+            target = self.lookup.resolve(class_path, self.trusted)
         except ValueError as error:
             if not str(error).startswith("unknown class"):
                 raise self.fail(path, f"{'.'.join(path)}: {error}") from error
             raise self.fail(path, self.unknown(class_path, base, path)) from error
-        built = target if inspect.isclass(target) else self.library.builds(target)
+        built = target if inspect.isclass(target) else self.lookup.builds(target)
         protocol = getattr(base, "_is_protocol", False)
         if built is Unseen:
             return target
@@ -215,7 +215,7 @@ class Checker:
 
     def value(self, value: Any, hint: Any, path: tuple[str, ...]) -> None:
         """Check any value: numbers, sizes of frames, classes, and what lies inside lists and mappings."""
-        if not self.library.says(hint) and not isinstance(value, Mapping):
+        if not self.lookup.says(hint) and not isinstance(value, Mapping):
             return
         self.number(value, hint, path)
         if set(members(Resolution)) <= set(members(hint)) and (
@@ -287,7 +287,7 @@ class Checker:
     def short(self, name: str, base: type | None) -> str | None:
         """The dotted path of the class of that short name that fits ``base``; several rooms may use one name."""
         found = (
-            (path, cls) for path, cls in self.library.short_name_classes() if path.rpartition(".")[2] == name
+            (path, cls) for path, cls in self.lookup.short_name_classes() if path.rpartition(".")[2] == name
         )
         return next((path for path, cls in found if base is None or issubclass(cls, base)), None)
 
@@ -297,7 +297,7 @@ class Checker:
         return list(
             dict.fromkeys(
                 path.rpartition(".")[2]
-                for path, cls in self.library.short_name_classes()
+                for path, cls in self.lookup.short_name_classes()
                 if (base is None or (issubclass(cls, base) and cls is not base))
                 and path.startswith(room)
                 and not inspect.isabstract(cls)

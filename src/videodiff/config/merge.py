@@ -6,14 +6,14 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videodiff.config.library import IMPORTED, Imported
+from videodiff.config.lookup import IMPORTED, Imported
 
 OF_THEIR_CLASS = ("grid",)
 """Arguments whose values mean something else to every class: they are not handed on to another one."""
 
 
 def merge(
-    *configs: Mapping[str, Any], trusted: Sequence[str] = (), library: Imported = IMPORTED
+    *configs: Mapping[str, Any], trusted: Sequence[str] = (), lookup: Imported = IMPORTED
 ) -> dict[str, Any]:
     """Later configs over earlier ones, key by key; lists replace, ``key+`` appends.
 
@@ -23,20 +23,18 @@ def merge(
     Args:
         configs: mappings; none of them is changed.
         trusted: modules from ``--trust``, whose classes are looked up too.
-        library: where classes are looked up.
+        lookup: where classes are looked up.
     """
     result: dict[str, Any] = {}
     for config in configs:
-        _merge_into(result, copy.deepcopy(dict(config)), trusted, library)
+        _merge_into(result, copy.deepcopy(dict(config)), trusted, lookup)
     return result
 
 
-def _merge_into(
-    base: dict[str, Any], over: dict[str, Any], trusted: Sequence[str], library: Imported
-) -> None:
+def _merge_into(base: dict[str, Any], over: dict[str, Any], trusted: Sequence[str], lookup: Imported) -> None:
     new_class = over.get("class_path")
     if isinstance(new_class, str) and _last(base.get("class_path", new_class)) != _last(new_class):
-        base["init_args"] = _handed_on(base.get("init_args"), new_class, trusted, library)
+        base["init_args"] = _handed_on(base.get("init_args"), new_class, trusted, lookup)
     for key, value in over.items():
         appends = isinstance(key, str) and key.endswith("+")
         name = key[:-1] if appends else key
@@ -46,19 +44,19 @@ def _merge_into(
         if appends and isinstance(old, list):
             base[name] = old + (value if isinstance(value, list) else [value])
         elif isinstance(old, dict) and isinstance(value, dict):
-            _merge_into(old, value, trusted, library)
+            _merge_into(old, value, trusted, lookup)
         elif name == "init_args" and value is None:  # with nothing written below it
             base.setdefault(name, {})
         else:
             base[name] = [value] if appends and not isinstance(value, list) else value
 
 
-def _handed_on(arguments: Any, class_path: str, trusted: Sequence[str], library: Imported) -> dict[str, Any]:
+def _handed_on(arguments: Any, class_path: str, trusted: Sequence[str], lookup: Imported) -> dict[str, Any]:
     """What of a class's arguments another one takes over."""
     if not isinstance(arguments, dict):
         return {}
     try:
-        known = library.parameters(library.resolve(class_path, trusted))
+        known = lookup.parameters(lookup.resolve(class_path, trusted))
     except ValueError:
         return {}
     return {

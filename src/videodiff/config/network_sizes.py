@@ -6,20 +6,20 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videodiff.config.library import IMPORTED, Imported
+from videodiff.config.lookup import IMPORTED, Imported
 from videodiff.config.signatures import parameters
 from videodiff.config.trust import resolve
 from videodiff.frame_size import FrameSize
 
 
-def class_of_network(model: Any, trusted: Sequence[str] = (), library: Imported = IMPORTED) -> Any:
+def class_of_network(model: Any, trusted: Sequence[str] = (), lookup: Imported = IMPORTED) -> Any:
     """The class of a ``model`` section's ``net``; None where it names none that may be named."""
     net = (model.get("init_args") or {}).get("net") if isinstance(model, Mapping) else None
     path = net.get("class_path") if isinstance(net, Mapping) else net
     if not isinstance(path, str):
         return None
     try:
-        return library.resolve(path, trusted)
+        return lookup.resolve(path, trusted)
     except ValueError:
         return None
 

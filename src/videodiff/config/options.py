@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from videodiff.config.check import CLASS_KEYS, DRAWS, SUFFIXES, root_hints
-from videodiff.config.library import IMPORTED, SOURCE, Imported
+from videodiff.config.lookup import IMPORTED, SOURCE, Imported
 from videodiff.config.merge import merge
 from videodiff.config.parts import with_part
 from videodiff.config.renamed import renamed_option
@@ -38,7 +38,7 @@ def apply_options(
     verb: str,
     config: Mapping[str, Any],
     trusted: Sequence[str] = (),
-    library: Imported = IMPORTED,
+    lookup: Imported = IMPORTED,
 ) -> tuple[dict[str, Any], dict[Keys, str]]:
     """The config with the options in it, and for each changed path the option as it was written.
 
@@ -47,7 +47,7 @@ def apply_options(
     """
     result = copy.deepcopy(dict(config))
     labels: dict[Keys, str] = {}
-    hints, known = root_hints(verb, library), library.groups()
+    hints, known = root_hints(verb, lookup), lookup.groups()
     for given, value in split_options(argv):
         option = renamed_option(given)
         if option != given:
@@ -55,7 +55,7 @@ def apply_options(
         parts = tuple(option[2:].rstrip("+").split("."))
         check_name(option, verb, [option for option in TAKES_VALUE if option[:2] == "--"], verb)
         labels[tuple(part for part in parts if part not in CLASS_KEYS and not part.isdecimal())] = option
-        placing = _Placing(option, tuple(trusted), library)
+        placing = _Placing(option, tuple(trusted), lookup)
         if parts[0] in known and len(parts) > 1:
             group = result.get(parts[0])
             group = result[parts[0]] = group if isinstance(group, dict) else {}
@@ -141,9 +141,9 @@ def is_list_first(hint: Any) -> bool:
 class _Placing:
     """Puts the value of one option where it belongs, stepping through ``init_args`` unasked."""
 
-    def __init__(self, option: str, trusted: tuple[str, ...], library: Imported) -> None:
+    def __init__(self, option: str, trusted: tuple[str, ...], lookup: Imported) -> None:
         self.option, self.trusted, self.appends = option, trusted, option.endswith("+")
-        self.library = library
+        self.lookup = lookup
 
     def place(self, node: Any, hint: Any, parts: Keys, value: str) -> Any:
         """The new value of ``node``, whose type is ``hint``, after ``parts`` below it became ``value``."""
@@ -181,11 +181,11 @@ class _Placing:
         key = parts[0] if parts[0] in CLASS_KEYS else "init_args"
         names = parts[1:] if parts[0] in CLASS_KEYS else parts
         if not names:
-            return merge(node, {key: self.parsed(value)}, trusted=self.trusted, library=self.library)
+            return merge(node, {key: self.parsed(value)}, trusted=self.trusted, lookup=self.lookup)
         given = node.get(key)
         given = node[key] = dict(given) if isinstance(given, Mapping) else {}
         try:
-            known = self.library.parameters(self.library.resolve(node.get("class_path"), self.trusted)).hints
+            known = self.lookup.parameters(self.lookup.resolve(node.get("class_path"), self.trusted)).hints
         except ValueError:  # the check that follows says so, in better words
             known = {}
         given[names[0]] = self.place(given.get(names[0]), known.get(names[0]), names[1:], value)
@@ -201,14 +201,14 @@ class _Placing:
         if names_class and class_hint(hint) is not None:
             new = self.part(node, hint, str(new))
         if isinstance(new, dict) and isinstance(node, dict):
-            return merge(node, new, trusted=self.trusted, library=self.library)
+            return merge(node, new, trusted=self.trusted, lookup=self.lookup)
         return new
 
     def part(self, node: Any, hint: Any, value: str) -> Any:
         """The part that a name stands for: that of a class, or what a YAML file says."""
         if not value.endswith(SUFFIXES):
             return {"class_path": value}
-        return with_part(value, node, hint, Path(), (self.option,), self.trusted, self.library)
+        return with_part(value, node, hint, Path(), (self.option,), self.trusted, self.lookup)
 
     def parsed(self, value: str) -> Any:
         """Text as it stands, unless it is a flow mapping or list."""

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videodiff.config.library import IMPORTED, Imported
+from videodiff.config.lookup import IMPORTED, Imported
 from videodiff.config.merge import class_names, merge
 from videodiff.config.network_facts import FACTS
 from videodiff.config.network_sizes import class_of_network
@@ -24,7 +24,7 @@ def plain_config(
     before: Mapping[str, Any],
     where: str,
     trusted: Sequence[str] = (),
-    library: Imported = IMPORTED,
+    lookup: Imported = IMPORTED,
 ) -> dict[str, Any]:
     """A config as it holds over those before it: ``for: {CLASS: {...}}`` gives way to the part of a class in use.
 
@@ -38,7 +38,7 @@ def plain_config(
         before: those before it, merged.
         where: what to call it in messages.
         trusted: modules from ``--trust``.
-        library: where classes are looked up.
+        lookup: where classes are looked up.
 
     Raises:
         UsageError: if there is a ``for`` and none of its classes is in use.
@@ -57,14 +57,14 @@ def plain_config(
         raise UsageError(
             f"{where} is made for {', '.join(known)}; the model before it uses {', '.join(sorted(used)) or 'no class'}"
         )
-    if (line := left_alone(where, parts, model, trusted, library)) is not None:
+    if (line := left_alone(where, parts, model, trusted, lookup)) is not None:
         say(line)
-    taken = (where_taken(part, model, trusted, library) for part in chosen)
-    return merge(config, *taken, trusted=trusted, library=library)
+    taken = (where_taken(part, model, trusted, lookup) for part in chosen)
+    return merge(config, *taken, trusted=trusted, lookup=lookup)
 
 
 def where_taken(
-    part: Mapping[str, Any], model: Any, trusted: Sequence[str] = (), library: Imported = IMPORTED
+    part: Mapping[str, Any], model: Any, trusted: Sequence[str] = (), lookup: Imported = IMPORTED
 ) -> dict[str, Any]:
     """A part of an overlay without the sizes and conditions that the network's class takes no arguments for."""
     kept = copy.deepcopy(dict(part))
@@ -73,9 +73,9 @@ def where_taken(
         names = [name for name in arguments if name in FACTS]
     except (KeyError, TypeError):
         return kept
-    net = class_of_network(model, trusted, library) if names else None
+    net = class_of_network(model, trusted, lookup) if names else None
     if net is not None:
-        known = library.parameters(net)
+        known = lookup.parameters(net)
         for name in names:
             if name not in known.names and not known.is_open:
                 del arguments[name]
@@ -87,7 +87,7 @@ def left_alone(
     parts: Mapping[str, Any],
     model: Any,
     trusted: Sequence[str] = (),
-    library: Imported = IMPORTED,
+    lookup: Imported = IMPORTED,
 ) -> str | None:
     """One line where an overlay speaks to other networks than the one in use; None where it speaks to that one.
 
@@ -96,9 +96,9 @@ def left_alone(
         parts: what stands below its ``for``.
         model: the section that it changes.
         trusted: modules from ``--trust``.
-        library: where classes are looked up.
+        lookup: where classes are looked up.
     """
-    used, net = class_names(model), class_of_network(model, trusted, library)
+    used, net = class_names(model), class_of_network(model, trusted, lookup)
     if net is None:
         return None
     groups = [words_of(key) for key in parts]

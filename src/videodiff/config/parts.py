@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.config.check import SUFFIXES, Checker
-from videodiff.config.library import IMPORTED, Imported
 from videodiff.config.loader import load_yaml
+from videodiff.config.lookup import IMPORTED, Imported
 from videodiff.config.signatures import accepts, class_hint
 from videodiff.usage import UsageError
 
@@ -18,7 +18,7 @@ def with_part_files(
     before: Mapping[str, Any],
     folder: Path,
     trusted: Sequence[str] = (),
-    library: Imported = IMPORTED,
+    lookup: Imported = IMPORTED,
 ) -> dict[str, Any]:
     """A config with the files of its model and its data read in place of their names.
 
@@ -27,14 +27,14 @@ def with_part_files(
         before: the configs before it, merged: they may say which class a part is of.
         folder: that names are relative to; else they are to the working folder.
         trusted: modules from ``--trust``.
-        library: where classes are looked up.
+        lookup: where classes are looked up.
 
     Raises:
         UsageError: if there is no such file, or for a mistake in it.
     """
     inner = {
-        key: with_part(config[key], before.get(key), hint, folder, (key,), trusted, library)
-        for key, hint in library.root_classes().items()
+        key: with_part(config[key], before.get(key), hint, folder, (key,), trusted, lookup)
+        for key, hint in lookup.root_classes().items()
         if key in config
     }
     return {**config, **inner}
@@ -47,7 +47,7 @@ def with_part(
     folder: Path,
     path: tuple[str, ...],
     trusted: Sequence[str] = (),
-    library: Imported = IMPORTED,
+    lookup: Imported = IMPORTED,
 ) -> Any:
     """The same of one part, whose type is ``hint``."""
     if (
@@ -60,21 +60,21 @@ def with_part(
         if file is None:
             raise UsageError(f"{'.'.join(path)}: no file {node}")
         content = load_yaml(file)
-        Checker(str(file), trusted, library=library).part(content, hint, path)
-        return with_part(content, before, hint, file.parent, path, trusted, library)
+        Checker(str(file), trusted, lookup=lookup).part(content, hint, path)
+        return with_part(content, before, hint, file.parent, path, trusted, lookup)
     arguments = node.get("init_args") if isinstance(node, Mapping) else None
     if not isinstance(arguments, Mapping):
         return node
     old: Any = before if isinstance(before, Mapping) else {}
     given = old.get("init_args") or {}
     try:
-        hints = library.parameters(
-            library.resolve(node.get("class_path", old.get("class_path")), trusted)
+        hints = lookup.parameters(
+            lookup.resolve(node.get("class_path", old.get("class_path")), trusted)
         ).hints
     except ValueError:  # the check that follows says so
         return node
     inner = {
-        key: with_part(value, given.get(key), hints.get(key), folder, (*path, key), trusted, library)
+        key: with_part(value, given.get(key), hints.get(key), folder, (*path, key), trusted, lookup)
         for key, value in arguments.items()
     }
     return {**node, "init_args": inner}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.config.check import check_config
-from videodiff.config.library import IMPORTED, SOURCE, Imported
 from videodiff.config.loader import find_config, load_yaml, shipped_configs
+from videodiff.config.lookup import IMPORTED, SOURCE, Imported
 from videodiff.config.merge import merge
 from videodiff.config.network_sizes import with_sizes
 from videodiff.config.options import apply_options
@@ -73,7 +73,7 @@ def _merged(
     verb: str,
     options: Sequence[str],
     trusted: Sequence[str],
-    library: Imported,
+    lookup: Imported,
 ) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     where = "command line"
@@ -82,11 +82,11 @@ def _merged(
         config = {
             key: value for key, value in config.items() if value is not None
         }  # with nothing written below it
-        config = plain_config(config, merged, where, trusted, library)
-        config = with_part_files(config, merged, folder, trusted, library)
-        merged = merge(merged, config, trusted=trusted, library=library)
-        check_config(merged, where, verb, trusted, library=library)
-    return check_options(options, verb, merged, trusted, where, library)
+        config = plain_config(config, merged, where, trusted, lookup)
+        config = with_part_files(config, merged, folder, trusted, lookup)
+        merged = merge(merged, config, trusted=trusted, lookup=lookup)
+        check_config(merged, where, verb, trusted, lookup=lookup)
+    return check_options(options, verb, merged, trusted, where, lookup)
 
 
 def opened(name: str | Path | Stored) -> tuple[dict[str, Any], str, Path]:
@@ -113,7 +113,7 @@ def check_options(
     merged_config: Mapping[str, Any],
     trusted: Sequence[str] = (),
     where: str = "config",
-    library: Imported = IMPORTED,
+    lookup: Imported = IMPORTED,
 ) -> dict[str, Any]:
     """Check dotted command-line options (``--model.net.width 32``) against a config and its classes.
 
@@ -123,7 +123,7 @@ def check_options(
         merged_config: the config that the options override; not changed.
         trusted: modules from ``--trust``.
         where: what to call the config in messages about keys that no option brought.
-        library: where classes are looked up.
+        lookup: where classes are looked up.
 
     Returns:
         The config with the options in it.
@@ -131,6 +131,6 @@ def check_options(
     Raises:
         UsageError: for the first mistake, led by the option.
     """
-    config, labels = apply_options(argv, verb, merged_config, trusted, library)
-    check_config(config, where, verb, trusted, labels, library)
+    config, labels = apply_options(argv, verb, merged_config, trusted, lookup)
+    check_config(config, where, verb, trusted, labels, lookup)
     return config
