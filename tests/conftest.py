@@ -39,3 +39,17 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section(f"{total:.0f} CPU seconds of tests, the dearest files")
         for name, spent in seconds.most_common(SHOWN):
             terminalreporter.write_line(f"{spent:7.1f} {name}")
+
+
+@pytest.fixture
+def said(capfd):
+    """Run a command; its exit code and what it said on stderr."""
+
+    from videodiff.cli import main
+
+    def call(*words):
+        capfd.readouterr()
+        code = main([str(word) for word in words])
+        return code, capfd.readouterr().err
+
+    return call

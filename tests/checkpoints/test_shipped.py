@@ -64,18 +64,6 @@ def there(package, tmp_path, monkeypatch):
     return tmp_path / "package"
 
 
-@pytest.fixture
-def said(capfd):
-    """Run a command; its exit code and what it said on stderr."""
-
-    def call(*words):
-        capfd.readouterr()
-        code = main([str(word) for word in words])
-        return code, capfd.readouterr().err
-
-    return call
-
-
 def tree(folder):
     return {
         path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()

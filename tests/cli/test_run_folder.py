@@ -33,18 +33,6 @@ def copy(run, tmp_path):
     return tmp_path / "run"
 
 
-@pytest.fixture
-def said(capfd):
-    """Run a command; its exit code and what it said on stderr."""
-
-    def call(*words):
-        capfd.readouterr()
-        code = main([str(word) for word in words])
-        return code, capfd.readouterr().err
-
-    return call
-
-
 def full_from(monkeypatch, number):
     """A disk on which every write of a file from the given one on finds no room."""
     plain, count = atomic.part_of, [0]
