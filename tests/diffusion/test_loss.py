@@ -3,7 +3,13 @@ import torch
 from torch import nn
 
 from closed_forms import ClosedFormNetwork, GaussianDenoiser
-from videodiff.diffusion import Condition, CosineSchedule, ScaledLinearSchedule, diffusion_loss
+from videodiff.diffusion import (
+    Condition,
+    CosineSchedule,
+    KnownUnits,
+    ScaledLinearSchedule,
+    diffusion_loss,
+)
 
 SCHEDULE = CosineSchedule()
 
@@ -113,3 +119,34 @@ def test_inside_the_range_a_clamped_loss_is_the_plain_one():
             for clamp in (False, True)
         ]
         assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize("weighting", ["simple", "truncated_snr", "min_snr"])
+def test_the_loss_of_units_with_times_of_their_own_is_the_mean_of_theirs(weighting):
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(2, 3, 4, 5, 2, 2, generator=generator)
+    t = torch.rand(3, 5, generator=generator)
+
+    def net(z, time, cond):  # each unit by itself, told its own time
+        time = time.view(len(time), 1, -1, 1, 1) if time.ndim == 2 else time.view(-1, 1, 1, 1, 1)
+        return torch.sin(z + time)
+
+    options = dict(prediction="v", weighting=weighting)
+    found = diffusion_loss(net, SCHEDULE, x, eps, t, Condition(), **options)
+    units = [slice(unit, unit + 1) for unit in range(5)]
+    alone = [
+        diffusion_loss(net, SCHEDULE, x[:, :, u], eps[:, :, u], t[:, u][:, 0], Condition(), **options)
+        for u in units
+    ]
+    assert torch.allclose(found, torch.stack(alone).mean(0), rtol=1e-5)
+    known = KnownUnits(
+        torch.tensor([True, False, False, False, True]).view(1, 1, -1, 1, 1), eps, torch.zeros(3)
+    )
+    given = diffusion_loss(net, SCHEDULE, x, eps, t, Condition(), known=known, **options)
+    assert torch.allclose(given, torch.stack(alone[1:4]).mean(0), rtol=1e-5)  # units 0 and 4 are not learnt
+    told = []
+    diffusion_loss(
+        lambda z, time, _: told.append(time) or 0 * z, SCHEDULE, x, eps, t, Condition(), known=known
+    )
+    assert torch.equal(told[0][:, [0, 4]], SCHEDULE.network_time(torch.zeros(3, 2)))
+    assert torch.equal(told[0][:, 1:4], SCHEDULE.network_time(t)[:, 1:4])

@@ -40,6 +40,25 @@ def test_log_snr_falls_and_alpha_and_sigma_make_one(schedule):
 
 
 @each_schedule
+def test_times_of_units_scale_each_unit_as_the_same_time_scales_a_sample(schedule):
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(
+        2, 3, 3, 4, 2, 2, generator=generator
+    )  # [B, C, U, H, W]; C = B, so that a mix-up has no error
+    t = torch.rand(3, 4, generator=generator)
+    z, (alpha, sigma) = schedule.add_noise(x, eps, t), schedule.alpha_sigma(t, 5)
+    assert alpha.shape == sigma.shape == (3, 1, 4, 1, 1)
+    for unit in range(4):
+        alone = schedule.add_noise(x[:, :, unit], eps[:, :, unit], t[:, unit])
+        assert torch.equal(z[:, :, unit], alone)
+    assert torch.equal(
+        schedule.add_noise(x, eps, t[:, :1].expand(-1, 4)), schedule.add_noise(x, eps, t[:, 0])
+    )
+    assert schedule.network_time(t).shape == schedule.draw_times(t).shape == t.shape
+    assert torch.equal(schedule.alpha_sigma(t)[0], alpha.squeeze())  # without axes to fill, as t is shaped
+
+
+@each_schedule
 def test_every_prediction_gives_x_and_eps_back(schedule):
     generator = torch.Generator().manual_seed(0)
     x, eps = torch.randn(2, 5, 4, 3, generator=generator)

@@ -75,6 +75,22 @@ def test_a_sample_does_not_depend_on_those_beside_it(name):
     torch.testing.assert_close(both[:1], alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", [name for name, net in NETWORKS.items() if net.takes_unit_times])
+def test_equal_times_of_all_units_are_one_time_to_the_last_bit_and_each_unit_is_told_its_own(name, batch):
+    net = built(name, **CONDITIONED.get(name, {}))
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    z = latent_of(net)[:1].repeat(batch, *[1] * (latent_of(net).ndim - 1))
+    time = torch.tensor([10.0, 900.0, 333.3])[:batch]
+    cond = told(net, z).map(lambda value: value[:1].repeat(batch, *[1] * (value.ndim - 1)))
+    each = time[:, None].repeat(1, z.shape[2])
+    with torch.no_grad():
+        assert torch.equal(net(z, each, cond), net(z, time, cond))
+        each[:, -1] = 500.0
+        assert not torch.equal(net(z, each, cond), net(z, time, cond))
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_blocks_are_parts_of_the_network_and_none_lies_in_another(name):
     net = built(name)

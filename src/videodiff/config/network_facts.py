@@ -10,5 +10,6 @@ FACTS = {
     "context_dim": int,
     "concat_channels": int,
     "takes_images": bool,
+    "takes_unit_times": bool,
 }
 """Attribute of a network -> the type of its value."""

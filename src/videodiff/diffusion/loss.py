@@ -11,7 +11,7 @@ from torch import Tensor
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Network, call_network
 from videodiff.diffusion.prediction import Prediction, clamp_through, prediction_target
-from videodiff.diffusion.schedule import NoiseSchedule
+from videodiff.diffusion.schedule import NoiseSchedule, over_latent
 
 Weighting = Literal["simple", "truncated_snr", "min_snr"]
 
@@ -23,7 +23,8 @@ class KnownUnits:
     Args:
         mask: ``[B, 1, U, ...]`` bool, broadcastable to the latent; True where a unit is given.
         eps: noise on them, ``[B, C, U, ...]``.
-        t: their time s, ``[B]`` in [0, 1].
+        t: their time s, ``[B]`` in [0, 1]. Where units have times of their own the network is told it; elsewhere its
+            condition tells of it.
         in_loss: whether their own denoising, from ``z_s``, is part of the loss, as in the published code.
     """
 
@@ -54,10 +55,10 @@ def diffusion_loss(
         schedule: noise level of each time.
         x: data, ``[B, C, *S]``.
         eps: unit normal noise, ``[B, C, *S]``.
-        t: times, ``[B]`` in [0, 1].
+        t: times in [0, 1], ``[B]`` or of each unit ``[B, U]``.
         cond: the condition of the network.
         prediction: what the output means.
-        weighting: see ``loss_weight``; the factor of a sample is the same for both norms.
+        weighting: see ``loss_weight``; the factor of a sample or unit is the same for both norms.
         norm: squared or absolute error.
         gamma: cut of the min_snr weighting.
         clamp: compare the estimate of x as a sampler that clamps it to [-1, 1] will see it. What lies beyond the range
@@ -84,22 +85,29 @@ def diffusion_loss(
     if known is not None:
         z_known, target_known = noised(known.eps, known.t)
         z, target = torch.where(known.mask, z_known, z), torch.where(known.mask, target_known, target)
+        if t.ndim == 2:
+            is_known = known.mask.expand(len(t), 1, t.shape[1], *known.mask.shape[3:]).flatten(3)[:, 0, :, :1]
+            t = torch.where(is_known.squeeze(2), known.t[:, None], t)
     output = call_network(net, z, schedule.network_time(t), cond)
     error = (clamp_through(output) if clamp else output) - target
-    error = (error.square() if norm == "l2" else error.abs()).flatten(1)
+    error = error.square() if norm == "l2" else error.abs()
+    weight = loss_weight(schedule.log_snr(t), prediction, weighting, gamma)
+    if t.ndim == 2:
+        error, weight = error * over_latent(weight, x.ndim), weight.new_ones(len(t))
+    error = error.flatten(1)
     if known is not None and not known.in_loss:
         counted = (~known.mask).expand_as(x).flatten(1)
         # Elsewhere the host would wait for the answer in every step; LVDM checks its counts when it is made.
         if x.device.type == "cpu" and not bool(counted.any(1).all()):
             raise ValueError("every unit of a sample is given: there is nothing to learn")
         error = error * counted * (counted.shape[1] / counted.sum(1, keepdim=True))
-    return error.mean(1) * loss_weight(schedule.log_snr(t), prediction, weighting, gamma)
+    return error.mean(1) * weight
 
 
 def loss_weight(
     log_snr: Tensor, prediction: Prediction, weighting: Weighting = "simple", gamma: float = 5.0
 ) -> Tensor:
-    """Factor of each sample's error in the space of its own prediction, ``[B]``.
+    """Factor of each sample's or unit's error in the space of its own prediction, shaped as ``log_snr``.
 
     ``truncated_snr`` weighs the error of x by max(SNR, 1) (Salimans & Ho 2022), ``min_snr`` by min(SNR,
     gamma) (Hang et al. 2023). As ``|eps error|^2 = SNR |x error|^2`` and ``|v error|^2 = (SNR + 1) |x

@@ -43,12 +43,15 @@ class NoiseSchedule(nn.Module, ABC):
         return self._log_snr(t.double()).to(_dtype(t))
 
     def alpha_sigma(self, t: Tensor, ndim: int = 1) -> tuple[Tensor, Tensor]:
-        """Scales of signal and noise: ``[B]`` -> two of ``[B, 1, ...]`` with ``ndim`` axes."""
-        log_snr = self._log_snr(t.double()).view(*t.shape, *[1] * (ndim - t.ndim))
+        """Scales of signal and noise, as they multiply a latent ``[B, C, U, *S]`` of ``ndim`` axes.
+
+        ``[B]`` -> two of ``[B, 1, ...]``; a time for each unit, ``[B, U]`` -> two of ``[B, 1, U, 1, ...]``.
+        """
+        log_snr = over_latent(self._log_snr(t.double()), ndim)
         return log_snr.sigmoid().sqrt().to(_dtype(t)), (-log_snr).sigmoid().sqrt().to(_dtype(t))
 
     def add_noise(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """``z_t = alpha x + sigma eps``: ``[B, C, *S]``, ``[B, C, *S]``, ``[B]`` -> ``[B, C, *S]``, fp32."""
+        """``z_t = alpha x + sigma eps``, as ``x`` and ``eps [B, C, *S]``, fp32; ``t`` is ``[B]`` or ``[B, U]``."""
         alpha, sigma = self.alpha_sigma(t, x.ndim)
         return alpha * x + sigma * eps
 
@@ -83,12 +86,12 @@ class NoiseSchedule(nn.Module, ABC):
         return torch.cat([times, torch.zeros(1, dtype=torch.float64, device="cpu")]).float()
 
     def network_time(self, t: Tensor) -> Tensor:
-        """The input of time embeddings, ``[B]`` fp32: ``1000 u`` with ``u = 2/pi atan(exp(-l/2))`` in (0, 1)."""
+        """The input of time embeddings, as ``t``, fp32: ``1000 u`` with ``u = 2/pi atan(exp(-l/2))`` in (0, 1)."""
         angle = torch.atan(torch.exp(-0.5 * self._log_snr(t.double()).clamp(-20.0, 20.0)))
         return (1000.0 / (0.5 * math.pi) * angle).float()
 
     def draw_times(self, u: Tensor) -> Tensor:
-        """Training times from uniform numbers: ``[B]`` in [0, 1) -> ``[B]`` in [0, 1]."""
+        """Training times from uniform numbers in [0, 1), shaped as they are, in [0, 1]."""
         return u
 
     def has_zero_terminal_snr(self) -> bool:
@@ -223,11 +226,11 @@ class DiscreteSchedule(NoiseSchedule):
         return self.times(num_steps, "linspace")
 
     def network_time(self, t: Tensor) -> Tensor:
-        """The integer index of the noise level, ``[B]``, as fp32 numbers; clean data counts as index 0."""
+        """The integer index of the noise level, shaped as ``t``, as fp32 numbers; clean data counts as index 0."""
         return self.index(t).clamp(min=0).float()
 
     def draw_times(self, u: Tensor) -> Tensor:
-        """Every index with equal probability: ``[B]`` in [0, 1) -> ``[B]`` in {1/T, ..., 1}."""
+        """Every index with equal probability: [0, 1) -> {1/T, ..., 1}."""
         index = (u.double() * self.num_train_steps).floor().clamp(max=self.num_train_steps - 1)
         return ((index + 1) / self.num_train_steps).to(u.dtype)
 
@@ -291,6 +294,16 @@ class DiscreteCosineSchedule(DiscreteSchedule):
         u = _spaced(0.0, 1.0, num_train_steps, intervals=True)
         f = ((u + 0.008) / 1.008 * (math.pi / 2)).cos().square()
         super().__init__((1.0 - f[1:] / f[:-1]).clamp(max=max_beta), zero_terminal_snr)
+
+
+def over_latent(values: Tensor, ndim: int) -> Tensor:
+    """Numbers of samples ``[B]`` or of units ``[B, U]`` as they multiply a latent ``[B, C, U, *S]`` of ``ndim`` axes.
+
+    ``[B, 1, ...]`` or ``[B, 1, U, 1, ...]``; with no more axes than they have, the numbers as they are.
+    """
+    if values.ndim == 2 < ndim:
+        values = values.unsqueeze(1)
+    return values.view(*values.shape, *[1] * (ndim - values.ndim))
 
 
 def _dtype(t: Tensor) -> torch.dtype:

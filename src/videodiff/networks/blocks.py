@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .embeddings import frame_by_frame
 from .norms import modulated_group_norm
 
 Resample = Literal["residual", "conv"]
@@ -166,11 +167,22 @@ class ResBlock(nn.Module):
         self.skip = PointwiseConv(channels, out_channels) if channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """``x [T B, C, H, W]``, ``embedding [B, E]`` or ``[T B, E]`` (after its SiLU) -> ``[T B, C_out, H', W']``."""
-        num_frames = len(x) // len(embedding)
+        """The block at a time, told through ``embedding`` (after its SiLU).
+
+        Args:
+            x: ``[T B, C, H, W]``.
+            embedding: ``[B, E]``, or of each frame ``[T B, E]``; ``[T, B, E]`` where frames have times of their own.
+
+        Returns:
+            ``[T B, C_out, H', W']``.
+        """
+        if embedding.ndim == 3:
+            num_frames, modulation = 1, frame_by_frame(self.embedding, embedding)
+        else:
+            num_frames, modulation = len(x) // len(embedding), self.embedding(embedding)
         y = self.norm_in(x, num_frames=num_frames, has_silu=True)
         x, y = self.resized(x), self.resized(y)
-        scale, shift = self.embedding(embedding).chunk(2, dim=1)
+        scale, shift = modulation.chunk(2, dim=1)
         y = self.norm_out(self.conv_in(y), scale, shift, num_frames, has_silu=True)
         y = F.dropout(y, self.dropout, self.training)
         return self.skip(x) + self.conv_out(y)

@@ -101,10 +101,10 @@ class TimeEmbedding(OwnSizes, nn.Module):
         vector: Tensor | None = None,
         concat_time: Tensor | None = None,
     ) -> Tensor:
-        """The embedding of each sample, or, where a label or vector differs from frame to frame, of each frame.
+        """The embedding of each sample, or, where a time, label or vector differs from frame to frame, of each frame.
 
         Args:
-            time: ``[B]``.
+            time: ``[B]`` or ``[B, T]``.
             label: ``[B]`` or ``[B, T]``.
             vector: ``[B, vector_dim]`` or ``[B, T, vector_dim]``.
             concat_time: ``[B]``.
@@ -112,6 +112,12 @@ class TimeEmbedding(OwnSizes, nn.Module):
         Returns:
             ``[B, dim]`` or ``[B, T, dim]``.
         """
+        if time.ndim == 2:  # frame by frame, so that equal times give what one time gives, to the last bit
+            frames = [
+                self(t, _of_frame(label, 2, j), _of_frame(vector, 3, j), concat_time)
+                for j, t in enumerate(time.unbind(1))
+            ]
+            return torch.stack(frames, dim=1)
         dtype = self.first.weight.dtype
         level = torch.zeros_like(time) if concat_time is None else concat_time
         level = 1000 * level.float()
@@ -132,6 +138,22 @@ class TimeEmbedding(OwnSizes, nn.Module):
             if self.noise_levels is not None and self.concat_time is not None:
                 y = added(y, self.concat_time(level.round().long().clamp(max=self.noise_levels - 1)))
         return y
+
+
+def _of_frame(value: Tensor | None, ndim: int, frame: int) -> Tensor | None:
+    """What a frame is told, of a value for all frames or, with so many axes, for each."""
+    return value if value is None or value.ndim < ndim else value[:, frame]
+
+
+def frame_by_frame(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer of few features for each frame: ``[T, B, E]`` -> ``[T B, E']``.
+
+    On a CPU the last bits of a row of a product depend on how many rows there are. One frame at a time has as many as
+    a call for whole samples, so that frames that are all told the same come out as if the sample had been told it.
+    """
+    if x.device.type != "cpu":
+        return layer(x.flatten(0, 1))
+    return torch.cat([layer(frame) for frame in x])
 
 
 def added(ours: Tensor, theirs: Tensor) -> Tensor:

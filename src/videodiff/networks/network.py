@@ -35,6 +35,7 @@ class Network(nn.Module, ABC):
         context_dim: width of the tokens of ``Condition.context``; None = no context.
         concat_channels: channels of ``Condition.concat``, which may come with a noise level; 0 = none.
         takes_images: whether still images may stand behind the frames of a clip.
+        takes_unit_times: whether ``time`` may be ``[B, U]``, a time of its own for each unit of ``z [B, C, U, *S]``.
     """
 
     channels: int | None = None
@@ -46,6 +47,7 @@ class Network(nn.Module, ABC):
     context_dim: int | None = None
     concat_channels: int = 0
     takes_images: bool = False
+    takes_unit_times: bool = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "blocks" and isinstance(value, nn.Module):
@@ -60,7 +62,8 @@ class Network(nn.Module, ABC):
 
         Args:
             z: ``[B, C, *S]``, in the dtype of the weights.
-            time: ``[B]`` fp32, about 0 to 1000: a function of the noise level alone.
+            time: ``[B]`` fp32, about 0 to 1000: a function of the noise level alone. ``[B, U]`` only if it says
+                ``takes_unit_times``.
             cond: the condition; a field that is not given is None.
         """
 

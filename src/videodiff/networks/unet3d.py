@@ -45,7 +45,7 @@ class SpaceTimeBlock(nn.Module):
         self.temporal = temporal
 
     def forward(self, x: Tensor, embedding: Tensor, frames: Frames) -> Tensor:
-        """``[(T B), C, H, W]`` and ``[B, E]`` -> ``[(T B), C_out, H, W]``."""
+        """``[(T B), C, H, W]`` and an embedding as of :class:`ResBlock` -> ``[(T B), C_out, H, W]``."""
         x = self.res(x, embedding)
         if self.spatial is not None and self.temporal is not None:
             x = self.temporal(self.spatial(x), *frames)
@@ -100,6 +100,7 @@ class UNet3D(OwnSizes, Network):
     """
 
     takes_images = True
+    takes_unit_times = True
     channels: int
     num_frames: int
 
@@ -148,6 +149,7 @@ class UNet3D(OwnSizes, Network):
         self.resolution, self.num_frames = FrameSize.of(resolution).written, num_frames
         self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
         self.recompute, self.patch_size = recompute, patch_size
+        self.takes_unit_times = norm == "frame"
         self.size_factor = patch_size * 2 ** (len(widths) - 1)
         if temporal_position == "rotary" and heads is not None:
             raise ValueError("rotary positions need one head_dim for all levels; leave heads out")
@@ -209,7 +211,8 @@ class UNet3D(OwnSizes, Network):
         Args:
             z: ``[B, C, T, H, W]``, of whose frames ``cond.images`` are still images of their own. H and W may
                 differ from ``resolution`` but must be divisible as it is.
-            time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``).
+            time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``), or, with norms over frames, ``[B, T]``, a
+                time of its own for each frame. Times that are all equal give what one time gives, on a CPU to the bit.
             cond: label, vector, concat and concat_time as far as the network was built for them; label and vector of
                 each sample or, with norms over frames, of each frame.
 
@@ -219,7 +222,7 @@ class UNet3D(OwnSizes, Network):
         Raises:
             ValueError: if the shapes do not fit or the condition has a field the network was not built for.
         """
-        self.check_input(z, cond)
+        self.check_input(z, time, cond)
         num_frames = z.shape[2]
         frames = Frames(
             num_frames,
@@ -227,8 +230,9 @@ class UNet3D(OwnSizes, Network):
             self.rotary(num_frames, z.device) if self.rotary is not None else None,
         )
         embedding = F.silu(self.embedding(time, cond.label, cond.vector, cond.concat_time))
-        if embedding.ndim == 3:  # of each frame: b t e -> (t b) e
-            embedding = embedding.transpose(0, 1).flatten(0, 1)
+        if embedding.ndim == 3:  # of each frame: b t e -> (t b) e, or t b e
+            embedding = embedding.transpose(0, 1)
+            embedding = embedding.flatten(0, 1) if time.ndim == 1 else embedding
         x = self.conv_in(self.fold(z, cond.concat))
         skips = [x]
         for layer in self.down:
@@ -268,10 +272,15 @@ class UNet3D(OwnSizes, Network):
     def blocks(self) -> list[nn.Module]:
         return modules_of(self, (ResBlock, ConvResample, SpatialAttention, TemporalAttention))
 
-    def check_input(self, z: Tensor, cond: Condition) -> None:
+    def check_input(self, z: Tensor, time: Tensor, cond: Condition) -> None:
         """Raise ValueError for what the network cannot take."""
         if z.ndim != 5 or z.shape[1] != self.channels:
             raise ValueError(f"UNet3D takes z of shape [B, {self.channels}, T, H, W], got {list(z.shape)}")
+        if time.ndim == 2 and not (self.takes_unit_times and time.shape == (len(z), z.shape[2])):
+            raise ValueError(
+                f"time must have shape [{len(z)}] or, with norms over frames, [{len(z)}, {z.shape[2]}], got "
+                f"{list(time.shape)}{'' if self.takes_unit_times else ' (this network was built with norm clip)'}"
+            )
         if len(cond.images) not in (0, z.shape[2]):
             raise ValueError(
                 f"the condition flags still images for {len(cond.images)} frames, z has {z.shape[2]}"
