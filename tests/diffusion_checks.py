@@ -102,7 +102,7 @@ def zero_terminal_snr(d: ModuleType) -> None:
 
 def predictions(d: ModuleType) -> None:
     alpha, sigma = d.CosineSchedule().alpha_sigma(T)
-    targets = {"x": X, "eps": EPS, "v": V}
+    targets = {"x": X, "eps": EPS, "v": V, "flow": EPS - X}
     for kind, value in targets.items():
         assert d.prediction_target(kind, _f64(X), _f64(EPS), alpha, sigma).item() == pytest.approx(
             value, abs=1e-9
@@ -111,6 +111,12 @@ def predictions(d: ModuleType) -> None:
         assert d.to_eps(kind, _f64(value), _f64(Z), alpha, sigma).item() == pytest.approx(EPS, abs=1e-9)
     z = d.CosineSchedule().add_noise(_f64(X), _f64(EPS), T)
     assert z.item() == pytest.approx(Z, abs=1e-9)
+    # on the straight path at t = 0.6: z = 0.4 x + 0.6 eps, alpha^2 + sigma^2 = 0.52
+    alpha, sigma = d.StraightSchedule().alpha_sigma(T)
+    for kind, value in {"v": 0.4 * 2 - 0.6 * 0.5, "flow": 2 - 0.5}.items():
+        assert d.prediction_target(kind, _f64(0.5), _f64(2), alpha, sigma).item() == pytest.approx(value)
+        assert d.to_x(kind, _f64(value), _f64(1.4), alpha, sigma).item() == pytest.approx(0.5)
+        assert d.to_eps(kind, _f64(value), _f64(1.4), alpha, sigma).item() == pytest.approx(2)
 
 
 def loss_weights(d: ModuleType) -> None:
@@ -123,6 +129,11 @@ def loss_weights(d: ModuleType) -> None:
         assert d.loss_weight(log_snr, kind, "simple").tolist() == [1, 1, 1]
         for weighting in ("min_snr", "truncated_snr"):
             assert d.loss_weight(_f64(-math.inf), kind, weighting).item() == 1
+    flow = d.loss_weight(
+        log_snr, "flow", "min_snr"
+    ).tolist()  # |flow error|^2 = (1 + sqrt(SNR))^2 |x error|^2
+    assert flow == pytest.approx([min(snr, 5) / (1 + snr**0.5) ** 2 for snr in (0.1, 5, 50)])
+    assert d.loss_weight(_f64(0), "v", "min_snr", 5.0, 0.5).item() == pytest.approx(1)
 
 
 def losses(d: ModuleType) -> None:
@@ -130,7 +141,7 @@ def losses(d: ModuleType) -> None:
     x, eps = torch.randn(2, 3, 1, 4, 5, 5, generator=generator)
     t = torch.tensor([0.2, 0.6, 0.9])
     alpha, sigma = schedule.alpha_sigma(t, 5)
-    targets = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}
+    targets = {"x": x, "eps": eps, "v": alpha * eps - sigma * x, "flow": eps - x}
     for kind, target in targets.items():
         for norm, power in (("l2", 2), ("l1", 1)):
             loss = d.diffusion_loss(lambda z, *_: 0 * z, schedule, x, eps, t, d.Condition(), kind, norm=norm)

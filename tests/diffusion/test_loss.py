@@ -8,7 +8,9 @@ from videodiff.diffusion import (
     CosineSchedule,
     KnownUnits,
     ScaledLinearSchedule,
+    StraightSchedule,
     diffusion_loss,
+    loss_weight,
 )
 
 SCHEDULE = CosineSchedule()
@@ -20,8 +22,8 @@ def batch(std=0.5, num=4000):
     return std * x, eps, torch.rand(num, generator=generator)
 
 
-def loss(net, **kwargs):
-    return diffusion_loss(net, SCHEDULE, *batch(), Condition(), **kwargs)
+def loss(net, schedule=SCHEDULE, **kwargs):
+    return diffusion_loss(net, schedule, *batch(), Condition(), **kwargs)
 
 
 def test_an_untrained_v_network_starts_at_the_closed_form_value():
@@ -29,7 +31,7 @@ def test_an_untrained_v_network_starts_at_the_closed_form_value():
     assert loss(lambda z, *_: 0 * z).mean().item() == pytest.approx(0.625, abs=0.02)
 
 
-@pytest.mark.parametrize("prediction", ["x", "eps", "v"])
+@pytest.mark.parametrize("prediction", ["x", "eps", "v", "flow"])
 def test_no_scaled_network_beats_the_closed_form_one(prediction):
     net = ClosedFormNetwork(GaussianDenoiser(SCHEDULE, 0.0, 0.5), prediction)
     best = loss(net, prediction=prediction).mean()
@@ -37,16 +39,40 @@ def test_no_scaled_network_beats_the_closed_form_one(prediction):
         assert best < loss(lambda *a, f=factor: f * net(*a), prediction=prediction).mean()
 
 
-@pytest.mark.parametrize("weighting", ["truncated_snr", "min_snr"])
-def test_a_weighting_means_the_same_for_every_prediction(weighting):
-    closed_form = GaussianDenoiser(SCHEDULE, 0.05, 0.4)  # wrong on purpose: x has mean 0 and deviation 0.5
+@pytest.mark.parametrize("schedule", [SCHEDULE, StraightSchedule(), StraightSchedule(shift=0.5)])
+@pytest.mark.parametrize("weighting", ["truncated_snr", "min_snr", "flow"])
+def test_a_weighting_means_the_same_for_every_prediction(weighting, schedule):
+    closed_form = GaussianDenoiser(schedule, 0.05, 0.4)  # wrong on purpose: x has mean 0 and deviation 0.5
     losses = [
-        loss(ClosedFormNetwork(closed_form, kind), prediction=kind, weighting=weighting)
-        for kind in ("x", "eps", "v")
+        loss(ClosedFormNetwork(closed_form, kind), schedule, prediction=kind, weighting=weighting)
+        for kind in ("x", "eps", "v", "flow")
     ]
     middle = (batch()[2] > 0.05) & (batch()[2] < 0.95)  # nearer the ends fp32 division shows
     for other in losses[1:]:
         assert torch.allclose(other[middle], losses[0][middle], rtol=2e-3)
+
+
+def test_the_flow_weight_of_x_is_the_loss_of_flow_up_to_a_bound():
+    t = torch.tensor([0.001, 0.05, 0.2, 0.5, 1.0])
+    log_snr = StraightSchedule().log_snr(t)
+    assert loss_weight(log_snr, "x", "flow").tolist() == pytest.approx([400, 400, 25, 4, 1], rel=1e-5)
+    assert loss_weight(log_snr, "flow", "flow")[1:].tolist() == pytest.approx([1, 1, 1, 1], rel=1e-5)
+    # times alpha^2 / (alpha + sigma)^2 the loss of flow is that of eps: |eps error|^2 = SNR |x error|^2
+    relation = [loss_weight(log_snr[1:4], "x", "truncated_snr") / loss_weight(log_snr[1:4], k, "truncated_snr")
+                for k in ("eps", "flow")]  # fmt: skip
+    assert (relation[0] / relation[1]).tolist() == pytest.approx(
+        [(1 - u) ** 2 for u in (0.05, 0.2, 0.5)], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("weighting", ["simple", "truncated_snr", "min_snr", "flow"])
+@pytest.mark.parametrize("prediction", ["x", "v", "flow"])
+def test_a_loss_at_either_end_of_the_straight_path_is_a_number(prediction, weighting):
+    x, eps, _ = batch(num=2)
+    t = torch.tensor([0.0, 1.0])
+    options = {"prediction": prediction, "weighting": weighting}
+    found = diffusion_loss(lambda z, *_: z, StraightSchedule(), x, eps, t, Condition(), **options)
+    assert found.isfinite().all()
 
 
 def test_the_loss_is_fp32_and_its_gradient_reaches_a_bf16_network():
@@ -81,8 +107,8 @@ def test_the_loss_draws_no_randomness():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"prediction": "noise"}, "prediction must be one of eps, x, v, got 'noise'"),
-        ({"weighting": "snr"}, "weighting must be simple, truncated_snr or min_snr, got 'snr'"),
+        ({"prediction": "noise"}, "prediction must be one of eps, x, v, flow, got 'noise'"),
+        ({"weighting": "snr"}, "weighting must be simple, truncated_snr, min_snr or flow, got 'snr'"),
         ({"norm": "huber"}, "norm must be l1 or l2, got 'huber'"),
         ({"clamp": True}, "only a prediction of x can be clamped in the loss, got prediction 'v'"),
     ],

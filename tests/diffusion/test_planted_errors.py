@@ -18,10 +18,16 @@ PLANTED = [
     ("schedule.py", "(root - root[-1]) * root[0]", "(root + root[-1]) * root[0]"),
     ("schedule.py", "torch.exp(-0.5 * self._log_snr", "torch.exp(0.5 * self._log_snr"),
     ("prediction.py", "return alpha * eps - sigma * x", "return alpha * eps + sigma * x"),
-    ("prediction.py", "return alpha * z - sigma * output", "return alpha * z + sigma * output"),
+    ("prediction.py", "return (alpha * z - sigma * output) /", "return (alpha * z + sigma * output) /"),
     ("prediction.py", "return (z - sigma * output) / alpha", "return z - sigma * output"),
-    ("prediction.py", "return sigma * z + alpha * output", "return sigma * z - alpha * output"),
-    ("loss.py", '"v": snr + 1.0', '"v": snr - 1.0'),
+    ("prediction.py", "return (sigma * z + alpha * output) /", "return (sigma * z - alpha * output) /"),
+    ("prediction.py", "return eps - x", "return x - eps"),
+    ("prediction.py", "return (z - sigma * output) / (alpha + sigma)", "return z - sigma * output"),
+    ("prediction.py", "(z + alpha * output) / (alpha + sigma)", "(z - alpha * output) / (alpha + sigma)"),
+    ("prediction.py", "alpha.square() + sigma.square()", "alpha.square() - sigma.square()"),
+    ("loss.py", '"v": (snr + 1.0) * total_power', '"v": (snr - 1.0) * total_power'),
+    ("loss.py", '"v": (snr + 1.0) * total_power', '"v": (snr + 1.0) / total_power'),
+    ("loss.py", "(1.0 + (0.5 * log_snr).exp())", "(1.0 + log_snr.exp())"),
     ("loss.py", "snr.clamp(max=gamma)", "snr.clamp(min=gamma)"),
     ("samplers.py", "(1 - self.gamma) * q.variance_upper", "(1 + self.gamma) * q.variance_upper"),
     ("samplers.py", "(sigma_s**2 - fresh**2)", "(sigma_s**2 + fresh**2)"),
@@ -82,7 +88,7 @@ def failing(package):
 
 
 def test_an_unbroken_copy_passes_every_check(plant):
-    assert failing(plant("loss.py", '"v": snr + 1.0', '"v": snr + 1.0')) == []
+    assert failing(plant("loss.py", "snr.clamp(max=gamma)", "snr.clamp(max=gamma)")) == []
 
 
 @pytest.mark.parametrize(("file", "original", "broken"), PLANTED, ids=[broken for _, _, broken in PLANTED])

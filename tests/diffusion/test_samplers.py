@@ -15,6 +15,7 @@ from videodiff.diffusion import (
     LinearSchedule,
     NetworkDenoiser,
     ScaledLinearSchedule,
+    StraightSchedule,
     Threshold,
 )
 
@@ -27,6 +28,7 @@ SCHEDULES = {
     "linear": LinearSchedule(),
     "discrete_cosine": DiscreteCosineSchedule(),
     "zero_terminal": ScaledLinearSchedule(zero_terminal_snr=True),
+    "straight": StraightSchedule(),
 }
 SAMPLERS = {
     "ancestral_0": lambda n: AncestralSampler(n, 0.0),
@@ -108,6 +110,23 @@ def test_ddim_with_eta_1_is_ancestral_sampling_with_gamma_0():
         assert torch.allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_ddim_is_eulers_method_of_the_flow_on_every_schedule(schedule):
+    """With y = z / (alpha + sigma) and theta = sigma / (alpha + sigma): y_s = y_t + (theta_s - theta_t) (eps - x)."""
+    denoiser = MixtureDenoiser(schedule, (0.3, 0.7), (-0.8, 0.6), (0.2, 0.4))
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
+    ours = DDIMSampler(12).sample(denoiser, schedule, z, NONE)
+    for t, s in itertools.pairwise(schedule.times(12).double()):
+        (alpha, sigma), (alpha_s, sigma_s) = schedule.alpha_sigma(t[None]), schedule.alpha_sigma(s[None])
+        x = denoiser(z, t.expand(len(z)), NONE)
+        y, theta = z / (alpha + sigma), sigma / (alpha + sigma)
+        y = y + (sigma_s / (alpha_s + sigma_s) - theta) * ((z - alpha * x) / sigma - x)
+        z = (alpha_s + sigma_s) * y
+    assert torch.allclose(ours, x, rtol=0, atol=1e-12)  # the last step, to clean data, is x
+    if alpha_s == 1:
+        assert torch.allclose(ours, z, rtol=0, atol=1e-12)
+
+
 def test_first_order_dpm_steps_are_ddim_steps():
     # two and three calls are too few for a step of second order; DDIM visits the same times on the linspace grid
     schedule = SCHEDULES["scaled_linear"]
@@ -127,7 +146,7 @@ def test_few_dpm_steps_come_closer_than_few_ddim_steps():
         assert errors[0] < errors[1]
 
 
-@pytest.mark.parametrize("prediction", ["x", "v", "eps"])
+@pytest.mark.parametrize("prediction", ["x", "v", "eps", "flow"])
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_a_perfect_network_of_any_prediction_is_the_closed_form(schedule, prediction):
     if prediction == "eps" and schedule.has_zero_terminal_snr():

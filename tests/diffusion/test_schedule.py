@@ -10,6 +10,7 @@ from videodiff.diffusion import (
     DiscreteCosineSchedule,
     LinearSchedule,
     ScaledLinearSchedule,
+    StraightSchedule,
     prediction_target,
     to_eps,
     to_x,
@@ -24,19 +25,24 @@ SCHEDULES = [
     ScaledLinearSchedule(),
     DiscreteCosineSchedule(),
     ScaledLinearSchedule(zero_terminal_snr=True),
+    StraightSchedule(),
+    StraightSchedule(shift=4.0),
 ]
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 
 
 @each_schedule
-def test_log_snr_falls_and_alpha_and_sigma_make_one(schedule):
+def test_log_snr_falls_and_alpha_and_sigma_make_one_or_their_squares_do(schedule):
     t = torch.linspace(0, 1, 1001)
     log_snr = schedule.log_snr(t.double())
     assert (log_snr[1:] < log_snr[:-1]).all()
     alpha, sigma = schedule.alpha_sigma(t, 5)
     assert alpha.shape == (1001, 1, 1, 1, 1)
     assert alpha.dtype == torch.float32
-    assert torch.allclose(alpha**2 + sigma**2, torch.ones_like(alpha), atol=1e-6)
+    power = 1 if isinstance(schedule, StraightSchedule) else 2
+    assert torch.allclose(alpha**power + sigma**power, torch.ones_like(alpha), atol=1e-6)
+    ratio = [scale.log() for scale in schedule.alpha_sigma(t.double()[1:-1])]
+    assert torch.allclose(2 * (ratio[0] - ratio[1]), log_snr[1:-1], atol=1e-7)
 
 
 @each_schedule
@@ -65,7 +71,7 @@ def test_every_prediction_gives_x_and_eps_back(schedule):
     t = torch.tensor([0.001, 0.1, 0.5, 0.999, 1.0])
     alpha, sigma = schedule.alpha_sigma(t, 3)
     z = schedule.add_noise(x, eps, t)
-    for kind in ("x", "v", "eps"):
+    for kind in ("x", "v", "eps", "flow"):
         target = prediction_target(kind, x, eps, alpha, sigma)
         back = to_x(kind, target, z, alpha, sigma)
         rows = slice(0, 3) if kind == "eps" else slice(None)  # at t near 1 eps is divided by next to nothing
@@ -89,6 +95,43 @@ def test_the_mean_of_sixteen_pixels_has_under_a_shift_the_noise_of_one_without()
     alpha, sigma = CosineSchedule(shift=2 * math.log(1 / side)).alpha_sigma(t)
     plain_alpha, plain_sigma = CosineSchedule().alpha_sigma(t)
     assert torch.allclose(alpha / (sigma / side), plain_alpha / plain_sigma, rtol=1e-12)
+
+
+def test_the_straight_path_is_a_line_from_x_to_noise_which_the_network_sees_as_it_is():
+    schedule, t = StraightSchedule(), torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)
+    alpha, sigma = schedule.alpha_sigma(t)
+    assert alpha.tolist() == [1.0, 0.75, 0.0]
+    assert sigma.tolist() == [0.0, 0.25, 1.0]
+    assert schedule.network_time(t).tolist() == [0.0, 250.0, 1000.0]
+    x, eps = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.allclose(schedule.add_noise(x, eps, t), x + t[:, None] * (eps - x), rtol=1e-12)
+
+
+def test_shifts_multiply_and_the_inverse_takes_one_back():
+    t = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    for a, b in ((2.0, 3.0), (4.0, 0.25)):
+        once = StraightSchedule(a).alpha_sigma(t)[1]  # the share of noise is a time of the plain schedule
+        twice, product = (StraightSchedule(c).alpha_sigma(u)[1] for c, u in ((b, once), (a * b, t)))
+        assert torch.allclose(twice, product, rtol=1e-12)
+    # the frames of a clip that are alike, and the cosine schedule's shift of as much
+    lower = StraightSchedule().log_snr(t) - StraightSchedule(4.0).log_snr(t)
+    assert torch.allclose(lower, torch.full_like(t, 2 * math.log(4)), rtol=1e-12)
+
+
+@each_schedule
+def test_conversions_are_exact_in_fp64_whatever_alpha_and_sigma(schedule):
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64)
+    t = torch.tensor([0.02, 0.1, 0.5, 0.8, 0.98], dtype=torch.float64)
+    alpha, sigma = schedule.alpha_sigma(t, 2)
+    z = alpha * x + sigma * eps
+    for kind in ("x", "v", "eps", "flow"):
+        target = prediction_target(kind, x, eps, alpha, sigma)
+        for found, true in (
+            (to_x(kind, target, z, alpha, sigma), x),
+            (to_eps(kind, target, z, alpha, sigma), eps),
+        ):
+            assert torch.allclose(found, true, rtol=0, atol=2e-12 / min(alpha.min(), sigma.min())), kind
 
 
 def test_a_shift_between_two_is_that_of_each_at_its_end():
@@ -117,13 +160,12 @@ def test_index_and_time_are_the_same_thing_for_every_index():
 
 
 @each_schedule
-@pytest.mark.parametrize("grid", ["trailing", "linspace", "leading", "pvdm", "ldm"])
+@pytest.mark.parametrize("grid", ["trailing", "linspace", "solver", "leading", "pvdm", "ldm"])
 @pytest.mark.parametrize("num_steps", [1, 7, 50, 400, 999])
 def test_a_grid_descends_without_repeating_a_time(schedule, grid, num_steps):
     if grid not in schedule.grids:
-        with pytest.raises(
-            ValueError, match=f"grid of CosineSchedule must be one of trailing, linspace, got '{grid}'"
-        ):
+        kinds = "trailing, linspace, solver"
+        with pytest.raises(ValueError, match=f"grid of .*Schedule must be one of {kinds}, got '{grid}'"):
             schedule.times(num_steps, grid)
         return
     if grid == "ldm" and num_steps == 999:
@@ -157,10 +199,12 @@ def test_the_pvdm_grid_is_that_of_the_published_code(num_steps):
         (lambda: CosineSchedule(shift=math.inf), "shift must be finite, got inf"),
         (lambda: CosineSchedule(shift_at_0=math.nan), "shift_at_0 must be finite, got nan"),
         (lambda: CosineSchedule(shift=6.3, shift_at_0=0), r"shift must lie below shift_at_0 \+ 6.28"),
+        (lambda: StraightSchedule(shift=0.0), "shift must be above 0 and finite"),
+        (lambda: StraightSchedule(smallest_time=1.0), r"smallest_time must lie in \(0, 1\), got 1.0"),
         (lambda: CosineSchedule().times(0), "num_steps must be at least 1, got 0"),
         (
             lambda: LinearSchedule().times(10, "karras"),
-            "must be one of trailing, linspace, leading, pvdm, ldm, got 'karras'",
+            "must be one of trailing, linspace, solver, leading, pvdm, ldm, got 'karras'",
         ),
         (
             lambda: LinearSchedule().times(1001),

@@ -110,7 +110,7 @@ def test_min_snr_cuts_at_its_gamma(kind, gamma):
     [
         ({"guidance_scale": -1.0}, "guidance_scale must be at least 0 (1 is no guidance), got -1.0"),
         ({"threshold": "hard"}, "threshold must be static, dynamic or none, got 'hard'"),
-        ({"prediction": "noise"}, "prediction must be one of eps, x, v, got 'noise'"),
+        ({"prediction": "noise"}, "prediction must be one of eps, x, v, flow, got 'noise'"),
         ({"guidance_rescale": 1.5}, "guidance_rescale must lie in [0, 1], got 1.5"),
         ({"guidance_rescale": -0.1}, "guidance_rescale must lie in [0, 1], got -0.1"),
         (
@@ -192,7 +192,7 @@ def test_they_are_options_of_every_config(config):
         ),
         (
             ["--model.sampler.grid", "ldm"],
-            "grid of CosineSchedule must be one of trailing, linspace, got 'ldm'",
+            "grid of CosineSchedule must be one of trailing, linspace, solver, got 'ldm'",
         ),
         (["--model.min_snr_gamma", "-1"], "--model.min_snr_gamma must be above 0, got -1"),
         (

@@ -40,6 +40,7 @@ from videodiff.diffusion.schedule import (
     NoiseSchedule,
     Posterior,
     ScaledLinearSchedule,
+    StraightSchedule,
 )
 from videodiff.diffusion.windows import Window, autoregressive, cover, interpolation
 
@@ -71,6 +72,7 @@ __all__ = [
     "Replacement",
     "Sampler",
     "ScaledLinearSchedule",
+    "StraightSchedule",
     "Threshold",
     "Weighting",
     "Window",

@@ -10,10 +10,13 @@ from torch import Tensor
 
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Network, call_network
-from videodiff.diffusion.prediction import Prediction, clamp_through, prediction_target
+from videodiff.diffusion.prediction import Prediction, clamp_through, power, prediction_target
 from videodiff.diffusion.schedule import NoiseSchedule, over_latent
 
-Weighting = Literal["simple", "truncated_snr", "min_snr"]
+Weighting = Literal["simple", "truncated_snr", "min_snr", "flow"]
+
+MAX_LOG_SNR = 60.0  # of weights, which would be infinite over infinite for clean data
+SMALLEST_THETA = 0.05  # so that the flow weight of x is at most 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,7 @@ def diffusion_loss(
     output = call_network(net, z, schedule.network_time(t), cond)
     error = (clamp_through(output) if clamp else output) - target
     error = error.square() if norm == "l2" else error.abs()
-    weight = loss_weight(schedule.log_snr(t), prediction, weighting, gamma)
+    weight = loss_weight(schedule.log_snr(t), prediction, weighting, gamma, power(*schedule.alpha_sigma(t)))
     if t.ndim == 2:
         error, weight = error * over_latent(weight, x.ndim), weight.new_ones(len(t))
     error = error.flatten(1)
@@ -105,17 +108,31 @@ def diffusion_loss(
 
 
 def loss_weight(
-    log_snr: Tensor, prediction: Prediction, weighting: Weighting = "simple", gamma: float = 5.0
+    log_snr: Tensor,
+    prediction: Prediction,
+    weighting: Weighting = "simple",
+    gamma: float = 5.0,
+    total_power: Tensor | float = 1.0,
 ) -> Tensor:
     """Factor of each sample's or unit's error in the space of its own prediction, shaped as ``log_snr``.
 
     ``truncated_snr`` weighs the error of x by max(SNR, 1) (Salimans & Ho 2022), ``min_snr`` by min(SNR,
-    gamma) (Hang et al. 2023). As ``|eps error|^2 = SNR |x error|^2`` and ``|v error|^2 = (SNR + 1) |x
-    error|^2``, the factor in another space is that, divided. Where SNR is 0 it is 1.
+    gamma) (Hang et al. 2023), ``flow`` by ``1 / max(theta, 0.05)^2`` with ``theta = sigma / (alpha + sigma)``: the
+    simple loss of a prediction of the flow, cut where one of x would be weighed without bound. As ``|eps error|^2 = SNR
+    |x error|^2``, ``|v error|^2 = (alpha^2 + sigma^2) (SNR + 1) |x error|^2`` and ``|flow error|^2 = (1 + alpha /
+    sigma)^2 |x error|^2``, the factor in another space is that, divided. Where SNR is 0 it is 1.
+
+    Args:
+        log_snr: of each sample, ``[B]``, or unit, ``[B, U]``.
+        prediction: the space of the error.
+        weighting: as above; ``simple`` is 1 everywhere.
+        gamma: of ``min_snr``.
+        total_power: ``alpha^2 + sigma^2`` of each, 1 where the variance is preserved.
 
     Raises:
         ValueError: if the weighting is unknown.
     """
+    log_snr = log_snr.clamp(max=MAX_LOG_SNR)
     snr = log_snr.exp()
     if weighting == "simple":
         return torch.ones_like(snr)
@@ -123,7 +140,14 @@ def loss_weight(
         weight_of_x = snr.clamp(min=1.0)
     elif weighting == "min_snr":
         weight_of_x = snr.clamp(max=gamma)
+    elif weighting == "flow":
+        weight_of_x = (-0.5 * log_snr).sigmoid().clamp(min=SMALLEST_THETA) ** -2
     else:
-        raise ValueError(f"weighting must be simple, truncated_snr or min_snr, got {weighting!r}")
-    relation = {"x": torch.ones_like(snr), "eps": snr, "v": snr + 1.0}[prediction]
+        raise ValueError(f"weighting must be simple, truncated_snr, min_snr or flow, got {weighting!r}")
+    relation = {
+        "x": torch.ones_like(snr),
+        "eps": snr,
+        "v": (snr + 1.0) * total_power,
+        "flow": (1.0 + (0.5 * log_snr).exp()).square(),
+    }[prediction]
     return torch.where(snr == 0, torch.ones_like(snr), weight_of_x / relation)

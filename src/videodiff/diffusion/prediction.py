@@ -9,12 +9,12 @@ from torch import Tensor
 
 from videodiff.diffusion.schedule import NoiseSchedule
 
-Prediction = Literal["eps", "x", "v"]
-PREDICTIONS: tuple[str, ...] = ("eps", "x", "v")
+Prediction = Literal["eps", "x", "v", "flow"]
+PREDICTIONS: tuple[str, ...] = ("eps", "x", "v", "flow")
 
 
 def check_prediction(kind: str) -> None:
-    """Raise ValueError unless ``kind`` is one of the three."""
+    """Raise ValueError unless ``kind`` is one of the four."""
     if kind not in PREDICTIONS:
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {kind!r}")
 
@@ -29,17 +29,23 @@ def check_end(kind: str, schedule: NoiseSchedule) -> None:
     if kind == "eps" and schedule.has_zero_terminal_snr():
         raise ValueError(
             "prediction 'eps' cannot be used where alpha is 0 at t = 1: x = (z - sigma eps) / alpha divides by it; "
-            "use prediction 'v' or 'x', or zero_terminal_snr: false"
+            "use prediction 'v', 'x' or 'flow', or a schedule that keeps some signal (zero_terminal_snr: false)"
         )
 
 
 def prediction_target(kind: Prediction, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """What a network of this kind should say: ``[B, C, *S]``; ``v = alpha eps - sigma x`` (Salimans & Ho 2022)."""
+    """What a network of this kind should say: ``[B, C, *S]``.
+
+    ``v = alpha eps - sigma x`` (Salimans & Ho 2022), ``flow = eps - x`` (Lipman et al. 2023; Liu et al. 2023), whatever
+    the schedule.
+    """
     x, eps = _precise(x), _precise(eps)
     if kind == "eps":
         return eps
     if kind == "x":
         return x
+    if kind == "flow":
+        return eps - x
     check_prediction(kind)
     return alpha * eps - sigma * x
 
@@ -54,8 +60,10 @@ def to_x(kind: Prediction, output: Tensor, z: Tensor, alpha: Tensor, sigma: Tens
         return output
     if kind == "eps":
         return (z - sigma * output) / alpha
+    if kind == "flow":
+        return (z - sigma * output) / (alpha + sigma)
     check_prediction(kind)
-    return alpha * z - sigma * output
+    return (alpha * z - sigma * output) / power(alpha, sigma)
 
 
 def to_eps(kind: Prediction, output: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -65,8 +73,17 @@ def to_eps(kind: Prediction, output: Tensor, z: Tensor, alpha: Tensor, sigma: Te
         return output
     if kind == "x":
         return (z - alpha * output) / sigma
+    if kind == "flow":
+        return (z + alpha * output) / (alpha + sigma)
     check_prediction(kind)
-    return sigma * z + alpha * output
+    return (sigma * z + alpha * output) / power(alpha, sigma)
+
+
+def power(alpha: Tensor, sigma: Tensor) -> Tensor:
+    """``alpha^2 + sigma^2``, and exactly 1 where rounding alone keeps it from 1: there the variance is preserved."""
+    total = alpha.square() + sigma.square()
+    rounding = 8 * torch.finfo(total.dtype).eps
+    return torch.where((total - 1).abs() < rounding, torch.ones_like(total), total)
 
 
 def clamp_through(x: Tensor) -> Tensor:

@@ -225,11 +225,6 @@ class DPMSolverPP2MSampler(Sampler):
     def __init__(self, num_steps: int = 25, grid: str = "solver") -> None:
         super().__init__(num_steps, grid)
 
-    def times(self, schedule: NoiseSchedule) -> Tensor:
-        if self.grid == "solver":
-            return schedule.solver_times(self.num_steps)
-        return super().times(schedule)
-
     def coefficients(self, schedule: NoiseSchedule, t: Tensor, s: Tensor) -> Coefficients:
         (_, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
         half_log_snr = 0.5 * schedule.log_snr(torch.cat([t, s[-1:]]))  # their lambda is log(alpha / sigma)

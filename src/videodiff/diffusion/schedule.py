@@ -1,9 +1,10 @@
-"""Noise schedules: log SNR at time t, and all that follows from it (variance preserving).
+"""Noise schedules: log SNR at time t, and all that follows from it.
 
 ``t`` in [0, 1]: 0 is data, 1 is noise; ``s < t`` is the less noisy of two times. ``l = log(alpha^2 /
-sigma^2)``, so ``alpha = sqrt(sigmoid(l))`` and ``sigma = sqrt(sigmoid(-l))`` (Kingma et al. 2021). Discrete
-(beta) schedules are the same thing on a grid: index ``i`` of ``num_train_steps`` is ``t = (i + 1) /
-num_train_steps``.
+sigma^2)``. Where the variance is preserved (``alpha^2 + sigma^2 = 1``) nothing else is needed: ``alpha =
+sqrt(sigmoid(l))`` and ``sigma = sqrt(sigmoid(-l))`` (Kingma et al. 2021). A schedule of another kind, such as the
+straight one of flow matching, states its two scales beside l. Discrete (beta) schedules are the same thing on a grid:
+index ``i`` of ``num_train_steps`` is ``t = (i + 1) / num_train_steps``.
 """
 
 from __future__ import annotations
@@ -28,15 +29,23 @@ class Posterior(NamedTuple):
 class NoiseSchedule(nn.Module, ABC):
     """Log SNR as a function of time; this base also serves every continuous schedule.
 
+    A subclass states ``_log_snr``; one whose variance is not preserved ``_scales`` too, which must agree with it; one
+    whose networks are told another time ``network_time``. What uses a schedule holds for any alpha and sigma.
+
     A result has the dtype fp64 if ``t`` has it, else fp32; it is computed in fp64 either way.
     """
 
-    grids: tuple[str, ...] = ("trailing", "linspace")
+    grids: tuple[str, ...] = ("trailing", "linspace", "solver")
     smallest_time: float = 1e-3  # the last noisy time of solvers that cannot step to log SNR = max at once
 
     @abstractmethod
     def _log_snr(self, t: Tensor) -> Tensor:
         """Log SNR at ``t``, both fp64; strictly decreasing."""
+
+    def _scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Scales of signal and noise at ``t``, all of one shape and fp64; here those that preserve the variance."""
+        log_snr = self._log_snr(t)
+        return log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
 
     def log_snr(self, t: Tensor) -> Tensor:
         """``l(t) = log(alpha^2 / sigma^2)``, same shape as ``t``."""
@@ -47,8 +56,8 @@ class NoiseSchedule(nn.Module, ABC):
 
         ``[B]`` -> two of ``[B, 1, ...]``; a time for each unit, ``[B, U]`` -> two of ``[B, 1, U, 1, ...]``.
         """
-        log_snr = over_latent(self._log_snr(t.double()), ndim)
-        return log_snr.sigmoid().sqrt().to(_dtype(t)), (-log_snr).sigmoid().sqrt().to(_dtype(t))
+        alpha, sigma = self._scales(over_latent(t.double(), ndim))
+        return alpha.to(_dtype(t)), sigma.to(_dtype(t))
 
     def add_noise(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """``z_t = alpha x + sigma eps``, as ``x`` and ``eps [B, C, *S]``, fp32; ``t`` is ``[B]`` or ``[B, U]``."""
@@ -73,10 +82,14 @@ class NoiseSchedule(nn.Module, ABC):
     def times(self, num_steps: int, grid: str = "trailing") -> Tensor:
         """Times a sampler visits: ``[num_steps + 1]`` fp32, descending from 1 to 0.
 
+        ``trailing`` and ``linspace`` are equal steps of time, ``solver`` is :meth:`solver_times`.
+
         Raises:
             ValueError: if ``num_steps`` is below 1 or the schedule has no such grid.
         """
         self._check_grid(num_steps, grid)
+        if grid == "solver":
+            return self.solver_times(num_steps)
         return torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64, device="cpu").float()
 
     def solver_times(self, num_steps: int) -> Tensor:
@@ -153,6 +166,41 @@ class CosineSchedule(NoiseSchedule):
         return -2.0 * angle.tan().log() + self.shift_at_0 + t * (self.shift - self.shift_at_0)
 
 
+class StraightSchedule(NoiseSchedule):
+    """``z = (1 - t) x + t eps``, the straight path of flow matching (Lipman et al. 2023; Liu et al. 2023).
+
+    The network sees z as it is, unscaled. With a shift a, every t above stands for ``a t / (1 + (a - 1) t)``, in
+    training as in sampling, which lowers log SNR by ``2 log(a)`` everywhere (Esser et al. 2024, eq. 23): pictures of n
+    times as many pixels, or frames as far as they repeat each other, need ``a = sqrt(n)`` to lose as much.
+
+    Args:
+        shift: a, above 0; 1 is none, 3 is that of Stable Diffusion 3 at 1024^2 pixels.
+        smallest_time: the last noisy time of the grid ``solver``, before the shift.
+
+    Raises:
+        ValueError: if ``shift`` is not above 0 and finite, or ``smallest_time`` not in (0, 1).
+    """
+
+    def __init__(self, shift: float = 1.0, smallest_time: float = 1e-3) -> None:
+        super().__init__()
+        if not 0 < shift < math.inf:
+            raise ValueError(f"shift must be above 0 and finite (1 is none), got {shift}")
+        if not 0 < smallest_time < 1:
+            raise ValueError(f"smallest_time must lie in (0, 1), got {smallest_time}")
+        self.shift, self.smallest_time = shift, smallest_time
+
+    def _log_snr(self, t: Tensor) -> Tensor:
+        return 2.0 * ((-t).log1p() - t.log() - math.log(self.shift))
+
+    def _scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        total = 1.0 + (self.shift - 1.0) * t
+        return (1.0 - t) / total, self.shift * t / total
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """1000 times the share of noise, shaped as ``t``."""
+        return (1000.0 * self._scales(t.double())[1]).to(_dtype(t))
+
+
 class DiscreteSchedule(NoiseSchedule):
     """A table of ``num_train_steps`` noise levels; times between them count as the nearest one.
 
@@ -168,7 +216,7 @@ class DiscreteSchedule(NoiseSchedule):
         ValueError: if a beta lies outside (0, 1).
     """
 
-    grids = ("trailing", "linspace", "leading", "pvdm", "ldm")
+    grids = ("trailing", "linspace", "solver", "leading", "pvdm", "ldm")
     log_snr_bits: Tensor
 
     def __init__(self, betas: Tensor, zero_terminal_snr: bool = False) -> None:
@@ -203,9 +251,9 @@ class DiscreteSchedule(NoiseSchedule):
     def times(self, num_steps: int, grid: str = "trailing") -> Tensor:
         """Times a sampler visits, fp32 and descending; ``[num_steps + 1]`` but for the ``ldm`` grid.
 
-        ``trailing``, ``linspace``, ``leading``: as Lin et al. 2024, table 2, name them. ``pvdm``: equal parts
-        of -1 ... T-1, cut to integers. ``ldm``: every (T // num_steps)-th index plus 1; it starts below T-1,
-        may take more steps than asked for, and ends at index 0, not at clean data.
+        ``trailing``, ``linspace`` (which ``solver`` is too), ``leading``: as Lin et al. 2024, table 2, name them.
+        ``pvdm``: equal parts of -1 ... T-1, cut to integers. ``ldm``: every (T // num_steps)-th index plus 1; it starts
+        below T-1, may take more steps than asked for, and ends at index 0, not at clean data.
 
         Raises:
             ValueError: as the base, if there are more steps than indices, or the grid leaves the table.
@@ -343,4 +391,11 @@ def _nearest_ldm(total: int, num_steps: int) -> int:
     return min(fits, key=lambda n: abs(n - num_steps))
 
 
-_GRIDS = {"trailing": _trailing, "linspace": _linspace, "leading": _leading, "pvdm": _pvdm, "ldm": _ldm}
+_GRIDS = {
+    "trailing": _trailing,
+    "linspace": _linspace,
+    "solver": _linspace,
+    "leading": _leading,
+    "pvdm": _pvdm,
+    "ldm": _ldm,
+}

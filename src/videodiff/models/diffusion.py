@@ -77,9 +77,9 @@ class DiffusionModule(SamplingModule, TrainedModule):
         autoencoder: video <-> latent; none means pixels. It is frozen: its own training is another run.
         conditioners: the conditions of a sample, applied in this order.
         plan: how a video longer than a clip is generated; by default window by window, overlapping by half a clip.
-        prediction: what the network's output means: noise (eps), data (x) or velocity (v).
-        weighting: weight of each noise level in the loss: simple, truncated_snr (Salimans & Ho 2022) or min_snr (Hang
-            et al. 2023).
+        prediction: what the network's output means: noise (eps), data (x), velocity (v) or noise less data (flow).
+        weighting: weight of each noise level in the loss: simple, truncated_snr (Salimans & Ho 2022), min_snr (Hang
+            et al. 2023) or flow (that of a simple loss of flow, for any prediction).
         min_snr_gamma: where min_snr cuts the signal-to-noise ratio, above 0; they take 5.
         loss_norm: l2 (mean squared error) or l1 (mean absolute error).
         clamp_loss: compare estimates of x as the sampler's threshold will leave them, clipped to [-1, 1]; see
