@@ -13,6 +13,7 @@ from videodiff.frame_size import FrameSize
 from videodiff.networks import (
     Autoencoder3D,
     PixelSpace,
+    SpacetimeDiT,
     TriplaneAutoencoder,
     TriplaneUNet,
     UNet3D,
@@ -58,6 +59,10 @@ def triplane_unet(size, **options):
         num_frames=4, width=16, channel_multipliers=(1, 2), num_blocks=1, attention_levels=(0,), heads=2
     )
     return TriplaneUNet(plane_size=size, **{**small, **options})
+
+
+def dit(size):
+    return SpacetimeDiT(4, size=None, depth=2, width=16, num_heads=2, num_frames=4, resolution=size)
 
 
 def autoencoder3d(size):
@@ -158,6 +163,7 @@ SIZED = {  # how each is built for a size, and the argument that says it
     "UNet3D": (unet3d, "resolution"),
     "UNet3DPort": (port, "resolution"),
     "TriplaneUNet": (triplane_unet, "plane_size"),
+    "SpacetimeDiT": (dit, "resolution"),
     "Autoencoder3D": (autoencoder3d, "resolution"),
     "TriplaneAutoencoder": (triplane_autoencoder, "resolution"),
 }

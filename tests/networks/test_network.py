@@ -16,7 +16,9 @@ SMALL = {
     "TriplaneUNet": dict(num_frames=4, plane_size=4, width=16, num_blocks=1, attention_levels=(), heads=2),
 }
 SMALL = {name: {"channel_multipliers": (1, 2), **options} for name, options in SMALL.items()}
+SMALL["SpacetimeDiT"] = dict(size=None, depth=2, width=32, num_heads=2, num_frames=4, resolution=8)
 CONDITIONED = {
+    "SpacetimeDiT": dict(num_classes=3, vector_dim=2, concat_channels=1),
     "UNet3D": dict(num_classes=3, vector_dim=2, concat_channels=1),
     "TriplaneUNet": dict(num_classes=3),
 }
@@ -45,7 +47,7 @@ def told(net, z):
 
 
 def test_every_network_of_the_room_is_tested():
-    assert {"UNet3D", "UNet3DPort", "TriplaneUNet"} <= set(NETWORKS)
+    assert {"UNet3D", "UNet3DPort", "TriplaneUNet", "SpacetimeDiT"} <= set(NETWORKS)
     assert set(SMALL) <= set(NETWORKS)
 
 

@@ -6,6 +6,7 @@ from .autoencoder3d import Autoencoder3D
 from .autoencoder_triplane import TriplaneAutoencoder
 from .blocks import FrameNorm, ResBlock
 from .discriminator import PatchDiscriminator
+from .dit import SpacetimeDiT
 from .embeddings import TimeEmbedding
 from .latents import ClipLatents, FrameLatents, Latents
 from .network import Network, as_network
@@ -26,6 +27,7 @@ __all__ = [
     "PatchDiscriminator",
     "PixelSpace",
     "ResBlock",
+    "SpacetimeDiT",
     "SpatialAttention",
     "TemporalAttention",
     "TimeEmbedding",

@@ -140,7 +140,7 @@ def project_frames(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
 
 
-def attend_fused(qkv: Tensor) -> Tensor:
+def attend_fused(qkv: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention by the fused kernel, for long sequences.
 
     On a CPU narrow heads are filled up with zeros, which change no result: at 2,048 tokens and heads of 8 the forward
@@ -148,6 +148,7 @@ def attend_fused(qkv: Tensor) -> Tensor:
 
     Args:
         qkv: ``[N, L, heads, 3, D]``: queries, keys and values.
+        mask: ``[L, L]`` bool, True where the row's token sees the column's; None is everywhere.
 
     Returns:
         ``[N, L, heads D]``.
@@ -158,7 +159,7 @@ def attend_fused(qkv: Tensor) -> Tensor:
     if is_fused and head_dim < CPU_HEAD_DIM and qkv.device.type == "cpu":
         qkv = F.pad(qkv, (0, CPU_HEAD_DIM - head_dim))
     q, k, v = qkv.permute(3, 0, 2, 1, 4)
-    y = F.scaled_dot_product_attention(q, k, v, scale=head_dim**-0.5)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=head_dim**-0.5)
     return y.transpose(1, 2)[..., :head_dim].flatten(2)
 
 

@@ -1,0 +1,437 @@
+"""Diffusion transformers on video: a clip or its latent cut into patches in space and time, and no U-Net.
+
+The block is that of DiT (Peebles & Xie 2023), the layouts are those of Latte (Ma et al. 2024, section 3.2,
+Vchitect/Latte:models/latte.py): attention over all tokens, over space and time in turn, or over both in each block.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..diffusion.condition import Condition
+from ..frame_size import FrameSize, Resolution
+from .blocks import zero_init
+from .dit_block import DiTBlock, Sequences, modulated
+from .dit_condition import ConditionEmbedding
+from .dit_sizes import Layout, Size, check_choices, check_heads, check_patch, planes_of, sized
+from .embeddings import sinusoidal_embedding, without_autocast
+from .network import Network
+from .patches import from_patches, from_plane_patches, patches, plane_patches
+from .positions import (
+    Coordinates,
+    grid_coordinates,
+    plane_coordinates,
+    rotary_angles,
+    sincos,
+    sincos_in_space,
+)
+from .resized import OwnSizes, Resized
+
+if TYPE_CHECKING:
+    from .latents import Latents
+
+
+class Places(NamedTuple):
+    """What the shape of a latent alone decides.
+
+    Args:
+        in_space: added to the tokens, ``[N_s, D]``, or None.
+        in_time: added to the video's frames before the first attention over time, ``[N_t, 1, D]``, or None.
+        space: which tokens attend to each other in a block over space, or over all.
+        over_time: the same in a block over time.
+    """
+
+    in_space: Tensor | None
+    in_time: Tensor | None
+    space: Sequences
+    over_time: Sequences
+
+
+class SpacetimeDiT(OwnSizes, Network):
+    """A diffusion transformer on the patches of a clip or of a latent, of any length and size.
+
+    Tokens of a clip are ``[B, N_t, N_s, D]``. In the layout ``joint`` all of them attend to each other; ``alternating``
+    blocks attend within a frame and over time in turn, from the first one on (Latte's variant 1); ``factorised`` blocks
+    do both, one after the other (its variant 3). The latent of three planes (``plane_size``) is one sequence of the
+    tokens of all of them. A clip of one frame is a still image: nothing attends over time, no place in time is added.
+
+    Gates and the head start at zero, so an untrained network returns exactly zero and its blocks are the identity.
+    Positions are computed from the shape of ``z``, whose every multiple of the patches is taken.
+
+    Args:
+        channels: channels of ``z``.
+        out_channels: channels of the output; None is as ``channels``. Twice as many are a prediction and, behind it,
+            the interpolation between the two variances of a step (Nichol & Dhariwal 2021, eq. 15).
+        size: depth, width and heads of DiT-S, B, L or XL: 12, 384, 6; 12, 768, 12; 24, 1024, 16; 28, 1152, 16. None if
+            these are given one by one.
+        depth: number of blocks, in place of that of ``size``.
+        width: D, in place of that of ``size``; a multiple of 4.
+        num_heads: of attention, in place of that of ``size``.
+        patch_size: places of the latent in a token, along time, height and width.
+        layout: which tokens attend to each other.
+        positions: ``sincos``, added to the tokens (in time before the first attention over time), or ``rotary`` angles
+            of queries and keys, which depend on distances alone.
+        columns_first: have the column in the first half of the features, as Latte's and DiT's published tables do.
+        causal: a frame attends to no later one. With times of each frame, and norms of each token, nothing then passes
+            from a frame to those before it.
+        mlp_ratio: width of an MLP over D.
+        num_frames: units of the clip that one call makes: frames of pixels, latent frames; None is what the model says.
+            Any other number is taken too.
+        resolution: height and width of the clips in pixels; None is what the model says. Any other is taken too.
+        plane_size: height and width of the spatial plane of a triplane latent of ``num_frames`` frames; None for a
+            latent with axes of time, height and width.
+        num_classes: number of classes; None = unconditional.
+        vector_dim: width of the vector condition; None = no vector.
+        concat_channels: channels of a latent to condition on, joined to ``z``; its noise level may come with it.
+        recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
+            less memory for a third more arithmetic.
+
+    Raises:
+        ValueError: if sizes, heads, patches or layout do not fit each other.
+    """
+
+    takes_images = True
+    takes_unit_times = True
+    channels: int
+
+    def __init__(
+        self,
+        channels: int = 3,
+        out_channels: int | None = None,
+        size: Size | None = "S",
+        depth: int | None = None,
+        width: int | None = None,
+        num_heads: int | None = None,
+        patch_size: tuple[int, int, int] = (1, 2, 2),
+        layout: Layout = "alternating",
+        positions: Literal["sincos", "rotary"] = "sincos",
+        columns_first: bool = False,
+        causal: bool = False,
+        mlp_ratio: float = 4.0,
+        num_frames: int | None = None,
+        resolution: Resolution | None = None,
+        plane_size: Resolution | None = None,
+        num_classes: int | None = None,
+        vector_dim: int | None = None,
+        concat_channels: int = 0,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        depth, width, num_heads = sized(size, depth=depth, width=width, num_heads=num_heads)
+        self.patch_size = check_patch(patch_size)
+        self.plane_sizes = planes_of(plane_size, num_frames)
+        check_choices(layout, positions, depth, self.plane_sizes, self.patch_size, causal)
+        check_heads(width, num_heads, positions, layout)
+        self.channels, self.out_channels = channels, channels if out_channels is None else out_channels
+        self.layout, self.positions, self.columns_first, self.causal = (
+            layout,
+            positions,
+            columns_first,
+            causal,
+        )
+        self.width, self.head_dim = width, width // num_heads
+        self.num_frames = num_frames
+        self.size_factor = math.lcm(*self.patch_size[1:])
+        if resolution is not None:
+            FrameSize.of(resolution).check_multiple(self.patch_size[1:], "patch_size")
+        self.resolution = None if resolution is None else FrameSize.of(resolution).written
+        self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
+        self.recompute = recompute
+        # a token of several units has one time, and is no still image
+        self.takes_unit_times = self.takes_images = self.plane_sizes is None and self.patch_size[0] == 1
+        volume = math.prod(self.patch_size) if self.plane_sizes is None else self.patch_size[1] ** 2
+        self.embedding = ConditionEmbedding(width, num_classes, vector_dim, concat_channels > 0)
+        self.patch_in = nn.Linear(volume * channels, width)
+        self.concat_in = (
+            zero_init(nn.Linear(volume * concat_channels, width, bias=False)) if concat_channels else None
+        )
+        self.layers = nn.ModuleList(
+            DiTBlock(width, num_heads, mlp_ratio, layout == "factorised") for _ in range(depth)
+        )
+        self.last_modulation = nn.Linear(width, 2 * width)
+        self.patch_out = nn.Linear(width, volume * self.out_channels)
+        self.tables: dict[tuple[object, ...], Places] = {}  # constants, which stand in no checkpoint
+        self.begin()
+
+    def begin(self) -> None:
+        """Initialise as the published code does: gates and head at zero, so that the network returns zero."""
+        for name, module in self.named_modules():
+            if not isinstance(module, nn.Linear):
+                continue
+            if name.endswith(("modulation", "patch_out")):
+                zero_init(module)
+            elif not name.startswith(("embedding.", "concat_in")):
+                nn.init.xavier_uniform_(module.weight)
+        for name, parameter in self.named_parameters():
+            if name.endswith(".bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
+        """The network's prediction.
+
+        Args:
+            z: ``[B, C, U, H, W]``, of whose frames ``cond.images`` are still images of their own, or, of planes,
+                ``[B, C, N]``. U, H and W are multiples of ``patch_size``, and need not be what it was built for.
+            time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``), or ``[B, U]``, of each unit. Times that are
+                all equal give what one time gives, on a CPU to the bit.
+            cond: label, vector, concat and concat_time as far as the network was built for them; label and vector of
+                each sample or of each unit.
+
+        Returns:
+            ``[B, out_channels, U, H, W]`` or ``[B, out_channels, N]``; fp32 under autocast.
+
+        Raises:
+            ValueError: if the shapes do not fit or the condition has a field the network was not built for.
+        """
+        self.check_input(z, time, cond)
+        # times that are all equal are one, which is less work; elsewhere the host would wait for the answer
+        if time.ndim == 2 and z.is_cpu and bool((time == time[:, :1]).all()):
+            time = time[:, 0]
+        x = self.tokens(z, cond.concat)
+        condition = F.silu(self.embedding(time, cond))
+        condition = (
+            condition[:, None, None] if condition.ndim == 2 else condition[:, :, None]
+        )  # [B, 1 or N_t, 1, D]
+        video = x.shape[1] - sum(cond.images)
+        if z.is_cpu and condition.shape[1] == 1:  # one vector for all tokens of a sample: see ``of_one``
+            pieces = [self.predict(x[i : i + 1], condition[i : i + 1], z, video) for i in range(len(x))]
+            x = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        else:
+            x = self.predict(x, condition, z, video)
+        if self.plane_sizes is not None:
+            return from_plane_patches(x, self.plane_sizes, self.patch_size[1]).contiguous()
+        return from_patches(x, self.patch_size, z.shape[2:]).contiguous()
+
+    def tokens(self, z: Tensor, concat: Tensor | None) -> Tensor:
+        """Patches of ``z``, and of what is joined to it, as tokens ``[B, N_t, N_s, D]``; planes have one frame."""
+
+        def cut(latent: Tensor) -> Tensor:
+            if self.plane_sizes is not None:
+                return plane_patches(latent, self.plane_sizes, self.patch_size[1])
+            return patches(latent, self.patch_size)
+
+        x = self.patch_in(cut(z))
+        if self.concat_in is not None:
+            known = z.new_zeros(len(z), self.concat_channels, *z.shape[2:]) if concat is None else concat
+            x = x + self.concat_in(cut(known.to(z.dtype)))
+        return x
+
+    def predict(self, x: Tensor, condition: Tensor, z: Tensor, video: int) -> Tensor:
+        """Tokens through all blocks and the head: ``[B, N_t, N_s, D]`` -> ``[B, N_t, N_s, values of a patch]``.
+
+        Args:
+            x: the tokens.
+            condition: ``[B, N_t or 1, 1, D]``, behind its SiLU.
+            z: the latent, for its shape.
+            video: how many frames at the front are a video; the others are still images.
+        """
+        is_still = video == 1 and self.plane_sizes is None  # a video of one frame is an image
+        at = self.places(z, video)
+        video = 0 if is_still and self.layout != "joint" else video
+        if at.in_space is not None:
+            x = x + at.in_space.to(x.dtype)
+        if self.layout != "alternating" and not is_still:
+            x = with_time(x, at.in_time, video)
+        for i, block in enumerate(self.layers):
+            if self.layout == "alternating" and i % 2:
+                if i == 1:
+                    x = with_time(x, at.in_time, video)
+                x = self.run_over_time(block, x, condition, at.over_time, video)
+            else:
+                over_time = at.over_time if self.layout == "factorised" and video else None
+                x = self.run(block, x, condition, at.space, over_time)
+        with without_autocast(x.device):
+            x, condition = x.to(self.patch_out.weight.dtype), condition.to(self.patch_out.weight.dtype)
+            shift, scale = self.last_modulation(condition).split(self.width, -1)
+            return modulated(self.patch_out, x, shift, scale)
+
+    def run(
+        self,
+        block: nn.Module,
+        x: Tensor,
+        condition: Tensor,
+        among: Sequences,
+        over_time: Sequences | None = None,
+    ) -> Tensor:
+        """One block, or its forward alone if its inside shall be computed again in the backward pass."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, x, condition, among, over_time, use_reentrant=False)
+        return block(x, condition, among, over_time)
+
+    def run_over_time(
+        self, block: nn.Module, x: Tensor, condition: Tensor, over_time: Sequences, video: int
+    ) -> Tensor:
+        """A block over the frames of the video at each place; still images pass it by."""
+        if video == 0:
+            return x
+        of_video = condition[:, :video].transpose(1, 2)
+        moved = self.run(block, x[:, :video].transpose(1, 2).contiguous(), of_video, over_time).transpose(
+            1, 2
+        )
+        return moved.contiguous() if video == x.shape[1] else torch.cat([moved, x[:, video:]], dim=1)
+
+    def coordinates(self, z: Tensor, frames: int) -> Coordinates:
+        """Where the tokens of a latent lie, ``frames`` of it being a video."""
+        if self.plane_sizes is not None:
+            return plane_coordinates(self.plane_sizes, self.patch_size[1], z.device)
+        height, width = (side // p for side, p in zip(z.shape[3:], self.patch_size[1:], strict=True))
+        return grid_coordinates(frames, height, width, z.device)
+
+    def places(self, z: Tensor, frames: int) -> Places:
+        """Positions, and which tokens attend to each other; computed once for a shape and kept."""
+        key = (z.shape[2:], frames, z.device)
+        if key not in self.tables:
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):  # an inference tensor could not be trained with later
+                self.tables[key] = self.make_places(self.coordinates(z, max(frames, 1)), frames)
+        return self.tables[key]
+
+    def make_places(self, at: Coordinates, frames: int) -> Places:
+        """Positions, and which tokens attend to each other, from where they lie."""
+        is_joint, each, axes = self.layout == "joint", len(at.row), [at.row, at.column]
+        of_space, of_time = sincos_in_space(at, self.width, self.columns_first), sincos(at.time, self.width)
+        in_space: Tensor | None = of_space
+        in_time: Tensor | None = of_time[:, None]
+        in_plane = None
+        if self.plane_sizes is not None:  # each token has a time of its own; a vector tells planes apart
+            plane = (at.row < 0) + 2.0 * (at.column < 0)
+            in_plane = sinusoidal_embedding(1000 / 3 * plane, self.width)
+            in_space, in_time = of_space + of_time + in_plane, None
+            axes = [at.time, *axes]
+        elif is_joint:
+            axes = [at.time.repeat_interleave(each), *(axis.repeat(len(at.time)) for axis in axes)]
+        angles = angles_over_time = None
+        if self.positions == "rotary":
+            in_space, in_time = in_plane, None
+            angles, angles_over_time = (
+                rotary_angles(axes, self.head_dim),
+                rotary_angles([at.time], self.head_dim),
+            )
+        mask = mask_over_time = None
+        if self.causal:
+            seen = torch.ones(len(at.time), len(at.time), dtype=torch.bool, device=at.time.device).tril()
+            mask_over_time = None if is_joint else seen
+            mask = seen.repeat_interleave(each, 0).repeat_interleave(each, 1) if is_joint else None
+        groups = None if self.plane_sizes is not None else frames
+        return Places(
+            in_space,
+            in_time,
+            Sequences(is_joint, angles, mask, groups),
+            Sequences(False, angles_over_time, mask_over_time, groups),
+        )
+
+    def resized(self, name: str, value: Tensor) -> Resized | None:
+        """Channels to condition on that are no longer there, or of another number, begin anew."""
+        if name != "concat_in.weight" or self.concat_in is None:
+            return None
+        return Resized(torch.zeros_like(self.concat_in.weight), "joined channels begun at zero")
+
+    def check_latents(self, latents: Latents) -> None:
+        """Refuse latents that cannot be cut into patches, or planes of another size."""
+        if self.plane_sizes is not None:
+            planes, made = (self.channels, self.plane_sizes.num_tokens), latents.network_shape(1)
+            if planes != made:
+                raise ValueError(
+                    f"the network is made for planes {planes} (channels, tokens), the autoencoder makes {made}; set "
+                    "channels, num_frames and plane_size of --model.net"
+                )
+            return
+        channels, *axes = latents.network_shape(latents.clip_units)
+        if len(axes) != 3:
+            raise ValueError(
+                f"the first stage makes planes of {axes[0]} tokens in all: the network needs their num_frames and "
+                "plane_size (--model.net.plane_size)"
+            )
+        if channels != self.channels:
+            raise ValueError(
+                f"the network takes {self.channels} channels, the latent has {channels}: set --model.net.channels "
+                f"{channels}"
+            )
+        if axes[0] % self.patch_size[0]:
+            raise ValueError(
+                f"the {axes[0]} units of a clip's latent must be a multiple of the {self.patch_size[0]} of a patch "
+                "(patch_size of --model.net)"
+            )
+        _, _, height, width = latents.video_shape
+        each = [max(side // axis, 1) for side, axis in zip((height, width), axes[1:], strict=True)]
+        factor = each[0] * self.patch_size[1], each[1] * self.patch_size[2]
+        reason = "patches of the network"
+        if max(each) > 1:
+            reason = f"{FrameSize(*each)} of the first stage times {FrameSize(*self.patch_size[1:])} of the {reason}"
+        FrameSize(height, width).check_multiple(factor, reason, "resolution of the clips")
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.layers)
+
+    def check_input(self, z: Tensor, time: Tensor, cond: Condition) -> None:
+        """Raise ValueError for what the network cannot take."""
+        if self.plane_sizes is not None:
+            self.plane_sizes.check(z)
+        elif z.ndim != 5:
+            raise ValueError(
+                f"SpacetimeDiT takes z of shape [B, {self.channels}, U, H, W], got {list(z.shape)}"
+            )
+        if z.shape[1] != self.channels:
+            raise ValueError(f"SpacetimeDiT takes z of {self.channels} channels, got {z.shape[1]}")
+        if self.plane_sizes is None and any(
+            side % p for side, p in zip(z.shape[2:], self.patch_size, strict=True)
+        ):
+            raise ValueError(
+                f"frames, height and width of z must be multiples of patch_size {self.patch_size}, got "
+                f"{list(z.shape[2:])}"
+            )
+        for name, option, is_built in (
+            ("label", "num_classes", self.num_classes is not None),
+            ("vector", "vector_dim", self.vector_dim is not None),
+            ("concat", "concat_channels", self.concat_channels > 0),
+            ("concat_time", "concat_channels", self.concat_channels > 0),
+        ):
+            if getattr(cond, name) is not None and not is_built:
+                raise ValueError(f"the condition has a {name} but SpacetimeDiT was built without {option}")
+        if cond.context is not None:
+            raise ValueError(
+                "the condition has a context but SpacetimeDiT attends to no tokens; pool it into a vector"
+            )
+        self.check_images(z, cond.images)
+        expected = (len(z), self.concat_channels, *z.shape[2:])
+        if cond.concat is not None and cond.concat.shape != expected:
+            raise ValueError(f"concat must have shape {list(expected)}, got {list(cond.concat.shape)}")
+        for name, value, last in (
+            ("time", time, ()),
+            ("label", cond.label, ()),
+            ("vector", cond.vector, (self.vector_dim,)),
+        ):
+            shapes = [[len(z), *last]]
+            if self.takes_unit_times:
+                shapes.append([len(z), z.shape[2], *last])
+            if value is not None and list(value.shape) not in shapes:
+                raise ValueError(
+                    f"{name} must have shape {' or '.join(map(str, shapes))}, got {list(value.shape)}"
+                )
+
+    def check_images(self, z: Tensor, images: tuple[bool, ...]) -> None:
+        """Raise ValueError for still images that do not stand behind the frames of a video."""
+        if any(images) and not self.takes_images:
+            raise ValueError(
+                f"SpacetimeDiT takes no still images beside planes or patches of several frames, got {sum(images)}"
+            )
+        if any(images) and len(images) != z.shape[2]:
+            raise ValueError(f"the condition flags still images for {len(images)} frames, z has {z.shape[2]}")
+        if list(images) != sorted(images):
+            raise ValueError("still images must stand behind the frames of the video")
+
+
+def with_time(x: Tensor, in_time: Tensor | None, video: int) -> Tensor:
+    """Tokens ``[B, N_t, N_s, D]``, those of the video's frames with their positions in time ``[N_t, 1, D]``."""
+    if video == 0 or in_time is None:
+        return x
+    placed = x[:, :video] + in_time.to(x.dtype)
+    return placed if video == x.shape[1] else torch.cat([placed, x[:, video:]], dim=1)
