@@ -147,6 +147,11 @@ def test_flags_of_today_are_told_to_test_and_predict_too(run, tmp_path, monkeypa
     for words, said in (
         ("predict --frames 99", "the clips to predict have 4 frames"),
         (f"predict --condition {tmp_path}", "--condition: every clip is predicted from its own first frames"),
+        ("predict --given 2 --condition_frames 0:2", "--given N and --condition_frames 0:N say the same"),
+        (
+            "predict --given 4",
+            "known frames 0:4: predicted frames follow the given ones; give 0:N, N below 4 (--given",
+        ),
         ("predict --condition_frames 1,2", "predicted frames follow the given ones; give 0:N, N below 4"),
         (
             "test --class_id 1 --protocol none",
@@ -208,7 +213,7 @@ def test_nothing_told_is_the_request_of_before():
     asked = request_of({}, Generated(SHAPE))
     assert (asked.tensors(), asked.positions, asked.num_frames) == ({}, (), 4)
     clips = torch.rand(2, 3, 8, 16, 16)
-    told = continuation({}, Generated(SHAPE), clips, [0, 1], lambda length: length // 4)
+    told = continuation({}, Generated(SHAPE), clips, [0, 1], lambda length: length // 4, print)
     assert torch.equal(told.frames, clips[:, :, :2])
     assert (told.positions, told.num_frames, told.guidance) == ((0, 1), 8, None)
 

@@ -15,6 +15,7 @@ from videodiff.evaluation.protocol import (
 )
 
 OTHER = {"eps": 1e-5, "inception_shuffle": 42, "fps": 8.0}
+LATER_DEFAULTS = {"fps": None, "given": 0, "draws": 1, "best_of": 1, "context": "counted"}
 # As results were stored with them before there was a switch of LATER.
 STORED = {
     "styleganv": "06b1d96b7fa68bb3",
@@ -31,6 +32,8 @@ STORED = {
     "styleganv:128": "fb48ecd9f7b54964",
     "custom:eps=1e-5:stride=4": "e70e7b3014337413",
     "evaluator:4": "79399aacee631b7b",
+    "vdm_bair": "ba63cbbb3d705070",
+    "vdm_kinetics600": "6de01c2347225461",
 }
 
 
@@ -43,10 +46,12 @@ def another(protocol, switch):
 
 @pytest.mark.parametrize("switch", [f.name for f in fields(Protocol) if f.name not in ("name", "base")])
 def test_any_switch_changes_the_hash_and_is_told(switch):
-    before = PROTOCOLS["styleganv"]
-    after = replace(before, **{switch: another(before, switch)})
+    before = get_protocol("styleganv:given=4:draws=2" if switch in LATER[2:] else "styleganv")
+    others = {"num_generated": 6144} if switch == "draws" else {}
+    after = replace(before, **{switch: another(before, switch)}, **others)
     assert after.hash != before.hash
-    assert differences(before, after) == [(switch, getattr(before, switch), getattr(after, switch))]
+    told = {(name, getattr(before, name), getattr(after, name)) for name in (switch, *others)}
+    assert {*differences(before, after)} == told
     assert after.record()[STORED_AS.get(switch, switch)] == getattr(after, switch)
 
 
@@ -68,9 +73,9 @@ def test_a_later_switch_at_its_default_enters_no_hash():
 def test_a_record_without_a_later_switch_reads_as_its_default():
     """Before `fps` was a switch, real clips were read as the data said."""
     old = {"stride": 2}
-    assert read_switches(old, {}) == {"stride": 2, "fps": None}
-    assert read_switches(old, {"fps": 8.0}) == {"stride": 2, "fps": 8.0}
-    assert read_switches({"fps": None}, {"fps": 8.0}) == {"fps": None}
+    assert read_switches(old, {}) == {"stride": 2, **LATER_DEFAULTS}
+    assert read_switches(old, {"fps": 8.0}) == {"stride": 2, **LATER_DEFAULTS, "fps": 8.0}
+    assert read_switches({"fps": None}, {"fps": 8.0}) == LATER_DEFAULTS
 
 
 def test_the_hash_does_not_follow_the_name():
@@ -89,7 +94,8 @@ def test_published_protocols_differ_where_their_code_differs():
     for name in ("lvdm", "tats"):
         assert of(name) == (1e-5, "bilinear", 1, "truncate")
     assert [s for s, _, _ in differences(PROTOCOLS["styleganv"], PROTOCOLS["latte"])] == ["stride"]
-    assert all(p.num_real == 2048 for n, p in PROTOCOLS.items() if n not in ("vdm", "evaluator", "random"))
+    others = ("vdm", "vdm_bair", "vdm_kinetics600", "evaluator", "random")
+    assert all(p.num_real == 2048 for n, p in PROTOCOLS.items() if n not in others)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -125,6 +131,13 @@ def test_overrides_make_a_custom_protocol_that_knows_its_base():
         ("styleganv:num_real=1", "num_real must be at least 2, got 1"),
         ("styleganv:0", "frames must be at least 1"),
         ("styleganv:ddof=2", "ddof must be 0 or 1"),
+        ("styleganv:given=16", "given must be below frames, or nothing is predicted; got 16 of 16"),
+        ("styleganv:given=4:best_of=3", "best_of must be at most draws, got 3 of 1"),
+        ("styleganv:draws=3", "draws 3 needs given frames, e.g. given=4"),
+        ("styleganv:context=truth", "context truth needs given frames"),
+        ("styleganv:given=4:context=seen", "context must be one of counted, excluded, truth"),
+        ("styleganv:given=4:subsample=2", "a prediction is compared frame by frame, got subsample 2"),
+        ("styleganv:given=4:num_generated=9", "num_generated must be 2048, got 9; leave it out"),
     ],
 )
 def test_a_wrong_protocol_is_one_line_with_the_way_out(text, says):

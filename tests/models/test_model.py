@@ -141,6 +141,15 @@ def test_every_model_that_may_be_given_frames_continues_clips_of_its_data(built)
     assert length // 4 <= given < length
     assert given == model.given_frames(length)
     assert not torch.equal(found["video"][:, :, given:], found["truth"][:, :, given:])
+    for count in range(1, length):
+        reason = model.why_not_given(count, length)
+        if reason is None:
+            model.check_given(count, length)
+        else:
+            with pytest.raises(
+                ValueError, match=f"{count} of {length} frames cannot be given: .*; the nearest that can"
+            ):
+                model.check_given(count, length)
     asked = model.asked
     model.asked = {"condition_frames": f"0:{given}"}
     torch.testing.assert_close(model.predict_step(batch, 0)["video"], found["video"])

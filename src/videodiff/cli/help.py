@@ -97,12 +97,17 @@ training:
 _TEST = """
 generated clips against real ones (the record goes to RUN/eval; see docs/evaluation.md):
   --protocol P                 evaluator, random, styleganv, tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte,
-                               P:128, P:switch=value or none (built-in data: evaluator; else styleganv)
+                               P:128, P:switch=value or none (built-in data: evaluator; else styleganv). Predictions:
+                               vdm_bair, vdm_kinetics600, P:given=N (:draws=D:best_of=K:context=truth)
   --num_clips N                real and generated clips, N of each (the protocol's); with fewer, the result says so
   --loss false                 only the generated clips, without the loss over the test clips (true)
   --inception                  also the inception score of C3D, for UCF-101
   --against RUN|FILE           show the numbers of another run's test, or of its record, beside the new ones; refused if
                                they were not measured in the same way
+"""
+
+_PREDICT = """
+  --given N                    first frames of each clip that the model continues (a quarter, or what it can be given)
 """
 
 _TOLD = {
@@ -138,7 +143,7 @@ help:
 def verb(name: str) -> str:
     """The short help of fit, validate, test or predict."""
     first, example = _TOPS[name]
-    extra = {"fit": _FIT, "test": _TEST}.get(name, "")
+    extra = {"fit": _FIT, "test": _TEST, "predict": _PREDICT}.get(name, "")
     if name in ("test", "predict"):
         from videodiff.cli.condition import help_lines
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from videodiff.cli.arguments import LightParser, run_first
 from videodiff.cli.condition import add_flags
 from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE
+from videodiff.words import whole
 
 
 def run(verb: str, argv: list[str], act: Callable[[argparse.Namespace, list[str]], int]) -> int:
@@ -37,6 +38,8 @@ def own_options(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("--checkpoints", type=Path)
     if verb in ("test", "predict"):
         add_flags(parser)
+    if verb == "predict":
+        parser.add_argument("--given", type=whole())
     if verb == "test":
         parser.add_argument("--protocol")
         parser.add_argument("--num_clips", type=int)

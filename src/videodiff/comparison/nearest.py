@@ -40,7 +40,7 @@ def nearest(samples: Tensor, batches: Iterable[Batch]) -> tuple[list[tuple[int, 
     best = torch.full((len(samples),), torch.inf, dtype=torch.float64)
     found = torch.full((len(samples),), -1)
     clips = torch.zeros_like(samples)
-    for places, training in batches:
+    for places, training, _ in batches:
         least, index = squares(samples, training).min(1)
         for i in torch.nonzero(least < best).flatten().tolist():
             found[i] = places[int(index[i])]

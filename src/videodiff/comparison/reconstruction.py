@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from videodiff import weights
 from videodiff.checkpoints import load_checkpoint, resolve_checkpoint, trusted_config
 from videodiff.comparison.training import training_of
 from videodiff.data.pixels import to_float, to_uint8
 from videodiff.data.resize import resize
 from videodiff.evaluation.plan import Batch
 from videodiff.frame_size import FrameSize
-from videodiff.metrics import PSNR, SSIM, LPIPSMetric, PairMetric
 from videodiff.metrics.entry import Entry
-from videodiff.metrics.features.lpips import SMALLEST, trunk_file
-from videodiff.metrics.reconstruction import SSIM_WINDOW
+from videodiff.metrics.video_pairs import PairMetric, pair_metrics
 
 
 @torch.no_grad()
@@ -67,15 +61,9 @@ class Reconstruction:
         """The metrics by name, each with its interval over clips."""
         found: dict[str, PairMetric] = {}
         for clips, rebuilt in self.pairs(batches):
-            side = min(clips.shape[2:4])
-            wanted: dict[str, Callable[[], PairMetric]] = {"psnr": partial(PSNR, sync_on_compute=False)}
-            if side >= SSIM_WINDOW:
-                wanted["ssim"] = partial(SSIM, sync_on_compute=False)
-            if side >= SMALLEST["alex"] and is_at_hand():
-                wanted["lpips"] = partial(LPIPSMetric, sync_on_compute=False)
-            for name, make in wanted.items():
-                found[name] = found[name] if name in found else make()
-                found[name].update(clips, rebuilt)
+            found = found or pair_metrics(min(clips.shape[2:4]))
+            for metric in found.values():
+                metric.update(clips, rebuilt)
         return {name: metric.entry() for name, metric in found.items()}
 
     def pairs(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -87,15 +75,6 @@ class Reconstruction:
                 self.kept.append(rebuilt[:left])
                 left -= len(rebuilt)
             yield batch.clips, rebuilt
-
-
-def is_at_hand() -> bool:
-    """Whether the weights of LPIPS lie on this machine; nothing is downloaded for a figure nobody asked for."""
-    folders = [os.environ.get("VIDEODIFF_WEIGHTS"), weights.cache_folder()]
-    names = trunk_file("alex").filenames
-    return any(
-        Path(folder).expanduser().joinpath(name).is_file() for folder in folders if folder for name in names
-    )
 
 
 def stage_training(stage: Any) -> dict[str, Any] | None:

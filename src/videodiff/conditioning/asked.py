@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from videodiff.conditioning import request
 from videodiff.conditioning.request import Generated, Request, loaded
+from videodiff.say import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +51,7 @@ def continuation(
     clips: Tensor,
     indices: Sequence[int],
     given_frames: Callable[[int], int],
+    check_given: Callable[[int, int], None],
 ) -> Request:
     """The request for clips that are continued from their own first frames.
 
@@ -59,6 +61,7 @@ def continuation(
         clips: ``[B, 3, T, H, W]`` in [-1, 1].
         indices: of the clips, ``B``.
         given_frames: length of a clip -> how many of its frames are known where nobody says it.
+        check_given: (how many are known, length of a clip) -> refuses what the model cannot be given.
 
     Raises:
         ValueError: for frames of another video, or known ones that are not the first.
@@ -69,10 +72,7 @@ def continuation(
             f"--frames {length}: the clips to predict have {clips.shape[2]} frames; give them more with "
             f"--data.num_frames {length}"
         )
-    if conditions.get("condition") is not None:
-        raise ValueError(
-            "--condition: every clip is predicted from its own first frames; say how many with --condition_frames 0:N"
-        )
+    check_own_frames({"condition": conditions.get("condition")})
     words = conditions.get("condition_frames")
     if words is None:
         count = given_frames(length)
@@ -81,8 +81,9 @@ def continuation(
         count = len(positions)
         if positions != tuple(range(count)) or count == length:
             raise ValueError(
-                f"--condition_frames {words}: predicted frames follow the given ones; give 0:N, N below {length}"
+                f"known frames {words}: predicted frames follow the given ones; give 0:N, N below {length} (--given N)"
             )
+        check_given(count, length)
     found = loaded(
         {k: v for k, v in conditions.items() if k not in ("condition_frames", "frames")}, generated
     )
@@ -90,12 +91,27 @@ def continuation(
     return request.Request(**{**vars(asked), "frames": clips[:, :, :count], "positions": tuple(range(count))})
 
 
-def conditioned_on(conditions: Mapping[str, Any], has_labels: bool) -> str:
+def check_own_frames(conditions: Mapping[str, Any]) -> None:
+    """Refuse given frames for clips that are continued from their own.
+
+    Raises:
+        ValueError: in one line.
+    """
+    for name in ("condition", "condition_frames"):
+        if conditions.get(name) is not None:
+            how_many = "--condition_frames 0:N" if name == "condition" else "given=N of the protocol"
+            raise ValueError(
+                f"--{name}: every clip is predicted from its own first frames; say how many with {how_many}"
+            )
+
+
+def conditioned_on(conditions: Mapping[str, Any], has_labels: bool, given: int = 0) -> str:
     """In words, what kind of condition generated clips had; scores of two kinds mean two things.
 
     Args:
         conditions: name of a flag -> plain value.
         has_labels: whether clips have the classes of real ones where no flag says otherwise.
+        given: first frames of real clips that they continue.
     """
     kinds = ["classes of the real clips"] if has_labels and "class_id" not in conditions else []
     for name, value in conditions.items():
@@ -106,6 +122,8 @@ def conditioned_on(conditions: Mapping[str, Any], has_labels: bool) -> str:
             kinds.append(
                 {"condition": "given frames", "low_resolution": "a low-resolution video"}.get(name, name)
             )
+    if given:
+        kinds.append(f"the first {counted(given, 'frame')} of the real clips")
     return ", ".join(kinds) or "nothing"
 
 

@@ -15,6 +15,7 @@ from videodiff.evaluation.results import (
     Result,
     comparable,
     conditioned_otherwise,
+    figure,
     measured_otherwise,
     read_result,
 )
@@ -136,12 +137,6 @@ def beside(result: Result, other: Result, name: str) -> str:
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
     )
-
-
-def figure(entry: Mapping[str, Any]) -> str:
-    """``3.14 [2.9, 3.4]``."""
-    interval = entry.get("interval")
-    return f"{entry['value']:.6g}" + ("" if interval is None else " [{:.6g}, {:.6g}]".format(*interval))
 
 
 def verdict(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:

@@ -11,12 +11,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from videodiff.conditioning.asked import conditioned_on, request_of
+from videodiff.conditioning.asked import check_own_frames, conditioned_on, request_of
 from videodiff.conditioning.request import Request, recorded
 from videodiff.evaluation.against import Against
 from videodiff.evaluation.choice import default_protocol, why_not_measured
 from videodiff.evaluation.detectors import Detector
-from videodiff.evaluation.generated import GeneratedClips
 from videodiff.evaluation.measurement import Measurement, Processes
 from videodiff.evaluation.names import record_name
 from videodiff.evaluation.observed import Observed
@@ -125,6 +124,8 @@ class VideoEvaluation(pl.Callback):
             "conditioned_on": self.conditioned_on(model, measurement),
         }
         self.result = measurement.result(generated, record, measurement.notes)
+        if measurement.protocol.is_prediction:
+            self.result.put_beside(measurement.repeat_last, measurement.gains(generated))
         for folder in self.folders:
             self.result.save(Path(folder) / "eval" / f"{record_name(self.result)}.json")
         for logger in trainer.loggers:
@@ -155,13 +156,17 @@ class VideoEvaluation(pl.Callback):
         Raises:
             ValueError: for conditions that the model does not take.
         """
+        if protocol.is_prediction:
+            check_own_frames(self.conditions)
+            model.check_given(protocol.given, protocol.frames)
         asked = request_of(self.conditions, model.generated, protocol.frames)
         model.check_request(asked, protocol.frames)
         return asked
 
     def conditioned_on(self, model: Any, measurement: Measurement) -> str:
         """What kind of condition the generated clips have, in words."""
-        return conditioned_on(self.conditions, measurement.labels(model) is not None)
+        has_labels = measurement.labels(model) is not None
+        return conditioned_on(self.conditions, has_labels, measurement.protocol.given)
 
     def request_record(self, asked: Request, notes: list[str]) -> dict[str, Any]:
         """What was asked for, for the record; empty where nothing was. The number of frames is the protocol's."""
@@ -181,14 +186,14 @@ class VideoEvaluation(pl.Callback):
         Raises:
             RuntimeError: if the model generates something that is not finite.
         """
-        protocol, mine = measurement.protocol, measurement.processes.share(measurement.count)
-        generated = GeneratedClips(
-            model, protocol.frames, mine, self.seed, self.batch_size, self.request(model, protocol),
-            measurement.labels(model), protocol.rounding, precision=trainer.precision_plugin.forward_context,
-        )  # fmt: skip
-        timed = told_how_long(trainer, generated, len(mine))
-        batches = (Batch(places, clips[:, :: protocol.subsample]) for places, clips in timed)
-        return measurement.observe(batches, "generated clips", len(mine))
+        generated = measurement.generated(
+            model,
+            self.request(model, measurement.protocol),
+            precision=trainer.precision_plugin.forward_context,
+        )
+        count = len(generated.indices)
+        batches = measurement.as_compared(told_how_long(trainer, generated, count))
+        return measurement.observe(batches, "generated clips", count)
 
     def progress(self, trainer: pl.Trainer) -> Callable[[str, int, int], None]:
         """Lines on stderr from rank 0: in place on a terminal, else one every half minute."""
@@ -209,18 +214,16 @@ class VideoEvaluation(pl.Callback):
         return report
 
 
-def told_how_long(
-    trainer: pl.Trainer, generated: Iterable[tuple[list[int], torch.Tensor]], total: int
-) -> Iterator[tuple[list[int], torch.Tensor]]:
+def told_how_long(trainer: pl.Trainer, generated: Iterable[Batch], total: int) -> Iterator[Batch]:
     """The batches of generated clips; after the first, one line says how long the others will take, if that is long."""
     began, first = time.monotonic(), True
-    for places, clips in generated:
-        if first and len(places):
-            left = (time.monotonic() - began) / len(places) * (total - len(places))
+    for batch in generated:
+        if first and len(batch.places):
+            left = (time.monotonic() - began) / len(batch.places) * (total - len(batch.places))
             if left > 10:
                 say(trainer, f"generating {counted(total, 'clip')}: about {left:.0f} s more")
             first = False
-        yield places, clips
+        yield batch
 
 
 def say(trainer: pl.Trainer, text: str) -> None:

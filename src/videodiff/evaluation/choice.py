@@ -82,7 +82,8 @@ def find_detectors(
         if protocol.seen_frames < detector.min_frames:
             raise ValueError(
                 f"{detector.name} needs clips of at least {detector.min_frames} frames, the protocol "
-                f"{protocol.label} shows it {protocol.seen_frames}; ask for more, e.g. {protocol.name}:16"
+                f"{protocol.label} shows it {protocol.seen_frames}; ask for more, e.g. {protocol.name}:"
+                f"{protocol.first_seen + 16}"
             )
     return prepare_all(found)
 
@@ -110,7 +111,8 @@ def fit_protocol(
             )
             own[switch] = there
     protocol = protocol.changed(**own)
-    names = [k for k in ("num_real", "num_generated") if (num_clips or 0) > getattr(protocol, k)]
+    wanted = ("num_real",) if protocol.is_prediction else ("num_real", "num_generated")
+    names = [k for k in wanted if (num_clips or 0) > getattr(protocol, k)]
     return (protocol.changed(**dict.fromkeys(names, num_clips)) if names else protocol), notes
 
 

@@ -95,16 +95,23 @@ class GeneratedClips:
     def clips(self, indices: Sequence[int], sampler: Sampler | None = None) -> Tensor:
         """The clips of these indices, uint8 ``[B, T, H, W, 3]``; with another sampler if one is given."""
         sampler = sampler or self.sampler
-        request = self.request.of_videos(indices)
-        if self.labels is not None and request.label is None:
-            label = torch.tensor([self.labels[i % len(self.labels)] for i in indices])
-            request = replace(request, label=label)
         with torch.no_grad(), self.precision():
             videos = self.model.generate(
-                len(indices), self.frames, self.seed, request, indices=list(indices), sampler=sampler,
-                later_sampler=sampler, guidance_scale=self.guidance,
+                len(indices), self.frames, self.seed, self.request_of(indices), indices=self.noise_of(indices),
+                sampler=sampler, later_sampler=sampler, guidance_scale=self.guidance,
             )  # fmt: skip
         return as_clips(videos, self.rounding)
+
+    def request_of(self, indices: Sequence[int]) -> Request:
+        """What is asked of the clips of these indices."""
+        request = self.request.of_videos(indices)
+        if self.labels is None or request.label is not None:
+            return request
+        return replace(request, label=torch.tensor([self.labels[i % len(self.labels)] for i in indices]))
+
+    def noise_of(self, indices: Sequence[int]) -> list[int]:
+        """By which indices the model seeds the noise of these clips."""
+        return list(indices)
 
     @property
     def seconds_per_video(self) -> float | None:

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from videodiff.conditioning.request import Request
 from videodiff.data.clips import ClipSource
 from videodiff.data.resize import resize
 from videodiff.evaluation.choice import choose
+from videodiff.evaluation.continued import ContinuedClips, compared, gains, repeated
 from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors
+from videodiff.evaluation.generated import GeneratedClips
 from videodiff.evaluation.observed import Observed, observe
 from videodiff.evaluation.plan import Batch, plan_clips, read_batches
 from videodiff.evaluation.protocol import Protocol
@@ -21,6 +24,9 @@ from videodiff.evaluation.real import data_record, further_clips, identity_of, l
 from videodiff.evaluation.reference import cached_reference, reference_key, reference_path
 from videodiff.evaluation.results import Result
 from videodiff.evaluation.run import evaluate
+from videodiff.metrics.entry import Entry
+from videodiff.metrics.features.lpips import SMALLEST, trunk_file
+from videodiff.metrics.video_pairs import lpips_is_at_hand
 from videodiff.sampling.video_model import VideoModel
 
 Progress = Callable[[str, int, int], None]
@@ -76,7 +82,8 @@ class Measurement:
         notes: what a reader must know.
         source: the real videos.
         plan: which clips of them.
-        count: clips that a model generates: as many as real ones on the built-in sets, else what is asked for.
+        count: clips that a model generates: as many as real ones on the built-in sets, else what is asked for; of a
+            prediction all draws of every real clip.
 
     Raises:
         FileNotFoundError: if the weights of a protocol that was asked for are missing.
@@ -111,6 +118,12 @@ class Measurement:
         self.plan = plan if num_clips is None else plan.first(num_clips)
         wanted = min(num_clips or self.protocol.num_generated, self.protocol.num_generated)
         self.count = len(self.plan) if self.is_built_in else wanted
+        if self.protocol.is_prediction:
+            self.count = len(self.plan) * self.protocol.draws
+            if min(data.frame_size) >= SMALLEST["alex"] and not lpips_is_at_hand():
+                self.notes.append(
+                    f"LPIPS is not measured: none of {', '.join(trunk_file('alex').filenames)} is here"
+                )
 
     @cached_property
     def others(self) -> ClipSource | None:
@@ -130,6 +143,8 @@ class Measurement:
     def look_at_real_clips(self) -> None:
         """Look at both sets of real clips now: all processes together, where there are several."""
         _ = self.real, self.floor
+        if self.protocol.is_prediction:
+            _ = self.repeated
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -154,6 +169,57 @@ class Measurement:
         size = self.data.frame_size
         return clips if clips.shape[2:4] == size else resize(clips, size, self.data.selection.rule.resize)
 
+    def generated(
+        self,
+        model: VideoModel,
+        request: Request,
+        class_names: Sequence[str] | None = None,
+        **options: Any,
+    ) -> GeneratedClips:
+        """This process's share of the clips of a model: generated from noise, or real ones that it continues.
+
+        Args:
+            model: in evaluation mode.
+            request: what is asked of each.
+            class_names: of the model, where it names its classes otherwise than the data.
+            options: of :class:`~videodiff.evaluation.generated.GeneratedClips`.
+        """
+        protocol, mine = self.protocol, self.processes.share(self.count)
+        options = {
+            "request": request, "labels": self.labels(model, class_names), "rounding": protocol.rounding, **options,
+        }  # fmt: skip
+        if not protocol.is_prediction:
+            return GeneratedClips(model, protocol.frames, mine, self.seed, self.batch_size, **options)
+        rule = self.data.selection.rule.resize
+        return ContinuedClips(
+            model, protocol, lambda places: self.clips(places=places), rule, mine, self.seed, self.batch_size,
+            **options,
+        )  # fmt: skip
+
+    def as_compared(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Generated clips at the size of the real ones, and of them what the protocol compares."""
+        for batch in batches:
+            clips = self.sized(batch.clips)
+            pairs = batch.pairs and (batch.pairs[0], clips)
+            yield compared(Batch(batch.places, clips, pairs), self.protocol)
+
+    @cached_property
+    def repeated(self) -> Observed:
+        """Real clips whose last given frame is repeated, of a prediction; whole on the first process."""
+        mine = self.processes.share(len(self.plan))
+        batches = self.as_compared(repeated(self.clips(places=mine), self.protocol.given))
+        return self.observe(batches, "clips of the last given frame", len(mine))
+
+    @property
+    def repeat_last(self) -> dict[str, Entry]:
+        """The figures of these; on the first process."""
+        alone = self.protocol.changed(draws=1, best_of=1)
+        return evaluate(self.real, self.repeated, alone, detectors=self.detectors).metrics
+
+    def gains(self, generated: Observed) -> dict[str, Entry]:
+        """By how much continuations are above that in PSNR, SSIM and LPIPS, clip by clip; on the first process."""
+        return gains(generated.pairs, self.repeated.pairs, self.protocol.draws)
+
     def real_side(self, source: ClipSource, what: str) -> Observed:
         """What the detectors say of the clips of the plan, from the cache or decoded by all processes together."""
         found = identity_of(self.data, self.protocol.split)
@@ -164,11 +230,13 @@ class Measurement:
         if self.processes.of_first(path is not None and path.is_file()):
             return cached_reference(key, Observed, self.cache)[0] if is_first else Observed()
         mine = self.processes.share(len(self.plan))
-        side = self.observe(self.clips(source, mine), what, len(mine))
+        first = self.protocol.first_seen
+        seen = (batch._replace(clips=batch.clips[:, first:]) for batch in self.clips(source, mine))
+        side = self.observe(seen, what, len(mine))
         return cached_reference(key, lambda: side, self.cache)[0] if is_first else side
 
     def clips(self, source: ClipSource | None = None, places: Sequence[int] | None = None) -> Iterator[Batch]:
-        """Real clips of the plan, all or those of some places."""
+        """Real clips of the plan, all frames that are read; all clips or those of some places."""
         places = range(len(self.plan)) if places is None else places
         bad: list[str] = []
         yield from read_batches(source or self.source, self.plan, places, self.batch_size, bad)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from videodiff.evaluation.detectors import Detector
 from videodiff.evaluation.plan import Batch
-from videodiff.metrics.clip_metric import ClipMetric, Table
+from videodiff.metrics.clip_metric import ClipMetric, Table, undisturbed
 from videodiff.metrics.moments import KEEP_FEATURES, FeatureStats
+from videodiff.metrics.video_pairs import PairMetric, pair_metrics
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Observed:
         digests: of the pixels of each clip, to know real clips that turn up again.
         sizes: frame sizes ``(H, W)`` that occurred.
         constant: clips of one single colour.
+        pairs: of continuations: PSNR, SSIM and LPIPS of each beside what follows in truth, ``[N]``.
     """
 
     features: dict[str, FeatureStats] = field(default_factory=dict)
@@ -36,6 +38,7 @@ class Observed:
     digests: list[str] = field(default_factory=list)
     sizes: set[tuple[int, int]] = field(default_factory=set)
     constant: int = 0
+    pairs: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -53,9 +56,11 @@ class Observed:
                 f"{len(self)} clips are too many to look at {count} of them again; ask for fewer with --num_clips"
             )
         features = {k: FeatureStats.from_features(s.kept_features[:count]) for k, s in self.features.items()}
-        figures = {name: values[:count] for name, values in self.figures.items()}
+        figures, pairs = (
+            {name: values[:count] for name, values in held.items()} for held in (self.figures, self.pairs)
+        )
         return Observed(
-            features, figures, self.places[:count], self.digests[:count], self.sizes, self.constant
+            features, figures, self.places[:count], self.digests[:count], self.sizes, self.constant, pairs
         )
 
 
@@ -69,22 +74,33 @@ class ClipObserver(ClipMetric):
     """
 
     detectors: tuple[Detector, ...]
+    compared: dict[str, PairMetric]
     CLIP = "clip"  # digest, height, width, whether it is of one single colour
+    PAIR = "pair_"  # before the name of a table of pairs
 
     def __init__(
         self, detectors: Sequence[Detector], keep_features: int = KEEP_FEATURES, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.__dict__["detectors"] = tuple(detectors)
+        self.__dict__["compared"] = dict[
+            str, PairMetric
+        ]()  # what pairs are compared by, from the first of them on
         self.keep_features = keep_features
         self._add_table(self.CLIP, Table(4, torch.int64))
 
-    def update(self, clips: Tensor, index: Sequence[int] | Tensor | None = None) -> None:
+    def update(
+        self,
+        clips: Tensor,
+        index: Sequence[int] | Tensor | None = None,
+        pairs: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         """Look at a batch.
 
         Args:
             clips: uint8 ``[B, T, H, W, 3]``.
             index: place of each clip in its plan.
+            pairs: of continuations: frames in truth and as generated, each uint8 ``[B, T', H, W, 3]``.
 
         Raises:
             TypeError: if the clips are not uint8.
@@ -97,12 +113,20 @@ class ClipObserver(ClipMetric):
             seen.update(detector.see(clips))
         for name, values in seen.items():
             if values.ndim == 1:
-                if name not in self._tables:
-                    self._add_table(name, Table(1))
-                self._append(name, torch.from_numpy(values)[:, None], places)
+                self._append_figure(name, torch.from_numpy(values), places)
             else:
                 self._append_features(name, values, places, self.keep_features, "clip")
+        if pairs is not None:
+            self.compared = self.compared or pair_metrics(min(clips.shape[2:4]))
+            for name, metric in self.compared.items():
+                with undisturbed():
+                    self._append_figure(self.PAIR + name, metric.values(*pairs), places)
         self._append(self.CLIP, torch.tensor([facts_of(clip) for clip in clips]), places)
+
+    def _append_figure(self, name: str, values: Tensor, places: Tensor | None) -> None:
+        if name not in self._tables:
+            self._add_table(name, Table(1))
+        self._append(name, values[:, None], places)
 
     def compute(self) -> Tensor:
         """How many clips were seen."""
@@ -116,6 +140,8 @@ class ClipObserver(ClipMetric):
             for name, table in self._tables.items():
                 if table.has_sums:
                     found.features[name] = self._feature_stats(name)
+                elif name.startswith(self.PAIR):
+                    found.pairs[name.removeprefix(self.PAIR)] = self._gathered(name)[0][:, 0]
                 elif name != self.CLIP:
                     found.figures[name] = self._gathered(name)[0][:, 0]
         found.digests = [int(digest).to_bytes(8, "big", signed=True).hex() for digest in facts[:, 0]]
@@ -152,8 +178,10 @@ def observe(
     observer = ClipObserver(detectors, sync_on_compute=together)
     seen = 0
     for batch in batches:
-        places, clips = batch if isinstance(batch, tuple) else (range(seen, seen + len(batch)), batch)
-        observer.update(clips, list(places))
+        if not isinstance(batch, tuple):
+            batch = Batch(list(range(seen, seen + len(batch))), batch)
+        places, clips, pairs = Batch(*batch)
+        observer.update(clips, list(places), pairs)
         seen += len(clips)
         if progress is not None:
             progress(seen)

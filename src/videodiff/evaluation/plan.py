@@ -17,10 +17,18 @@ from videodiff.seeding import generator, uniform
 
 
 class Batch(NamedTuple):
-    """Clips of one size, uint8 ``[B, T, H, W, 3]``, with their places in the plan."""
+    """Clips of one size, with their places in the plan.
+
+    Attributes:
+        places: of the clips, ``B``.
+        clips: uint8 ``[B, T, H, W, 3]``.
+        pairs: of continuations: the frames that follow the given ones, in truth and as generated, each uint8
+            ``[B, T', H, W, 3]``.
+    """
 
     places: list[int]
     clips: Tensor
+    pairs: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)

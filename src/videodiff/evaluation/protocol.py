@@ -12,17 +12,22 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Network = Literal["i3d", "evaluator", "random"]
 
 # Switches that decide which pixels reach the network, and so its features; the others only use features again.
 FEATURE_SWITCHES = (
     "network", "eps", "resize", "rounding", "frames", "stride", "fps", "subsample", "clips_per_video", "window",
-    "order", "split",
+    "order", "split", "given", "context", "draws",
 )  # fmt: skip
 # Switches that came after results were stored: at their default they enter no hash, so that stored hashes hold.
-LATER = ("fps",)
+LATER = ("fps", "given", "draws", "best_of", "context")
+# Switches that the label of a protocol tells; one that changes only these keeps its name.
+TOLD = ("frames", "given", "draws", "best_of", "context")
 # By which name records, hashes and older command lines hold a switch that has another one here.
 STORED_AS = {"num_generated": "num_fake"}
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -33,6 +38,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "window": ("random", "start"),
     "split": ("train", "val", "test"),
     "inception": ("k400", "c3d", "evaluator", "none"),
+    "context": ("counted", "excluded", "truth"),
 }
 
 
@@ -62,6 +68,12 @@ class Protocol:
         inception: network of the inception score: I3D's 400 classes (``is_k400``), C3D (``is``), the evaluator's.
         inception_splits: parts over which the score is averaged; the score grows with their size.
         inception_shuffle: seed of the order before splitting, or None.
+        given: first frames of every real clip that the model is given and continues (a prediction); 0 generates clips
+            from noise.
+        draws: continuations of each real clip; the distance is over all of them.
+        best_of: PSNR, SSIM and LPIPS also of the best of the first so many draws, each by itself; 1 is the mean alone.
+        context: the given frames of a continuation are ``counted`` as the model returns them, ``excluded`` on both
+            sides, or the ``truth`` is counted in their place.
         base: the protocol that a custom one changes.
 
     Short videos are discarded and counted. Distances are computed in float64, also where the code a protocol is taken
@@ -90,6 +102,10 @@ class Protocol:
     inception: Literal["k400", "c3d", "evaluator", "none"] = "k400"
     inception_splits: int = 1
     inception_shuffle: int | None = None
+    given: int = 0
+    draws: int = 1
+    best_of: int = 1
+    context: Literal["counted", "excluded", "truth"] = "counted"
     base: str | None = None
 
     def __post_init__(self) -> None:
@@ -101,7 +117,7 @@ class Protocol:
                 )
         at_least = {
             "num_real": 2, "num_generated": 2, "frames": 1, "stride": 1, "subsample": 1, "clips_per_video": 1,
-            "inception_splits": 1, "ddof": 0,
+            "inception_splits": 1, "ddof": 0, "given": 0, "draws": 1, "best_of": 1,
         }  # fmt: skip
         for switch, least in at_least.items():
             if getattr(self, switch) < least:
@@ -114,6 +130,34 @@ class Protocol:
             raise ValueError(f"protocol {self.name}: eps must lie between 0 and 1, got {self.eps}")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ValueError(f"protocol {self.name}: fps must be above 0, got {self.fps}")
+        self._check_prediction()
+
+    def _check_prediction(self) -> None:
+        if self.given >= self.frames:
+            raise ValueError(
+                f"protocol {self.name}: given must be below frames, or nothing is predicted; got {self.given} of "
+                f"{self.frames}"
+            )
+        if self.best_of > self.draws:
+            raise ValueError(
+                f"protocol {self.name}: best_of must be at most draws, got {self.best_of} of {self.draws}"
+            )
+        if not self.is_prediction:
+            if (self.draws, self.context) != (1, "counted"):
+                switch = "draws" if self.draws != 1 else "context"
+                raise ValueError(
+                    f"protocol {self.name}: {switch} {getattr(self, switch)} needs given frames, e.g. given=4"
+                )
+        elif self.subsample != 1:
+            raise ValueError(
+                f"protocol {self.name}: a prediction is compared frame by frame, got subsample {self.subsample}; "
+                "leave it out"
+            )
+        elif self.num_generated != self.num_real * self.draws:
+            raise ValueError(
+                f"protocol {self.name}: each of the {self.num_real} real clips is continued in {self.draws} draws, so "
+                f"num_generated must be {self.num_real * self.draws}, got {self.num_generated}; leave it out"
+            )
 
     @property
     def span(self) -> int:
@@ -121,15 +165,34 @@ class Protocol:
         return (self.frames - 1) * self.stride + 1
 
     @property
+    def is_prediction(self) -> bool:
+        """Whether clips are continued from frames of real ones."""
+        return self.given > 0
+
+    @property
+    def first_seen(self) -> int:
+        """Frames at the start of a clip that the network does not see."""
+        return self.given if self.context == "excluded" else 0
+
+    @property
     def seen_frames(self) -> int:
         """Frames of a clip that the network sees."""
-        return -(-self.frames // self.subsample)
+        return -(-(self.frames - self.first_seen) // self.subsample)
+
+    def seen(self, clips: Tensor) -> Tensor:
+        """The frames of clips ``[B, T, H, W, 3]`` that the network sees."""
+        return clips[:, self.first_seen :: self.subsample]
 
     @property
     def label(self) -> str:
-        """Name for files and columns: the name, with the frames where they are not 16, and a custom one's hash."""
+        """Name for files and columns: the name, with what it changes of :data:`TOLD`, and a custom one's hash."""
         name = f"custom_{self.hash[:6]}" if self.name == "custom" else self.name
         name += "" if self.frames == 16 else f"_{self.frames}f"
+        own = PROTOCOLS.get(self.name) or PROTOCOLS.get(self.base or "")
+        for switch in TOLD[1:] if own is not None and self.is_prediction else ():
+            value = getattr(self, switch)
+            if value != getattr(own, switch):
+                name += f"_{value}" if switch == "context" else f"_{switch.replace('_', '')}{value}"
         return name if self.subsample == 1 else f"{name}_subsample{self.subsample}f"
 
     @property
@@ -154,11 +217,16 @@ class Protocol:
                 "short_videos": "discard", "network_sha256": network_sha256}  # fmt: skip
 
     def changed(self, **switches: Any) -> Protocol:
-        """A protocol with other switches: its label names the frames, anything else makes it ``custom``."""
+        """A protocol with other switches: its label names those of :data:`TOLD`, any other makes it ``custom``.
+
+        A prediction generates as many clips as its real ones have draws.
+        """
         changes = {k: v for k, v in switches.items() if getattr(self, k) != v}
-        if set(changes) <= {"frames"} and self.name != "custom":
-            return replace(self, **changes)
-        return replace(self, **{"name": "custom", "base": self.base or self.name, **switches})
+        named = {} if set(changes) <= {*TOLD} else {"name": "custom", "base": self.base or self.name}
+        if "num_generated" not in switches and changes.get("given", self.given):
+            draws, real = (changes.get(k, getattr(self, k)) for k in ("draws", "num_real"))
+            changes["num_generated"] = draws * real
+        return replace(self, **{**({} if self.name == "custom" else named), **changes})
 
 
 def as_hashed(switches: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,6 +279,17 @@ PROTOCOLS: dict[str, Protocol] = {
         # Ho et al. 2022: FVD of the original code; for UCF-101 the inception score of C3D as in
         # pfnet-research/tgan2:tgan2/evaluations/inception_score.py, one split over 10,000 clips.
         Protocol("vdm", resize="tf1", ddof=1, num_real=10_000, num_generated=10_000, order="shuffled", inception="c3d"),
+        # Ho et al. 2022, section 4.2: one frame of BAIR is given, 15 are predicted; 100 draws of each of 256 test
+        # clips against these 256. The best draw is that of papers on stochastic prediction; this one reports none.
+        Protocol(
+            "vdm_bair", resize="tf1", ddof=1, num_real=256, num_generated=25_600, split="test", given=1, draws=100,
+            best_of=100, context="truth",
+        ),
+        # The same paper: 5 frames of Kinetics-600 are given and 11 predicted, 50,000 clips.
+        Protocol(
+            "vdm_kinetics600", resize="tf1", ddof=1, num_real=50_000, num_generated=50_000, order="shuffled",
+            split="test", given=5, context="truth",
+        ),
         # sihyun-yu/digan:src/scripts/compute_fvd_kvd.py: its tables hold the mean of ten trials
         # with fresh real clips: ten seeds.
         Protocol("digan", eps=1e-5, resize="crop", rounding="truncate", ddof=1, order="shuffled"),

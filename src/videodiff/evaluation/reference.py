@@ -22,8 +22,8 @@ from videodiff.evaluation.protocol import FEATURE_SWITCHES, Protocol, as_hashed,
 from videodiff.metrics.moments import FeatureStats, ForeignFileError, read_npz
 
 FORMAT = "videodiff-reference-1"
-# Generated pixels are rounded, real ones are not; the count is that of the clips.
-REAL_SWITCHES = tuple(switch for switch in FEATURE_SWITCHES if switch != "rounding")
+# Generated pixels are rounded and drawn, real ones are not; the count is that of the clips.
+REAL_SWITCHES = tuple(switch for switch in FEATURE_SWITCHES if switch not in ("rounding", "draws"))
 
 
 def cache_folder() -> Path | None:

@@ -120,9 +120,26 @@ class Result:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return atomic.write_text(path, self.json(), errors="backslashreplace")
 
+    def put_beside(
+        self, repeat_last: Mapping[str, Mapping[str, Any]], gains: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Put the figures of repeating the last given frame beside those of continuations.
+
+        Args:
+            repeat_last: metrics of these clips.
+            gains: the difference clip by clip, of the metrics that have a value for each.
+        """
+        for name, entry in self.metrics.items():
+            if (other := repeat_last.get(name)) is not None:
+                entry["repeat_last"] = {key: other[key] for key in ("value", "interval") if key in other}
+            if name in gains:
+                entry["gain"] = dict(gains[name])
+
     def table(self) -> str:
         """The numbers as lines of a terminal."""
-        rows = [("metric", "value", "95 % interval", "floor", "clips")]
+        beside = {"repeat_last": "repeating the last given frame", "gain": "difference"}
+        beside = {k: v for k, v in beside.items() if any(k in entry for entry in self.metrics.values())}
+        rows = [("metric", "value", "95 % interval", "floor", "clips", *beside.values())]
         for name, entry in self.metrics.items():
             interval = entry.get("interval")
             rows.append((
@@ -131,8 +148,9 @@ class Result:
                 "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}",
                 "" if entry.get("floor") is None else f"{entry['floor']:.6g}",
                 str(entry.get("count", "")),
+                *(figure(entry[key]) if key in entry else "" for key in beside),
             ))  # fmt: skip
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
@@ -210,6 +228,12 @@ def measured_otherwise(
 def conditioned_otherwise(one: Any, other: Any) -> str:
     """The difference of two results whose clips had conditions of two kinds: two scores of two things."""
     return f"clips conditioned on {one} against {other}"
+
+
+def figure(entry: Mapping[str, Any]) -> str:
+    """``3.14 [2.9, 3.4]``."""
+    interval = entry.get("interval")
+    return f"{entry['value']:.6g}" + ("" if interval is None else " [{:.6g}, {:.6g}]".format(*interval))
 
 
 def sizes_text(sizes: list[list[int]] | None) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+
+import numpy as np
 
 from videodiff.evaluation.observed import Observed
 from videodiff.evaluation.protocol import Protocol
+from videodiff.metrics.directory import better
 from videodiff.metrics.distribution import DistributionMetric
-from videodiff.metrics.entry import Entry
+from videodiff.metrics.entry import Entry, mean_entry
 from videodiff.metrics.figure import ClipFigure
 from videodiff.metrics.video import (
     FrechetInfinity,
@@ -29,6 +33,7 @@ def distance_metric(features: str, protocol: Protocol) -> FrechetVideoDistance:
     return kind(
         ddof=protocol.ddof,
         clips_per_video=protocol.clips_per_video,
+        draws=protocol.draws if protocol.is_prediction else None,
         name=FRECHET[features],
         sync_on_compute=False,
     )
@@ -42,8 +47,9 @@ def metrics_of(
     if features in FRECHET:
         found.append(distance_metric(features, protocol))
     if features == "i3d":
-        found.append(FrechetInfinity(ddof=protocol.ddof, sync_on_compute=False))
-        found.append(KernelVideoDistance(sync_on_compute=False))
+        if not protocol.is_prediction:  # what extrapolates over the count takes clips that are independent
+            found.append(FrechetInfinity(ddof=protocol.ddof, sync_on_compute=False))
+        found.append(KernelVideoDistance(has_interval=not protocol.is_prediction, sync_on_compute=False))
     if features in INCEPTION and (features != "i3d" or protocol.inception in ("k400", "c3d")):
         splits = min(protocol.inception_splits, num_generated)
         found.append(
@@ -89,14 +95,48 @@ def score(
                 else:
                     metric.use(theirs, ours)
                 metrics[metric.name] = metric.entry()
+    metrics |= pair_entries(generated.pairs, protocol.draws, protocol.best_of)
     for name, values in generated.figures.items():
-        figure = ClipFigure(name, sync_on_compute=False).use(values, real.figures.get(name))
-        metrics[name] = figure.entry()
+        figure = ClipFigure(name, sync_on_compute=False)
+        metrics[name] = figure.use(of_clips(values, protocol.draws), real.figures.get(name)).entry()
     said = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
     reduced = len(real) < protocol.num_real or len(generated) < protocol.num_generated
     for entry in metrics.values():
         entry["reduced"] = reduced
     return metrics, [*notes(real, generated, protocol), *said]
+
+
+def pair_entries(pairs: Mapping[str, np.ndarray], draws: int, best_of: int) -> dict[str, Entry]:
+    """PSNR, SSIM and LPIPS of continuations: the mean of the draws of each clip, and its best of the first few.
+
+    Intervals are over clips. The best draw is taken of each figure by itself, as the papers do.
+
+    Args:
+        pairs: one value per continuation ``[N * draws]``, the draws of a clip in a row.
+        draws: of each clip.
+        best_of: draws of which the best is told too; 1 is none.
+    """
+    found: dict[str, Entry] = {}
+    for name, values in pairs.items():
+        found[name] = mean_entry(of_clips(values, draws))
+        if best_of > 1:
+            by_clip = values.reshape(-1, draws)
+            best = by_clip[:, :best_of].min(1) if better(name) == "lower" else by_clip[:, :best_of].max(1)
+            found[f"{name}_best{best_of}"] = mean_entry(best)
+    return found
+
+
+def of_clips(values: np.ndarray, draws: int) -> np.ndarray:
+    """The mean over the draws of each clip, ``[N * draws] -> [N]``: draws of one clip tell of one clip alone.
+
+    NaN, which is not defined, does not count unless it is all there is.
+    """
+    if draws == 1:
+        return values
+    by_clip = values.reshape(-1, draws)
+    known = ~np.isnan(by_clip)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, by_clip, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
 
 
 def bare_distance(real: Observed, generated: Observed, protocol: Protocol) -> float:

@@ -26,6 +26,7 @@ def frechet_interval(
     paired: bool = False,
     clips_per_video: int = 1,
     seed: int = 0,
+    draws: int = 1,
 ) -> Interval:
     """Interval of a Frechet distance by leaving out one of `groups` parts of the clips at a time.
 
@@ -39,14 +40,16 @@ def frechet_interval(
         groups: parts of each side; the cost is this many distances a side.
         level: nominal coverage.
         sides: ``generated`` holds the real clips fixed (they are all there are, or only their sums are known).
-        paired: generated clips are reconstructions of the real ones; both of a pair are left out together.
+        paired: generated clips are reconstructions or continuations of the real ones; both of a pair are left out
+            together.
         clips_per_video: so many clips in a row come from one video and are left out together.
         seed: of the parts; numpy's generator, torch's is not touched.
+        draws: so many generated clips in a row belong to each real one.
 
     Raises:
         ValueError: if a side has too few clips or no features.
     """
-    left_out = _frechet_left_out(real, generated, ddof, groups, sides, paired, clips_per_video, seed)
+    left_out = _frechet_left_out(real, generated, ddof, groups, sides, paired, clips_per_video, seed, draws)
     what = f"{sides} sides" if sides == "both" else "generated side, real clips fixed"
     method = f"jackknife, {groups} groups, {'pairs' if paired else what}"
     value = gaussian_distance(gaussian(real, ddof), gaussian(generated, ddof))
@@ -162,20 +165,22 @@ def _frechet_left_out(
     paired: bool,
     clips_per_video: int,
     seed: int,
+    draws: int = 1,
 ) -> list[np.ndarray]:
     """Distances without each group: one array for each side that is left out from."""
     if sides not in ("both", "generated"):
         raise ValueError(f"sides must be both or generated, got {sides!r}")
-    without_y = _without_each(generated, groups, clips_per_video, seed)
+    without_y = _without_each(generated, groups, clips_per_video * draws, seed)
     if sides == "generated":
         whole = gaussian(real, ddof)
         return [np.array([gaussian_distance(whole, gaussian(y, ddof)) for y in without_y])]
     without_x = _without_each(real, groups, clips_per_video, seed)
     if paired:
         counts = [len(held_features(side, "an interval")) for side in (real, generated)]
-        if counts[0] != counts[1]:
+        if counts[0] * draws != counts[1]:
+            each = "one clip" if draws == 1 else f"{draws} clips"
             raise ValueError(
-                f"paired sides must have one clip each for the other, got {counts[0]} and {counts[1]}"
+                f"paired sides must have {each} each for the other, got {counts[0]} and {counts[1]}"
             )
         pairs = zip(without_x, without_y, strict=True)
         return [np.array([gaussian_distance(gaussian(x, ddof), gaussian(y, ddof)) for x, y in pairs])]

@@ -37,6 +37,8 @@ class FrechetVideoDistance(DistributionMetric):
         keep_features: features are kept up to this many clips a side and process, the sums always.
         num_clips: how many clips the protocol asks for; fewer make ``compute`` warn.
         clips_per_video: so many clips in a row come from one video; the interval leaves them out together.
+        draws: so many generated clips in a row continue each real one, and are left out together with it; None for
+            clips that continue none.
         name: of the value, in place of that of the network.
         kwargs: of ``torchmetrics.Metric``.
     """
@@ -51,13 +53,14 @@ class FrechetVideoDistance(DistributionMetric):
         keep_features: int = KEEP_FEATURES,
         num_clips: int | None = None,
         clips_per_video: int = 1,
+        draws: int | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(features, keep_features, num_clips, name, **kwargs)
         if ddof not in (0, 1):
             raise ValueError(f"ddof must be 0 (divisor N) or 1 (divisor N - 1), got {ddof!r}")
-        self.ddof, self.clips_per_video = ddof, clips_per_video
+        self.ddof, self.clips_per_video, self.draws = ddof, clips_per_video, draws
 
     def distance(self, real: FeatureStats, other: FeatureStats) -> float:
         return frechet_distance(real, other, self.ddof)
@@ -65,7 +68,10 @@ class FrechetVideoDistance(DistributionMetric):
     def interval(self, real: FeatureStats, generated: FeatureStats) -> Interval | None:
         if real.features is None or generated.features is None or min(real.n, generated.n) < 4:
             return None
-        return frechet_interval(real, generated, self.ddof, clips_per_video=self.clips_per_video)
+        return frechet_interval(
+            real, generated, self.ddof, clips_per_video=self.clips_per_video, paired=self.draws is not None,
+            draws=self.draws or 1,
+        )  # fmt: skip
 
     def floor(self, real: FeatureStats, other_real: FeatureStats) -> Entry:
         return {**super().floor(real, other_real), "floor_count": other_real.n}
@@ -215,6 +221,7 @@ class KernelVideoDistance(DistributionMetric):
         features: frozen network, uint8 clips ``[B, T, H, W, 3]`` -> ``[B, dim]``.
         num_clips: how many clips the protocol asks for; fewer make ``compute`` warn.
         name: of the value, in place of that of the network.
+        has_interval: whether clips are independent of each other, as the interval takes them to be.
         kwargs: of ``torchmetrics.Metric``.
     """
 
@@ -226,9 +233,11 @@ class KernelVideoDistance(DistributionMetric):
         features: FeatureExtractor | None = None,
         num_clips: int | None = None,
         name: str | None = None,
+        has_interval: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(features, 2**62, num_clips, name, **kwargs)
+        self.has_interval = has_interval
 
     def is_defined(self, real: FeatureStats, generated: FeatureStats) -> bool:
         return real.features is not None and generated.features is not None
@@ -241,6 +250,6 @@ class KernelVideoDistance(DistributionMetric):
         return kernel_distance(real.features, other.kept_features)
 
     def interval(self, real: FeatureStats, generated: FeatureStats) -> Interval | None:
-        if min(real.n, generated.n) < 3:
+        if not self.has_interval or min(real.n, generated.n) < 3:
             return None
         return kernel_interval(real.kept_features, generated.kept_features)

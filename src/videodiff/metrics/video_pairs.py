@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from videodiff import weights
 from videodiff.metrics.clip_metric import ClipMetric, Table
 from videodiff.metrics.entry import Entry, mean_entry
-from videodiff.metrics.reconstruction import mean_of_clips, psnr, ssim
+from videodiff.metrics.features.lpips import SMALLEST, trunk_file
+from videodiff.metrics.reconstruction import SSIM_WINDOW, mean_of_clips, psnr, ssim
 
 FRAMES_AT_ONCE = 32
+
+
+def pair_metrics(side: int) -> dict[str, PairMetric]:
+    """PSNR, SSIM and LPIPS by name, those that frames of this shorter side and the weights on this machine allow.
+
+    Nothing is downloaded for a figure that nobody asked for.
+    """
+    found: dict[str, PairMetric] = {"psnr": PSNR(sync_on_compute=False)}
+    if side >= SSIM_WINDOW:
+        found["ssim"] = SSIM(sync_on_compute=False)
+    if side >= SMALLEST["alex"] and lpips_is_at_hand():
+        found["lpips"] = LPIPSMetric(sync_on_compute=False)
+    return found
+
+
+def lpips_is_at_hand() -> bool:
+    """Whether the weights of LPIPS lie on this machine."""
+    folders = [os.environ.get("VIDEODIFF_WEIGHTS"), weights.cache_folder()]
+    names = trunk_file("alex").filenames
+    return any(
+        Path(folder).expanduser().joinpath(name).is_file() for folder in folders if folder for name in names
+    )
 
 
 class PairMetric(ClipMetric):

@@ -202,15 +202,10 @@ class SamplingModule(pl.LightningModule, StageModel):
             return ()
         return self.latents.units_at(positions)
 
-    def given_frames(self, length: int) -> int:
-        """A quarter of a clip, or the fewest above it that are whole units of the latent."""
-        for count in range(max(length // 4, 1), length):
-            try:
-                self.known_units(range(count))
-            except ValueError:
-                continue
-            return count
-        raise ValueError(
+    def never_given(self, length: int) -> str:
+        if "frames" not in self.answers:
+            return super().never_given(length)
+        return (
             f"clips of {counted(length, 'frame')} are too short to be continued: this model generates "
             f"{self.video_shape[1]} at once, and is given whole units of its latent; give longer ones, "
             f"--data.num_frames {2 * self.video_shape[1]}"

@@ -28,6 +28,10 @@ SWITCHES = {
     "inception": "network of the inception score",
     "inception_splits": "parts over which that score is averaged",
     "inception_shuffle": "seed of the order before splitting",
+    "given": "first frames of a real clip that the model continues; 0 is none",
+    "draws": "continuations of each real clip",
+    "best_of": "draws of which the best is told too",
+    "context": "given frames: counted as generated, excluded on both sides, or counted as the truth",
     "short_videos": "what happens to videos shorter than a clip",
     "network_sha256": "checksum of the network's weights",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
 from videodiff.sampling.call import Call, OnWindow
 from videodiff.sampling.plans import LongVideo
+from videodiff.say import counted
 
 
 class VideoModel(ABC):
@@ -58,12 +60,53 @@ class VideoModel(ABC):
         return Generated(self.video_shape, self.num_classes)
 
     def given_frames(self, length: int) -> int:
-        """First frames of a clip of so many that ``predict`` continues by default: a quarter, one at least.
+        """First frames of a clip of so many that ``predict`` continues by default: a quarter, or the fewest above it.
 
         Raises:
             ValueError: if it can continue none that leave something new.
         """
-        return max(length // 4, 1)
+        quarter = max(length // 4, 1)
+        found = next(
+            (count for count in range(quarter, length) if self.why_not_given(count, length) is None), None
+        )
+        if found is None:
+            raise ValueError(self.never_given(length))
+        return found
+
+    def check_given(self, count: int, length: int) -> None:
+        """Refuse to continue clips of ``length`` frames from their first ``count``, where the model cannot.
+
+        Raises:
+            ValueError: in one line with the nearest counts that it can be given.
+        """
+        reason = self.why_not_given(count, length)
+        if reason is None:
+            return
+        fewer = (k for k in range(min(count, length) - 1, 0, -1) if self.why_not_given(k, length) is None)
+        more = (k for k in range(count + 1, length) if self.why_not_given(k, length) is None)
+        near = [str(k) for k in (next(fewer, None), next(more, None)) if k is not None]
+        if not near:
+            raise ValueError(self.never_given(length))
+        raise ValueError(
+            f"{count} of {counted(length, 'frame')} cannot be given: {reason}; the nearest that can: "
+            f"{' or '.join(near)}"
+        )
+
+    def why_not_given(self, count: int, length: int) -> str | None:
+        """Why it cannot continue a clip of ``length`` frames from its first ``count``; None where it can."""
+        height, width = self.video_shape[2:]
+        frames = torch.empty(1, 3, count, height, width, device="meta")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.check_request(Request(frames=frames, positions=tuple(range(count))), length)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def never_given(self, length: int) -> str:
+        """In one line, why clips of so many frames cannot be continued from any of their first frames."""
+        return f"clips of {counted(length, 'frame')} cannot be continued: {self.why_not_given(1, length)}"
 
     @property
     @abstractmethod
@@ -354,7 +397,9 @@ def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, 
         [-1, 1]; ``given``: how many leading frames were given; ``sample``: indices ``[B]``.
     """
     indices = batch["sample"].tolist()
-    request = continuation(model.asked, model.generated, batch["video"], indices, model.given_frames)
+    request = continuation(
+        model.asked, model.generated, batch["video"], indices, model.given_frames, model.check_given
+    )
     truth, given = batch["video"][:, :, : request.num_frames], len(request.positions)
     video = model.generate(len(truth), None, seed, request, indices=indices)
     return {"video": video, "truth": truth, "given": given, "sample": batch["sample"]}

@@ -164,6 +164,11 @@ def check(args: argparse.Namespace) -> list[Any]:
         )
     if args.against is not None and len(protocols) > 1:
         raise UsageError("--against takes one protocol, not two whose difference is explained")
+    if any(p.is_prediction for p in protocols):
+        raise UsageError(
+            f"--protocol {args.protocol} is of continued clips, and nothing says which of a folder's continue which: "
+            "use videodiff test or compare"
+        )
     if any(p.network == "evaluator" for p in protocols):
         raise UsageError(
             "--protocol evaluator measures the built-in data: use videodiff test; folders take --protocol random"

@@ -11,6 +11,7 @@ from videodiff.cli import verbs
 from videodiff.cli.condition import conditions_of
 from videodiff.cli.trained import Look, Trained
 from videodiff.say import rank
+from videodiff.usage import UsageError
 
 # Arguments of the data module that decide how fast clips come, not which.
 HOW_DATA_COME = ("num_workers",)
@@ -29,7 +30,12 @@ class Predict(Look):
     @cached_property
     def conditions(self) -> dict[str, Any]:
         """What is asked of every clip."""
-        return conditions_of(self.options)
+        asked, given = conditions_of(self.options), self.options.given
+        return asked if given is None else {**asked, "condition_frames": f"0:{given}"}
+
+    def check(self) -> None:
+        if None not in (self.options.given, self.options.condition_frames):
+            raise UsageError("--given N and --condition_frames 0:N say the same; give one of them")
 
     def plan(self, run: Trained, config: dict[str, Any]) -> dict[str, Any]:
         return plan_of(run.checkpoint, config, self.conditions)
