@@ -42,6 +42,13 @@ from videodiff.diffusion.schedule import (
     ScaledLinearSchedule,
     StraightSchedule,
 )
+from videodiff.diffusion.times import (
+    LogitNormalTimes,
+    LogNormalTimes,
+    ModeTimes,
+    ShiftedTimes,
+    TrainingTimes,
+)
 from videodiff.diffusion.windows import Window, autoregressive, cover, interpolation
 
 __all__ = [
@@ -61,8 +68,11 @@ __all__ = [
     "KnownUnits",
     "LangevinSampler",
     "LinearSchedule",
+    "LogNormalTimes",
+    "LogitNormalTimes",
     "LowResolution",
     "MeasurementGuidance",
+    "ModeTimes",
     "NetworkDenoiser",
     "NoiseSchedule",
     "Plan",
@@ -72,8 +82,10 @@ __all__ = [
     "Replacement",
     "Sampler",
     "ScaledLinearSchedule",
+    "ShiftedTimes",
     "StraightSchedule",
     "Threshold",
+    "TrainingTimes",
     "Weighting",
     "Window",
     "autoregressive",

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+HALVINGS = 52  # of the unit interval: to the rounding of fp64
+
 
 class Posterior(NamedTuple):
     """``q(z_s | z_t, x) = N(z * z_t + x * x, variance)``; ``variance_upper`` is that of ``q(z_t | z_s)``."""
@@ -102,6 +104,16 @@ class NoiseSchedule(nn.Module, ABC):
         """The input of time embeddings, as ``t``, fp32: ``1000 u`` with ``u = 2/pi atan(exp(-l/2))`` in (0, 1)."""
         angle = torch.atan(torch.exp(-0.5 * self._log_snr(t.double()).clamp(-20.0, 20.0)))
         return (1000.0 / (0.5 * math.pi) * angle).float()
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """The time at which log SNR is that, fp64, shaped as it; 0 or 1 where it never is."""
+        low = torch.zeros_like(log_snr, dtype=torch.float64)
+        high = torch.ones_like(low)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            is_before = self._log_snr(middle) > log_snr
+            low, high = torch.where(is_before, middle, low), torch.where(is_before, high, middle)
+        return (low + high) / 2
 
     def draw_times(self, u: Tensor) -> Tensor:
         """Training times from uniform numbers in [0, 1), shaped as they are, in [0, 1]."""
@@ -195,6 +207,9 @@ class StraightSchedule(NoiseSchedule):
     def _scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         total = 1.0 + (self.shift - 1.0) * t
         return (1.0 - t) / total, self.shift * t / total
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        return (-0.5 * log_snr.double() - math.log(self.shift)).sigmoid()
 
     def network_time(self, t: Tensor) -> Tensor:
         """1000 times the share of noise, shaped as ``t``."""

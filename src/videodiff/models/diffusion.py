@@ -19,6 +19,7 @@ from videodiff.diffusion import (
     NoiseSchedule,
     Prediction,
     Sampler,
+    TrainingTimes,
     Weighting,
     check_end,
     diffusion_loss,
@@ -81,6 +82,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         weighting: weight of each noise level in the loss: simple, truncated_snr (Salimans & Ho 2022), min_snr (Hang
             et al. 2023) or flow (that of a simple loss of flow, for any prediction).
         min_snr_gamma: where min_snr cuts the signal-to-noise ratio, above 0; they take 5.
+        times: distribution of the noise levels in training; none is uniform in the schedule's time.
         loss_norm: l2 (mean squared error) or l1 (mean absolute error).
         clamp_loss: compare estimates of x as the sampler's threshold will leave them, clipped to [-1, 1]; see
             ``diffusion_loss``. For prediction x of pixels, most of which are black.
@@ -117,6 +119,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         prediction: Prediction = "v",
         weighting: Weighting = "simple",
         min_snr_gamma: float = 5.0,
+        times: TrainingTimes | None = None,
         loss_norm: Literal["l2", "l1"] = "l2",
         clamp_loss: bool = False,
         guidance_scale: float = 1.0,
@@ -162,7 +165,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         self.__dict__["network"] = as_network(net, num_frames, resolution)
         self.autoencoder = (autoencoder or PixelSpace()).requires_grad_(False)
         self.prediction, self.weighting, self.loss_norm = prediction, weighting, loss_norm
-        self.min_snr_gamma, self.clamp_loss = min_snr_gamma, clamp_loss
+        self.min_snr_gamma, self.clamp_loss, self.times = min_snr_gamma, clamp_loss, times
         self.guidance_scale, self.threshold = guidance_scale, threshold
         self.guidance_rescale, self.threshold_quantile = guidance_rescale, threshold_quantile
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
@@ -203,10 +206,14 @@ class DiffusionModule(SamplingModule, TrainedModule):
         """The loss of each sample, ``[B]`` fp32."""
         example = self.example(batch, split)
         x, keys = example.x, example.keys
-        t = self.schedule.draw_times(keys.uniforms(split, "time"))
+        t = self.draw_times(keys.uniforms(split, "time"))
         eps = keys.normals(split, "noise", shape=tuple(x.shape[1:]))
         how = (self.prediction, self.weighting, self.loss_norm, self.min_snr_gamma, self.clamp_loss)
         return diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, *how, known=example.known)
+
+    def draw_times(self, u: Tensor) -> Tensor:
+        """Training times from uniform numbers in [0, 1), shaped as they are."""
+        return self.schedule.draw_times(u) if self.times is None else self.times.draw(u, self.schedule)
 
     def latents_of(self, video: Tensor) -> Tensor:
         """What is kept of training clips ``[B, 3, T, H, W]`` so that none is encoded again: ``[B, C, U, *S]``, fp32.
