@@ -141,7 +141,7 @@ def run(words: list[str]) -> None:
 def weights_hash(folder: Path) -> str:
     """Of the averaged weights that a run ended with; in those of a latent model stands that of its first stage."""
     from videodiff.checkpoints import load_checkpoint, resolve_checkpoint
-    from videodiff.checkpoints.first_stage import state_sha256
+    from videodiff.checkpoints.frozen_stage import state_sha256
 
     return state_sha256(load_checkpoint(resolve_checkpoint(f"{folder}/last"))["state_dict"]).hex()
 

@@ -30,20 +30,25 @@ def parameter(name, shape):
     return 1 + 0.1 * r if name.endswith(("weight", "gamma", "g")) else 0.1 * r
 
 
+def fixture(name):
+    """The file of a fixture, of the core models' or of the further systems'."""
+    folder = Path(ASSETS) / "fixtures"
+    return next((file for part in ("official", "systems") if (file := folder / part / name).exists()), None)
+
+
 def keys_of(name):
-    folder = Path(ASSETS) / "fixtures" / "official"
-    return json.loads((folder / f"{name}.json").read_text())["keys"]
+    return json.loads(fixture(f"{name}.json").read_text())["keys"]
 
 
 def expected_of(name):
-    return np.load(Path(ASSETS) / "fixtures" / "official" / f"{name}.npz")
+    return np.load(fixture(f"{name}.npz"))
 
 
 def filled(name):
     """The state dict of a fixture."""
     keys, stored = (
         keys_of(name),
-        expected_of(name) if (Path(ASSETS) / "fixtures/official" / f"{name}.npz").exists() else {},
+        expected_of(name) if fixture(f"{name}.npz") else {},
     )
     state = {}
     for key, entry in keys.items():

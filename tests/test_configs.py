@@ -16,7 +16,7 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 def first_stage(config):
     """The config of the first stage that a config stands on, or None."""
     part = yaml.safe_load(config.read_text())["model"]["init_args"].get("autoencoder", {})
-    is_first_stage = part.get("class_path", "").endswith("FirstStage")
+    is_first_stage = part.get("class_path", "").rpartition(".")[2] == "FirstStage"
     return config.with_name(f"{part['init_args']['checkpoint']}.yaml") if is_first_stage else None
 
 

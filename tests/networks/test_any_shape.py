@@ -12,6 +12,7 @@ from videodiff.diffusion import Condition
 from videodiff.frame_size import FrameSize
 from videodiff.networks import (
     Autoencoder3D,
+    AutoencoderKL,
     PixelSpace,
     SpacetimeDiT,
     TriplaneAutoencoder,
@@ -67,6 +68,12 @@ def dit(size):
 
 def autoencoder3d(size):
     return Autoencoder3D(num_frames=4, resolution=size, width=4, downsample=(2, 4, 4), linear_path=True)
+
+
+def image_autoencoder(resolution):
+    return AutoencoderKL(
+        block_out_channels=[8, 8, 8], layers_per_block=1, norm_num_groups=4, resolution=resolution
+    )
 
 
 def triplane_autoencoder(size, **options):
@@ -165,6 +172,7 @@ SIZED = {  # how each is built for a size, and the argument that says it
     "TriplaneUNet": (triplane_unet, "plane_size"),
     "SpacetimeDiT": (dit, "resolution"),
     "Autoencoder3D": (autoencoder3d, "resolution"),
+    "AutoencoderKL": (image_autoencoder, "resolution"),
     "TriplaneAutoencoder": (triplane_autoencoder, "resolution"),
 }
 

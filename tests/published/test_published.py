@@ -76,6 +76,33 @@ def test_lucidrains_unet3d():
     assert far(out, expected["out"]) < LIMIT
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("is_old", [False, True])
+def test_image_autoencoder(is_old):
+    state = filled("vae_small")
+    if is_old:  # attention as 1x1 convolutions under the names that published files have
+        names = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+        for old, new in names.items():
+            for part in ("encoder", "decoder"):
+                place = f"{part}.mid_block.attentions.0"
+                state[f"{place}.{old}.weight"] = state.pop(f"{place}.{new}.weight")[:, :, None, None]
+                state[f"{place}.{old}.bias"] = state.pop(f"{place}.{new}.bias")
+    net, expected = load("autoencoder-kl", state, norm_num_groups=32), expected_of("vae_small")
+    image = given("image", (2, 3, 32, 32)).tanh()[:, :, None]
+    moments = torch.cat(net.moments(image), 1)[:, :, 0]
+    assert far(moments, expected["moments"]) < LIMIT
+    assert torch.equal(net.encode(image)[:, :, 0], moments[:, :4])  # unscaled, as the file holds no scale
+    latent = given("latent", (2, 4, 16, 16))[:, :, None]
+    assert far(net.decode(latent)[:, :, 0], expected["decoded"]) < LIMIT
+
+
+def test_the_image_autoencoder_of_stable_diffusion_has_its_names():
+    net = convert("autoencoder-kl", shapes("vae_sd1")).network
+    published = {name: tuple(entry["shape"]) for name, entry in keys_of("vae_sd1").items()}
+    assert {name: tuple(value.shape) for name, value in net.state_dict().items()} == published
+    assert sum(p.numel() for p in net.parameters()) == 83_653_863
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "buffers"),
     [
@@ -86,6 +113,7 @@ def test_lucidrains_unet3d():
         ("lvdm-unet", "lvdm_unet_sky", 0),
         ("lvdm-prediction-unet", "lvdm_prediction_unet_sky", 0),
         ("lvdm-interpolation-unet", "lvdm_interpolation_unet_sky", 0),
+        ("autoencoder-kl", "vae_sd1", 0),
         ("lucidrains-unet3d", "lucidrains_unet3d_dim64", 16),  # rotary frequencies are a buffer with us
     ],
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         resolve_checkpoint,
         set_aside,
     )
+    from videodiff.checkpoints.image_first_stage import ImageFirstStage
     from videodiff.checkpoints.load import load_checkpoint, load_config, load_run
     from videodiff.checkpoints.lock import RunLock
     from videodiff.checkpoints.partial import fit_weights
@@ -32,6 +33,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "CheckpointError",
     "FirstStage",
+    "ImageFirstStage",
     "RunLock",
     "check_resumable",
     "fit_weights",
@@ -62,6 +64,7 @@ __getattr__ = imported_late(
         "files": ("AtomicCheckpointIO", "CheckpointError", "save_checkpoint", "verify_checkpoint"),
         "first_stage": ("FirstStage",),
         "folders": ("new_run_directory", "newest_checkpoint", "resolve_checkpoint", "set_aside"),
+        "image_first_stage": ("ImageFirstStage",),
         "load": ("load_checkpoint", "load_config", "load_run"),
         "lock": ("RunLock",),
         "partial": ("fit_weights",),

@@ -41,6 +41,9 @@ def model_card(
         record["model"]
     ).lower():
         lines[-3] = "videodiff predict --ckpt_path ."
+    if (stage := record.get("first_stage")) is not None:
+        place = f"{markdown_code(str(stage['place']))} (sha256 {markdown_text(str(stage['sha256']))})"
+        lines += ["## First stage", "", f"Not in this folder: {place}, by whose latents it generates.", ""]
     lines += ["## Licence", "", licence_line(str(record["licence"])), ""]
     lines += ["## Data", "", *data_lines(record, config), ""]
     lines += ["## Results", "", *result_lines(results, record), ""]

@@ -63,7 +63,7 @@ def trusted_config(checkpoint: Mapping[str, Any], path: Path, trusted: Sequence[
 
 
 def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
-    """Find the first stage of a run from another folder than the one it was trained in.
+    """Find the first stage of a run, or its folder, from another folder than the one it was trained in.
 
     ``./NAME`` means the folder beside the run itself, wherever that was moved. Another relative path or a run's name
     that means nothing here is looked for from each folder above the run; the hash in the run's weights tells later
@@ -74,16 +74,21 @@ def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
     args = part.get("init_args") if isinstance(part, dict) else None
     if not isinstance(args, dict):
         return
-    name = args.get("checkpoint")
-    if isinstance(name, str) and name.startswith("./") and ".." not in Path(name).parts:
-        folder = run_folder(path)
-        if (folder / name).is_dir():
-            # A shipped one by its name, which means the same on another machine.
-            args["checkpoint"] = shipped_name(folder / name / WEIGHTS) or str((folder / name).resolve())
-    elif isinstance(name, str) and placed(Path(), name) is None:
+    for key in ("checkpoint", "folder"):
+        if isinstance(name := args.get(key), str):
+            args[key] = place_of(name, path)
+
+
+def place_of(name: str, path: Path) -> str:
+    """Where a run or a folder lies that the config of a checkpoint names."""
+    is_beside = name.startswith("./") and ".." not in Path(name).parts
+    if is_beside and (beside := run_folder(path) / name).is_dir():
+        # A shipped one by its name, which means the same on another machine.
+        return shipped_name(beside / WEIGHTS) or str(beside.resolve())
+    if placed(Path(), name) is None:
         found = next(filter(None, (placed(folder, name) for folder in path.resolve().parents)), None)
-        if found is not None:
-            args["checkpoint"] = str(found)
+        return name if found is None else str(found)
+    return name
 
 
 def placed(folder: Path, name: str) -> Path | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from safetensors.torch import save_file
@@ -23,8 +23,10 @@ from videodiff.checkpoints.exported import (
     read_record,
     sha256_of,
 )
-from videodiff.checkpoints.first_stage import FirstStage, state_sha256
+from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.frozen_stage import hexadecimal, state_sha256
+from videodiff.checkpoints.image_folder import copy_image_folder
 from videodiff.checkpoints.load import load_checkpoint, load_run
 from videodiff.checkpoints.pipeline import find_run, parse
 from videodiff.config import merge, without_latents
@@ -33,6 +35,7 @@ from videodiff.plain import parse_json
 from videodiff.run_layout import PIPELINE, WEIGHTS, run_folder
 
 STAGE = "first_stage"
+FirstStageForm = Literal["include", "name"]
 FEW = 16  # numbers; tensors of fewer are scales and sums, which halves would spoil for nothing
 
 
@@ -44,13 +47,16 @@ class Form:
         licence: of the weights, as model cards name it.
         command: that makes the folder, for the cards.
         trusted: further modules that configs may name.
-        half: weights in fp16, half the bytes; tensors of fewer than ``FEW`` numbers stay as they are.
+        half: weights in fp16, half the bytes; tensors of fewer than ``FEW`` numbers stay as they are. A first
+            stage's diffusers folder is copied as it is.
+        first_stage: ``include`` a latent model's, or ``name`` it where it lies, by its hash.
     """
 
     licence: str = "other"
     command: Sequence[str] = ()
     trusted: Sequence[str] = ()
     half: bool = False
+    first_stage: FirstStageForm = "include"
 
 
 def export_run(
@@ -63,6 +69,7 @@ def export_run(
     note: str = "",
     half: bool = False,
     changes: Mapping[str, Any] | None = None,
+    first_stage: FirstStageForm = "include",
 ) -> Path:
     """Write ``model.safetensors``, ``config.yaml``, ``README.md`` and ``videodiff.json``; whole or not at all.
 
@@ -81,6 +88,7 @@ def export_run(
         note: what the card says about the scheduler, if there is none.
         half: weights in fp16.
         changes: arguments of the model in place of the run's, of a run that is no pipeline.
+        first_stage: ``include`` a latent model's, or leave it where it lies and ``name`` it, by its hash.
 
     Raises:
         FileNotFoundError: without the run.
@@ -92,7 +100,7 @@ def export_run(
             f"{out} exists and is not empty; nothing is overwritten, name another folder with --out"
         )
     load_run(path, trusted=trusted)  # what cannot be loaded is not handed on
-    form = Form(licence, command, trusted, half)
+    form = Form(licence, command, trusted, half, first_stage)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic.beside(out) as part:
         if is_pipeline(path):
@@ -137,11 +145,8 @@ def write_folder(
         weights = halved(weights, path)
     stage = stage_of(config)
     folder.mkdir(parents=True)
-    if stage is not None:
-        write_folder(resolve_checkpoint(stage["checkpoint"]), folder / STAGE, replace(form, trusted=()))
-        if form.half:  # the first stage's weights are others now, by which it is known
-            weights["autoencoder.sha256"] = FirstStage(str(folder / STAGE)).sha256
-        stage["checkpoint"] = f"./{STAGE}"
+    if stage is not None and form.first_stage == "include":
+        include_stage(stage, folder, form, weights)
     save_file(weights, folder / WEIGHTS)
     text = numbered_config(yaml.safe_dump(config, sort_keys=False))
     atomic.write_text(folder / CONFIG, text)
@@ -159,6 +164,9 @@ def write_folder(
         "licence": form.licence,
         "exported": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    if stage is not None and form.first_stage == "name":
+        where = stage.get("folder", stage.get("checkpoint"))
+        record["first_stage"] = {"place": where, "sha256": hexadecimal(weights["autoencoder.sha256"])}
     atomic.write_json(folder / RECORD, record, default=str)
     if scheduler is not None:
         (folder / "scheduler").mkdir()
@@ -182,8 +190,20 @@ def halved(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     return found
 
 
+def include_stage(stage: dict[str, Any], folder: Path, form: Form, weights: dict[str, Tensor]) -> None:
+    """Write the first stage into an export, and point its part of the config there."""
+    if "folder" in stage:
+        copy_image_folder(stage["folder"], folder / STAGE)
+        stage["folder"] = f"./{STAGE}"
+        return
+    write_folder(resolve_checkpoint(stage["checkpoint"]), folder / STAGE, replace(form, trusted=()))
+    if form.half:  # the first stage's weights are others now, by which it is known
+        weights["autoencoder.sha256"] = FirstStage(str(folder / STAGE)).sha256
+    stage["checkpoint"] = f"./{STAGE}"
+
+
 def stage_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The arguments of the model's first stage, if it stands on the run of one."""
+    """The arguments of the model's first stage, if it stands on the run or the folder of one."""
     part = (config.get("model", {}).get("init_args") or {}).get("autoencoder")
     if isinstance(part, dict) and str(part.get("class_path", "")).endswith("FirstStage"):
         return part["init_args"]

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from videodiff.checkpoints.config import trusted_config
 from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.first_stage_command import config_of_name, missing
 from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.frozen_stage import FrozenStage
 from videodiff.checkpoints.run import build_model, load_weights
 from videodiff.checkpoints.shipped import is_shipped_name
 from videodiff.config import find_config, load_yaml
 from videodiff.config.trust import check_tree
 from videodiff.models.trained import TrainedModule, trained_module
-from videodiff.networks import Autoencoder, Latents, Network
+from videodiff.networks import Autoencoder
 
 
-class FirstStage(Autoencoder):
-    """The autoencoder of a finished run: frozen, in evaluation mode, not copied into a latent model's checkpoints.
-
-    A latent model's ``state_dict`` holds the SHA-256 of the autoencoder's weights in their place (which run they are
-    of stands in its config); loading it over another autoencoder is refused.
+class FirstStage(FrozenStage):
+    """The autoencoder of a finished run, frozen (:class:`~videodiff.checkpoints.frozen_stage.FrozenStage`).
 
     On the meta device, where costs are counted, nothing is read but the config, and a first stage that is not trained
     yet can be counted too.
@@ -41,113 +36,23 @@ class FirstStage(Autoencoder):
         ValueError: for a run of something else than an autoencoder, or a damaged checkpoint.
     """
 
-    sha256: Tensor
-    checkpoint: str
-
     def __init__(self, checkpoint: str, config: str | None = None) -> None:
-        super().__init__()
-        self.checkpoint = checkpoint
-        self.config = config or config_of_name(checkpoint)
+        config = config or config_of_name(checkpoint)
         is_counted = torch.get_default_device().type == "meta"
         try:
             path = resolve_checkpoint(checkpoint)
         except FileNotFoundError as error:
             if is_shipped_name(checkpoint):
                 raise
-            if not (is_counted and self.config):
-                raise FileNotFoundError(missing(checkpoint, self.config, error)) from error
-            self.autoencoder = untrained(self.config)
-            path = None
-        if path is not None:
-            self.autoencoder = trained(path, load=not is_counted)
-        self.autoencoder.requires_grad_(False).eval()
-        self.video_shape = self.autoencoder.video_shape
-        digest = bytes(32) if is_counted else weights_sha256(self.autoencoder)
-        self.register_buffer("sha256", torch.tensor(list(digest), dtype=torch.uint8))
-        self.register_load_state_dict_post_hook(forget_missing)
-
-    # --- the autoencoder's interface ---------------------------------------------------------------------------
-
-    @property
-    def digest(self) -> str:
-        return hexadecimal(self.sha256)
-
-    @property
-    def scale_and_shift(self) -> tuple[float, float] | None:
-        return self.autoencoder.scale_and_shift
-
-    def network_sizes(self) -> dict[str, Any]:
-        return self.autoencoder.network_sizes()
-
-    def encode(self, video: Tensor) -> Tensor:
-        return self.autoencoder.encode(video)
-
-    def decode(self, latent: Tensor) -> Tensor:
-        return self.autoencoder.decode(latent)
-
-    def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.autoencoder.latent_shape(video_shape)
-
-    def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
-        return self.autoencoder.decode_stream(latent)
-
-    def latents(self, net: Network, overlap_frames: int = 0) -> Latents:
-        latents = self.autoencoder.latents(net, overlap_frames)
-        latents.autoencoder = self  # what it encodes is counted here
-        return latents
-
-    def picture(self, latent: Tensor) -> Tensor | None:
-        return self.autoencoder.picture(latent)
-
-    def train(self, mode: bool = True) -> FirstStage:
-        """Stays in evaluation mode, whatever the mode of the latent model."""
-        return super().train(False)
-
-    # --- its place in the latent model's weights ---------------------------------------------------------------
-
-    def state_dict(
-        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> Any:
-        """Only the digest; the weights are in the first stage's own run."""
-        destination = {} if destination is None else destination
-        destination[prefix + "sha256"] = self.sha256 if keep_vars else self.sha256.detach()
-        return destination
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        reason = self.differs(state_dict.get(prefix + "sha256"))
-        if reason is not None:
-            raise CheckpointError(reason)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def differs(self, stored: Tensor | None) -> str | None:
-        """What to say if a latent model's weights hold another digest than this first stage's; None if not."""
-        if stored is None or torch.equal(stored.cpu(), self.sha256.cpu()):
-            return None
-        return (
-            f"these weights were trained on another first stage (sha256 {hexadecimal(stored)[:16]}) than "
-            f"{self.checkpoint!r} holds ({hexadecimal(self.sha256)[:16]}); name the right run with "
-            "--model.autoencoder.checkpoint, or train the latent model anew"
+            if not (is_counted and config):
+                raise FileNotFoundError(missing(checkpoint, config, error)) from error
+            autoencoder = untrained(config)
+        else:
+            autoencoder = trained(path, load=not is_counted)
+        super().__init__(
+            autoencoder, checkpoint, "--model.autoencoder.checkpoint", has_weights=not is_counted
         )
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        digest = self.sha256
-        super()._apply(fn, recurse)
-        if self.sha256.dtype != digest.dtype:
-            self.sha256 = digest.to(self.sha256.device)
-        return self
-
-
-def other_stages(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of the digests among weights that are not the model's own first stages', and what to say of each."""
-    stages = {f"{name}.sha256": m for name, m in model.named_modules() if isinstance(m, FirstStage)}
-    found = {name: stage.differs(weights.get(name)) for name, stage in stages.items()}
-    return {name: reason for name, reason in found.items() if reason is not None}
-
-
-def forget_missing(stage: FirstStage, keys: Any) -> None:
-    """A load hook: the autoencoder's own weights are not missing, they are stored elsewhere."""
-    own = tuple(f"autoencoder.{name}" for name in stage.autoencoder.state_dict())
-    keys.missing_keys[:] = [key for key in keys.missing_keys if not key.endswith(own)]
+        self.config = config
 
 
 def trained(path: Path, load: bool = True) -> Autoencoder:
@@ -197,22 +102,3 @@ def autoencoder_module(config: dict[str, Any], path: Path) -> TrainedModule:
     if not module.rebuilds:
         raise CheckpointError(f"{path} is no run of an autoencoder (its model is {name})")
     return module
-
-
-def weights_sha256(module: nn.Module) -> bytes:
-    """Digest of every parameter and buffer: names, shapes, dtypes and values."""
-    return state_sha256(module.state_dict())
-
-
-def state_sha256(state: Mapping[str, Tensor]) -> bytes:
-    """The same of a ``state_dict``; that of a latent model holds the digest of its first stage."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.digest()
-
-
-def hexadecimal(digest: Tensor) -> str:
-    """A digest kept as uint8 ``[32]``, as text."""
-    return bytes(digest.cpu().tolist()).hex()

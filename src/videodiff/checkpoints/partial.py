@@ -173,7 +173,7 @@ def check_share(
 
 def load(model: nn.Module, state: dict[str, Tensor], found: Fitted, path: Path, force: bool) -> None:
     """Put the weights in; those of another first stage only if forced."""
-    from videodiff.checkpoints.first_stage import other_stages
+    from videodiff.checkpoints.frozen_stage import other_stages
 
     others = other_stages(model, state)
     for name, reason in others.items():

@@ -46,7 +46,7 @@ def attach(
     """Give the trainer a :class:`~videodiff.evaluation.callback.VideoEvaluation`; None for ``--protocol none``."""
     if options.protocol == NONE:
         return None
-    from videodiff.checkpoints.first_stage import state_sha256
+    from videodiff.checkpoints.frozen_stage import state_sha256
     from videodiff.evaluation.callback import VideoEvaluation
 
     against = None

@@ -21,7 +21,7 @@ ORIGIN = "origin.json"
 # Parts of a config that a checkpoint only fits as they are.
 FIXED_PARTS = ("net", "autoencoder", "schedule", "prediction")
 # Where the first stage lies may change; that it is the same one, its hash in the weights says.
-PLACES = ("model.init_args.autoencoder.init_args.checkpoint", "model.init_args.autoencoder.init_args.config")
+PLACES = tuple(f"model.init_args.autoencoder.init_args.{name}" for name in ("checkpoint", "config", "folder"))
 
 
 class Source:

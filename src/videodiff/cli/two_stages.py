@@ -41,6 +41,7 @@ def check_first_stage(
 
     Raises:
         FileNotFoundError: if its first stage is missing.
+        ValueError: for a folder of an image autoencoder that cannot be read.
     """
     from videodiff.checkpoints import resolve_checkpoint
     from videodiff.checkpoints.first_stage_command import config_of_name, missing
@@ -48,11 +49,11 @@ def check_first_stage(
     model = config.get("model")
     stage = (model.get("init_args") or {}).get("autoencoder") if isinstance(model, Mapping) else None
     given = (stage.get("init_args") or {}) if isinstance(stage, Mapping) else {}
+    kind = str((stage or {}).get("class_path")).rpartition(".")[2]
+    if kind == "ImageFirstStage" and isinstance(folder := given.get("folder"), str):
+        check_image_folder(folder, given.get("scaling_factor"))
     checkpoint = given.get("checkpoint")
-    if (
-        not isinstance(checkpoint, str)
-        or str((stage or {}).get("class_path")).rpartition(".")[2] != "FirstStage"
-    ):
+    if not isinstance(checkpoint, str) or kind != "FirstStage":
         return
     try:
         resolve_checkpoint(checkpoint)
@@ -60,6 +61,20 @@ def check_first_stage(
         own = given.get("config") or config_of_name(checkpoint)
         more = shaping_words(own, configs, rest, trusted) if own else []
         raise FileNotFoundError(missing(checkpoint, own, error, more)) from error
+
+
+def check_image_folder(folder: str, scaling_factor: Any) -> None:
+    """Look at the folder of an image autoencoder, its weights unread.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: for what cannot be read.
+    """
+    from videodiff.checkpoints.image_folder import read_image_folder
+
+    found = read_image_folder(folder)
+    found.scale(scaling_factor if isinstance(scaling_factor, int | float) else None)
+    found.files()
 
 
 def shaping_words(

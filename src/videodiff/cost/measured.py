@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from videodiff.checkpoints.first_stage import FirstStage, config_of_name
+from videodiff.checkpoints.image_first_stage import ImageFirstStage, untrained_section
 from videodiff.config import build_model, find_config, load_yaml
 from videodiff.device import pick_device
 from videodiff.precision import default_precision
@@ -76,13 +77,19 @@ def flop_per_second(
 def real_model(section: Mapping[str, Any], trusted: Sequence[str] = ()) -> Any:
     """The model with random weights; a trained first stage or LPIPS is not looked for, it costs the same untrained."""
     section = copy.deepcopy(dict(section))
-    part = (section.get("init_args") or {}).get("autoencoder")
-    if isinstance(part, dict) and str(part.get("class_path", "")).endswith(FirstStage.__name__):
-        options = part.get("init_args") or {}
-        name = options.get("config") or config_of_name(options.get("checkpoint", ""))
-        if name is not None:
-            tree = load_yaml(find_config(name))
-            section["init_args"]["autoencoder"] = tree["model"]["init_args"]["autoencoder"]
+    arguments = section.get("init_args") or {}
+    arguments |= {"autoencoder": untrained(arguments["autoencoder"])} if "autoencoder" in arguments else {}
     model = build_model({"model": section}, trusted)
     hold_perceptual(model, "cpu")
     return model
+
+
+def untrained(part: Any) -> Any:
+    """The section of a first stage that is trained already, as one of the same network that is not."""
+    if not isinstance(part, dict):
+        return part
+    kind, options = str(part.get("class_path", "")).rpartition(".")[2], part.get("init_args") or {}
+    if kind == FirstStage.__name__:
+        name = options.get("config") or config_of_name(options.get("checkpoint", ""))
+        return part if name is None else load_yaml(find_config(name))["model"]["init_args"]["autoencoder"]
+    return untrained_section(options) if kind == ImageFirstStage.__name__ else part

@@ -3,6 +3,7 @@
 from .attention import SpatialAttention, TemporalAttention
 from .autoencoder import Autoencoder, LatentScale, PixelSpace
 from .autoencoder3d import Autoencoder3D
+from .autoencoder_kl import AutoencoderKL
 from .autoencoder_triplane import TriplaneAutoencoder
 from .blocks import FrameNorm, ResBlock
 from .discriminator import PatchDiscriminator
@@ -18,6 +19,7 @@ from .unet_triplane import TriplaneUNet
 __all__ = [
     "Autoencoder",
     "Autoencoder3D",
+    "AutoencoderKL",
     "ClipLatents",
     "FrameLatents",
     "FrameNorm",

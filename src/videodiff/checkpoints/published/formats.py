@@ -39,6 +39,8 @@ class Format:
         fits: whether names below the anchor's prefix are of this kind.
         extras: tensors of the whole file and the prefix -> values that our network holds and the published does not,
             with what to report.
+        scale_arguments: of our class, what a latent is multiplied by and what is taken off it before; None where the
+            scale is a weight.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Format:
     place: Place
     fits: Callable[[Mapping[str, Tensor]], bool] = field(default=lambda names: True)
     extras: Callable[[Mapping[str, Tensor], str], Extras] = no_extras
+    scale_arguments: tuple[str, str] | None = None
 
 
 def equal(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:

@@ -120,6 +120,7 @@ RECIPES = {
     "lvdm-prediction-unet": lvdm_prediction,
     "lvdm-interpolation-unet": lvdm_interpolation,
     "lucidrains-unet3d": lucidrains,
+    "autoencoder-kl": lambda net, stage: autoencoder(net, stage, 1e-6),
 }
 
 

@@ -70,7 +70,9 @@ def import_run(
     source = {"file": path.name, "sha256": file_sha256(path), "without_tensors": others}
     reports: list[Report] = []
     stage_kind = STAGE_OF.get(kind.split("-")[0])
-    if latent_scale is not None:
+    if latent_scale is not None and fmt.scale_arguments is not None:
+        sizes |= dict(zip(fmt.scale_arguments, (latent_scale[0], -latent_scale[1]), strict=True))
+    elif latent_scale is not None:
         tensors = with_scale(tensors, latent_scale)
     if stage_kind is not None and kind != stage_kind:
         if first_stage is None and holds(format_of(stage_kind), tensors):

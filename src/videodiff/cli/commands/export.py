@@ -36,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
         default="other",
         help="licence of the weights, e.g. apache-2.0 (default: other, not stated)",
     )
+    add(
+        "--first_stage",
+        choices=("include", "name"),
+        default="include",
+        help="a latent model's first stage: include it (default), or name where it lies, by its hash",
+    )
     add("--push_to_hub", metavar="NAME", help="then upload the folder as this repository (user/name)")
     add("--private", action="store_true", help="make a new repository private")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
@@ -57,7 +63,9 @@ def run(argv: Sequence[str]) -> int:
     if not is_pipeline(checkpoint):  # whose stages have one each
         scheduler, note = scheduler_of(load_run(args.run, trusted=args.trust))
     command = ["videodiff", "export", *argv]
-    export_run(args.run, args.out, args.licence, command, args.trust, scheduler, note)
+    export_run(
+        args.run, args.out, args.licence, command, args.trust, scheduler, note, first_stage=args.first_stage
+    )
     print(f"exported: {args.out}")
     if hub is not None:
         print(f"pushed: {push(hub, args.out, args.push_to_hub, args.private)}")

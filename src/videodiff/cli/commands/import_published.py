@@ -15,7 +15,7 @@ from videodiff.words import whole
 
 KINDS = (
     "pvdm-autoencoder", "pvdm-unet", "lvdm-autoencoder", "lvdm-unet", "lvdm-prediction-unet",
-    "lvdm-interpolation-unet", "lucidrains-unet3d",
+    "lvdm-interpolation-unet", "lucidrains-unet3d", "autoencoder-kl",
 )  # fmt: skip
 EPILOG = """kinds: {kinds}
 
