@@ -49,6 +49,25 @@ class CorrelatedDenoiser(Denoiser):
         return torch.einsum("st,bct...->bcs...", alpha * covariance @ torch.linalg.inv(noisy), z)
 
 
+class UnitDenoiser(Denoiser):
+    """E[x | z] for units x ~ N(0, covariance [U, U]) with noise levels of their own, ``t [B, U]``.
+
+    Counts its calls, and the samples in them.
+    """
+
+    def __init__(self, schedule: NoiseSchedule, covariance: Tensor) -> None:
+        self.schedule, self.covariance = schedule, covariance
+        self.calls = self.samples = 0
+
+    def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        self.calls, self.samples = self.calls + 1, self.samples + len(z)
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        covariance = self.covariance.to(z)[: z.shape[2], : z.shape[2]]  # of a stationary series any window's
+        noisy = alpha[:, :, None] * covariance * alpha[:, None, :] + torch.diag_embed(sigma**2)
+        gain = (covariance * alpha[:, None, :]) @ torch.linalg.inv(noisy)  # [B, U, U]
+        return torch.einsum("bsu,bcu...->bcs...", gain, z)
+
+
 class ClosedFormNetwork:
     """What a perfect network of the given prediction says, out of a closed-form denoiser."""
 

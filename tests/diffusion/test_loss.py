@@ -108,7 +108,10 @@ def test_the_loss_draws_no_randomness():
     ("kwargs", "message"),
     [
         ({"prediction": "noise"}, "prediction must be one of eps, x, v, flow, got 'noise'"),
-        ({"weighting": "snr"}, "weighting must be simple, truncated_snr, min_snr or flow, got 'snr'"),
+        (
+            {"weighting": "snr"},
+            "weighting must be simple, truncated_snr, min_snr, fused_snr or flow, got 'snr'",
+        ),
         ({"norm": "huber"}, "norm must be l1 or l2, got 'huber'"),
         ({"clamp": True}, "only a prediction of x can be clamped in the loss, got prediction 'v'"),
     ],
@@ -176,3 +179,42 @@ def test_the_loss_of_units_with_times_of_their_own_is_the_mean_of_theirs(weighti
     )
     assert torch.equal(told[0][:, [0, 4]], SCHEDULE.network_time(torch.zeros(3, 2)))
     assert torch.equal(told[0][:, 1:4], SCHEDULE.network_time(t)[:, 1:4])
+
+
+def test_the_fused_weight_is_the_published_one():
+    # buoyancy99/diffusion-forcing, algorithms/diffusion_forcing/models/diffusion.py, written out unit by unit
+    schedule, gamma, decay = CosineSchedule(), 5.0, 0.96
+    t = torch.rand(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    snr = schedule.log_snr(t).exp()
+
+    def fused(before, own):
+        return 1 - (1 - decay * before) * (1 - own)
+
+    def told(row):  # what the units before say of each
+        found, summed = [0.0], row[0]
+        for own in row[1:]:
+            found.append(summed)
+            summed = decay * summed + (1 - decay) * own
+        return found
+
+    for is_causal in (True, False):
+        found = {
+            kind: loss_weight(schedule.log_snr(t), kind, "fused_snr", gamma, is_causal=is_causal)
+            for kind in ("x", "eps", "v")
+        }
+        for b in range(3):
+            clipped = (snr[b].clamp(max=gamma) / gamma).tolist()
+            forward, backward = told(clipped), told(clipped[::-1])[::-1]
+            for u in range(6):
+                before = forward[u] if is_causal else (forward[u] + backward[u]) / 2
+                weight = gamma * fused(before, clipped[u])
+                full = gamma * fused(before, snr[b, u].item() / gamma)
+                expected = {"x": weight, "eps": weight / full, "v": weight / (full + 1)}
+                for kind, value in expected.items():
+                    assert found[kind][b, u].item() == pytest.approx(value, rel=1e-10)
+    alone = loss_weight(schedule.log_snr(t[:, :1]), "v", "fused_snr", gamma, is_causal=True)
+    assert torch.allclose(alone, loss_weight(schedule.log_snr(t[:, :1]), "v", "min_snr", gamma))
+    noise = loss_weight(torch.full((1, 3), -torch.inf), "eps", "fused_snr")
+    assert noise.isfinite().all()
+    with pytest.raises(ValueError, match="noise levels of their own"):
+        loss_weight(schedule.log_snr(t[0]), "v", "fused_snr")

@@ -388,3 +388,40 @@ def test_the_call_names_what_does_not_fit(shape, cond, message):
     net = tiny(vector_dim=5, concat_channels=2)
     with pytest.raises(ValueError, match=message):
         net(torch.zeros(shape), torch.zeros(2), Condition(**cond))
+
+
+@pytest.mark.parametrize("position", ["shaw", "rotary", "t5"])
+def test_a_causal_network_does_not_see_later_frames_at_all(position):
+    # exactly: norms are over frames, and a weight of attention that is hidden is 0
+    net = tiny(causal=True, temporal_position=position, num_classes=3)
+    z = torch.randn(2, 3, 8, 16, 16, generator=torch.Generator().manual_seed(1))
+    time, cond = torch.rand(2, 8, generator=torch.Generator().manual_seed(2)) * 1000, Condition()
+    other, other_time = z.clone(), time.clone()
+    other[:, :, 5] += 1.0
+    other_time[:, 6] = 3.0
+    with torch.no_grad():
+        moved = net(other, other_time, cond) - net(z, time, cond)
+        all_seen = tiny(temporal_position=position, num_classes=3)
+        assert (all_seen(other, time, cond) - all_seen(z, time, cond))[:, :, :5].abs().max() > 1e-3
+    assert moved[:, :, :5].abs().max() == 0
+    assert (moved[:, :, 5:].flatten(3).abs().amax((0, 1, 3)) > 1e-3).all()
+
+
+def test_a_causal_network_sees_no_later_frame_of_a_clip_beside_still_images():
+    net = tiny(causal=True)
+    z = torch.randn(1, 3, 6, 16, 16, generator=torch.Generator().manual_seed(1))
+    cond = Condition(images=(False,) * 4 + (True,) * 2)
+    other = z.clone()
+    other[:, :, 4] += 1.0
+    with torch.no_grad():
+        moved = net(other, torch.tensor([300.0]), cond) - net(z, torch.tensor([300.0]), cond)
+    assert [frame.abs().max() > 0 for frame in moved.unbind(2)] == [False] * 4 + [True, False]
+
+
+def test_norms_over_clips_take_one_time_and_see_all_frames():
+    with pytest.raises(ValueError, match="a causal network has norms over frames"):
+        tiny(causal=True, norm="clip")
+    net = tiny(norm="clip")
+    assert not net.takes_unit_times
+    with pytest.raises(ValueError, match=r"time must have shape \[1\] .* built with norm clip"):
+        net(torch.zeros(1, 3, 8, 16, 16), torch.zeros(1, 8), Condition())

@@ -8,6 +8,7 @@ from videodiff.late import imported_late
 
 if TYPE_CHECKING:
     from videodiff.conditioning.base import Conditioner, Example, Keys, View
+    from videodiff.conditioning.forcing import Forcing
     from videodiff.conditioning.frame_mask import FrameMask
     from videodiff.conditioning.images import Images
     from videodiff.conditioning.label import Label
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Conditioner",
     "Example",
+    "Forcing",
     "FrameMask",
     "Images",
     "Keys",
@@ -38,6 +40,7 @@ __getattr__ = imported_late(
     __name__,
     {
         "base": ("Conditioner", "Example", "Keys", "View"),
+        "forcing": ("Forcing",),
         "frame_mask": ("FrameMask",),
         "images": ("Images",),
         "label": ("Label",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,8 @@ class Example:
         target: the training target, ``[B, *network_shape]``, once a conditioner has chosen it.
         cond: the condition of the network.
         known: units of the target that are given, or None.
+        times: uniform numbers in [0, 1) that times are drawn by, ``[B, U]``, where units have times of their own; None
+            is one for each sample.
     """
 
     batch: dict[str, Any]
@@ -65,6 +68,7 @@ class Example:
     target: Tensor | None = None
     cond: Condition = field(default_factory=Condition)
     known: KnownUnits | None = None
+    times: Tensor | None = None
 
     @property
     def x(self) -> Tensor:
@@ -124,6 +128,8 @@ class Conditioner(nn.Module):
         takes_images: whether still images of a batch are appended to its clips.
         encoded_share: clips that training encodes for a sample on average, over those of a batch of one.
         keeps_frames: whether it sees to known frames by itself, so that they need not be whole units of a latent.
+        has_unit_times: whether every unit has a noise level of its own, in training and while it is generated.
+        noise_limit: what noise is clamped to, in training and where sampling starts.
     """
 
     fields: tuple[str, ...] = ()
@@ -135,6 +141,8 @@ class Conditioner(nn.Module):
     frames_each: int = 1
     takes_images: bool = False
     keeps_frames: bool = False
+    has_unit_times: bool = False
+    noise_limit: float = math.inf
 
     @property
     def encoded_share(self) -> float:
@@ -197,6 +205,10 @@ class Conditioner(nn.Module):
     def around(self, denoiser: Denoiser, view: View) -> Denoiser:
         """The denoiser wrapped around guidance."""
         return denoiser
+
+    def record(self) -> dict[str, Any]:
+        """Its options that shape a generated video, if not the default; for records."""
+        return {}
 
 
 def check_share(name: str, value: float) -> None:

@@ -11,5 +11,6 @@ FACTS = {
     "concat_channels": int,
     "takes_images": bool,
     "takes_unit_times": bool,
+    "is_causal": bool,
 }
 """Attribute of a network -> the type of its value."""

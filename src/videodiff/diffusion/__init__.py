@@ -11,6 +11,7 @@ from videodiff.diffusion.guidance import (
     Threshold,
     downsample,
 )
+from videodiff.diffusion.history import History, HistoryGuidance, Stabilised, check_stabilisation
 from videodiff.diffusion.loss import KnownUnits, Weighting, diffusion_loss, loss_weight
 from videodiff.diffusion.masking import GivenUnits
 from videodiff.diffusion.measurement import MeasurementGuidance
@@ -49,6 +50,7 @@ from videodiff.diffusion.times import (
     ShiftedTimes,
     TrainingTimes,
 )
+from videodiff.diffusion.unit_levels import pyramid, sample_units, trapezoid
 from videodiff.diffusion.windows import Window, autoregressive, cover, interpolation
 
 __all__ = [
@@ -64,6 +66,8 @@ __all__ = [
     "DiscreteSchedule",
     "Generator",
     "GivenUnits",
+    "History",
+    "HistoryGuidance",
     "KnownFrames",
     "KnownUnits",
     "LangevinSampler",
@@ -83,6 +87,7 @@ __all__ = [
     "Sampler",
     "ScaledLinearSchedule",
     "ShiftedTimes",
+    "Stabilised",
     "StraightSchedule",
     "Threshold",
     "TrainingTimes",
@@ -91,6 +96,7 @@ __all__ = [
     "autoregressive",
     "call_network",
     "check_end",
+    "check_stabilisation",
     "clamp_through",
     "cover",
     "diffusion_loss",
@@ -99,6 +105,9 @@ __all__ = [
     "loss_weight",
     "normal_like",
     "prediction_target",
+    "pyramid",
+    "sample_units",
     "to_eps",
     "to_x",
+    "trapezoid",
 ]

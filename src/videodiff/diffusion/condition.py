@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+UnitState = Literal["given", "generated", "noisy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,9 @@ class Condition:
         concat_time: how far ``concat`` was itself noised, ``[B]`` in [0, 1].
         images: of each frame of ``z`` whether it is a still image of its own (joint training), of all samples alike;
             empty is none. On the host, so that nothing waits for a GPU.
+        units: of each unit of ``z``, while units have times of their own, whether it is given, generated already or
+            still noisy; of all samples alike, on the host. Not the network's, which sees their times: guidance by
+            history asks for it.
     """
 
     label: Tensor | None = None
@@ -36,6 +41,7 @@ class Condition:
     concat: Tensor | None = None
     concat_time: Tensor | None = None
     images: tuple[bool, ...] = ()
+    units: tuple[UnitState, ...] = ()
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""
@@ -74,7 +80,7 @@ class Condition:
             ValueError: if one side has a field that the other lacks, or they differ in ``images``.
         """
         ours, theirs = self.tensors(), other.tensors()
-        if ours.keys() != theirs.keys() or self.images != other.images:
+        if ours.keys() != theirs.keys() or (self.images, self.units) != (other.images, other.units):
             raise ValueError(
                 f"conditions joined on the batch axis must have the same fields and still images, "
                 f"got {sorted(ours)} with {sum(self.images)} and {sorted(theirs)} with {sum(other.images)}"

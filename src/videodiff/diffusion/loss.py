@@ -13,10 +13,11 @@ from videodiff.diffusion.denoiser import Network, call_network
 from videodiff.diffusion.prediction import Prediction, clamp_through, power, prediction_target
 from videodiff.diffusion.schedule import NoiseSchedule, over_latent
 
-Weighting = Literal["simple", "truncated_snr", "min_snr", "flow"]
+Weighting = Literal["simple", "truncated_snr", "min_snr", "fused_snr", "flow"]
 
 MAX_LOG_SNR = 60.0  # of weights, which would be infinite over infinite for clean data
 SMALLEST_THETA = 0.05  # so that the flow weight of x is at most 400
+SNR_DECAY = 0.96  # of what units tell of each other, from one to the next (Chen et al. 2024, appendix B.2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,7 @@ def diffusion_loss(
     gamma: float = 5.0,
     clamp: bool = False,
     known: KnownUnits | None = None,
+    is_causal: bool = False,
 ) -> Tensor:
     """Mean weighted error of the network's output against its target, ``[B]`` fp32; of given units only if they say so.
 
@@ -69,6 +71,7 @@ def diffusion_loss(
             E[x | z] is the same, as it lies in the range. Its prediction must be x.
         known: units that are given: the network sees them at their own noise, and learns the others (He et al. 2022,
             section 3.3). Its mask is in ``cond.concat``.
+        is_causal: whether no unit sees those behind it; see ``loss_weight``.
 
     Raises:
         ValueError: if ``prediction``, ``weighting`` or ``norm`` is unknown, ``clamp`` is asked of a prediction of
@@ -94,7 +97,8 @@ def diffusion_loss(
     output = call_network(net, z, schedule.network_time(t), cond)
     error = (clamp_through(output) if clamp else output) - target
     error = error.square() if norm == "l2" else error.abs()
-    weight = loss_weight(schedule.log_snr(t), prediction, weighting, gamma, power(*schedule.alpha_sigma(t)))
+    strength = power(*schedule.alpha_sigma(t))
+    weight = loss_weight(schedule.log_snr(t), prediction, weighting, gamma, strength, is_causal)
     if t.ndim == 2:
         error, weight = error * over_latent(weight, x.ndim), weight.new_ones(len(t))
     error = error.flatten(1)
@@ -113,6 +117,7 @@ def loss_weight(
     weighting: Weighting = "simple",
     gamma: float = 5.0,
     total_power: Tensor | float = 1.0,
+    is_causal: bool = False,
 ) -> Tensor:
     """Factor of each sample's or unit's error in the space of its own prediction, shaped as ``log_snr``.
 
@@ -122,15 +127,20 @@ def loss_weight(
     |x error|^2``, ``|v error|^2 = (alpha^2 + sigma^2) (SNR + 1) |x error|^2`` and ``|flow error|^2 = (1 + alpha /
     sigma)^2 |x error|^2``, the factor in another space is that, divided. Where SNR is 0 it is 1.
 
+    ``fused_snr`` is min_snr for units with noise levels of their own, ``[B, U]``: what those before a unit tell of it
+    counts as signal of it, less with every unit between (Chen et al. 2024, "Diffusion Forcing", appendix B.2). Units of
+    a network that is not causal are told of by those behind them, too: the mean of both (Song et al. 2025).
+
     Args:
         log_snr: of each sample, ``[B]``, or unit, ``[B, U]``.
         prediction: the space of the error.
         weighting: as above; ``simple`` is 1 everywhere.
-        gamma: of ``min_snr``.
+        gamma: of ``min_snr`` and ``fused_snr``.
         total_power: ``alpha^2 + sigma^2`` of each, 1 where the variance is preserved.
+        is_causal: whether no unit sees those behind it; of ``fused_snr``.
 
     Raises:
-        ValueError: if the weighting is unknown.
+        ValueError: if the weighting is unknown, or fused_snr of samples.
     """
     log_snr = log_snr.clamp(max=MAX_LOG_SNR)
     snr = log_snr.exp()
@@ -142,8 +152,18 @@ def loss_weight(
         weight_of_x = snr.clamp(max=gamma)
     elif weighting == "flow":
         weight_of_x = (-0.5 * log_snr).sigmoid().clamp(min=SMALLEST_THETA) ** -2
+    elif weighting == "fused_snr":
+        if snr.ndim != 2:
+            raise ValueError("weighting fused_snr is of units with noise levels of their own, [B, U]")
+        others = 1 - SNR_DECAY * told_by_others(snr.clamp(max=gamma) / gamma, is_causal)
+        weight_of_x, snr = (
+            gamma * (1 - others * (1 - own)) for own in (snr.clamp(max=gamma) / gamma, snr / gamma)
+        )
+        log_snr = snr.log()
     else:
-        raise ValueError(f"weighting must be simple, truncated_snr, min_snr or flow, got {weighting!r}")
+        raise ValueError(
+            f"weighting must be simple, truncated_snr, min_snr, fused_snr or flow, got {weighting!r}"
+        )
     relation = {
         "x": torch.ones_like(snr),
         "eps": snr,
@@ -151,3 +171,15 @@ def loss_weight(
         "flow": (1.0 + (0.5 * log_snr).exp()).square(),
     }[prediction]
     return torch.where(snr == 0, torch.ones_like(snr), weight_of_x / relation)
+
+
+def told_by_others(signal: Tensor, is_causal: bool) -> Tensor:
+    """What neighbours tell of each unit, ``[B, U]`` in [0, 1]: an average of their signal that decays with distance."""
+
+    def before(signal: Tensor) -> Tensor:
+        told = [torch.zeros_like(signal[:, 0]), signal[:, 0]]
+        for own in signal.unbind(1)[1:-1]:
+            told.append(SNR_DECAY * told[-1] + (1 - SNR_DECAY) * own)
+        return torch.stack(told[: signal.shape[1]], dim=1)
+
+    return before(signal) if is_causal else (before(signal) + before(signal.flip(1)).flip(1)) / 2

@@ -136,7 +136,7 @@ class Sampler(ABC):
         rows = plan.table.to(z)
         previous: Tensor | None = None
         for k in range(total):
-            x, raw = self._estimate(denoiser, z, times[k], cond)
+            x, raw = self.estimate(denoiser, z, times[k], cond)
             if progress is not None:
                 progress(k + 1, total)
             if plan.ends_clean and k == total - 1:
@@ -151,7 +151,8 @@ class Sampler(ABC):
             previous = x
         return z
 
-    def _estimate(self, denoiser: Denoiser, z: Tensor, t: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
+    def estimate(self, denoiser: Denoiser, z: Tensor, t: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
+        """The denoiser's x, and what eps is taken from: the same, or the x before it was clipped."""
         if not self.recompute_eps:
             return denoiser.estimate(z, t, cond)
         x = denoiser(z, t, cond)

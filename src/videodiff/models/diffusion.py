@@ -25,6 +25,7 @@ from videodiff.diffusion import (
     diffusion_loss,
 )
 from videodiff.diffusion.denoiser import call_network
+from videodiff.diffusion.windows import Window
 from videodiff.frame_size import FrameSize, Resolution
 from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.optimizer import LRSchedulerCallable, groups_by_rate, with_rate
@@ -80,8 +81,9 @@ class DiffusionModule(SamplingModule, TrainedModule):
         plan: how a video longer than a clip is generated; by default window by window, overlapping by half a clip.
         prediction: what the network's output means: noise (eps), data (x), velocity (v) or noise less data (flow).
         weighting: weight of each noise level in the loss: simple, truncated_snr (Salimans & Ho 2022), min_snr (Hang
-            et al. 2023) or flow (that of a simple loss of flow, for any prediction).
-        min_snr_gamma: where min_snr cuts the signal-to-noise ratio, above 0; they take 5.
+            et al. 2023), flow (that of a simple loss of flow, for any prediction) or, with a time for each unit,
+            fused_snr (Chen et al. 2024).
+        min_snr_gamma: where min_snr and fused_snr cut the signal-to-noise ratio, above 0; they take 5.
         times: distribution of the noise levels in training; none is uniform in the schedule's time.
         loss_norm: l2 (mean squared error) or l1 (mean absolute error).
         clamp_loss: compare estimates of x as the sampler's threshold will leave them, clipped to [-1, 1]; see
@@ -149,9 +151,9 @@ class DiffusionModule(SamplingModule, TrainedModule):
             )
         if not 0 < min_snr_gamma < math.inf:
             raise ValueError(f"min_snr_gamma must be above 0 and finite, got {min_snr_gamma}")
-        if weighting != "min_snr" and min_snr_gamma != 5:
+        if weighting not in ("min_snr", "fused_snr") and min_snr_gamma != 5:
             raise ValueError(
-                f"min_snr_gamma {min_snr_gamma} is of weighting min_snr and has no effect on {weighting}"
+                f"min_snr_gamma {min_snr_gamma} is of weighting min_snr and fused_snr and has no effect on {weighting}"
             )
         if clamp_loss and (prediction != "x" or threshold == "none"):
             raise ValueError(
@@ -177,6 +179,12 @@ class DiffusionModule(SamplingModule, TrainedModule):
             conditioner.attach(self.network, self.latents)
         self.plan.check(self.latents.clip_units)
         self.network.check_latents(self.latents)
+        if not self.has_unit_times and (weighting == "fused_snr" or self.plan.needs_unit_times):
+            what = "weighting fused_snr" if weighting == "fused_snr" else f"plan {type(self.plan).__name__}"
+            raise ValueError(
+                f"{what} is for units with noise levels of their own: put videodiff.conditioning.Forcing among the "
+                "conditioners"
+            )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -206,10 +214,11 @@ class DiffusionModule(SamplingModule, TrainedModule):
         """The loss of each sample, ``[B]`` fp32."""
         example = self.example(batch, split)
         x, keys = example.x, example.keys
-        t = self.draw_times(keys.uniforms(split, "time"))
-        eps = keys.normals(split, "noise", shape=tuple(x.shape[1:]))
+        t = self.draw_times(keys.uniforms(split, "time") if example.times is None else example.times)
+        eps = self.limited(keys.normals(split, "noise", shape=tuple(x.shape[1:])))
         how = (self.prediction, self.weighting, self.loss_norm, self.min_snr_gamma, self.clamp_loss)
-        return diffusion_loss(self.net, self.schedule, x, eps, t, example.cond, *how, known=example.known)
+        told = (example.cond, *how, example.known, self.network.is_causal)
+        return diffusion_loss(self.net, self.schedule, x, eps, t, *told)
 
     def draw_times(self, u: Tensor) -> Tensor:
         """Training times from uniform numbers in [0, 1), shaped as they are."""
@@ -281,7 +290,10 @@ class DiffusionModule(SamplingModule, TrainedModule):
 
     @property
     def calls_per_clip(self) -> int:
-        return self.sampler.calls(self.schedule)
+        if not self.has_unit_times:
+            return self.sampler.calls(self.schedule)
+        levels = self.levels(self.sampler, Window(tuple(range(self.latents.clip_units))))
+        return int((levels[1:] != levels[:-1]).any(1).sum())
 
     @property
     def encoded_share(self) -> float:

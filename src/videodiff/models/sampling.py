@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from videodiff.diffusion import (
     Prediction,
     Sampler,
     Threshold,
+    sample_units,
 )
 from videodiff.diffusion.windows import Window
 from videodiff.networks import Autoencoder, Latents, Network
@@ -134,6 +136,20 @@ class SamplingModule(pl.LightningModule, StageModel):
         (found,) = (c for c in self.conditioners if type(c) is kind)
         return found
 
+    @property
+    def has_unit_times(self) -> bool:
+        """Whether every unit has a noise level of its own."""
+        return any(conditioner.has_unit_times for conditioner in self.conditioners)
+
+    def levels(self, sampler: Sampler, window: Window) -> Tensor:
+        """The noise levels of a window's units, moment by moment, ``[M, len(window.units)]`` int64."""
+        return self.plan.levels(len(sampler.plan(self.schedule).times), window, self.latents.clip_units)
+
+    def limited(self, noise: Tensor) -> Tensor:
+        """Noise within the smallest limit that a conditioner sets."""
+        limit = min((conditioner.noise_limit for conditioner in self.conditioners), default=math.inf)
+        return noise if limit == math.inf else noise.clamp(-limit, limit)
+
     def later_sampler(self, sampler: Sampler) -> Sampler:
         """The sampler of every window after the first, given that of the first.
 
@@ -162,7 +178,9 @@ class SamplingModule(pl.LightningModule, StageModel):
         found: dict[str, Any] = {"guidance_rescale": self.guidance_rescale} if self.guidance_rescale else {}
         if self.threshold == "dynamic":
             found |= {"threshold": self.threshold, "threshold_quantile": self.threshold_quantile}
-        return found
+        for conditioner in self.conditioners:
+            found |= conditioner.record()
+        return found | self.plan.record()
 
     def generation_record(self, num_frames: int, guidance_scale: float | None = None) -> dict[str, Any]:
         later = self.later_sampler(self.sampler)
@@ -171,6 +189,7 @@ class SamplingModule(pl.LightningModule, StageModel):
             **({"later_steps": later.num_steps} if self.is_long(num_frames) else {}),
             "long_video": getattr(self, "long_video", None),
             "reconstruction_weight": getattr(self, "reconstruction_weight", None),
+            **self.plan.record(),
         }
 
     def generate_windows(self, call: Call) -> Tensor:
@@ -270,7 +289,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         latents, new = self.latents, list(window.new)
         units = window.units if latents.sees_context else new
         shape = latents.network_shape(len(units))
-        z = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in noise])
+        z = self.limited(torch.stack([torch.randn(shape, generator=g, device=self.device) for g in noise]))
         context = set(window.context)
         mask = torch.tensor([u in context for u in units], device=self.device)
         view = View(
@@ -278,7 +297,14 @@ class SamplingModule(pl.LightningModule, StageModel):
             self.schedule, latents,
         )  # fmt: skip
         denoiser, cond = self.denoiser(view, guidance_scale)
-        x = latents.of_network(sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress))
+        if self.has_unit_times:
+            known = [place for place, unit in enumerate(units) if unit in context]
+            z[:, :, known] = view.known[:, :, known]
+            levels = self.levels(sampler, window)
+            width = latents.clip_units
+            x = sample_units(sampler, denoiser, self.schedule, z, cond, levels, width, noise, progress)
+        else:
+            x = latents.of_network(sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress))
         place = {u: i for i, u in enumerate(units)}
         latent[:, :, new] = x[:, :, [place[u] for u in new]]
 

@@ -5,6 +5,7 @@ LVDM (He et al. 2022) uses the same network on latents; what its published weigh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -94,9 +95,11 @@ class UNet3D(OwnSizes, Network):
         is_open: which frequencies the time embedding has (``sinusoidal_embedding``); LVDM's are open.
         recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
             less memory for a third more arithmetic.
+        causal: temporal attention sees no later frame: a frame does not depend on those behind it. Not with norms over
+            clips, which would tell of them.
 
     Raises:
-        ValueError: if sizes, heads or attention resolutions do not fit each other.
+        ValueError: if sizes, heads, attention resolutions or norms do not fit each other.
     """
 
     takes_images = True
@@ -131,6 +134,7 @@ class UNet3D(OwnSizes, Network):
         noise_levels: int | None = None,
         is_open: bool = False,
         recompute: bool = False,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         widths = [width * multiplier for multiplier in channel_multipliers]
@@ -143,13 +147,17 @@ class UNet3D(OwnSizes, Network):
         sizes = level_sizes(resolution, len(widths), patch_size)
         if norm not in ("frame", "clip"):
             raise ValueError(f"norm must be frame or clip, got {norm!r}")
+        if causal and norm == "clip":
+            raise ValueError(
+                "a causal network has norms over frames (norm frame): those over a clip see what follows"
+            )
         head_dims = {w: head_dim if heads is None else w // max(heads, 1) for w in widths}
         check_heads(width, widths, sizes, attention_resolutions, head_dims, temporal_position)
         self.channels, self.out_channels = channels, channels if out_channels is None else out_channels
         self.resolution, self.num_frames = FrameSize.of(resolution).written, num_frames
         self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
         self.recompute, self.patch_size = recompute, patch_size
-        self.takes_unit_times = norm == "frame"
+        self.takes_unit_times, self.is_causal = norm == "frame", causal
         self.size_factor = patch_size * 2 ** (len(widths) - 1)
         if temporal_position == "rotary" and heads is not None:
             raise ValueError("rotary positions need one head_dim for all levels; leave heads out")
@@ -226,7 +234,7 @@ class UNet3D(OwnSizes, Network):
         num_frames = z.shape[2]
         frames = Frames(
             num_frames,
-            image_mask(cond.images, z.device),
+            self.mask(cond.images, num_frames, z.device),
             self.rotary(num_frames, z.device) if self.rotary is not None else None,
         )
         embedding = F.silu(self.embedding(time, cond.label, cond.vector, cond.concat_time))
@@ -251,6 +259,14 @@ class UNet3D(OwnSizes, Network):
             x = F.pixel_shuffle(x, self.patch_size)
         # (t b) c h w -> b c t h w
         return x.unflatten(0, (num_frames, -1)).permute(1, 2, 0, 3, 4).contiguous()
+
+    def mask(self, images: Sequence[bool], num_frames: int, device: torch.device) -> Tensor | None:
+        """Which frames each frame sees, ``[T, T]`` bool; None is all."""
+        mask = image_mask(images, device)
+        if not self.is_causal:
+            return mask
+        earlier = torch.ones(num_frames, num_frames, dtype=torch.bool, device=device).tril()
+        return earlier if mask is None else mask & earlier
 
     def fold(self, z: Tensor, concat: Tensor | None) -> Tensor:
         """``z`` and what is joined to it as frames of patches: ``b c t h w -> (t b) c h w``, channels-last."""

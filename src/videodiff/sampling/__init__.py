@@ -2,7 +2,7 @@
 
 from videodiff.sampling.call import OnWindow
 from videodiff.sampling.pipeline import Pipeline
-from videodiff.sampling.plans import Autoregressive, ClipByClip, Hierarchical, LongVideo
+from videodiff.sampling.plans import Autoregressive, ClipByClip, Hierarchical, LongVideo, Rolling
 from videodiff.sampling.stage import Stage
 from videodiff.sampling.video_model import StageModel, VideoModel, video_model
 
@@ -13,6 +13,7 @@ __all__ = [
     "LongVideo",
     "OnWindow",
     "Pipeline",
+    "Rolling",
     "Stage",
     "StageModel",
     "VideoModel",

@@ -1,10 +1,15 @@
-"""Plans for long video: windows over the units of a latent; integers only."""
+"""Plans for long video: windows over the units of a latent, and orders of noise levels; integers only."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
+from videodiff.diffusion.unit_levels import pyramid, trapezoid
 from videodiff.diffusion.windows import Window, autoregressive, cover, interpolation
 
 
@@ -16,12 +21,14 @@ class LongVideo(ABC):
         overlap_frames: frames that neighbouring clips have in common, where a unit is a clip.
         extension_steps: sampler steps of every window after the first; None is as for the first.
         num_passes: turns that the windows come in.
+        needs_unit_times: whether units of a window are at different noise levels, which not every model can be told.
     """
 
     overlap: int
     overlap_frames: int = 0
     extension_steps: int | None = None
     num_passes: int = 1
+    needs_unit_times: bool = False
 
     @abstractmethod
     def check(self, clip: int) -> None:
@@ -50,6 +57,25 @@ class LongVideo(ABC):
             ValueError: if the plan generates no video of that length.
         """
         return [self.windows(total, clip, known)]
+
+    def levels(self, steps: int, window: Window, clip: int) -> Tensor:
+        """In which order the noise levels of a window's units fall, where units have levels of their own.
+
+        All at once here; see ``diffusion/unit_levels.py``.
+
+        Args:
+            steps: of the sampler.
+            window: its context is clean from the start.
+            clip: units that the network sees at once.
+
+        Returns:
+            ``[M, len(window.units)]`` int64.
+        """
+        return with_context(pyramid(steps, len(window.new), 0), window)
+
+    def record(self) -> dict[str, Any]:
+        """Its options that shape a generated video and that no other record tells; for records."""
+        return {}
 
 
 class Autoregressive(LongVideo):
@@ -135,6 +161,72 @@ class Hierarchical(Autoregressive):
         written = set(known)
         keys = autoregressive(total, clip, self.overlap, self.stride)
         return [unwritten(windows, written) for windows in (keys, interpolation(total, self.stride))]
+
+
+class Rolling(LongVideo):
+    """One window that moves along the video: units become clean one after another, each while later ones begin.
+
+    For models whose units have noise levels of their own (diffusion forcing, Chen et al. 2024).
+
+    Args:
+        overlap: clean units that the network sees at least beside noisy ones, where there are as many.
+        order: "pyramid": each unit starts `delay` steps behind the one before it; "sequential": when that is clean,
+            unit by unit; "trapezoid": from both ends to the middle, of no more than a clip.
+        delay: steps between neighbours; None is as few as `overlap` allows. More steps between them make less of what
+            is noisy at once, and take as many more calls of the network for every unit.
+
+    Raises:
+        ValueError: for an order that is none, or a delay where the order leaves it without effect or below 1.
+    """
+
+    needs_unit_times = True
+
+    def __init__(
+        self,
+        overlap: int = 1,
+        order: Literal["pyramid", "sequential", "trapezoid"] = "pyramid",
+        delay: int | None = None,
+    ) -> None:
+        if order not in ("pyramid", "sequential", "trapezoid"):
+            raise ValueError(f"order must be pyramid, sequential or trapezoid, got {order!r}")
+        if delay is not None and (delay < 1 or order == "sequential"):
+            raise ValueError(
+                f"delay must be at least 1, and is left out of order sequential; got {delay} with order {order}"
+            )
+        self.overlap, self.order, self.delay = overlap, order, delay
+
+    def check(self, clip: int) -> None:
+        if not 0 < self.overlap < clip:
+            raise ValueError(
+                f"overlap must lie between 1 and {clip - 1} (units of a clip - 1), got {self.overlap}"
+            )
+
+    def windows(self, total: int, clip: int, known: Sequence[int]) -> list[Window]:
+        if self.order == "trapezoid" and total > clip:
+            raise ValueError(
+                f"order trapezoid generates from both ends of a video, which must fit into a clip of {clip} units, "
+                f"got {total}; use order pyramid"
+            )
+        new = tuple(unit for unit in range(total) if unit not in known)
+        return [Window(new, tuple(sorted(known)))] if new else []
+
+    def levels(self, steps: int, window: Window, clip: int) -> Tensor:
+        delay = -(-steps // (clip - self.overlap)) if self.delay is None else self.delay
+        if self.order == "trapezoid":
+            return with_context(trapezoid(steps, len(window.new), delay), window)
+        delay = steps if self.order == "sequential" else min(delay, steps)
+        return with_context(pyramid(steps, len(window.new), delay), window)
+
+    def record(self) -> dict[str, Any]:
+        return {"long_video": f"rolling {self.order}", "overlap": self.overlap, "delay": self.delay}
+
+
+def with_context(levels: Tensor, window: Window) -> Tensor:
+    """Levels of the units that a window writes as those of all its units: what it only sees is clean."""
+    new = set(window.new)
+    found = torch.zeros(len(levels), len(window.units), dtype=levels.dtype, device="cpu")
+    found[:, [place for place, unit in enumerate(window.units) if unit in new]] = levels
+    return found
 
 
 def unwritten(windows: Sequence[Window], written: set[int]) -> list[Window]:
