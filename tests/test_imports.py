@@ -131,6 +131,7 @@ ARROWS = {
         "comparison.record",
         "comparison.answers",
         "comparison.best",
+        "comparison.tables",
         "metrics.directory",
         "data.real_clips",
         "data.video_io",
@@ -169,7 +170,7 @@ LIGHT = (
     "precision",
     "late",
 )
-LATE_ROOM_FILES = ("commands/fit.py", "lightning.py", "commands/generate.py")
+LATE_ROOM_FILES = ("commands/fit.py", "lightning.py", "commands/generate.py", "leaderboard_run.py")
 
 
 def room_of(file: Path) -> str:

@@ -23,6 +23,7 @@ FORMATS = {
     "prepared": 1,  # prepared.json
     "result": 1,  # of test and evaluate
     "comparison": 1,  # results.json of compare
+    "leaderboard": 1,  # leaderboard.json
 }
 
 # (kind, format) -> the content as the next format has it. Steps change what they are given or return another. Those of

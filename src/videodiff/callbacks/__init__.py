@@ -1,5 +1,6 @@
 """Lightning callbacks that watch, guard and save a run. The run folder is ``trainer.default_root_dir``."""
 
+from videodiff.callbacks.budget import ComputeBudget
 from videodiff.callbacks.checkpoint import RunCheckpoint
 from videodiff.callbacks.ema import EMA
 from videodiff.callbacks.nonfinite import NonFiniteGuard
@@ -14,6 +15,7 @@ from videodiff.callbacks.watchdog import Watchdog
 
 __all__ = [
     "EMA",
+    "ComputeBudget",
     "NonFiniteGuard",
     "PredictionWriter",
     "Progress",
@@ -32,6 +34,7 @@ TRAINING = {
     "guard": NonFiniteGuard,
     "samples": SampleLogger,
     "throughput": Throughput,
+    "budget": ComputeBudget,  # before saving, which holds its seconds
     "checkpoint": RunCheckpoint,
     "watchdog": Watchdog,
 }

@@ -17,6 +17,7 @@ COMMANDS = (
     "generate",
     "evaluate",
     "compare",
+    "leaderboard",
     "prepare",
     "encode",
     "import",

@@ -14,6 +14,7 @@ commands:
   generate   new videos, continuations, in-between frames, long videos
   evaluate   FVD and other distances between two folders of videos
   compare    trained models side by side: same clips, noise and protocol; tables and one page
+  leaderboard train systems for equal seconds on several seeds, and rank them on one page
   prepare    check a data set, resize it once and write it in a form that is fast to read
   encode     write the first-stage latents of a data set once, so that the second stage trains faster
   import     turn a checkpoint published by PVDM, LVDM or video-diffusion-pytorch into a run
@@ -86,6 +87,7 @@ _FIT = """  --checkpoints DIR            folder for the run's checkpoints, e.g. 
 training:
   --trainer.max_steps N        optimizer steps (100000)
   --trainer.max_time D:H:M:S   stop after this time (no limit)
+  --budget.seconds N           stop after so many seconds of compute, those before an interruption counted (no limit)
   --trainer.accumulate_grad_batches N   micro-batches per optimizer step (1)
   --trainer.gradient_clip_val X         clip the gradient's norm (1.0)
   --trainer.val_check_interval N        steps between validations (1000)

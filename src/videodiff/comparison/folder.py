@@ -12,11 +12,11 @@ from videodiff import atomic
 from videodiff.plain import parse_json
 from videodiff.reading import read_json
 
-RECORD, PAGE = "results.json", "index.html"
+RECORD, PAGE, CLIPS = "results.json", "index.html", "clips.npz"
 GROWING = (
     "<!-- a page of videodiff that is still being made -->"  # in the head of one that another may replace
 )
-FILES = (RECORD, "results.csv", "results.md", "results.tex", PAGE)
+FILES = (RECORD, "results.csv", "results.md", "results.tex", PAGE, CLIPS)
 
 
 def check_folder(out: str | os.PathLike[str]) -> None:

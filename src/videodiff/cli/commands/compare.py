@@ -103,6 +103,11 @@ def parser() -> argparse.ArgumentParser:
         help="where to write (default: a folder in report/, named after what is compared)",
     )
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
+    add(
+        "--keep_clips",
+        action="store_true",
+        help="also write OUT/clips.npz: the clips of the page, pixel for pixel",
+    )
     add("--json", action="store_true", help="print the record on stdout instead of the table")
     reference = p.add_argument_group(
         "one reference",
@@ -194,6 +199,10 @@ def run(argv: Sequence[str]) -> int:
     )
     (out,) = places
     write_report(comparison, clips, out)
+    if args.keep_clips:
+        from videodiff.comparison.stored_clips import write_clips
+
+        write_clips(clips, out)
     if args.json:
         from videodiff.comparison.results import record_text
 
@@ -246,7 +255,7 @@ def command_of(argv: Sequence[str]) -> str:
         word = queue.pop(0)
         if word == "--out":
             queue[:1] = []
-        elif word != "--json" and not word.startswith("--out="):
+        elif word not in ("--json", "--keep_clips") and not word.startswith("--out="):
             kept.append(word)
     return shlex.join(["videodiff", "compare", *kept])
 

@@ -124,6 +124,9 @@ def train(
             )  # refuses another model in one line
             if 0 <= cli.trainer.max_steps <= done:
                 return nothing_left(directory, start, cli.trainer.max_steps)
+            if start.lies_in(directory) and (line := all_spent(cli, start)) is not None:
+                say(line)
+                return 0
             for line in [start.head(), *lines]:
                 say(line)
         if rank() == 0 and not start.lies_in(directory):
@@ -163,6 +166,19 @@ def nothing_left(directory: Path, start: Source, max_steps: int) -> int:
     raise UsageError(
         f"{start.path} is at step {start.step} and trainer.max_steps is {max_steps}: nothing is left to train; set "
         f"--trainer.max_steps above {start.step}, or begin at step 0 with its weights: --init_from {start.given}"
+    )
+
+
+def all_spent(cli: Any, start: Source) -> str | None:
+    """The line of a run that has spent its seconds of compute (``budget.seconds``); None where some are left."""
+    from videodiff.callbacks.budget import spent
+
+    seconds, done = cli.config.budget.seconds, spent(start.content)["seconds"]
+    if seconds is None or done < seconds:
+        return None
+    return (
+        f"{start.path} is finished: {done:.3g} of {seconds:g} seconds of compute are spent; to train on give "
+        f"--budget.seconds above {done:.3g}"
     )
 
 
