@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from videodiff.diffusion import Condition, Denoiser, NoiseSchedule, Sampler, prediction_target
+from videodiff.diffusion.samplers import repeated
 
 
 class GaussianDenoiser(Denoiser):
@@ -90,12 +91,18 @@ class ClosedFormNetwork:
         return prediction_target(self.prediction, x, (z - alpha * x) / sigma, alpha, sigma)
 
 
-def sampled_variance(sampler: Sampler, schedule: NoiseSchedule, variance: float) -> float:
-    """The exact variance of what a sampler returns for x ~ N(0, variance): every step is linear in z and noise."""
-    plan = sampler.plan(schedule)
+def sampled_variance(
+    sampler: Sampler, schedule: NoiseSchedule, variance: float, start: float = 1.0, repeats: int = 1
+) -> float:
+    """The exact variance of what a sampler returns for x ~ N(0, variance): every step is linear in z and noise.
+
+    From unit noise at t = 1, or from noised data at another time.
+    """
+    plan = repeated(sampler.plan(schedule, start), schedule, repeats)
     alpha, sigma = schedule.alpha_sigma(plan.times)
     gains = (alpha * variance / (alpha**2 * variance + sigma**2)).tolist()
-    now, cross, before = 1.0, 0.0, 0.0  # var z_k, cov(z_k, z_{k-1}), var z_{k-1}
+    begun = 1.0 if start == 1 else float(alpha[0] ** 2 * variance + sigma[0] ** 2)
+    now, cross, before = begun, 0.0, 0.0  # var z_k, cov(z_k, z_{k-1}), var z_{k-1}
     before_gain = 0.0
     for k, (of_z, of_x, of_raw, of_previous, noise) in enumerate(plan.table.tolist()):
         if plan.ends_clean and k == len(gains) - 1:

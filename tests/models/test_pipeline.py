@@ -143,6 +143,30 @@ def test_known_frames_are_known_to_every_stage_at_its_own_rate_and_size():
     torch.testing.assert_close(drawn[:, :, [0, 1, 4]], frames)
 
 
+def test_what_stays_of_a_source_stays_in_every_stage_at_its_own_rate_and_size(monkeypatch):
+    pipeline, sources = cascade(), []
+    for model in pipeline.models:
+        blank = model.blank
+        monkeypatch.setattr(
+            model, "blank", lambda n, u, asked, blank=blank: sources.append(asked) or blank(n, u, asked)
+        )
+    video = torch.rand(1, 3, 8, 16, 16) * 2 - 1
+    mask = torch.zeros(1, 1, 8, 16, 16, dtype=torch.bool)
+    mask[..., 5:] = True
+    drawn = pipeline.generate(1, 8, request=Request(source=video, mask=mask, kept=(4,)))
+    stays = (~mask).expand_as(video).clone()
+    stays[:, :, 4] = True
+    assert torch.equal(drawn[stays], video[stays])
+    small, large = sources
+    assert torch.allclose(
+        small.source, video[:, :, ::2].unfold(3, 2, 2).unfold(4, 2, 2).mean((-1, -2)), atol=1e-6
+    )
+    assert not small.mask[:, :, 2].any()  # the frame kept
+    assert not small.mask[..., :2].any()
+    assert small.mask[:, :, [0, 1, 3], :, 2:].all()  # half a pixel is none
+    assert torch.equal(large.source, video)
+
+
 def test_a_record_names_the_run_the_weights_and_the_way_of_every_stage():
     pipeline = cascade()
     described = pipeline.describe()

@@ -70,6 +70,9 @@ class FrozenStage(Autoencoder):
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.autoencoder.latent_shape(video_shape)
 
+    def known_places(self, known: Tensor) -> Tensor:
+        return self.autoencoder.known_places(known)
+
     def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
         return self.autoencoder.decode_stream(latent)
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -130,35 +130,41 @@ def generate(
     num_frames: int,
     request: Any,
     out: Path,
-) -> int:
+) -> tuple[int, float | None]:
     """Generate the missing ones of this process's videos, writing each batch before the next begins.
 
     Returns:
-        How many were generated now.
+        How many were generated now, and how far pixels that stay were off as decoded (0 ... 255, on average).
     """
+    from videodiff.conditioning.source import KnownPixels
+
     there = {index for index in mine if is_whole(clip_path(out, index), num_frames)}
     if there:
         print(f"{len(there)} of {counted(len(mine), 'video')} already there", file=sys.stderr)
     # Whole batches only: what a clip looks like to the last bit may depend on those beside it.
     batches = [mine[start : start + args.batch_size] for start in range(0, len(mine), args.batch_size)]
     batches = [batch for batch in batches if not there.issuperset(batch)]
-    missing, start = sum(map(len, batches)), 0
+    missing, start, off = sum(map(len, batches)), 0, []
     for indices in batches:
-        n = len(indices)
+        n, asked = len(indices), request.of_videos(indices)
         latent = generate_batch(
             model,
             out,
             num_frames,
             args.seed,
             indices=indices,
-            request=request.of_videos(indices),
+            request=asked,
             guidance_scale=args.guidance,
             progress=Bar(start, n, missing),
         )
-        write_batch(model, latent, num_frames, [clip_path(out, index) for index in indices], args.fps)
+        paths = [clip_path(out, index) for index in indices]
+        known = KnownPixels(asked.to(latent.device))
+        write_batch(model, latent, num_frames, paths, args.fps, known)
+        if known.error is not None:
+            off += [known.error] * n
         progress_file(out, indices).unlink(missing_ok=True)
         start += n
-    return missing
+    return missing, sum(off) / len(off) if off else None
 
 
 def is_whole(clip: Path, num_frames: int) -> bool:
@@ -238,15 +244,17 @@ def digest_of(tensors: Mapping[str, Any]) -> Any:
     return torch.tensor(list(digest.digest()), dtype=torch.uint8)
 
 
-def write_batch(model: Any, latent: Any, num_frames: int, paths: Sequence[Path], fps: float) -> None:
-    """Decode a batch piece by piece into its files."""
+def write_batch(
+    model: Any, latent: Any, num_frames: int, paths: Sequence[Path], fps: float, known: Callable[[Any], Any]
+) -> None:
+    """Decode a batch piece by piece into its files, each piece by way of `known`."""
     from videodiff.data import video_io
     from videodiff.evaluation.generated import as_clips
 
     with ExitStack() as files:
         writers = [files.enter_context(video_io.VideoWriter(path, fps)) for path in paths]
         for piece in model.decode_frames(latent, num_frames):
-            for writer, clip in zip(writers, as_clips(piece), strict=True):
+            for writer, clip in zip(writers, as_clips(known(piece)), strict=True):
                 writer.write(clip)
 
 

@@ -43,6 +43,7 @@ def read_request(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
         ValueError: where nothing would be new, positions and frames do not fit, or a file cannot be read.
     """
     from videodiff.conditioning.asked import request_of
+    from videodiff.conditioning.source import kept_pixels
     from videodiff.say import say
 
     conditions = conditions_of(args)
@@ -51,6 +52,11 @@ def read_request(args: argparse.Namespace, model: Any) -> tuple[Any, int]:
         conditions.pop("condition_frames", None)
     asked = request_of(conditions, model.generated)
     known, length = len(asked.positions), asked.num_frames or model.video_shape[1]
+    keep = kept_pixels(asked)
+    if keep is not None:
+        say(
+            f"{keep.float().mean().item():.0%} of the pixels of {args.init_video} stay, the others are generated"
+        )
     if known:
         say(f"{known} of {length} frames given by {args.condition}, {length - known} new")
     return asked, length

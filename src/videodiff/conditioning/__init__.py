@@ -8,6 +8,8 @@ from videodiff.late import imported_late
 
 if TYPE_CHECKING:
     from videodiff.conditioning.base import Conditioner, Example, Keys, View
+    from videodiff.conditioning.begin import FromSource
+    from videodiff.conditioning.fill_in import FillIn
     from videodiff.conditioning.forcing import Forcing
     from videodiff.conditioning.frame_mask import FrameMask
     from videodiff.conditioning.images import Images
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Conditioner",
     "Example",
+    "FillIn",
     "Forcing",
     "FrameMask",
+    "FromSource",
     "Images",
     "Keys",
     "Label",
@@ -40,6 +44,8 @@ __getattr__ = imported_late(
     __name__,
     {
         "base": ("Conditioner", "Example", "Keys", "View"),
+        "begin": ("FromSource",),
+        "fill_in": ("FillIn",),
         "forcing": ("Forcing",),
         "frame_mask": ("FrameMask",),
         "images": ("Images",),

@@ -6,11 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from videodiff.conditioning import request
+from videodiff.conditioning.places import continued, length_for, places
 from videodiff.conditioning.request import Generated, Request, loaded
+from videodiff.conditioning.source import whole_source
 from videodiff.say import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+KINDS = {
+    "condition": "given frames",
+    "low_resolution": "a low-resolution video",
+    "init_video": "a source video",
+    "mask": "a mask",
+}
 
 
 def request_of(conditions: Mapping[str, Any], generated: Generated, num_frames: int | None = None) -> Request:
@@ -25,9 +35,11 @@ def request_of(conditions: Mapping[str, Any], generated: Generated, num_frames: 
         ValueError: where nothing of the video would be new, positions and frames do not fit, or a file cannot be read.
     """
     found, clip = loaded(conditions, generated), generated.video_shape[1]
-    words, frames = found.pop("positions", None), found.pop("frames", None)
     length = num_frames or found.pop("num_frames", None)
-    found["num_frames"] = length
+    whole = whole_source(found, length, clip)
+    length = whole.get("num_frames", length)
+    found |= {**whole, "num_frames": length}
+    words, frames = found.pop("positions", None), found.pop("frames", None)
     if frames is None:
         if words is not None:
             raise ValueError("--condition_frames needs --condition FILE")
@@ -73,6 +85,13 @@ def continuation(
             f"--data.num_frames {length}"
         )
     check_own_frames({"condition": conditions.get("condition")})
+    steered = [
+        name for name in ("init_video", "strength", "mask", "keep_frames") if conditions.get(name) is not None
+    ]
+    if steered:
+        raise ValueError(
+            f"--{steered[0]}: every clip is predicted from its own first frames; steer a video with videodiff generate"
+        )
     words = conditions.get("condition_frames")
     if words is None:
         count = given_frames(length)
@@ -118,18 +137,13 @@ def conditioned_on(conditions: Mapping[str, Any], has_labels: bool, given: int =
         if name == "class_id":
             one = isinstance(value, int)
             kinds.append(f"class {value}" if one else "no class" if value == "none" else f"classes {value}")
-        elif name not in ("frames", "guidance", "condition_frames"):
-            kinds.append(
-                {"condition": "given frames", "low_resolution": "a low-resolution video"}.get(name, name)
-            )
+        elif name in ("strength", "keep_frames"):
+            kinds.append(f"{name.replace('_', ' ')} {value}")
+        elif name not in ("frames", "guidance", "condition_frames", "resample", "known_pixels"):
+            kinds.append(KINDS.get(name, name))
     if given:
         kinds.append(f"the first {counted(given, 'frame')} of the real clips")
     return ", ".join(kinds) or "nothing"
-
-
-def continued(count: int, clip: int) -> int:
-    """Frames of the video that begins with ``count`` known ones: a clip's, or as many and a clip of new ones."""
-    return clip if count < clip else count + clip
 
 
 def place_frames(
@@ -137,8 +151,8 @@ def place_frames(
 ) -> tuple[tuple[int, ...], list[int], int]:
     """Positions of the known frames, which of the file's frames they are, and the length of the video.
 
-    ``words`` is a comma-separated list (``0,15``) or a slice (``0:4``, ``::4``) of positions in the new video. A file
-    with exactly as many frames as positions gives them in order; a longer one gives the frame at each position.
+    ``words`` are positions in the new video, see :func:`places`. A file with exactly as many frames as positions gives
+    them in order; a longer one gives the frame at each position.
 
     Without a ``length`` the video has as many frames as a clip, or, where the known ones reach as far, a clip more.
     Without ``words`` all frames of the file are known, and a ``length`` of no more than them is refused.
@@ -151,21 +165,8 @@ def place_frames(
                 f"with --condition_frames (the first {max(length // 2, 1)}: 0:{max(length // 2, 1)})"
             )
         return tuple(range(count)), list(range(count)), length
-    try:
-        if ":" in words:
-            start, stop, step = (int(w) if w else None for w in (words.split(":") + [""])[:3])
-            if length is None:
-                length = (count - 1) * step + 1 if step and step > 1 else continued(stop or 0, clip)
-            positions = tuple(range(length)[slice(start, stop, step)])
-        else:
-            positions = tuple(sorted({int(w) for w in words.split(",")}))
-            length = length or max(clip, positions[-1] + 1)
-    except ValueError:
-        raise ValueError(f"--condition_frames must look like '0:4', '0,15' or '::4', got {words!r}") from None
-    if not positions or positions[0] < 0 or positions[-1] >= length:
-        raise ValueError(
-            f"--condition_frames {words}: positions must lie in 0..{length - 1}, got {positions}"
-        )
+    length = length or length_for(words, count, clip)
+    positions = places(words, length)
     if count == len(positions):
         return positions, list(range(count)), length
     if positions[-1] < count:

@@ -90,7 +90,7 @@ class View:
         request: the conditions of the videos, on the device.
         window: the units it writes and those it sees.
         units: of the video, in the order in which the network sees them.
-        known: ``[B, C, len(units), *S]``; units outside the mask are meaningless.
+        known: ``[B, C, len(units), *S]``; units outside the mask are those of the request's source, or meaningless.
         mask: ``[len(units)]`` bool, True where a unit is given; it may be all False.
         context: ``[B, C, n, *S]``, the units that the window sees; n may be 0.
         noise: one generator for each video.
@@ -209,6 +209,10 @@ class Conditioner(nn.Module):
     def record(self) -> dict[str, Any]:
         """Its options that shape a generated video, if not the default; for records."""
         return {}
+
+    def start(self, noise: Tensor, view: View) -> tuple[Tensor, float]:
+        """Where the sampler starts: ``z [B, *network_shape]`` and its time in (0, 1]; by default noise, at 1."""
+        return noise, 1.0
 
 
 def check_share(name: str, value: float) -> None:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from videodiff.conditioning.source import check_source, exact_or_decoded, mask_of_file, strength
 from videodiff.words import existing, real, whole
 
 if TYPE_CHECKING:
@@ -129,11 +130,18 @@ class Request:
         frames: known frames ``[B, 3, n, H, W]`` in [-1, 1], or None.
         positions: where those ``n`` frames lie in the video, ascending.
         low_resolution: the whole video at a lower resolution ``[B, 3, T, h, w]`` in [-1, 1], or None.
+        source: a video that it begins from or that stays in part, ``[B, 3, T, H, W]`` in [-1, 1], or None.
+        strength: time in (0, 1] that the source is noised to before it is denoised; None or 1 is noise alone.
+        mask: where something new is generated, ``[B, 1, T, H, W]`` bool; the rest of the source stays.
+        kept: frames of the source that stay whole, ascending.
+        resample: how often each step is taken where something stays; None is once.
+        known_pixels: ``exact``, the default: those that stay are put back after decoding; ``decoded``: they are not.
         num_frames: length of the video; None is what the caller says, or a clip.
         guidance: scale of classifier-free guidance; None is what the caller says, or the model's own.
 
     Raises:
-        ValueError: if frames and positions differ in number, or positions do not ascend from 0.
+        ValueError: if frames and positions differ in number, positions do not ascend from 0, or there is a source that
+            nothing says the use of, or the other way round.
     """
 
     label: Tensor | None = field(
@@ -185,6 +193,78 @@ class Request:
             )
         },
     )
+    source: Tensor | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "init_video",
+                existing,
+                "a video, a picture or a folder of frames to begin from (--strength) or to keep in part (--mask, "
+                "--keep_frames)",
+                "FILE|DIR",
+                frames_of_file,
+            )
+        },
+    )
+    strength: float | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "strength",
+                strength,
+                "how far --init_video is noised before it is denoised: near 0 it stays as it is, 1 is noise alone",
+                "S",
+            )
+        },
+    )
+    mask: Tensor | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "mask",
+                existing,
+                "where --init_video is filled in: white is generated, black stays; a picture for all frames, a video, "
+                "a folder of frames, or an array .npy [T, H, W] or [H, W], true where generated",
+                "FILE|DIR",
+                mask_of_file,
+            )
+        },
+    )
+    kept: tuple[int, ...] = field(
+        default=(),
+        metadata={
+            "flag": Flag(
+                "keep_frames",
+                str,
+                "frames of --init_video that stay whole: 'first:4', 'last:1', 'every:4', '0:4', '0,15', or several "
+                "with commas",
+                "PLACES",
+            )
+        },
+    )
+    resample: int | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "resample",
+                whole(1, 100),
+                "how often each step is taken where something stays, so that both agree better (default: once)",
+                "N",
+            )
+        },
+    )
+    known_pixels: str | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "known_pixels",
+                exact_or_decoded,
+                "exact puts the pixels that stay back after decoding, decoded leaves them as the model's latents have "
+                "them (default: exact)",
+                "exact|decoded",
+            )
+        },
+    )
     num_frames: int | None = field(
         default=None,
         metadata={
@@ -214,6 +294,7 @@ class Request:
             raise ValueError(f"{count} frames are given for {len(self.positions)} positions")
         if list(self.positions) != sorted(set(self.positions)) or any(p < 0 for p in self.positions):
             raise ValueError(f"positions of given frames must ascend from 0, got {self.positions}")
+        check_source(self)
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that hold something of each video, by name."""
@@ -231,7 +312,11 @@ class Request:
     def only(self, names: Collection[str]) -> Request:
         """What is asked in the fields of these names; the others are None."""
         left_out: dict[str, Any] = {name: None for name in self.tensors() if name not in names}
-        return self._with(left_out | ({} if "frames" in names else {"positions": ()}))
+        if "frames" not in names:
+            left_out["positions"] = ()
+        if "source" not in names:
+            left_out |= {"mask": None, "kept": (), "strength": None, "resample": None, "known_pixels": None}
+        return self._with(left_out)
 
     def to(self, device: torch.device | str) -> Request:
         """The request with every tensor on ``device``."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from videodiff.data import video_io
 from videodiff.data.entries import scan
+from videodiff.data.pixels import resize_crop
 from videodiff.frame_size import Resolution
 from videodiff.say import counted
 
@@ -37,3 +39,33 @@ def read_one(path: str | Path, size: Resolution | None) -> Tensor:
     else:
         frames = video_io.read_video(path, resolution=size)
     return frames.permute(3, 0, 1, 2)[None]
+
+
+def read_mask(path: str | Path, size: Resolution) -> Tensor:
+    """Where a picture, a video or a folder of frames is lighter than middle grey, or an array not 0, at a size.
+
+    Args:
+        path: the file or folder; ``.npy`` holds ``[T, H, W]`` or ``[H, W]`` of booleans or numbers.
+        size: height and width; cropped and resized as the frames of a video are.
+
+    Returns:
+        ``[1, 1, T, H, W]`` bool.
+
+    Raises:
+        ValueError: as :func:`read_one`, or for an array of another shape or kind.
+    """
+    if Path(path).suffix.lower() != ".npy":
+        frames = read_one(path, size)  # [1, 3, T, H, W]
+        return frames.float().mean(1, keepdim=True) > 127.5
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: no readable .npy array ({str(error).splitlines()[0]})") from error
+    if array.ndim not in (2, 3) or array.dtype.kind not in "biuf" or 0 in array.shape:
+        raise ValueError(
+            f"{path}: a mask is an array [T, H, W] or [H, W] of booleans or numbers, got {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    white = torch.from_numpy((array != 0).reshape(-1, *array.shape[-2:]))
+    shown = white.to(torch.uint8).mul(255).unsqueeze(-1).expand(-1, -1, -1, 3)
+    return (resize_crop(shown, size)[..., 0] > 127)[None, None]

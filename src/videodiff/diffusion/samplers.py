@@ -88,9 +88,27 @@ class Sampler(ABC):
         """How often it calls the denoiser for one sample."""
         return len(self.times(schedule)) - 1
 
-    def plan(self, schedule: NoiseSchedule) -> Plan:
-        """All steps of a run with this schedule."""
+    def times_from(self, schedule: NoiseSchedule, start: float) -> Tensor:
+        """Times visited from ``start`` in (0, 1] on, fp64 on the CPU: ``start``, then the grid's with less noise.
+
+        Of these the first is left out if it is less than half a step (of log SNR) away. 1 is the whole grid, wherever
+        that begins; below the schedule's ``smallest_time`` it begins there.
+        """
         times = self.times(schedule).double().to("cpu")
+        if start == 1:
+            return times
+        first = torch.tensor([max(start, schedule.smallest_time)], dtype=torch.float64, device="cpu")
+        times = times[schedule.log_snr(times) > schedule.log_snr(first)]
+        if len(times) == 0:
+            times = torch.zeros(1, dtype=torch.float64, device="cpu")
+        log_snr = schedule.log_snr(torch.cat([first, times[:2]]))
+        if len(times) > 1 and log_snr[1] - log_snr[0] < 0.5 * (log_snr[2] - log_snr[1]):
+            times = times[1:]
+        return torch.cat([first, times])
+
+    def plan(self, schedule: NoiseSchedule, start: float = 1.0) -> Plan:
+        """All steps of a run with this schedule, from the time ``start`` on."""
+        times = self.times_from(schedule, start)
         t, s = times[:-1], times[1:]
         return Plan(t, self._table(schedule, t, s), ends_clean=bool(s[-1] == 0))
 
@@ -117,19 +135,26 @@ class Sampler(ABC):
         cond: Condition,
         generator: Generator = None,
         progress: Callable[[int, int], None] | None = None,
+        start: float = 1.0,
+        repeats: int = 1,
     ) -> Tensor:
         """From ``noise [B, C, *S]`` to ``x [B, C, *S]``, fp32 (fp64 if the noise is).
 
         Args:
             denoiser: estimate of x, already guided.
             schedule: noise level of each time.
-            noise: z at t = 1, unit normal.
+            noise: z at t = ``start``; at 1 unit normal.
             cond: what the samples are conditioned on.
             generator: source of fresh noise; a list holds one per sample, so that a sample does not depend on
                 its batch.
             progress: called with (network calls done, network calls in all).
+            start: time to begin at, in (0, 1].
+            repeats: how often each step is taken, see :func:`repeated`.
+
+        Raises:
+            ValueError: for repeats of a sampler that extrapolates from earlier steps.
         """
-        plan = self.plan(schedule)
+        plan = repeated(self.plan(schedule, start), schedule, repeats)
         total, (_, _, has_raw, has_previous, has_noise) = len(plan.times), (plan.table != 0).T.tolist()
         z = noise if noise.dtype == torch.float64 else noise.float()
         times = plan.times.to(z)[:, None].repeat(1, len(z))  # [N, B]
@@ -289,9 +314,9 @@ class LangevinSampler(Sampler):
         """Once more for each step that ends above t = 0."""
         return self.predictor.calls(schedule) + int((self.predictor.times(schedule)[1:] > 0).sum())
 
-    def plan(self, schedule: NoiseSchedule) -> Plan:
-        plan = self.predictor.plan(schedule)
-        s = self.predictor.times(schedule).double().to("cpu")[1:]
+    def plan(self, schedule: NoiseSchedule, start: float = 1.0) -> Plan:
+        plan = self.predictor.plan(schedule, start)
+        s = self.predictor.times_from(schedule, start)[1:]
         s = s[s > 0]
         corrector, pairs = self._table(schedule, s, s), len(s)
         times = torch.stack([plan.times[:pairs], s], dim=1).flatten()
@@ -299,3 +324,31 @@ class LangevinSampler(Sampler):
         return Plan(
             torch.cat([times, plan.times[pairs:]]), torch.cat([table, plan.table[pairs:]]), plan.ends_clean
         )
+
+
+def repeated(plan: Plan, schedule: NoiseSchedule, count: int) -> Plan:
+    """Each step but the last taken ``count`` times, and noised back to its beginning in between.
+
+    So that what is generated and what is kept of a video come to agree at each noise level (Lugmayr et al. 2022,
+    algorithm 1, with jumps of one step). Step and way back are one row, as both are linear.
+
+    Raises:
+        ValueError: for a plan that extrapolates from earlier steps.
+    """
+    if count == 1:
+        return plan
+    if bool(plan.table[:, 3].any()):
+        raise ValueError(
+            "steps can be repeated of a sampler that makes them from one x_hat, as ancestral and DDIM do; this one "
+            "extrapolates from earlier steps"
+        )
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = (
+        schedule.alpha_sigma(t) for t in (plan.times[:-1], plan.times[1:])
+    )
+    ratio = alpha_t / alpha_s
+    again = plan.table[:-1] * ratio[:, None]
+    again[:, 4] = (again[:, 4] ** 2 + (sigma_t**2 - (ratio * sigma_s) ** 2).clamp(min=0)).sqrt()
+    each = torch.cat([again[:, None].repeat(1, count - 1, 1), plan.table[:-1, None]], dim=1)
+    times = plan.times[:-1].repeat_interleave(count)
+    table = torch.cat([each.flatten(0, 1), plan.table[-1:]])
+    return Plan(torch.cat([times, plan.times[-1:]]), table, plan.ends_clean)

@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from videodiff.conditioning import Conditioner, Request, View
+from videodiff.conditioning import Conditioner, FillIn, FromSource, Request, View
+from videodiff.conditioning.fill_in import check_places
+from videodiff.conditioning.source import visible
 from videodiff.diffusion import (
     ClassifierFreeGuidance,
     Condition,
@@ -29,6 +31,9 @@ from videodiff.networks import Autoencoder, Latents, Network
 from videodiff.sampling import LongVideo, StageModel
 from videodiff.sampling.call import Call
 from videodiff.say import counted
+
+# What steers any model while it samples; nothing of it is trained, and it holds nothing of a model.
+STEERING: tuple[Conditioner, ...] = (FromSource(), FillIn())
 
 
 class SamplingModule(pl.LightningModule, StageModel):
@@ -85,8 +90,12 @@ class SamplingModule(pl.LightningModule, StageModel):
 
     @property
     def answers(self) -> frozenset[str]:
-        """Fields of a request that one of the conditioners makes use of."""
-        return frozenset(name for c in self.conditioners for name in c.answers)
+        """Fields of a request that one of the conditioners makes use of, or that steer any model.
+
+        One whose units have times of their own is not steered: they do not start together.
+        """
+        steering = () if self.has_unit_times else STEERING
+        return frozenset(name for c in (*self.conditioners, *steering) for name in c.answers)
 
     @property
     def first_stage(self) -> Autoencoder | None:
@@ -231,8 +240,10 @@ class SamplingModule(pl.LightningModule, StageModel):
         )
 
     def blank(self, num_videos: int, units: int, request: Request) -> Tensor:
-        """A latent ``[num_videos, C, units, *S]`` that is yet to be generated, given units in their places."""
+        """A latent ``[num_videos, C, units, *S]`` that is yet to be generated: the source's; given units are placed."""
         latent = torch.zeros(num_videos, *self.latents.shape(units), device=self.device)
+        if request.source is not None:
+            latent[:] = self.latents.encode(self.latents.filled(visible(request), units))
         if request.frames is not None and self.known_units(request.positions):
             self.latents.place(request.frames, request.positions, latent)
         return latent
@@ -265,6 +276,7 @@ class SamplingModule(pl.LightningModule, StageModel):
                 )
         for conditioner in self.conditioners:
             conditioner.check_request(request)
+        check_places(request, self.latents, self.total_units(num_frames))
         scale = self.guidance_scale if request.guidance is None else request.guidance
         for conditioner in self.conditioners if scale != 1 else ():
             asked = sorted(set(conditioner.answers) & request.tensors().keys())
@@ -304,7 +316,10 @@ class SamplingModule(pl.LightningModule, StageModel):
             width = latents.clip_units
             x = sample_units(sampler, denoiser, self.schedule, z, cond, levels, width, noise, progress)
         else:
-            x = latents.of_network(sampler.sample(denoiser, self.schedule, z, cond, noise, progress=progress))
+            z, start = min((steer.start(z, view) for steer in STEERING), key=lambda begun: begun[1])
+            repeats = request.resample or 1
+            x = sampler.sample(denoiser, self.schedule, z, cond, noise, progress, start, repeats)
+            x = latents.of_network(x)
         place = {u: i for i, u in enumerate(units)}
         latent[:, :, new] = x[:, :, [place[u] for u in new]]
 
@@ -312,7 +327,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         """The denoiser of a window and its condition.
 
         From the network outwards: conditioners next to it, guidance away from what they tell, conditioners around
-        that, the threshold.
+        that, what steers any model, the threshold.
         """
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
         denoiser: Denoiser = NetworkDenoiser(self.net, self.schedule, self.prediction)
@@ -322,7 +337,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         if scale != 1:
             names = [name for c in self.conditioners if c.is_guided for name in c.fields]
             denoiser = ClassifierFreeGuidance(denoiser, scale, rescale=self.guidance_rescale, names=names)
-        for conditioner in self.conditioners:
+        for conditioner in (*self.conditioners, *STEERING):
             denoiser = conditioner.around(denoiser, view)
         if self.threshold != "none":
             denoiser = Threshold(denoiser, self.threshold, self.threshold_quantile)

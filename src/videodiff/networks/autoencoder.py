@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..frame_size import FrameSize
@@ -62,6 +63,20 @@ class Autoencoder(nn.Module, ABC):
     @abstractmethod
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape ``(C, *S)`` of the latent of a video of shape ``(3, T, H, W)``, both without the batch."""
+
+    def known_places(self, known: Tensor) -> Tensor:
+        """Places of the latent that stand for known pixels alone: each for a block of a grid over time and space.
+
+        What a first stage sees beyond a place's own block is not counted; it sees that more weakly.
+
+        Args:
+            known: which pixels are, ``[B, 1, T, H, W]`` bool.
+
+        Returns:
+            ``[B, 1, *S]`` bool.
+        """
+        _, *places = self.latent_shape((3, *known.shape[2:]))
+        return all_known(known, (places[0], places[1], places[2]))
 
     def latents(self, net: Network, overlap_frames: int = 0) -> Latents:
         """Latents of video of any length, for a network that makes ``net.num_frames`` of their units at once.
@@ -129,6 +144,11 @@ class PixelSpace(Autoencoder):
                 "--model.resolution to those of the data"
             )
         return FrameLatents(self, (3, net.num_frames, *FrameSize.of(net.resolution)), 1)
+
+
+def all_known(known: Tensor, places: tuple[int, int, int]) -> Tensor:
+    """Whether all of a block is known: ``[B, 1, T, H, W]`` bool -> ``[B, 1, *places]``, blocks of one grid."""
+    return F.adaptive_max_pool3d((~known).float(), places) == 0
 
 
 def check_no_overlap(overlap_frames: int) -> None:

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..frame_size import FrameSize, Resolution
-from .autoencoder import Autoencoder
+from .autoencoder import Autoencoder, all_known
 from .latents import ClipLatents
 from .network import Network
 from .plane_tools import plane_sheet
@@ -121,6 +121,17 @@ class TriplaneAutoencoder(Autoencoder):
     def network_sizes(self) -> dict[str, Any]:
         frames, height, width = self.plane_sizes
         return {"num_frames": frames, "plane_size": FrameSize(height, width).written}
+
+    def known_places(self, known: Tensor) -> Tensor:
+        """A place of a plane stands for its patch along the whole axis that the plane pools."""
+        s, h, w = self.plane_sizes
+        return join_planes(
+            [
+                all_known(known, (1, h, w)).flatten(2, 3),
+                all_known(known, (s, 1, w)).squeeze(3),
+                all_known(known, (s, h, 1)).squeeze(4),
+            ]
+        )
 
     def latents(self, net: Network, overlap_frames: int = 0) -> ClipLatents:
         """A unit is a clip."""

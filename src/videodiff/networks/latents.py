@@ -40,6 +40,10 @@ class Latents:
         """Units that a video of ``num_frames`` frames has, or begins."""
         return -(-num_frames // self.unit_frames)
 
+    def frames(self, units: int) -> int:
+        """Frames of the video that so many units are."""
+        return units * self.unit_frames
+
     def shape(self, units: int) -> tuple[int, ...]:
         """``(C, U, *S)`` of so many units."""
         channels, _, *space = self.autoencoder.latent_shape(self.video_shape)
@@ -53,10 +57,30 @@ class Latents:
         """What a network makes, ``[B, *network_shape]``, with the axis of units."""
         return x
 
+    def for_network(self, latent: Tensor) -> Tensor:
+        """The reverse: units ``[B, C, U, *S]`` as the network sees them."""
+        return latent
+
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
         """Frames that make up whole units, ``[B, 3, T, H, W]`` in [-1, 1] -> ``[B, C, U, *S]``, fp32."""
         return self.autoencoder.encode(video).float()
+
+    def filled(self, video: Tensor, units: int) -> Tensor:
+        """Frames ``[B, C, T, H, W]`` of so many units: those of a video, its last one repeated where it ends before."""
+        frames = torch.arange(self.frames(units), device=video.device).clamp(max=video.shape[2] - 1)
+        return video[:, :, frames]
+
+    def known_places(self, known: Tensor) -> Tensor:
+        """Places of a latent that stand for known pixels alone.
+
+        Args:
+            known: which pixels are, ``[B, 1, T, H, W]`` bool, of whole units.
+
+        Returns:
+            ``[B, 1, U, *S]`` bool.
+        """
+        return self.autoencoder.known_places(known)
 
     def units_at(self, positions: Sequence[int]) -> tuple[int, ...]:
         """The units that known frames at these positions of a video, ascending, make known.
@@ -152,6 +176,9 @@ class ClipLatents(Latents):
     def units(self, num_frames: int) -> int:
         return max(-(-(num_frames - self.overlap_frames) // self.unit_frames), 1)
 
+    def frames(self, units: int) -> int:
+        return units * self.unit_frames + self.overlap_frames
+
     def shape(self, units: int) -> tuple[int, ...]:
         channels, tokens = self.autoencoder.latent_shape(self.video_shape)
         return (channels, units, tokens)
@@ -163,10 +190,20 @@ class ClipLatents(Latents):
     def of_network(self, x: Tensor) -> Tensor:
         return x.unsqueeze(2)
 
+    def for_network(self, latent: Tensor) -> Tensor:
+        return latent.squeeze(2)
+
+    def clips(self, video: Tensor) -> list[Tensor]:
+        """The clips that begin and end in a video, ``[B, C, T', H, W]`` -> each ``[B, C, T, H, W]``."""
+        return list(video.unfold(2, self.video_shape[1], self.unit_frames).movedim(-1, 3).unbind(2))
+
+    def known_places(self, known: Tensor) -> Tensor:
+        return torch.stack([self.autoencoder.known_places(clip) for clip in self.clips(known)], dim=2)
+
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
         """The clips that begin and end in a video, ``[B, 3, T', H, W]`` -> ``[B, C, U, N]``, in one pass."""
-        clips = list(video.unfold(2, self.video_shape[1], self.unit_frames).movedim(-1, 3).unbind(2))
+        clips = self.clips(video)
         return self.encode_clips(torch.cat(clips)).unflatten(0, (len(clips), len(video))).permute(1, 2, 0, 3)
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from videodiff.conditioning.request import Request
+from videodiff.conditioning.source import kept_pixels
 from videodiff.diffusion import Sampler
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
@@ -309,8 +310,10 @@ def packed(before: Tensor | None, latent: Tensor) -> Tensor:
 def scaled(request: Request, rate: int, size: tuple[int, int]) -> Request:
     """A request of a video at so many times fewer frames, and of another size.
 
-    Known frames between those are left out, the others are averaged over areas.
+    Known frames between those are left out, the others are averaged over areas; so are those of a source, of which an
+    area stays where all of it does.
     """
+    request = scaled_source(request, rate, size)
     if request.frames is None:
         return request
     kept = [i for i, position in enumerate(request.positions) if position % rate == 0]
@@ -320,3 +323,16 @@ def scaled(request: Request, rate: int, size: tuple[int, int]) -> Request:
     if tuple(frames.shape[-2:]) != tuple(size):
         frames = nn.functional.adaptive_avg_pool3d(frames, (len(kept), *size))
     return replace(request, frames=frames, positions=tuple(request.positions[i] // rate for i in kept))
+
+
+def scaled_source(request: Request, rate: int, size: tuple[int, int]) -> Request:
+    """The same of the source, and of what stays of it, which is a mask then."""
+    source, keep = request.source, kept_pixels(request)
+    if source is None:
+        return request
+    source, mask = source[:, :, ::rate], None if keep is None else ~keep[:, :, ::rate]
+    if tuple(source.shape[-2:]) != tuple(size):
+        shape = (source.shape[2], *size)
+        source = nn.functional.adaptive_avg_pool3d(source, shape)
+        mask = None if mask is None else nn.functional.adaptive_max_pool3d(mask.float(), shape) > 0
+    return replace(request, source=source, mask=mask, kept=())

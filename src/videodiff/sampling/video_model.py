@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from videodiff.conditioning.asked import continuation
 from videodiff.conditioning.request import Generated, Request
+from videodiff.conditioning.source import KnownPixels
 from videodiff.diffusion import Sampler
 from videodiff.diffusion.windows import Window
 from videodiff.networks.autoencoder import Autoencoder
@@ -165,7 +166,8 @@ class VideoModel(ABC):
             num_frames = request.num_frames
         num_frames = self.video_shape[1] if num_frames is None else num_frames
         latent = self.generate_latent(num_videos, num_frames, seed, request, **options)
-        return torch.cat(list(self.decode_frames(latent, num_frames)), dim=2)
+        known = KnownPixels((request or Request()).to(self.device))
+        return torch.cat([known(piece) for piece in self.decode_frames(latent, num_frames)], dim=2)
 
     @torch.no_grad()
     def generate_latent(

@@ -36,6 +36,9 @@ EPILOG = """examples:
   videodiff generate --ckpt_path RUN --condition first.png                 # from a picture, or a folder of frames
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames 0,15    # fill in between
   videodiff generate --ckpt_path RUN --condition clip.mp4 --condition_frames ::4     # four times the frame rate
+  videodiff generate --ckpt_path RUN --init_video clip.mp4 --strength 0.6            # the clip, changed as much
+  videodiff generate --ckpt_path RUN --init_video clip.mp4 --mask mask.png           # filled in where white
+  videodiff generate --ckpt_path RUN --init_video clip.mp4 --keep_frames first:4,last:4
   videodiff generate --ckpt_path RUN --low_resolution small.mp4
   videodiff generate --ckpt_path cascade.yaml                              # several runs, stage by stage
   videodiff generate --ckpt_path RUN --model.sampler DPMSolverPP2MSampler --model.sampler.num_steps 25
@@ -175,7 +178,7 @@ def run(argv: Sequence[str]) -> int:
         clip_files.claim(out, plan, rank, world)
         started = time.perf_counter()
         with autocast(device.type, precision):
-            generated = clip_files.generate(model, args, mine, num_frames, request, out)
+            generated, known_error = clip_files.generate(model, args, mine, num_frames, request, out)
         seconds = time.perf_counter() - started
         if rank > 0:
             return 0
@@ -186,6 +189,13 @@ def run(argv: Sequence[str]) -> int:
             "device": str(model.device),
             "torch": torch.__version__,
         }
+        if known_error is not None:
+            record["known_pixels_error"] = round(known_error, 3)
+            exact = request.known_pixels != "decoded"
+            say(
+                f"pixels that stay: as decoded {known_error:.2f} of 255 from {args.init_video} on average"
+                + ("; put back exactly" if exact else "")
+            )
         if request.label is not None:
             record["classes"] = request.of_videos(range(args.num_samples)).label.tolist()
         clip_files.finish(out, record, args.num_samples, args.fps, args.mp4)
