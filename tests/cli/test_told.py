@@ -192,6 +192,9 @@ def test_the_kind_of_condition_has_words():
     ]  # fmt: skip
     assert conditioned_on({"condition": "a.mp4", "condition_frames": "0:4"}, False) == "given frames"
     assert conditioned_on({}, False) == "nothing"
+    assert conditioned_on({"guidance": 0.0}, True) == "nothing"  # the unconditional estimate alone
+    assert conditioned_on({}, True, 4) == "classes of the real clips, the first 4 frames of the real clips"
+    assert request_of({"class_id": "none"}, Generated(SHAPE)).label is None  # of a model without classes
 
 
 def test_words_that_are_no_classes_and_models_without_are_refused(run, capsys):

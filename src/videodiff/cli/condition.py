@@ -6,11 +6,11 @@ import argparse
 from typing import Any
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a parser a flag for every field of a request that has one."""
+def add_flags(parser: argparse.ArgumentParser, besides: str | None = None) -> None:
+    """Give a parser a flag for every field of a request that has one, but for one that it has of its own."""
     from videodiff.conditioning import request
 
-    for flag in request.flags().values():
+    for flag in (flag for flag in request.flags().values() if flag.name != besides):
         parser.add_argument(f"--{flag.name}", type=flag.parse, metavar=flag.metavar, help=flag.help)
 
 

@@ -21,6 +21,7 @@ Entries = Mapping[str, Entry]
 # What is asked, and the metrics that answer it: the first that was measured is taken.
 TOPICS = {
     "Likeness to the data": DISTANCES,
+    "Prediction": ("psnr",),
     "Motion": ("digit_speed_in_range", "cloud_drift_in_range", "digit_residual", "cloud_spread"),
     "Identity": ("digit_identity", "cloud_horizon"),
 }

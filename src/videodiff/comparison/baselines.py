@@ -1,4 +1,4 @@
-"""Clips made without a model, measured like a model's: noise and frozen frames."""
+"""Clips made without a model, measured like a model's: noise and frozen frames, or the last given frame repeated."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from videodiff.metrics.baselines import frozen_clips, noise_clips
 
 
 def baselines(measurement: Measurement) -> list[dict[str, Any]]:
-    """Noise and frozen frames, at the count of the models' clips.
+    """Noise and frozen frames, at the count of the models' clips; of a prediction the last given frame, repeated.
 
     The frames are of other real clips on the built-in data; elsewhere there are no others, and those of the clips of
     the real side itself are harder to beat. Where the network sees one frame there are none: a frozen clip of one
     frame is a real picture.
     """
+    if measurement.protocol.is_prediction:
+        return [{"name": "repeating the last frame", "metrics": measurement.repeat_last}]
     count = measurement.count
     sides = {"noise": noise(measurement, count)}
     if measurement.protocol.seen_frames > 1:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from videodiff.comparison.baselines import baselines
-from videodiff.comparison.measured_model import MeasuredModel
+from videodiff.comparison.measured_model import MeasuredModel, told_in_words
 from videodiff.comparison.nearest import find_nearest
 from videodiff.comparison.published import published_rows
 from videodiff.comparison.record import Clips, Comparison, ModelClips, ModelRecord
-from videodiff.comparison.reference import argument_of, data_rule
+from videodiff.comparison.reference import UnequalRunsError, argument_of, data_rule
 from videodiff.comparison.runs import (
     Run,
     build_reference,
@@ -23,14 +23,14 @@ from videodiff.comparison.runs import (
     open_runs,
 )
 from videodiff.comparison.settings import Settings, frames_of
-from videodiff.conditioning.asked import request_of
+from videodiff.conditioning.asked import check_own_frames, request_of
 from videodiff.conditioning.request import recorded
 from videodiff.device import pick_device
 from videodiff.evaluation.choice import default_protocol
 from videodiff.evaluation.generated import NonFiniteClipsError
 from videodiff.evaluation.measurement import Measurement, Progress
 from videodiff.evaluation.protocol import Protocol, get_protocol
-from videodiff.evaluation.results import versions
+from videodiff.evaluation.results import conditioned_otherwise, versions
 from videodiff.precision import default_precision
 from videodiff.say import none_can_be
 
@@ -85,7 +85,8 @@ def compare_runs(
     measurement.look_at_real_clips()
     facts = {**measurement.facts, "num_real": len(measurement.real)}
     asked = settings.record()
-    check_requests(found, settings, measurement.protocol.frames)
+    check_requests(found, settings, measurement.protocol)
+    check_told_alike(found, settings, measurement)
     if settings.conditions:
         asked["told"] = recorded(settings.conditions)
     if settings.reference:
@@ -142,16 +143,40 @@ def real_clips(measurement: Measurement, count: int) -> Tensor:
     return torch.cat(found) if found else torch.zeros(0, 1, 1, 1, 3, dtype=torch.uint8)
 
 
-def check_requests(runs: Sequence[Run], settings: Settings, frames: int) -> None:
+def check_requests(runs: Sequence[Run], settings: Settings, protocol: Protocol) -> None:
     """Refuse, before generating, conditions that a model does not take, or a model that needs others.
 
     Raises:
         ValueError: naming its run.
     """
+    if protocol.is_prediction:
+        check_own_frames(settings.conditions)
+        if settings.long_frames:
+            raise ValueError(
+                "--long_frames: long videos are generated from noise, and this protocol is of predictions"
+            )
     for run in runs:
         try:
-            for length in (frames, *([settings.long_frames] if settings.long_frames else [])):
+            if protocol.is_prediction:
+                run.model.check_given(protocol.given, protocol.frames)
+            for length in (protocol.frames, *([settings.long_frames] if settings.long_frames else [])):
                 asked = request_of(settings.conditions, run.model.generated, length)
                 run.model.check_request(asked, length)
         except ValueError as error:
             raise ValueError(f"{run.spec}: {error}") from error
+
+
+def check_told_alike(runs: Sequence[Run], settings: Settings, measurement: Measurement) -> None:
+    """Refuse, before generating, runs whose clips would have conditions of two kinds.
+
+    Raises:
+        UnequalRunsError: naming two runs, what they would be told, and what all can be told.
+    """
+    kinds = {run.spec: told_in_words(run, measurement, settings, settings.scales[0]) for run in runs}
+    first, *others = kinds.items()
+    for spec, kind in others:
+        if kind != first[1]:
+            raise UnequalRunsError(
+                f"{conditioned_otherwise(first[1], kind)} ({first[0]}, {spec}): scores of two kinds mean two things; "
+                "give --class_id none, which all can be told, or compare them apart"
+            )

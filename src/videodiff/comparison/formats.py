@@ -85,7 +85,18 @@ def comma_separated(comparison: Comparison) -> str:
     found = [draw.metrics for model in comparison.models for draw in model.draws]
     names = metric_names([*found, *(base["metrics"] for base in comparison.baselines)])
     stages = metric_names([(model.first_stage or {}).get("metrics", {}) for model in comparison.models])
-    head = ["kind", "name", "run", "sampler", "steps", "frames", "clips", "protocol"]
+    head = [
+        "kind",
+        "name",
+        "run",
+        "sampler",
+        "steps",
+        "guidance",
+        "conditioned_on",
+        "frames",
+        "clips",
+        "protocol",
+    ]
     head += [part for name in names for part in (name, f"{name}_low", f"{name}_high", f"{name}_floor")]
     head += [
         "parameters", "training_steps", "clips_seen", "training_seconds", "flop_per_step", "flop_per_video",
@@ -101,6 +112,7 @@ def comma_separated(comparison: Comparison) -> str:
         for draw in model.draws:
             writer.writerow({
                 "kind": "model", "name": model.name, "run": model.run, "sampler": draw.sampler, "steps": draw.steps,
+                "guidance": draw.guidance, "conditioned_on": draw.conditioned_on,
                 "frames": draw.frames, "clips": draw.count, "protocol": protocol, **metric_cells(draw.metrics),
                 "parameters": sum(model.parameters.values()), "training_steps": training.steps,
                 "clips_seen": training.clips, "training_seconds": training.seconds,

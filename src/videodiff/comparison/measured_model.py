@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from videodiff.comparison.reference import data_rule, departures
 from videodiff.comparison.runs import Run, checkpoint_record
 from videodiff.comparison.settings import Settings, make_sampler
 from videodiff.comparison.training import together, training_batch, training_of
-from videodiff.conditioning.asked import request_of
+from videodiff.conditioning.asked import conditioned_on, request_of
 from videodiff.cost.real_run import flop_of_sampling, flop_per_step, peak_of_sampling
 from videodiff.diffusion import Sampler
 from videodiff.evaluation.generated import GeneratedClips
@@ -50,7 +50,8 @@ class MeasuredModel:
         """Generate, measure, and count."""
         settings, run = self.settings, self.run
         pairs = [(name, steps) for name in settings.samplers for steps in settings.steps]
-        draws = [self.measured_clips(make_sampler(*pair), keep=pair == pairs[0]) for pair in pairs]
+        ways = [(make_sampler(*pair), scale) for pair in pairs for scale in self.scales]
+        draws = [self.measured_clips(*way, keep=way is ways[0]) for way in ways]
         stage, rebuilt = self.first_stage()
         long, drifts = self.long_video(make_sampler(*pairs[0]))
         record = ModelRecord(
@@ -69,38 +70,47 @@ class MeasuredModel:
         return record, ModelClips(self.samples, rebuilt, long=long)
 
     @property
-    def guidance(self) -> float | None:
-        """The scale that was asked for, of a model on which it has an effect; None is the model's own."""
-        return self.settings.guidance if self.model.takes_guidance else None
+    def scales(self) -> tuple[float | None, ...]:
+        """The scales of guidance that were asked for, of a model on which they have an effect; None is its own."""
+        return self.settings.scales if self.model.takes_guidance else (None,)
 
     def clips(self, sampler: Sampler, frames: int, count: int, what: str) -> GeneratedClips:
-        """Clips of this model to be generated."""
+        """Clips of this model that are generated from noise, at the first scale."""
         settings, measurement = self.settings, self.measurement
         return GeneratedClips(
             self.model, frames, range(count), settings.seed, settings.batch_size,
             request_of(settings.conditions, self.model.generated, frames),
             measurement.labels(self.model, self.run.data.class_names), measurement.protocol.rounding,
-            sampler, self.guidance,
-            progress=lambda done: self.progress(f"{self.run.name}: {what}", done, count),
+            sampler, self.scales[0], progress=self.report(what, count),
         )  # fmt: skip
 
-    def measured_clips(self, sampler: Sampler, keep: bool) -> Draw:
+    def report(self, what: str, count: int) -> Callable[[int], None]:
+        """Progress by the name of this model."""
+        return lambda done: self.progress(f"{self.run.name}: {what}", done, count)
+
+    def measured_clips(self, sampler: Sampler, guidance: float | None, keep: bool) -> Draw:
         """One set of clips, measured; the first ones are kept for the page."""
-        measurement, kept = self.measurement, []
+        measurement, kept, settings = self.measurement, [], self.settings
         name = f"{type(sampler).__name__} {sampler.num_steps}"
-        clips = self.clips(sampler, measurement.protocol.frames, measurement.count, f"clips ({name})")
+        if len(self.scales) > 1:
+            name += f", guidance {guidance:g}"
+        asked = request_of(settings.conditions, self.model.generated, measurement.protocol.frames)
+        clips = measurement.generated(
+            self.model, asked, self.run.data.class_names, sampler=sampler, guidance=guidance,
+            progress=self.report(f"clips ({name})", measurement.count),
+        )  # fmt: skip
 
         def through() -> Any:
-            left = self.settings.shown if keep else 0
+            # Of a prediction the first draw of each clip, beside the real clips of the page.
+            left, draws = settings.shown if keep else 0, measurement.protocol.draws
             for batch in clips:
-                if left > 0:
-                    kept.append(batch.clips[:left])
-                    left -= len(batch.clips)
-                yield batch._replace(
-                    clips=measurement.sized(batch.clips[:, :: measurement.protocol.subsample])
-                )
+                first = [k for k, place in enumerate(batch.places) if place % draws == 0][:left]
+                if first:
+                    kept.append(batch.clips[first])
+                    left -= len(first)
+                yield batch
 
-        side = measurement.observe(through(), f"{self.run.name} measured", measurement.count)
+        side = measurement.observe_generated(clips, f"{self.run.name} measured", through())
         result = measurement.result(side)
         self.warnings += result.warnings
         if keep:
@@ -113,7 +123,8 @@ class MeasuredModel:
             count=measurement.count,
             metrics=result.metrics,
             flop_per_video=flop_of_sampling(partial(clips.clips, [0]), sampler),
-            guidance=self.model.guidance_scale if self.guidance is None else self.guidance,
+            guidance=self.model.guidance_scale if guidance is None else guidance,
+            conditioned_on=told_in_words(self.run, measurement, settings, guidance),
             timing={
                 "seconds_per_video": clips.seconds_per_video,
                 "peak_memory_bytes": peak_of_sampling(
@@ -161,6 +172,13 @@ class MeasuredModel:
         if not size:
             return None
         return flop_per_step(self.model, training_batch(self.run.data, self.device), size)
+
+
+def told_in_words(run: Run, measurement: Measurement, settings: Settings, guidance: float | None) -> str:
+    """What the clips of a run are conditioned on."""
+    has_labels = measurement.labels(run.model, run.data.class_names) is not None
+    asked = {**settings.conditions, "guidance": guidance}
+    return conditioned_on(asked, has_labels, measurement.protocol.given)
 
 
 def parameters(parts: Mapping[str, torch.nn.Module]) -> dict[str, int]:

@@ -28,5 +28,7 @@ def report_name(facts: Mapping[str, Any]) -> str:
     words.append(f"n{settings['num_clips']}")
     words.append("-".join(settings["samplers"]) + "-".join(map(str, settings["steps"])))
     if settings.get("guidance") is not None:
-        words.append(f"guidance{settings['guidance']:g}")
+        scales = settings["guidance"]
+        scales = scales if isinstance(scales, list) else [scales]
+        words.append("guidance" + "-".join(f"{scale:g}" for scale in scales))
     return "_".join([*words, f"seed{settings['seed']}", digest_of(made_with(facts))])

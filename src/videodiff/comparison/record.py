@@ -38,6 +38,7 @@ class Draw:
         timing: what another run of the same comparison need not repeat: ``seconds_per_video`` (median over batches),
             ``peak_memory_bytes``, and the ``batch_size`` at which they hold.
         guidance: scale of classifier-free guidance; 1 is none.
+        conditioned_on: what its clips were told, in words; empty in records from before it was said.
     """
 
     sampler: str
@@ -48,6 +49,7 @@ class Draw:
     flop_per_video: int | None = None
     timing: dict[str, float | None] = field(default_factory=dict)
     guidance: float = 1.0
+    conditioned_on: str = ""
 
 
 @dataclass

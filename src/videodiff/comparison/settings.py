@@ -30,7 +30,8 @@ class Settings:
         long_videos: how many of them.
         shown: clips that the page shows of each model.
         seed: of noise, real clips and windows.
-        guidance: scale for every model that takes guidance; None is each model's own.
+        guidance: scale for every model that takes guidance, or several, of which the table shows the first; None is
+            each model's own.
         batch_size: videos generated at once; no number but memory and seconds depends on it.
         device: auto, cpu or cuda.
         trusted: further modules whose classes a run may name.
@@ -51,7 +52,7 @@ class Settings:
     long_videos: int = 8
     shown: int = 16
     seed: int = 0
-    guidance: float | None = None
+    guidance: float | tuple[float, ...] | None = None
     batch_size: int = 16
     device: str = "auto"
     trusted: tuple[str, ...] = ()
@@ -73,8 +74,16 @@ class Settings:
         for name in self.samplers:
             if name not in SAMPLERS:
                 raise ValueError(f"--sampler must be of {', '.join(SAMPLERS)}, got {name!r}")
-        if self.guidance is not None and self.guidance < 0:
-            raise ValueError(f"--guidance must not be negative, got {self.guidance}")
+        for scale in self.scales:
+            if scale is not None and scale < 0:
+                raise ValueError(f"--guidance must not be negative, got {scale}")
+        if len(set(self.scales)) < len(self.scales):
+            raise ValueError("--guidance names one scale twice")
+
+    @property
+    def scales(self) -> tuple[float | None, ...]:
+        """The scales of guidance, in their order; None is each model's own."""
+        return self.guidance if isinstance(self.guidance, tuple) else (self.guidance,)
 
     def record(self) -> dict[str, Any]:
         """What ``results.json`` says of it: all that shapes a number, but for the conditions."""

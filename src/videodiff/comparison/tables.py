@@ -85,13 +85,23 @@ def quality(comparison: Comparison) -> Table:
         apart.append([Cell("other real clips (floor)"), *(Cell(number(value)) for value in floor)])
     protocol = comparison.protocol
     return Table(
-        f"Protocol {protocol['name']} [{protocol['hash']}]: {first.count} clips of {first.frames} frames each side, "
-        f"{first.sampler} in {first.steps} steps, seed {comparison.settings.get('seed')}",
+        f"Protocol {protocol['name']} [{protocol['hash']}]: {clips_of(comparison, first)}, "
+        f"{first.sampler} in {first.steps} steps, seed {comparison.settings.get('seed')}"
+        + (f"; conditioned on {first.conditioned_on}" if first.conditioned_on else ""),
         ["model", *map(title_of, names)],
         rows,
         apart,
         f"In brackets: 95 % interval. {MARKED}",
     )
+
+
+def clips_of(comparison: Comparison, draw: Draw) -> str:
+    """How many clips there are of each side."""
+    given, draws = comparison.protocol.get("given"), comparison.protocol.get("draws", 1)
+    if not given:
+        return f"{draw.count} clips of {draw.frames} frames each side"
+    each = "" if draws == 1 else f", {draws} draws of each"
+    return f"{draw.count // draws} real clips of {draw.frames} frames continued from the first {given}{each}"
 
 
 def origins(comparison: Comparison) -> Table:
@@ -182,21 +192,30 @@ def reconstruction(models: Sequence[ModelRecord]) -> Table:
 
 
 def by_steps(comparison: Comparison) -> Table:
-    """Quality against sampler, steps and seconds: every draw of every model."""
+    """Quality against sampler, steps, guidance and seconds: every draw of every model."""
     pairs: list[tuple[ModelRecord, Draw]] = [(m, draw) for m in comparison.models for draw in m.draws]
     names = metric_names([draw.metrics for _, draw in pairs])
+    guided = len({draw.guidance for _, draw in pairs}) > 1
     heads = [
         [
             Cell(model.name),
             Cell(draw.sampler),
             Cell(str(draw.steps)),
+            *([Cell(f"{draw.guidance:g}"), Cell(draw.conditioned_on or "-")] if guided else []),
             Cell(number(draw.timing.get("seconds_per_video"), 3)),
         ]
         for model, draw in pairs
     ]
-    head = ["model", "sampler", "steps", "seconds per video", *map(title_of, names)]
+    told = ["guidance", "conditioned on"] if guided else []
+    head = ["model", "sampler", "steps", *told, "seconds per video", *map(title_of, names)]
     found = [draw.metrics for _, draw in pairs]
-    return Table("Quality against steps", head, metric_rows(names, heads, found, without_model(comparison)))
+    if len({draw.conditioned_on for _, draw in pairs}) > 1:  # scores of two kinds have no best among them
+        rows = [
+            [*h, *(cell_of(record.get(n)) for n in names)] for h, record in zip(heads, found, strict=True)
+        ]
+    else:
+        rows = metric_rows(names, heads, found, without_model(comparison))
+    return Table(f"Quality against steps{' and guidance' if guided else ''}", head, rows)
 
 
 def drifts(models: Sequence[ModelRecord]) -> Table:

@@ -143,6 +143,8 @@ def conditioned_on(conditions: Mapping[str, Any], has_labels: bool, given: int =
             kinds.append(KINDS.get(name, name))
     if given:
         kinds.append(f"the first {counted(given, 'frame')} of the real clips")
+    if conditions.get("guidance") == 0 and kinds:  # the unconditional estimate alone
+        return f"{', '.join(kinds)}, at guidance 0" if given or "condition" in conditions else "nothing"
     return ", ".join(kinds) or "nothing"
 
 

@@ -52,8 +52,10 @@ def class_words(text: str) -> int | str:
     return numbers[0] if len(numbers) == 1 else ",".join(map(str, numbers))
 
 
-def classes(value: int | str, generated: Generated) -> Tensor:
+def classes(value: int | str, generated: Generated) -> Tensor | None:
     """The classes that videos take in turn, int64: video i is of class ``i`` modulo their number.
+
+    None of a model without classes leaves nothing to be told: None.
 
     Raises:
         ValueError: if all or random ones are asked of a model without classes.
@@ -65,7 +67,7 @@ def classes(value: int | str, generated: Generated) -> Tensor:
     if isinstance(value, int):
         return torch.tensor([value])
     if value == "none":
-        return torch.tensor([-1])
+        return None if generated.num_classes is None else torch.tensor([-1])
     if value not in ("all", "random"):
         return torch.tensor([int(number) for number in value.split(",")])
     if generated.num_classes is None:

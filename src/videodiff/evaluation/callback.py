@@ -191,9 +191,8 @@ class VideoEvaluation(pl.Callback):
             self.request(model, measurement.protocol),
             precision=trainer.precision_plugin.forward_context,
         )
-        count = len(generated.indices)
-        batches = measurement.as_compared(told_how_long(trainer, generated, count))
-        return measurement.observe(batches, "generated clips", count)
+        timed = told_how_long(trainer, generated, len(generated.indices))
+        return measurement.observe_generated(generated, "generated clips", timed)
 
     def progress(self, trainer: pl.Trainer) -> Callable[[str, int, int], None]:
         """Lines on stderr from rank 0: in place on a terminal, else one every half minute."""

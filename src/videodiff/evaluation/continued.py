@@ -89,8 +89,11 @@ class ContinuedClips(GeneratedClips):
         if FrameSize(*given.shape[2:4]) != size:
             given = resize(given, size, self.rule)
         frames = to_float(given).permute(0, 4, 1, 2, 3)
-        asked = super().request_of([i // self.draws for i in indices])
+        asked = super().request_of([self.told_as(i) for i in indices])
         return Request(**{**vars(asked), "frames": frames, "positions": tuple(range(self.given))})
+
+    def told_as(self, index: int) -> int:
+        return index // self.draws
 
     def noise_of(self, indices: Sequence[int]) -> list[int]:
         return [i // self.draws + NEXT_DRAW * (i % self.draws) for i in indices]

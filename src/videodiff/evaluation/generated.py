@@ -9,6 +9,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,6 +110,19 @@ class GeneratedClips:
             return request
         return replace(request, label=torch.tensor([self.labels[i % len(self.labels)] for i in indices]))
 
+    def classes_of(self, indices: Sequence[int]) -> np.ndarray | None:
+        """The class that each of these clips is told, -1 where it is none, ``[N]``; None if no class is told."""
+        told = self.request.label
+        numbers = self.labels if told is None else told.tolist()
+        if numbers is None or guided_away(self.guidance, self.request):
+            return None
+        found = np.array([numbers[i % len(numbers)] for i in map(self.told_as, indices)])
+        return found if (found >= 0).any() else None
+
+    def told_as(self, index: int) -> int:
+        """Which of the classes in turn a clip takes."""
+        return index
+
     def noise_of(self, indices: Sequence[int]) -> list[int]:
         """By which indices the model seeds the noise of these clips."""
         return list(indices)
@@ -117,6 +131,11 @@ class GeneratedClips:
     def seconds_per_video(self) -> float | None:
         """Median over batches; the first, which warms up, is left out where there are others."""
         return median(self.seconds[1:] or self.seconds) if self.seconds else None
+
+
+def guided_away(scale: float | None, request: Request) -> bool:
+    """Whether guidance leaves nothing of the conditions: a scale of 0 is the unconditional estimate alone."""
+    return (request.guidance if scale is None else scale) == 0
 
 
 def as_clips(videos: Tensor, rounding: str = "round") -> Tensor:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -133,7 +134,10 @@ class Measurement:
     @cached_property
     def real(self) -> Observed:
         """The real side; whole on the first process, which alone scores."""
-        return self.real_side(self.source, "real clips")
+        side = self.real_side(self.source, "real clips")
+        if labels := self.source.labels:
+            side.classes = np.array([labels[self.plan.windows[place][0]] for place in side.places.tolist()])
+        return side
 
     @cached_property
     def floor(self) -> Observed | None:
@@ -195,6 +199,20 @@ class Measurement:
             model, protocol, lambda places: self.clips(places=places), rule, mine, self.seed, self.batch_size,
             **options,
         )  # fmt: skip
+
+    def observe_generated(
+        self, clips: GeneratedClips, what: str, batches: Iterable[Batch] | None = None
+    ) -> Observed:
+        """Show the detectors what the protocol compares of generated clips.
+
+        Args:
+            clips: this process's share, from :meth:`generated`.
+            what: they are called in progress.
+            batches: of them, where they pass by someone else first.
+        """
+        side = self.observe(self.as_compared(clips if batches is None else batches), what, len(clips.indices))
+        side.classes = clips.classes_of(side.places.tolist())
+        return side
 
     def as_compared(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Generated clips at the size of the real ones, and of them what the protocol compares."""

@@ -30,6 +30,7 @@ class Observed:
         sizes: frame sizes ``(H, W)`` that occurred.
         constant: clips of one single colour.
         pairs: of continuations: PSNR, SSIM and LPIPS of each beside what follows in truth, ``[N]``.
+        classes: of each clip ``[N]``: what it is of, or was told to be of, -1 where nothing says it; None if of none.
     """
 
     features: dict[str, FeatureStats] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Observed:
     sizes: set[tuple[int, int]] = field(default_factory=set)
     constant: int = 0
     pairs: dict[str, np.ndarray] = field(default_factory=dict)
+    classes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -60,8 +62,9 @@ class Observed:
             {name: values[:count] for name, values in held.items()} for held in (self.figures, self.pairs)
         )
         return Observed(
-            features, figures, self.places[:count], self.digests[:count], self.sizes, self.constant, pairs
-        )
+            features, figures, self.places[:count], self.digests[:count], self.sizes, self.constant, pairs,
+            None if self.classes is None else self.classes[:count],
+        )  # fmt: skip
 
 
 class ClipObserver(ClipMetric):

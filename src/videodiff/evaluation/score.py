@@ -9,7 +9,7 @@ import numpy as np
 
 from videodiff.evaluation.observed import Observed
 from videodiff.evaluation.protocol import Protocol
-from videodiff.metrics.directory import better
+from videodiff.metrics.directory import SHARE, better
 from videodiff.metrics.distribution import DistributionMetric
 from videodiff.metrics.entry import Entry, mean_entry
 from videodiff.metrics.figure import ClipFigure
@@ -95,6 +95,8 @@ def score(
                 else:
                     metric.use(theirs, ours)
                 metrics[metric.name] = metric.entry()
+    if (found := class_accuracy(real, generated, protocol.draws)) is not None:
+        metrics["class_accuracy"] = found
     metrics |= pair_entries(generated.pairs, protocol.draws, protocol.best_of)
     for name, values in generated.figures.items():
         figure = ClipFigure(name, sync_on_compute=False)
@@ -104,6 +106,20 @@ def score(
     for entry in metrics.values():
         entry["reduced"] = reduced
     return metrics, [*notes(real, generated, protocol), *said]
+
+
+def class_accuracy(real: Observed, generated: Observed, draws: int) -> Entry | None:
+    """Share of the clips that were told a class which the evaluator reads as of it; of real clips as the floor."""
+    shares = {}
+    for name, side, each in (("value", generated, draws), ("floor", real, 1)):
+        logits = side.features.get("evaluator_logits")
+        if side.classes is not None and logits is not None and logits.features is not None:
+            hits = np.where(side.classes < 0, np.nan, logits.features.argmax(1) == side.classes)
+            shares[name] = of_clips(hits, each)
+    if "value" not in shares:
+        return None
+    entry = mean_entry(shares["value"], within=SHARE)
+    return entry | ({"floor": float(np.nanmean(shares["floor"]))} if "floor" in shares else {})
 
 
 def pair_entries(pairs: Mapping[str, np.ndarray], draws: int, best_of: int) -> dict[str, Entry]:

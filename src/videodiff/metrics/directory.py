@@ -89,10 +89,22 @@ METRICS: dict[str, MetricInfo] = {
             "is_k400", "IS (I3D)", "higher", "Inception score over the 400 classes of I3D; a stand-in for that of C3D."
         ),
         MetricInfo("is", "IS", "higher", "Inception score of C3D, as published for UCF-101 (Saito et al. 2020)."),
-        # Reconstructions beside their clips.
-        MetricInfo("psnr", "PSNR", "higher", "Peak signal-to-noise ratio of reconstructions.", "dB"),
-        MetricInfo("ssim", "SSIM", "higher", "Structural similarity of reconstructions (Wang et al. 2004), at most 1."),
-        MetricInfo("lpips", "LPIPS", "lower", "Perceptual distance of reconstructions (Zhang et al. 2018)."),
+        MetricInfo(
+            "class_accuracy", "class accuracy", "higher",
+            "Share of clips that the evaluator reads as the class they were told.", within=SHARE,
+        ),
+        # Reconstructions beside their clips, or predicted frames beside the true ones.
+        MetricInfo(
+            "psnr", "PSNR", "higher", "Peak signal-to-noise ratio of reconstructions, or of predicted frames.", "dB"
+        ),
+        MetricInfo(
+            "ssim", "SSIM", "higher",
+            "Structural similarity of reconstructions, or of predicted frames (Wang et al. 2004), at most 1.",
+        ),
+        MetricInfo(
+            "lpips", "LPIPS", "lower",
+            "Perceptual distance of reconstructions, or of predicted frames (Zhang et al. 2018).",
+        ),
         # Exact figures of the built-in sets.
         MetricInfo(
             "digit_present", "digit present", "higher", "Share of frames that show one compact digit, 0 to 1.",
@@ -151,6 +163,10 @@ def metric_info(name: str) -> MetricInfo:
     """
     if name in METRICS:
         return METRICS[name]
+    if best := re.fullmatch(r"(psnr|ssim|lpips)_best(\d+)", name):
+        mean = METRICS[best[1]]
+        says = f"{mean.label} of the best of {best[2]} draws of each clip."
+        return replace(mean, name=name, label=f"{mean.label}, best of {best[2]}", says=says)
     if splits := re.fullmatch(r"(.+)_splits(\d+)", name):
         kind = METRICS.get(splits[1])
         base = kind or (METRICS["is"] if name.startswith("is_") else None)

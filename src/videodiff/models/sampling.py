@@ -233,10 +233,11 @@ class SamplingModule(pl.LightningModule, StageModel):
     def never_given(self, length: int) -> str:
         if "frames" not in self.answers:
             return super().never_given(length)
+        clip = self.video_shape[1]
         return (
-            f"clips of {counted(length, 'frame')} are too short to be continued: this model generates "
-            f"{self.video_shape[1]} at once, and is given whole units of its latent; give longer ones, "
-            f"--data.num_frames {2 * self.video_shape[1]}"
+            f"clips of {counted(length, 'frame')} are too short to be continued: this model generates {clip} at once, "
+            f"and is given whole units of its latent; give clips of {2 * clip} frames (--data.num_frames {2 * clip}, "
+            f"or a protocol P:{2 * clip}:given={clip})"
         )
 
     def blank(self, num_videos: int, units: int, request: Request) -> Tensor:

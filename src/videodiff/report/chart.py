@@ -28,12 +28,13 @@ MARKS = (
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a series: its place, the interval of y, and words for a reader who hovers."""
+    """A point of a series: its place, the interval of y, words for a reader who hovers, and a label beside its mark."""
 
     x: float
     y: float
     interval: tuple[float, float] | None = None
     says: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,11 @@ def draw_series(series: Series, x: Scale, y: Scale) -> Html:
         parts.append(
             element("path", title, d=MARKS[series.index % len(MARKS)], transform=place, class_="mark")
         )
+        if point.label:
+            leftwards = x(point.x) > WIDTH - RIGHT - 24
+            aside = x(point.x) + (-8 if leftwards else 8)
+            beside = {"x": f"{aside:.1f}", "y": f"{y(point.y):.1f}", "dy": "-0.35em"}
+            parts.append(element("text", point.label, **beside, class_="name end" if leftwards else "name"))
     return element("g", *parts, class_=f"s{series.index % NUM_COLOURS}")
 
 

@@ -12,6 +12,7 @@ from videodiff.report.page_template import Section, page_shell
 from videodiff.report.player import Reel
 from videodiff.report.section_answers import answers_section
 from videodiff.report.section_clips import ClipSections
+from videodiff.report.section_guidance import guidance_section
 from videodiff.report.section_plots import curves_section, drift_section, tradeoffs_section
 from videodiff.report.section_record import (
     made_section,
@@ -69,6 +70,7 @@ def build_page(comparison: Comparison, clips: Clips, budget: int = BUDGET) -> st
         Section("skipped", "Not compared", skipped_section(comparison)),
         Section("data", "One reference", origins_section(comparison), "Reference"),
         Section("tradeoffs", "Quality against cost", tradeoffs(comparison), "Quality and cost"),
+        Section("guidance", "What guidance trades", guidance_section(comparison), "Guidance"),
         Section("drift", "Drift over long video", drift_section(comparison), "Drift"),
         Section("costs", "Costs", costs_section(comparison)),
         Section("stages", "First stages", stages_section(comparison)),
@@ -105,6 +107,8 @@ def facts_of(comparison: Comparison) -> str:
     if counts:
         facts.append(f"{' and '.join(f'{c:,}' for c in sorted(counts))} clips of each model")
     facts += [f"{key} {settings[key]}" for key in ("seed", "device") if settings.get(key) is not None]
+    told = {draw.conditioned_on for model in comparison.models for draw in model.draws[:1]} - {""}
+    facts += [f"clips conditioned on {' and '.join(sorted(told))}"] if told else []
     return f"{', '.join(facts)}."
 
 

@@ -11,7 +11,7 @@ from videodiff.metrics.directory import headline, metric_info
 from videodiff.report.chart import Chart, Point, Series, legend
 from videodiff.report.markup import Html, element, join
 from videodiff.report.number_format import duration, memory, plain, short
-from videodiff.report.section_results import floors, shown, stage_training
+from videodiff.report.section_results import floors, guided, shown, stage_training
 from videodiff.report.table import metric_names
 
 MOST_DRIFTS = 6  # charts along long videos
@@ -186,15 +186,15 @@ def _draws_chart(
 ) -> Html | None:
     series = []
     for i, model in enumerate(comparison.models):
-        by_sampler: dict[str, list[Point]] = {}
+        by_sampler: dict[tuple[str, float], list[Point]] = {}
         for draw in alike(model) if model.draws else []:
             x = place(draw)
-            words = f"{model.name}, {draw.sampler.removesuffix('Sampler')} {draw.steps} steps"
+            words = f"{model.name}, {draw.sampler.removesuffix('Sampler')} {draw.steps} steps{guided(draw)}"
             if title == "seconds" and x is not None:
                 words += f", {say(x)}"
             point = None if x is None else metric_point(draw, metric, x, words)
             if point:
-                by_sampler.setdefault(draw.sampler, []).append(point)
+                by_sampler.setdefault((draw.sampler, draw.guidance), []).append(point)
         for k, points in enumerate(by_sampler.values()):
             joined = sorted(points, key=lambda p: p.x)
             series.append(Series(model.name, i, joined, marks=True, dashed=k > 0))

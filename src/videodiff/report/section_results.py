@@ -115,7 +115,7 @@ def _draw_costs(draw: Draw | None) -> list[Html | str]:
     return [
         join(
             draw.sampler.removesuffix("Sampler"),
-            element("small", f"{draw.steps} steps{_guided(draw)}", class_="spread"),
+            element("small", f"{draw.steps} steps{guided(draw)}", class_="spread"),
         ),
         short(draw.flop_per_video, "FLOP"),
         element("td", duration(seconds), batch, class_="number", data_timing=True),
@@ -123,7 +123,8 @@ def _draw_costs(draw: Draw | None) -> list[Html | str]:
     ]
 
 
-def _guided(draw: Draw) -> str:
+def guided(draw: Draw) -> str:
+    """Its scale, where there is guidance."""
     return "" if draw.guidance == 1 else f", guidance {draw.guidance:g}"
 
 
@@ -164,15 +165,16 @@ def draws_section(comparison: Comparison) -> Html | None:
     if all(len(model.draws) < 2 for model in comparison.models):
         return None
     metric = headline(metric_names([d.metrics for m in comparison.models for d in m.draws]))
-    heads = ["model", "sampler", "steps", "frames", "clips", *([metric_head(metric)] if metric else []),
+    heads = ["model", "sampler", "steps", "guidance", "frames", "clips", *([metric_head(metric)] if metric else []),
              "per video", "seconds per video"]  # fmt: skip
     rows = []
     for i, model in enumerate(comparison.models):
         for draw in model.draws:
             seconds = duration(draw.timing.get("seconds_per_video"))
             rows.append([
-                model_head(model.name, i), draw.sampler.removesuffix("Sampler"), str(draw.steps), str(draw.frames),
-                str(draw.count), *([metric_cell(draw.metrics.get(metric))] if metric else []),
+                model_head(model.name, i), draw.sampler.removesuffix("Sampler"), str(draw.steps),
+                f"{draw.guidance:g}", str(draw.frames), str(draw.count),
+                *([metric_cell(draw.metrics.get(metric))] if metric else []),
                 short(draw.flop_per_video, "FLOP"), element("td", seconds, class_="number", data_timing=True),
             ])  # fmt: skip
     return element("details", element("summary", "All draws"), plain_table(heads, rows, "all draws"))

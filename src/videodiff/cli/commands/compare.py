@@ -12,7 +12,7 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.condition import add_flags, conditions_of
-from videodiff.words import whole
+from videodiff.words import real, whole
 
 ROOT = Path("report")  # a folder for each comparison in it
 
@@ -20,6 +20,8 @@ EPILOG = """examples:
   videodiff compare runs/vdm_digits runs/pvdm_digits --frames 16 --num_clips 64
   videodiff compare vdm_digits lvdm_digits --frames 16 --steps 10,25,50 --sampler ddim,dpmpp    # quality against steps
   videodiff compare vdm_digits pvdm_digits --long_frames 128                                    # drift of long video
+  videodiff compare vdm_digits --guidance 0,1,2,4                       # unconditional, by class, and guided: a curve
+  videodiff compare vdm_digits lvdm_digits --protocol evaluator:given=4:draws=4:best_of=4                 # prediction
   videodiff compare vdm_sky pvdm_sky --data.root data/sky --data.resolution 128 --data.resize antialias
 """
 # Arguments of VideoDataModule that one reference for all runs may be given by.
@@ -76,7 +78,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="S[,S...]",
         help="ddim, dpmpp, ancestral (default ddim); the table shows the first with the first --steps",
     )
-    add_flags(p)
+    add_flags(p, besides="guidance")
+    add(
+        "--guidance",
+        type=scales,
+        metavar="W[,W...]",
+        help="scale of classifier-free guidance, 1 is none and 0 without condition; several give a curve (default: the "
+        "models')",
+    )
     add(
         "--long_frames",
         type=whole(0),
@@ -166,6 +175,12 @@ def whole_numbers(text: str) -> tuple[int, ...]:
         return tuple(int(word) for word in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be whole numbers, e.g. 10,25,50, got {text!r}") from None
+
+
+def scales(text: str) -> float | tuple[float, ...]:
+    """``2`` -> 2.0, ``1,2,4`` -> (1.0, 2.0, 4.0)."""
+    found = tuple(real(0)(word) for word in text.split(","))
+    return found[0] if len(found) == 1 else found
 
 
 def words(text: str) -> tuple[str, ...]:
