@@ -63,7 +63,7 @@ ARROWS = {
         "data",
         "callbacks",
     ),
-    "weights": ("atomic", "placeholder", "reasons"),
+    "weights": ("atomic", "late", "placeholder", "reasons"),
     "stopping": (),
     "placeholder": (),
     "reasons": (),

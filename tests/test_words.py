@@ -1,5 +1,7 @@
 """One word for each idea: words that have gone from code, YAML, help and docs stay gone."""
 
+import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -63,3 +65,24 @@ def test_words_that_have_gone_stay_gone():
 def test_a_gone_word_is_seen(text):
     (found,) = gone_from(f"first line\n{text}")
     assert found.startswith("2: ")
+
+
+def test_a_count_agrees_with_its_noun():
+    """``{len(x)} clips`` says "1 clips"; ``counted`` does not. After "of" the noun is that of the whole."""
+    found = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else []
+            for k, (value, after) in enumerate(itertools.pairwise(parts)):
+                before = parts[k - 1].value if k and isinstance(parts[k - 1], ast.Constant) else ""
+                if (
+                    isinstance(value, ast.FormattedValue)
+                    and ast.unparse(value.value).startswith("len(")
+                    and isinstance(after, ast.Constant)
+                    and re.match(r" (?:[a-z]+ )?[a-z]+[^s]s\b", after.value)
+                    and not before.endswith(("of ", "of the "))
+                ):
+                    found.append(
+                        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(value.value)}{after.value}"
+                    )
+    assert found == []

@@ -16,9 +16,9 @@ def rank() -> int:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))))
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: ``1 video``, ``2 videos``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: ``1 video``, ``2 videos``; `plural` is for nouns that take more than an s."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def none_can_be(done: str, count: int, noun: str, of: str = "") -> str:

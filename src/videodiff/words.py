@@ -1,9 +1,11 @@
-"""Command-line words as plain values: numbers in a range, existing files. Imports nothing heavy."""
+"""Command-line words as plain values: numbers in a range, existing files, places to write. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,20 @@ def existing(text: str) -> str:
     if not Path(text).exists():
         raise argparse.ArgumentTypeError(f"must be a file or folder that exists, got {text!r}")
     return text
+
+
+def writable(text: str) -> Path:
+    """The ``type`` of an option that names a folder or a file to write: its nearest folder must let us write."""
+    path = Path(text)
+    there = next((p for p in (path, *path.parents) if os.path.lexists(p)), Path())
+    reason = None
+    if there != path and not there.is_dir():
+        reason = errno.ENOTDIR
+    elif there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        reason = errno.EACCES
+    if reason is not None:
+        told = os.strerror(reason).lower()
+        raise argparse.ArgumentTypeError(
+            f"must be a place to write: {text} cannot be written ({told}); name another directory"
+        )
+    return path

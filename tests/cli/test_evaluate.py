@@ -223,7 +223,10 @@ def test_what_generate_recorded_travels_with_the_number(folders, capsys, tmp_pat
     assert (found["num_fake"], found["sampler"], found["steps"], found["ema"]) == (5, "DDIMSampler", 50, True)
     assert "lossily" not in err
     (fake / "4.mkv").unlink()
-    assert "samples.json lists 5 clips, 4 are there" in evaluate(capsys, folders["real"], fake, *RANDOM)[2]
+    assert (
+        "samples.json lists 5 clips, of which 4 can be found"
+        in evaluate(capsys, folders["real"], fake, *RANDOM)[2]
+    )
 
 
 def test_the_batch_size_changes_nothing(folders, capsys):
@@ -273,7 +276,7 @@ def test_short_and_broken_videos_are_left_out_and_told(folders, capsys, tmp_path
     (fake / "broken.mkv").write_bytes(b"no video")
     record, err = record_of(capsys, folders["real"], fake, *RANDOM)
     assert record["num_fake"] == 4
-    assert "2 generated videos were left out" in err
+    assert "2 generated videos left out" in err
 
 
 @pytest.mark.parametrize(
@@ -317,7 +320,7 @@ def test_constant_clips_are_a_number_with_a_warning(folders, capsys, tmp_path):
     black = write_videos(tmp_path / "black", [torch.zeros(4, 16, 16, 3, dtype=torch.uint8)] * 3)
     record, err = record_of(capsys, folders["real"], black, *RANDOM)
     assert record["metrics"]["rand_fd"]["value"] > 0
-    assert "3 generated clips are of one single colour" in err
+    assert "3 generated clips of one single colour" in err
 
 
 def test_a_usage_error_needs_no_torch():

@@ -43,6 +43,15 @@ LINES = {  # a command line -> a word of its refusal
     "compare runs/none --protocol stylegan": "no protocol 'stylegan'",
     "evaluate a b": "no such folder",
     "evaluate . . --protocol stylegan": "no protocol 'stylegan'",
+    "prepare nowhere --out x": "no public data set 'nowhere'",
+    "generate --ckpt_path runs/one --out file/x": "file/x cannot be written (not a directory)",
+    "predict --ckpt_path runs/one --out file/x": "file/x cannot be written (not a directory)",
+    "compare runs/one --out file/x": "file/x cannot be written (not a directory)",
+    "evaluate . . --out file/x.json": "file/x.json cannot be written (not a directory)",
+    "export runs/one --out file/x": "file/x cannot be written (not a directory)",
+    "encode --config vdm_digits --out file/x": "file/x cannot be written (not a directory)",
+    "prepare . --out file/x": "file/x cannot be written (not a directory)",
+    "fit --config vdm_digits --out file/x": "file/x cannot be written (not a directory)",
     "encode --config vdm_digts --out x": "'vdm_digits'",
     "info vdm_digts": "'vdm_digits'",
     "info vdm_digits --card foo": "--card must be",
@@ -74,6 +83,7 @@ def answers(tmp_path_factory):
     """Exit code, message and heavy modules after each command line, all in one process."""
     folder = tmp_path_factory.mktemp("texts")
     (folder / "wrong.yaml").write_text(WRONG)
+    (folder / "file").touch()
     (folder / "group.yaml").write_text("trianer: {max_steps: 3}\n")
     (folder / "runs" / "empty" / "1" / "checkpoints").mkdir(parents=True)
     one = folder / "runs" / "one" / "1"

@@ -160,7 +160,7 @@ def test_a_shard_that_ends_too_soon_keeps_what_is_whole_and_says_so(videos, tmp_
     assert keys(source) == list(videos)[:-1]
     ((path, reason),) = source.skipped
     assert path == str(tmp_path / "a.tar")
-    assert "9 samples before that are used" in reason
+    assert "9 samples before that used" in reason
     assert source.num_unreadable == 1
 
 

@@ -119,8 +119,8 @@ def test_repeated_and_constant_clips_are_told_and_still_a_number():
     black = torch.zeros_like(clips_of(0))
     result = run(clips_of(0), black)
     assert result.metrics["fvd"]["value"] > 0
-    assert "24 generated clips are of one single colour" in result.warnings
-    assert "23 generated clips repeat an earlier one, bit for bit" in result.warnings
+    assert "24 generated clips of one single colour" in result.warnings
+    assert "23 generated clips the same as an earlier one, bit for bit" in result.warnings
 
 
 def test_different_sizes_give_a_number_and_a_warning():

@@ -193,7 +193,7 @@ def without(name):
         (lambda s: s | {"input_blocks.1.0.extra.weight": torch.zeros(1)}, "weights 1 too many"),
         (
             lambda s: s | {"strange": torch.zeros(1)},
-            "1 keys that such a network has not, the first is strange",
+            "1 key that such a network has not, the first is strange",
         ),
         (lambda s: s | {"out.2.bias": torch.zeros(5)}, "1 of another shape .first conv_out.bias"),
         (lambda s: {"a." + k: v for k, v in s.items()}, "no pvdm-unet: it has no time_embed.0.weight"),

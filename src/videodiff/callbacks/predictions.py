@@ -111,7 +111,7 @@ class PredictionWriter(pl.Callback):
                 print(
                     f"PSNR of the generated frames {means['psnr']:.2f} dB, of repeating the last given frame "
                     f"{means['psnr_repeat_last']:.2f} dB; difference {gain.value:+.2f} dB, 95 % interval "
-                    f"{gain.low:+.2f} to {gain.high:+.2f} ({len(scores)} clips)"
+                    f"{gain.low:+.2f} to {gain.high:+.2f} ({counted(len(scores), 'clip')})"
                 )
             record = {**means, "count": len(scores), "given": scores[0]["given"], "clips": scores}
             sheet = video_io.video_grid(torch.stack(self.shown), columns=len(self.shown))

@@ -23,6 +23,7 @@ from torch import Tensor
 from videodiff import atomic, placeholder, reasons
 from videodiff.checkpoints.exported import is_pipeline, read_exported, verify_exported
 from videodiff.migrations import migrated
+from videodiff.say import counted
 
 SEAL = b"videodiff-crc32:"
 END_RECORD = 22  # bytes of a zip's end record without its comment
@@ -276,7 +277,7 @@ class AtomicCheckpointIO(CheckpointIO):
     ) -> None:
         if bad := non_finite(checkpoint):
             raise RuntimeError(
-                f"checkpoint {path} not written: {len(bad)} tensors are not finite, the first is {bad[0]} "
+                f"checkpoint {path} not written: {counted(len(bad), 'tensor')} not finite, the first is {bad[0]} "
                 "(resume from the last good checkpoint with a lower learning rate)"
             )
         Path(path).parent.mkdir(exist_ok=True)  # but not the run's: one that vanished is not begun anew

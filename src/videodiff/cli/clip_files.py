@@ -298,7 +298,7 @@ def wait_for_clips(out: Path, count: int, seconds: float = 3600.0) -> None:
     while missing := [i for i in range(count) if not clip_path(out, i).is_file()]:
         if left <= 0:
             raise RuntimeError(
-                f"{len(missing)} clips are missing in {out}, first {clip_path(out, missing[0]).name}"
+                f"{counted(len(missing), 'clip')} missing in {out}, first {clip_path(out, missing[0]).name}"
             )
         time.sleep(0.2)
         left -= 0.2

@@ -8,7 +8,7 @@ from pathlib import Path
 from videodiff.cli.arguments import LightParser, run_first
 from videodiff.cli.condition import add_flags
 from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE
-from videodiff.words import whole
+from videodiff.words import whole, writable
 
 
 def run(verb: str, argv: list[str], act: Callable[[argparse.Namespace, list[str]], int]) -> int:
@@ -27,7 +27,7 @@ def own_options(verb: str) -> argparse.ArgumentParser:
     """The options that are ours and not the LightningCLI's."""
     parser = LightParser(f"videodiff {verb}", verb, add_help=False)
     parser.add_argument("-c", "--config", action="append", default=[])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=writable)
     parser.add_argument("--name")
     parser.add_argument("--ckpt_path")
     parser.add_argument("--trust", action="append", default=[])

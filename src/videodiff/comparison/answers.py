@@ -14,6 +14,7 @@ from videodiff.comparison.best import distance_of, is_better, penalty, penalty_i
 from videodiff.comparison.record import Comparison
 from videodiff.comparison.tables import number, prefixed, seconds
 from videodiff.metrics.directory import DISTANCES, SHARE, WORDS, MetricInfo, metric_info
+from videodiff.say import counted
 
 Entry = Mapping[str, Any]
 Entries = Mapping[str, Entry]
@@ -304,7 +305,7 @@ def long_video(comparison: Comparison) -> Answer | None:
             groups.setdefault("has no intervals", []).append(name)
     clauses = [f"{listed(names)} {plural(says, len(names))}" for says, names in groups.items()]
     count = first["metrics"][metric].get("count") if metric in first["metrics"] else None
-    videos = f", {count} videos of each model" if count else ""
+    videos = f", {counted(count, 'video')} of each model" if count else ""
     head = f"{info.label} ({WORDS[info.better]}) in {'frames {} to {}'.format(*first['frames'])} and in {place}{videos}"
     return Answer("Long video", f"{capital(head)}: {'; '.join(clauses)}.")
 

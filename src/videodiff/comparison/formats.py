@@ -11,6 +11,7 @@ from videodiff.comparison.answers import answers
 from videodiff.comparison.record import Comparison, Metrics
 from videodiff.comparison.tables import Cell, metric_names, tables
 from videodiff.names import markdown_code, markdown_text, one_line
+from videodiff.say import counted
 
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -147,7 +148,7 @@ def terminal(comparison: Comparison) -> str:
     found = ["\n".join(f"{answer.topic}: {one_line(answer.says)}" for answer in answers(comparison))]
     for table in tables(comparison):
         if table.title.startswith("Published"):
-            found.append(f"{len(table.rows)} published figures are in results.md")
+            found.append(f"{counted(len(table.rows), 'published figure')} in results.md")
             continue
         if table.title.startswith("Drift"):  # a column for every window of every model is too wide here
             found.append("drift over long video is in results.md and on the page")

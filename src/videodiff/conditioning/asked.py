@@ -174,6 +174,6 @@ def place_frames(
     if positions[-1] < count:
         return positions, list(positions), length
     raise ValueError(
-        f"--condition_frames {words} asks for {len(positions)} frames up to position {positions[-1]}, "
+        f"--condition_frames {words} asks for {counted(len(positions), 'frame')} up to position {positions[-1]}, "
         f"but {count} are given"
     )

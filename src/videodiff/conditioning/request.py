@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from videodiff.conditioning.source import check_source, exact_or_decoded, mask_of_file, strength
+from videodiff.say import counted
 from videodiff.words import existing, real, whole
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ class Request:
     def __post_init__(self) -> None:
         count = 0 if self.frames is None else self.frames.shape[2]
         if count != len(self.positions):
-            raise ValueError(f"{count} frames are given for {len(self.positions)} positions")
+            raise ValueError(f"{count} frames are given for {counted(len(self.positions), 'position')}")
         if list(self.positions) != sorted(set(self.positions)) or any(p < 0 for p in self.positions):
             raise ValueError(f"positions of given frames must ascend from 0, got {self.positions}")
         check_source(self)

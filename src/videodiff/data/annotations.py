@@ -13,6 +13,7 @@ from videodiff.data.entries import Entry, Listing
 from videodiff.names import is_text
 from videodiff.plain import parse_json
 from videodiff.reading import csv_records
+from videodiff.say import counted
 
 RANGE = re.compile(r"^(?P<path>.*?)(?:\s+|,)(?P<first>\d+)(?:\s+|,)(?P<last>\d+)$")
 
@@ -68,7 +69,7 @@ def add_captions(listing: Listing, root: str, captions: str) -> Listing:
         )
     result.notes.append(f"captions of {len(used)} of {len(every)} videos")
     if texts is not None and len(texts) > len(used):
-        result.notes.append(f"{len(texts) - len(used)} captions belong to no video in use")
+        result.notes.append(f"{counted(len(texts) - len(used), 'caption')} of no video in use")
     return result
 
 

@@ -22,6 +22,7 @@ from videodiff.data.shared_memory import Piped, Route, choose_route, crowded, ro
 from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches, StandIn
 from videodiff.frame_size import FrameSize, Resolution
 from videodiff.memory import check_fits
+from videodiff.say import counted
 
 WORKER_TIMEOUT = 120  # seconds that a loader worker may take for a batch
 Split = Literal["train", "val", "test"]
@@ -255,7 +256,9 @@ class VideoDataModule(pl.LightningDataModule):
     def annotations(self) -> dict[str, str]:
         """What training batches hold beside their clips, by its key in them, in words."""
         captions = self.clips("train").source.captions
-        found = {} if self.class_names is None else {"label": f"{len(self.class_names)} classes"}
+        found = (
+            {} if self.class_names is None else {"label": counted(len(self.class_names), "class", "classes")}
+        )
         return found if captions is None else {**found, "caption": "captions"}
 
     def summary(self) -> dict[str, dict[str, int]]:

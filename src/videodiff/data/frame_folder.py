@@ -19,6 +19,7 @@ from PIL import Image
 from videodiff.data.entries import LOOKED_AT, Entry, Tree, natural_key, spread
 from videodiff.data.image_read import read_image
 from videodiff.data.video_file import BadVideoError
+from videodiff.say import counted
 
 FOLDERS_LOOKED_AT = LOOKED_AT // 4
 DEEP_LOOKED_AT = 8  # pictures of more than 8 bits whose values are read
@@ -90,7 +91,7 @@ def _told(folders: list[Entry], reasons: dict[str, str | None], what: str) -> li
         return []
     entry, reason = odd[0]
     where = entry.path if entry.relative == "." else entry.relative
-    count = "1 folder has" if len(odd) == 1 else f"{len(odd)} folders have"
+    count = counted(len(odd), "folder has", "folders have")
     return [f"{count} {what} (the first: {where}: {reason}); each folder is read as one video without gaps"]
 
 
@@ -114,7 +115,7 @@ def missing(names: Iterable[str]) -> str | None:
             a, b = gaps[0]
             first, last = a + usual, b - usual
             lost = f"{first} missing" if first >= last else f"{first} to {last} missing"
-            return lost if len(gaps) == 1 else f"{lost}, and {len(gaps) - 1} more gaps"
+            return lost if len(gaps) == 1 else f"{lost}, and {counted(len(gaps) - 1, 'more gap')}"
     return f"numbers that repeat, such as {stems[0]} and {stems[1]}"
 
 
@@ -190,7 +191,7 @@ def without_masks(tree: Tree) -> tuple[Tree, list[str]]:
         return tree, []
     kept = [entry for entry in tree.folders if entry.path not in masks]
     first = next(iter(masks.values()))
-    count = "1 folder" if len(masks) == 1 else f"{len(masks)} folders"
+    count = counted(len(masks), "folder")
     note = f"{count} of masks beside frames of the same names passed over (the first: {first})"
     return replace(tree, folders=kept), [note]
 

@@ -54,7 +54,7 @@ def encodings_note(videos: Iterable[Entry], what: str) -> list[str]:
     found = encoded_twice(videos)
     if not found:
         return []
-    clips = "1 clip lies" if len(found) == 1 else f"{len(found)} clips lie"
+    clips = counted(len(found), "clip lies", "clips lie")
     names = " and ".join(os.path.basename(entry.path) for entry in found[0])
     return [f"{clips} in more than one encoding under the same name (the first: {names}): {what}"]
 

@@ -17,6 +17,7 @@ from videodiff.data.splits import limited, listing_hash
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
 from videodiff.data.wrapped_sources import AtRate, Lengthened
 from videodiff.frame_size import FrameSize
+from videodiff.say import counted
 
 GENERATED: dict[str, type[GeneratedSource]] = {
     "bouncing_digits": BouncingDigits,
@@ -231,7 +232,9 @@ class Selection:
         if self.dataset in GENERATED:
             return [f"{self.dataset} (built in): {counts} clips"]
         how = "detected" if self.layout == "auto" else "named"
-        classes = "no classes" if self.class_names is None else f"{len(self.class_names)} classes"
+        classes = (
+            "no classes" if self.class_names is None else counted(len(self.class_names), "class", "classes")
+        )
         notes = [] if self.found in STORED else self.listing.notes
         lines = [f"{self.found} ({how}) {self.root}: {counts} clips, {classes}"]
         lines += [f"  {note}" for note in notes]

@@ -75,7 +75,8 @@ class ShardSource(ClipSource):
         for shard in self.shards:
             if shard.fault is not None:
                 self._leave_out(
-                    shard.file.path, f"{shard.fault}; {len(shard.samples)} samples before that are used"
+                    shard.file.path,
+                    f"{shard.fault}; {counted(len(shard.samples), 'sample')} before that used",
                 )
         self.class_names, class_ids = number_classes(self.shards) if classes else (None, {})
         self.fingerprint = _fingerprint(self.shards)

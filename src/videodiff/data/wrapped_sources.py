@@ -109,7 +109,8 @@ def num_ticks(times: np.ndarray, fps: float) -> int:
     ticks = int(times[-1] * fps + 1e-6) + 1
     if ticks > MAX_TICKS * len(times):
         raise ValueError(
-            f"{len(times)} frames in {times[-1]:.3g} s: at {fps:g} fps each would be shown more than {MAX_TICKS} times"
+            f"{counted(len(times), 'frame')} in {times[-1]:.3g} s: at {fps:g} fps each would be shown more than "
+            f"{MAX_TICKS} times"
         )
     return ticks
 

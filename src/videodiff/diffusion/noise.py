@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from videodiff.say import counted
+
 Generator = torch.Generator | list[torch.Generator] | None
 
 
@@ -23,7 +25,9 @@ def normal_like(z: Tensor, generator: Generator) -> Tensor:
     if isinstance(generator, torch.Generator):
         return torch.randn(z.shape, generator=generator, device=generator.device, dtype=z.dtype).to(z.device)
     if len(generator) != len(z):
-        raise ValueError(f"a list of generators needs one per sample: {len(z)} samples, got {len(generator)}")
+        raise ValueError(
+            f"a list of generators needs one per sample: {counted(len(z), 'sample')}, got {len(generator)}"
+        )
     noise = torch.empty(z.shape, device=generator[0].device, dtype=z.dtype)
     for row, source in zip(noise, generator, strict=True):
         row.normal_(generator=source)

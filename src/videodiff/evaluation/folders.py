@@ -27,6 +27,7 @@ from videodiff.evaluation.results import Result
 from videodiff.evaluation.run import evaluate
 from videodiff.frame_size import FrameSize, Resolution
 from videodiff.plain import parse_json
+from videodiff.say import counted
 
 LOSSLESS_CODECS = {"ffv1", "png", "apng", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "qtrle", "zlib", "bmp"}
 LOSSLESS_IMAGES = {".png", ".bmp", ".ppm", ".tif", ".tiff"}
@@ -76,7 +77,8 @@ class Folder:
             entries = [e for e in entries if e.relative in listed]
             if len(entries) < len(listed):
                 raise FileNotFoundError(
-                    f"{self.root}: samples.json lists {len(listed)} clips, {len(entries)} are there"
+                    f"{self.root}: samples.json lists {counted(len(listed), 'clip')}, of which {len(entries)} can be "
+                    "found"
                 )
         else:
             layout = "images" if pictures else "videos" if tree.videos else "frames"
@@ -273,10 +275,10 @@ class FolderComparison:
                 )
             skipped = len(folder.sources[needed].skipped) if needed in folder.sources else 0
             if skipped:
-                said.append(f"{skipped} {side} videos were left out (too short or unreadable)")
+                said.append(f"{counted(skipped, f'{side} video')} left out (too short or unreadable)")
             if self.bad[side]:
                 said.append(
-                    f"{len(self.bad[side])} {side} clips could not be read; the first: {self.bad[side][0]}"
+                    f"{counted(len(self.bad[side]), f'{side} clip')} could not be read; the first: {self.bad[side][0]}"
                 )
         return said
 

@@ -29,6 +29,7 @@ from videodiff.metrics.entry import Entry
 from videodiff.metrics.features.lpips import SMALLEST, trunk_file
 from videodiff.metrics.video_pairs import lpips_is_at_hand
 from videodiff.sampling.video_model import VideoModel
+from videodiff.say import counted
 
 Progress = Callable[[str, int, int], None]
 
@@ -258,7 +259,7 @@ class Measurement:
         places = range(len(self.plan)) if places is None else places
         bad: list[str] = []
         yield from read_batches(source or self.source, self.plan, places, self.batch_size, bad)
-        note = bad and f"{len(bad)} real clips could not be read; the first: {bad[0]}"
+        note = bad and f"{counted(len(bad), 'real clip')} could not be read; the first: {bad[0]}"
         if note and note not in self.notes:
             self.notes.append(note)
 

@@ -16,6 +16,7 @@ from videodiff.evaluation.plan import Batch
 from videodiff.metrics.clip_metric import ClipMetric, Table, undisturbed
 from videodiff.metrics.moments import KEEP_FEATURES, FeatureStats
 from videodiff.metrics.video_pairs import PairMetric, pair_metrics
+from videodiff.say import counted
 
 
 @dataclass
@@ -55,7 +56,8 @@ class Observed:
             return self
         if any(stats.features is None for stats in self.features.values()):
             raise ValueError(
-                f"{len(self)} clips are too many to look at {count} of them again; ask for fewer with --num_clips"
+                f"{counted(len(self), 'clip')} are too many to look at {count} of them again; ask for "
+                "fewer with --num_clips"
             )
         features = {k: FeatureStats.from_features(s.kept_features[:count]) for k, s in self.features.items()}
         figures, pairs = (

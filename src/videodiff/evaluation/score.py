@@ -20,6 +20,7 @@ from videodiff.metrics.video import (
     StandardisedFrechetDistance,
 )
 from videodiff.metrics.video_score import VideoInceptionScore
+from videodiff.say import counted
 
 # Features -> name of their Frechet distance. Only I3D's is called FVD.
 FRECHET = {"i3d": "fvd", "evaluator": "evaluator_fd", "random": "rand_fd"}
@@ -180,10 +181,10 @@ def notes(real: Observed, generated: Observed, protocol: Protocol) -> list[str]:
         )
     twice = len(generated) - len(set(generated.digests))
     if twice:
-        said.append(f"{twice} generated clips repeat an earlier one, bit for bit")
+        said.append(f"{counted(twice, 'generated clip')} the same as an earlier one, bit for bit")
     for name, side in (("real", real), ("generated", generated)):
         if side.constant:
-            said.append(f"{side.constant} {name} clips are of one single colour")
+            said.append(f"{counted(side.constant, f'{name} clip')} of one single colour")
     if protocol.network == "i3d" and any(height != width for height, width in real.sizes | generated.sizes):
         how = "the centre square alone" if protocol.resize == "crop" else "whole frames bent to a square"
         said.append(

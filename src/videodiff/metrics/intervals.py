@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from videodiff.metrics.moments import Features, as_float64
+from videodiff.say import counted
 
 # Videos below which a mean has a t interval: the percentile bootstrap of two values holds their mean half of the time,
 # of eight nine times in ten.
@@ -128,7 +129,7 @@ def repeats_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         raise ValueError(f"repeats_interval needs at least 2 finite values, got {list(values)}")
     mean, sd = float(array.mean()), float(array.std(ddof=1))
     half = student_quantile(level, len(array) - 1) * sd / len(array) ** 0.5
-    return Interval(mean, mean - half, mean + half, sd, level, f"{len(array)} repeats")
+    return Interval(mean, mean - half, mean + half, sd, level, f"{counted(len(array), 'repeat')}")
 
 
 def student_quantile(level: float, degrees: float) -> float:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from videodiff.say import counted
+
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
 from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
@@ -299,7 +301,7 @@ class UNet3D(OwnSizes, Network):
             )
         if len(cond.images) not in (0, z.shape[2]):
             raise ValueError(
-                f"the condition flags still images for {len(cond.images)} frames, z has {z.shape[2]}"
+                f"the condition flags still images for {counted(len(cond.images), 'frame')}, z has {z.shape[2]}"
             )
         num_images = sum(cond.images)
         num_videos_frames = z.shape[2] - num_images

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from videodiff.say import counted
+
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
 from .attention import SpatialAttention
@@ -282,7 +284,10 @@ def check_sizes(
         raise ValueError(f"num_blocks must be at least 1, got {num_blocks}")
     if width < 4 or width % 2:
         raise ValueError(f"width must be even and at least 4, got {width}")
-    factor, reason = 2 ** (len(widths) - 1), f"{len(widths) - 1} halvings, one less than channel_multipliers"
+    factor, reason = (
+        2 ** (len(widths) - 1),
+        f"{counted(len(widths) - 1, 'halving')}, one less than channel_multipliers",
+    )
     if planes.num_frames < 1 or planes.num_frames % factor:
         raise ValueError(f"num_frames must be divisible by {factor} ({reason}), got {planes.num_frames}")
     FrameSize(planes.height, planes.width).check_multiple(factor, reason, "plane_size")

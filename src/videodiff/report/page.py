@@ -29,6 +29,7 @@ from videodiff.report.section_results import (
     results_section,
     stages_section,
 )
+from videodiff.say import counted
 
 BUDGET = 1_900_000  # bytes of a page; clips are compressed more where it would be exceeded
 # Bytes kept for all that is not clips. A fixed share: with the true size a second more or less, which changes the
@@ -96,7 +97,7 @@ def tradeoffs(comparison: Comparison) -> Html | None:
 def title_of(comparison: Comparison) -> str:
     """What is compared with what."""
     names = [model.name for model in comparison.models]
-    return f"Side by side: {' · '.join(names) if 0 < len(names) <= 4 else f'{len(names)} models'}"
+    return f"Side by side: {' · '.join(names) if 0 < len(names) <= 4 else counted(len(names), 'model')}"
 
 
 def facts_of(comparison: Comparison) -> str:

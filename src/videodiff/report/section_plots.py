@@ -13,6 +13,7 @@ from videodiff.report.markup import Html, element, join
 from videodiff.report.number_format import duration, memory, plain, short
 from videodiff.report.section_results import floors, guided, shown, stage_training
 from videodiff.report.table import metric_names
+from videodiff.say import counted
 
 MOST_DRIFTS = 6  # charts along long videos
 LOG_FROM = 20.0  # ratio of largest and smallest value from which an axis is logarithmic
@@ -51,7 +52,7 @@ def loss_chart(training: Training, name: str, index: int, stage: str) -> Html | 
         return None
     values = [p.y for s in series for p in s.points]
     said = "; ".join(
-        f"{s.name} from {plain(s.points[0].y)} to {plain(s.points[-1].y)} in {len(s.points)} points"
+        f"{s.name} from {plain(s.points[0].y)} to {plain(s.points[-1].y)} in {counted(len(s.points), 'point')}"
         for s in series
     )
     title = f"{name}, {stage}" if stage else name

@@ -388,7 +388,7 @@ def check_counts(num_videos: int, num_frames: int, indices: Sequence[int]) -> No
     if num_videos < 1 or num_frames < 1:
         raise ValueError(f"num_videos and num_frames must be at least 1, got {num_videos} and {num_frames}")
     if len(indices) != num_videos:
-        raise ValueError(f"{len(indices)} indices were given for {num_videos} videos")
+        raise ValueError(f"{counted(len(indices), 'index', 'indices')} given for {num_videos} videos")
 
 
 def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from videodiff.frame_size import FrameSize
+from videodiff.say import counted
 from videodiff.weights import without_wrappers
 
 from .formats import Format, Ignore
@@ -114,7 +115,7 @@ def locate(fmt: Format, tensors: Mapping[str, Tensor], average: bool) -> tuple[s
             hint = f"; names lie below {' and '.join(strange)}: save what lies below {strange[0]} alone"
         first = next(iter(tensors), "nothing")
         raise ValueError(
-            f"this is no {fmt.kind}: it has no {fmt.anchor} ({len(tensors)} tensors, first {first}){hint}"
+            f"this is no {fmt.kind}: it has no {fmt.anchor} ({counted(len(tensors), 'tensor')}, first {first}){hint}"
         )
     fits.sort(key=lambda p: (is_average(p) != average, len(p)))
     prefix = fits[0]
@@ -155,7 +156,7 @@ def place_all(
             unknown.append(name)
     if unknown:
         raise ValueError(
-            f"{fmt.kind}: {len(unknown)} keys that such a network has not, the first is {unknown[0]}"
+            f"{fmt.kind}: {counted(len(unknown), 'key')} that such a network has not, the first is {unknown[0]}"
         )
     return state
 
@@ -180,7 +181,8 @@ def report_rest(
             unknown.append(name)
     if unknown:
         raise ValueError(
-            f"{report.kind}: {len(unknown)} keys of unknown meaning outside the network, the first is {unknown[0]}"
+            f"{report.kind}: {counted(len(unknown), 'key')} of unknown meaning outside the network, the first is "
+            f"{unknown[0]}"
         )
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from videodiff.say import counted
+
 
 @dataclass
 class Report:
@@ -41,8 +43,8 @@ class Report:
         """The report as text: counts and reasons, or with ``every`` a line for each key."""
         which = " (the average)" if self.averaged else ""
         text = [
-            f"{self.kind}: {len(self.taken)} keys taken, {len(self.renamed)} renamed, {len(self.ignored)} ignored, "
-            f"{len(self.missing)} missing; names below {self.prefix or 'the top'}{which}"
+            f"{self.kind}: {counted(len(self.taken), 'key')} taken, {len(self.renamed)} renamed, "
+            f"{len(self.ignored)} ignored, {len(self.missing)} missing; names below {self.prefix or 'the top'}{which}"
         ]
         if every:
             text += [f"taken    {name}" for name in self.taken]

@@ -12,7 +12,7 @@ from typing import Any
 
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.condition import add_flags, conditions_of
-from videodiff.words import real, whole
+from videodiff.words import real, whole, writable
 
 ROOT = Path("report")  # a folder for each comparison in it
 
@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu or cuda (default auto)")
     add(
         "--out",
-        type=Path,
+        type=writable,
         metavar="DIR",
         help="where to write (default: a folder in report/, named after what is compared)",
     )

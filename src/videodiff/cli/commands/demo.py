@@ -19,6 +19,7 @@ from videodiff.cli.errors import one_line
 from videodiff.cores import cores
 from videodiff.names import shell_word
 from videodiff.usage import UsageError
+from videodiff.words import writable
 
 if TYPE_CHECKING:
     from videodiff.cli.demo_page import DemoPage
@@ -58,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"overlay for every model's config, repeatable (always: {OVERLAY})",
     )
     p.add_argument(
-        "--out", type=Path, default=Path("runs/demo"), help="folder of the demo (default runs/demo)"
+        "--out", type=writable, default=Path("runs/demo"), help="folder of the demo (default runs/demo)"
     )
     return p
 

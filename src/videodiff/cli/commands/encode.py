@@ -17,7 +17,7 @@ from videodiff.device import pick_device
 from videodiff.names import shell_word
 from videodiff.say import counted
 from videodiff.usage import UsageError
-from videodiff.words import whole
+from videodiff.words import whole, writable
 
 EPILOG = """Options of the data and the model are as for fit: --data.root DIR, --model.autoencoder.checkpoint RUN.
 
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         help="config of a second stage, as for fit",
     )
     add("--ckpt_path", metavar="RUN", help="a run of a second stage, in place of a config")
-    add("--out", type=Path, help="folder to write")
+    add("--out", type=writable, help="folder to write")
     add(
         "--windows_per_video",
         type=whole(),
@@ -184,7 +184,7 @@ def check(out: Path) -> int:
     damaged = damaged_shards(read_latents(out))
     if damaged:
         raise UsageError(
-            f"{damaged[0]} is damaged ({len(damaged)} such files); remove {out} and encode again"
+            f"{damaged[0]} is damaged ({counted(len(damaged), 'such file')}); remove {out} and encode again"
         )
     tell(out)
     return 0

@@ -14,8 +14,9 @@ from videodiff import atomic
 from videodiff.cli.arguments import LightParser
 from videodiff.frame_size import size_option
 from videodiff.plain import parse_json
+from videodiff.say import counted
 from videodiff.usage import UsageError
-from videodiff.words import whole
+from videodiff.words import whole, writable
 
 EPILOG = """protocols:
   styleganv (default), tf_original, videogpt, pvdm, lvdm, tats, vdm, digan, latte: FVD, KVD and IS-K400, which need the
@@ -98,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print the record on stdout")
     add(
         "--out",
-        type=Path,
+        type=writable,
         metavar="FILE|DIR",
         help="where to write the record: FILE.json, or DIR for a file named after its settings",
     )
@@ -238,7 +239,7 @@ def check_target(out: Path | None, calls: list[dict[str, Any]]) -> None:
         if old.get(key) != new[key]
     ]
     if len(held) != len(calls):
-        differ.insert(0, f"{len(held)} protocols against {len(calls)}")
+        differ.insert(0, f"{counted(len(held), 'protocol')} against {len(calls)}")
     if differ:
         raise UsageError(
             f"--out {out} holds another measurement ({differ[0]}); nothing is overwritten, name another file"

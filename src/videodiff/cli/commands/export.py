@@ -10,6 +10,7 @@ from typing import Any
 from videodiff import reasons
 from videodiff.cli.arguments import LightParser, run_without_option
 from videodiff.usage import UsageError
+from videodiff.words import writable
 
 EPILOG = """examples:
   videodiff export runs/vdm_digits --out vdm_digits_export --licence apache-2.0
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = p.add_argument
     add("run", metavar="RUN", help="run directory, RUN/best, RUN/last, a checkpoint file, or demo/NAME")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write, absent or empty")
+    add("--out", type=writable, required=True, metavar="DIR", help="folder to write, absent or empty")
     add(
         "--licence",
         "--license",

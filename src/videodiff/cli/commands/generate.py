@@ -23,7 +23,7 @@ from videodiff.names import shell_word
 from videodiff.precision import PRECISIONS, autocast, default_precision
 from videodiff.say import counted, say
 from videodiff.usage import UsageError
-from videodiff.words import real, whole
+from videodiff.words import real, whole, writable
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp", "langevin")
 EPILOG = """examples:
@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also each clip as mp4, enlarged by a whole number: to look at and to send",
     )
-    add("--out", type=Path, help="directory to write (default: <run>/generate/<n>)")
+    add("--out", type=writable, help="directory to write (default: <run>/generate/<n>)")
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
     add("--json", action="store_true", help="print the record on stdout")
     return p

@@ -11,7 +11,7 @@ from typing import Any
 from videodiff.cli.arguments import LightParser
 from videodiff.cli.outputs import output_folder
 from videodiff.frame_size import size_option
-from videodiff.words import whole
+from videodiff.words import whole, writable
 
 KINDS = (
     "pvdm-autoencoder", "pvdm-unet", "lvdm-autoencoder", "lvdm-unet", "lvdm-prediction-unet",
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add("kind", metavar="KIND", help="what the file holds, see below")
     add("file", metavar="FILE", help=".pt, .pth, .ckpt or .safetensors; whole training checkpoints too")
-    add("--out", type=Path, required=True, metavar="RUN", help="run folder to write, absent or empty")
+    add("--out", type=writable, required=True, metavar="RUN", help="run folder to write, absent or empty")
     add("--first_stage", metavar="RUN", help="run of the autoencoder, if the file holds none")
     add(
         "--latent_scale",

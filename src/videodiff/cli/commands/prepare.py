@@ -18,7 +18,7 @@ from videodiff.frame_size import size_option
 from videodiff.names import shell_word
 from videodiff.say import counted, none_can_be
 from videodiff.usage import UsageError, did_you_mean
-from videodiff.words import real, whole
+from videodiff.words import real, whole, writable
 
 EPILOG = """forms:
   video    one mp4 per video with a key frame every 12 frames (default); --quality lossless keeps every bit
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = p.add_argument
     add("source", metavar="NAME|DIR", help="a public data set by name, or any folder of videos or frames")
-    add("--out", type=Path, help="folder to write")
+    add("--out", type=writable, help="folder to write")
     add("--size", type=size_option(1, 32_768), metavar="N|HxW", default=64,
         help="height and width of the frames in pixels, one number for a square (default 64)")  # fmt: skip
     add("--frames", type=whole(), default=1, help="leave out videos with fewer frames (default 1)")
@@ -92,6 +92,7 @@ def run(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     if args.out is None and not args.check:
         raise UsageError("prepare needs --out DIR (or --check, which writes nothing)")
+    check_source(args.source)
     workers = min(cores(), 16) if args.workers is None else args.workers
     from videodiff.data.prepare import Settings
 
@@ -143,11 +144,25 @@ def work(args: argparse.Namespace, root: str, settings: Any, workers: int) -> An
             line.close()
 
 
+def check_source(source: str) -> None:
+    """Refuse what is neither a folder nor a public set.
+
+    Raises:
+        UsageError: with the nearest name.
+    """
+    from videodiff.data.download import SETS
+
+    if not os.path.exists(source) and source not in SETS:
+        raise UsageError(
+            f"no folder and no public data set {source!r}{did_you_mean(source, SETS)}; sets: {', '.join(SETS)}"
+        )
+
+
 def find_set(args: argparse.Namespace) -> tuple[str, str]:
     """Folder and layout of a data set: a folder as it is, a public set by its name.
 
     Raises:
-        UsageError: for a name that is neither, and for a folder that was prepared already.
+        UsageError: for a folder that was prepared already.
         FileNotFoundError: for a public set that must be fetched by hand.
     """
     source = args.source
@@ -161,10 +176,6 @@ def find_set(args: argparse.Namespace) -> tuple[str, str]:
         return source, args.layout
     from videodiff.data.download import SETS, obtain
 
-    if source not in SETS:
-        raise UsageError(
-            f"no folder and no public data set {source!r}{did_you_mean(source, SETS)}; sets: {', '.join(SETS)}"
-        )
     root = obtain(source, args.downloads / source, lambda line: print(line, file=sys.stderr, flush=True))
     return str(root), SETS[source].layout if args.layout == "auto" else args.layout
 

@@ -15,6 +15,7 @@ from videodiff.data.frame_folder import uneven, without_masks
 from videodiff.data.layouts import array, bair, frames, images, kinetics, sky, taichi, ucf101, videos
 from videodiff.data.layouts.options import Options
 from videodiff.data.passed_over import encodings_note, in_two_splits, passed_over
+from videodiff.say import counted
 
 LAYOUTS: dict[str, ModuleType] = {
     "videos": videos,
@@ -45,7 +46,9 @@ def detect(tree: Tree) -> str:
     if not fitting:
         raise FileNotFoundError(tree.nothing())
     if len(fitting) > 1:
-        counts = f"{len(tree.videos)} video files, {len(tree.folders)} folders of images"
+        counts = (
+            f"{counted(len(tree.videos), 'video file')}, {counted(len(tree.folders), 'folder')} of images"
+        )
         raise ValueError(
             f"{tree.root} ({counts}) could be {' or '.join(fitting)}; say which with data.layout"
         )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from videodiff.data.entries import Entry, Listing, Tree, top_of
 from videodiff.data.layouts.options import Options
 from videodiff.data.splits import below, complete
+from videodiff.say import counted
 
 FOLDERS = {"train": ("sky_train", "train"), "val": ("sky_val", "val"), "test": ("sky_test", "test")}
 
@@ -32,5 +33,8 @@ def listing(tree: Tree, options: Options) -> Listing:
             f"no folder sky_train (or train) with folders of images in {tree.root} (layout sky)"
         )
     videos = {split: len({entry.group for entry in entries}) for split, entries in given.items()}
-    notes = [f"{split}: {len(given[split])} clips cut from {videos[split]} videos" for split in given]
+    notes = [
+        f"{split}: {counted(len(given[split]), 'clip')} cut from {counted(videos[split], 'video')}"
+        for split in given
+    ]
     return Listing("sky", complete(given, options.val_fraction, options.train_split), None, notes)

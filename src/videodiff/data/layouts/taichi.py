@@ -32,7 +32,7 @@ def listing(tree: Tree, options: Options) -> Listing:
     named = [replace(entry, group=source_video(entry)) for entry in entries if source_video(entry)]
     if not named:
         raise FileNotFoundError(f"no videos <id>#<start>#<end> below {tree.root} (layout taichi)")
-    notes = [f"cut from {len({entry.group for entry in named})} source videos"]
+    notes = [f"cut from {counted(len({entry.group for entry in named}), 'source video')}"]
     if len(named) < len(entries):
         notes.append(
             f"{counted(len(entries) - len(named), 'video')} without #<start>#<end> in the name not used"

@@ -16,6 +16,7 @@ from videodiff.data.entries import Entry, Listing, Tree
 from videodiff.data.layouts.options import Options
 from videodiff.data.splits import complete
 from videodiff.reading import read_text
+from videodiff.say import counted
 
 LISTS = "ucfTrainTestlist"
 NAME = re.compile(r"^v_.+_(?P<group>g\d+)_c\d+$", re.IGNORECASE)
@@ -105,7 +106,8 @@ def of_list(path: str, known: dict[tuple[str, str], Entry], notes: list[str]) ->
     entries = [known[name] for name in dict.fromkeys(names) if name in known]
     missing = len(set(names)) - len(entries)
     notes.append(
-        f"{os.path.basename(path)}: {len(entries)} clips" + (f", {missing} not there" * bool(missing))
+        f"{os.path.basename(path)}: {counted(len(entries), 'clip')}"
+        + (f", {missing} not there" * bool(missing))
     )
     return entries
 

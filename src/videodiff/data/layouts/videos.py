@@ -35,7 +35,7 @@ def general(layout: str, root: str, entries: list[Entry], options: Options) -> L
     if options.classes != "none":
         given, names = with_classes(given, options.classes == "folder")
     if names is not None:
-        notes.append(f"classes are the {len(names)} parent folders")
+        notes.append(f"classes are named by {counted(len(names), 'parent folder')}")
     return Listing(layout, complete(given, options.val_fraction, options.train_split), names, notes)
 
 
