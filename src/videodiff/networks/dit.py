@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
+from ..say import counted
 from .blocks import zero_init
 from .dit_block import DiTBlock, Sequences, modulated
 from .dit_condition import ConditionEmbedding
@@ -424,7 +425,9 @@ class SpacetimeDiT(OwnSizes, Network):
                 f"SpacetimeDiT takes no still images beside planes or patches of several frames, got {sum(images)}"
             )
         if any(images) and len(images) != z.shape[2]:
-            raise ValueError(f"the condition flags still images for {len(images)} frames, z has {z.shape[2]}")
+            raise ValueError(
+                f"the condition flags still images for {counted(len(images), 'frame')}, z has {z.shape[2]}"
+            )
         if list(images) != sorted(images):
             raise ValueError("still images must stand behind the frames of the video")
 

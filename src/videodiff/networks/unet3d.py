@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from videodiff.say import counted
-
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
+from ..say import counted
 from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
 from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, set_norm_groups, zero_init
 from .compilation import modules_of

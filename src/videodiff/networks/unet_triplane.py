@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from videodiff.say import counted
-
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
+from ..say import counted
 from .attention import SpatialAttention
 from .blocks import FrameNorm, ResBlock, from_tokens, set_norm_groups, tokens, zero_init
 from .compilation import modules_of
