@@ -285,7 +285,7 @@ def test_what_fits_more_than_one_layout_is_an_error_with_the_choices(tmp_path):
     touch(tmp_path, "a.mp4", "b.mp4")
     frames(tmp_path / "clip")
     with pytest.raises(
-        ValueError, match=r"2 video files, 1 folders of images\) could be videos or frames; .*layout"
+        ValueError, match=r"2 video files, 1 folder of images\) could be videos or frames; .*layout"
     ):
         list_videos(tmp_path)
     assert len(list_videos(tmp_path, "videos", Options(val_fraction=0)).splits["train"]) == 2
