@@ -122,7 +122,7 @@ def test_twelve_bits_in_sixteen_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("names", "said"),
     [(["a1", "a2", "a3"], None), (["0", "5", "10"], None), (["f_1_9", "f_2_7", "f_3_8"], None), (["x", "y"], None),
-     (["1", "2", "5", "6"], "3 to 4 missing"), (["1", "2", "4", "5", "7"], "3 missing, and 1 more gaps"),
+     (["1", "2", "5", "6"], "3 to 4 missing"), (["1", "2", "4", "5", "7"], "3 missing, and 1 more gap"),
      (["0", "10", "20", "40"], "30 missing"), (["a1", "a2", "b1"], "names of 2 series, such as a1 and b1"),
      (["1", "1", "2"], "numbers that repeat"), (["100", "107", "131", "140"], None)],
 )  # fmt: skip

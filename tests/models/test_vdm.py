@@ -241,7 +241,7 @@ def test_images_behind_the_clip_do_not_change_its_loss():
     [
         (lambda m: m.generate(0), "num_videos"),
         (lambda m: m.generate(1, num_frames=0), "num_frames"),
-        (lambda m: m.generate(2, indices=[1]), "1 indices"),
+        (lambda m: m.generate(2, indices=[1]), "1 index given"),
         (lambda m: m.generate(1, request=Request(None, torch.zeros(1, 3, 1, 8, 8), (4,))), "lies outside"),
         (lambda m: Request(None, torch.zeros(1, 3, 2, 8, 8), (1, 0)), "ascend"),
         (lambda m: Request(None, torch.zeros(1, 3, 2, 8, 8), (1,)), "2 frames are given"),

@@ -104,8 +104,8 @@ def missing(names: Iterable[str]) -> str | None:
     words = {tuple(split[::2]) for split in parts}
     if len(words) > 1:
         return f"names of {len(words)} series, such as {stems[0]} and {stems[-1]}"
-    counted = np.array([[int(number) for number in split[1::2]] for split in parts], dtype=object)
-    for column in counted.T:
+    numbers = np.array([[int(number) for number in split[1::2]] for split in parts], dtype=object)
+    for column in numbers.T:
         steps = np.diff(column)
         if len(steps) and all(step > 0 for step in steps):
             usual = min(Counter(steps.tolist()).most_common(), key=lambda pair: (-pair[1], pair[0]))[0]
