@@ -12,7 +12,7 @@ from videodiff.cli.arguments import LightParser
 from videodiff.cli.leaderboard_plan import Job, System, system_of
 from videodiff.cores import cores
 from videodiff.usage import UsageError
-from videodiff.words import real, whole
+from videodiff.words import real, whole, writable
 
 DEFAULTS: dict[str, Any] = {
     "first_stage_share": 0.4, "num_clips": 128, "sampler": "dpmpp", "steps": 20, "frames": None, "seed": 0,
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         help="overlay for every system, repeatable",
     )
     add("--trust", action="append", default=[], metavar="MODULE", help="also allow classes of this module")
-    add("--out", type=Path, default=Path("runs/leaderboard"), metavar="DIR", help="folder of all of it (default "
+    add("--out", type=writable, default=Path("runs/leaderboard"), metavar="DIR", help="folder of all of it (default "
         "runs/leaderboard)")  # fmt: skip
     return p
 
