@@ -8,7 +8,7 @@ from models.test_pvdm import tiny_pvdm
 from videodiff.conditioning import Forcing, Label, Request
 from videodiff.diffusion import CosineSchedule, DDIMSampler, History
 from videodiff.models import DiffusionForcing, DiffusionModule
-from videodiff.networks import Autoencoder3D, UNet3D
+from videodiff.networks import Autoencoder3D, SpacetimeDiT, UNet3D
 from videodiff.sampling import Autoregressive, Rolling
 
 STEPS = 4
@@ -117,6 +117,32 @@ def test_long_video_keeps_given_frames_and_depends_on_them(latents, options):
     second = Request(frames=frames[1:], positions=positions)
     alone = model.generate_latent(1, length, indices=[1], request=second)
     assert torch.allclose(alone, latent[1:], atol=1e-4)
+
+
+def test_more_noisy_units_than_the_network_sees_are_refused_with_the_delay_that_will_do():
+    model = forcing(delay=1, sampler=DDIMSampler(10))
+    model.windows(8)
+    assert model.levels(model.sampler, model.windows(4)[0]).shape == (14, 4)  # a clip is seen whole
+    with pytest.raises(ValueError, match="delay must be at least 3 for a video longer than 4 units"):
+        model.generate(1, 8)
+
+
+@pytest.mark.parametrize("options", [{"causal": True}, {"layout": "joint", "positions": "rotary"}])
+def test_a_transformer_is_forced_as_a_u_net_is(options):
+    torch.manual_seed(0)
+    shape = dict(size=None, depth=2, width=32, num_heads=2, num_frames=4, resolution=8, num_classes=3)
+    net = SpacetimeDiT(**shape, **options)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    model = DiffusionForcing(net, CosineSchedule(), DDIMSampler(STEPS), weighting="fused_snr").eval()
+    assert model.network.is_causal == ("causal" in options)
+    model.losses(batch(2) | {"label": torch.tensor([0, 2])}, "train").mean().backward()
+    frames = batch(1)["video"][:, :, :2]
+    video = model.generate(1, 7, request=Request(torch.tensor([1]), frames, (0, 1)))
+    assert torch.equal(video[:, :, :2], frames)
+    coarse = SpacetimeDiT(**shape, patch_size=(2, 2, 2))
+    with pytest.raises(ValueError, match="this one takes a single time"):
+        DiffusionForcing(coarse, CosineSchedule(), DDIMSampler(STEPS))
 
 
 def test_a_trapezoid_begins_at_both_ends_of_a_clip():

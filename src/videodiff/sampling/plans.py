@@ -215,6 +215,11 @@ class Rolling(LongVideo):
         if self.order == "trapezoid":
             return with_context(trapezoid(steps, len(window.new), delay), window)
         delay = steps if self.order == "sequential" else min(delay, steps)
+        if len(window.units) > clip < -(-steps // delay):
+            raise ValueError(
+                f"delay must be at least {-(-steps // clip)} for a video longer than {clip} units, which is what the "
+                f"network sees at once: {steps} steps with delay {delay} leave {-(-steps // delay)} units noisy"
+            )
         return with_context(pyramid(steps, len(window.new), delay), window)
 
     def record(self) -> dict[str, Any]:
