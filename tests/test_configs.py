@@ -29,7 +29,7 @@ def home(tmp_path_factory):
 # One of each kind of network, sampler, loss and rate; vdm_digits and others of digits are trained all over the suite.
 TRAINED = {
     "lvdm_autoencoder_sky", "lvdm_interpolation_sky", "pvdm_autoencoder_sky", "pvdm_clouds", "pvdm_ucf101", "vdm_bair",
-    "vdm_ucf101",
+    "vdm_ucf101", "dit_clouds", "latte_ucf101",
 }  # fmt: skip
 
 
@@ -71,6 +71,7 @@ def test_a_second_stage_reads_clips_of_the_size_of_its_first_stage(config):
         ("lvdm_prediction_sky", 549_163_908, 19_446_759),
         ("lvdm_interpolation_sky", 549_181_060, 19_446_759),
         ("pvdm_sky", 528_273_412, 62_064_399),
+        ("latte_ucf101", 673_780_624, 83_653_863),
         pytest.param("pvdm_ucf101", 528_273_412, 62_064_399, marks=pytest.mark.slow),
     ],
 )

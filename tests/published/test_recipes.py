@@ -17,8 +17,7 @@ STAGE = part("videodiff.networks.Autoencoder3D", num_frames=16, resolution=64, w
 
 def built(kind):
     found = convert(kind, pub.filled("lvdm_prediction_unet_small"), resolution=8)
-    section = model_section(found, "unused")
-    section["init_args"]["autoencoder"] = STAGE
+    section = model_section(found, STAGE)
     model = build_model(section, "test", ())
     model.net.load_state_dict(found.network.state_dict())
     return model.eval(), found

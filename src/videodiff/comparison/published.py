@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 PVDM, VDM = "Yu et al. 2023 (PVDM, arXiv 2302.07685)", "Ho et al. 2022 (VDM, arXiv 2204.03458)"
-UCF101, SKY = "UCF-101", "SkyTimelapse"
+LATTE = "Ma et al. 2024 (Latte, arXiv 2401.03048)"
+UCF101, SKY, TAICHI = "UCF-101", "SkyTimelapse", "Taichi-HD"
 # Layout of a data set -> what papers call it. Built-in sets are in no paper.
-NAMES = {"ucf101": UCF101, "sky": SKY, "bair": "BAIR", "kinetics": "Kinetics-600"}
+NAMES = {"ucf101": UCF101, "sky": SKY, "taichi": TAICHI, "bair": "BAIR", "kinetics": "Kinetics-600"}
 
 STYLEGANV = "styleganv: 2,048 clips, 256x256"
 # Model -> FVD of 16 frames and of 128 on UCF-101, then the same on SkyTimelapse; None where the paper has none.
@@ -26,6 +27,13 @@ FVD_OF_PVDM: dict[str, tuple[float | None, float | None, float | None, float | N
     "PVDM-S, 100/20 steps": (457.4, 902.2, 71.46, 159.9),
     "PVDM-L, 200/200 steps": (398.9, 639.7, 61.70, 137.2),
     "PVDM-L, 400/400 steps": (343.6, 648.4, 55.41, 125.2),
+}
+# Model -> FVD of 16 frames on UCF-101, SkyTimelapse, Taichi-HD and FaceForensics; PVDM's on UCF-101 is not PVDM's own.
+FVD_OF_LATTE: dict[str, tuple[float | None, float, float | None, float | None]] = {
+    "Latte": (477.97, 59.82, 159.60, 34.00),
+    "Latte + images": (333.61, 42.67, 97.09, 27.08),
+    "PVDM": (1141.9, 75.48, None, None),
+    "LVDM": (372.00, 95.20, None, None),
 }
 IS_OF_PVDM = {
     "MoCoGAN": 12.42, "ProgressiveVGAN": 14.56, "LDVD-GAN": 22.91, "VideoGPT": 24.69, "TGANv2": 28.87,
@@ -95,6 +103,9 @@ def all_rows() -> Iterator[dict[str, Any]]:
                     how = "one RTX 3090 Ti, 256x256"
                     yield from row(model, data, frames, how, metric, value, f"{PVDM}, table 5")
     yield from rows_of_vdm()
+    for model, values_of_latte in FVD_OF_LATTE.items():
+        for data, value in zip((UCF101, SKY, TAICHI, "FaceForensics"), values_of_latte, strict=True):
+            yield from row(model, data, 16, STYLEGANV, "FVD", value, f"{LATTE}, table 2")
 
 
 def rows_of_vdm() -> Iterator[dict[str, Any]]:

@@ -30,6 +30,7 @@ from videodiff.diffusion.samplers import (
     DDIMSampler,
     DPMSolverPP2MSampler,
     LangevinSampler,
+    LearnedRangeSampler,
     Plan,
     Sampler,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "KnownFrames",
     "KnownUnits",
     "LangevinSampler",
+    "LearnedRangeSampler",
     "LinearSchedule",
     "LogNormalTimes",
     "LogitNormalTimes",

@@ -27,12 +27,23 @@ class Denoiser(ABC):
         x = self(z, t, cond)
         return x, x
 
+    @property
+    def fraction(self) -> Tensor | None:
+        """Where between its two bounds the log variance of the step at the last ``z`` lies, ``[B, C, *S]`` from 0 to 1.
+
+        None unless the network has learnt it; a denoiser around another has that one's.
+        """
+        inner = getattr(self, "denoiser", None)
+        return inner.fraction if isinstance(inner, Denoiser) else None
+
 
 class NetworkDenoiser(Denoiser):
     """A denoiser out of a network.
 
     Args:
-        net: ``(z, time, cond) -> output``, with ``time`` as the schedule's ``network_time`` gives it.
+        net: ``(z, time, cond) -> output``, with ``time`` as the schedule's ``network_time`` gives it. An output of
+            twice the channels of ``z`` has the learnt variance behind the prediction, ``v`` in about -1 to 1, whose
+            ``fraction`` is ``(v + 1) / 2`` (Nichol & Dhariwal 2021, eq. 15).
         schedule: noise level of each time.
         prediction: what the network's output means.
 
@@ -43,11 +54,25 @@ class NetworkDenoiser(Denoiser):
     def __init__(self, net: nn.Module, schedule: NoiseSchedule, prediction: Prediction) -> None:
         check_end(prediction, schedule)
         self.net, self.schedule, self.prediction = net, schedule, prediction
+        self.variance: Tensor | None = None
+
+    @property
+    def fraction(self) -> Tensor | None:
+        return None if self.variance is None else (self.variance + 1) / 2
 
     def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
         alpha, sigma = self.schedule.alpha_sigma(t, z.ndim)
         output = call_network(self.net, z, self.schedule.network_time(t), cond)
+        output, self.variance = split_variance(output, z)
         return to_x(self.prediction, output, z, alpha, sigma)
+
+
+def split_variance(output: Tensor, z: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A network's output as the prediction and, of twice the channels of ``z``, the learnt variance behind it."""
+    if output.shape[1] != 2 * z.shape[1]:
+        return output, None
+    prediction, variance = output.chunk(2, dim=1)
+    return prediction, variance
 
 
 def call_network(net: Network, z: Tensor, time: Tensor, cond: Condition) -> Tensor:

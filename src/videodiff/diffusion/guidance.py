@@ -54,8 +54,16 @@ class ClassifierFreeGuidance(Denoiser):
             raise ValueError(f"rescale must lie in [0, 1], got {rescale}")
         self.denoiser, self.scale, self.batched, self.rescale = denoiser, scale, batched, rescale
         self.names = names
+        self.is_joined = False
+
+    @property
+    def fraction(self) -> Tensor | None:
+        """The conditional estimate's."""
+        fraction = self.denoiser.fraction
+        return fraction.chunk(2)[1] if self.is_joined and fraction is not None else fraction
 
     def __call__(self, z: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        self.is_joined = False
         there = cond.tensors() if self.names is None else set(self.names) & cond.tensors().keys()
         if self.scale == 1 or not there:
             return self.denoiser(z, t, cond)
@@ -63,6 +71,7 @@ class ClassifierFreeGuidance(Denoiser):
         if self.scale == 0:
             return self.denoiser(z, t, null)
         if self.batched:
+            self.is_joined = True
             x_null, x_cond = self.denoiser(torch.cat([z, z]), torch.cat([t, t]), null.cat(cond)).chunk(2)
         else:
             x_null, x_cond = self.denoiser(z, t, null), self.denoiser(z, t, cond)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from videodiff.diffusion.condition import Condition
-from videodiff.diffusion.denoiser import Network, call_network
+from videodiff.diffusion.denoiser import Network, call_network, split_variance
 from videodiff.diffusion.prediction import Prediction, clamp_through, power, prediction_target
 from videodiff.diffusion.schedule import NoiseSchedule, over_latent
 
@@ -56,7 +56,8 @@ def diffusion_loss(
     """Mean weighted error of the network's output against its target, ``[B]`` fp32; of given units only if they say so.
 
     Args:
-        net: ``(z, time, cond) -> output``.
+        net: ``(z, time, cond) -> output``. Of an output of twice the channels the half behind, a learnt variance, has
+            no part in the loss, and no gradient.
         schedule: noise level of each time.
         x: data, ``[B, C, *S]``.
         eps: unit normal noise, ``[B, C, *S]``.
@@ -94,7 +95,7 @@ def diffusion_loss(
         if t.ndim == 2:
             is_known = known.mask.expand(len(t), 1, t.shape[1], *known.mask.shape[3:]).flatten(3)[:, 0, :, :1]
             t = torch.where(is_known.squeeze(2), known.t[:, None], t)
-    output = call_network(net, z, schedule.network_time(t), cond)
+    output, _ = split_variance(call_network(net, z, schedule.network_time(t), cond), z)
     error = (clamp_through(output) if clamp else output) - target
     error = error.square() if norm == "l2" else error.abs()
     strength = power(*schedule.alpha_sigma(t))

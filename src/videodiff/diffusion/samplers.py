@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,11 +44,14 @@ class Plan:
         table: factors of z, x_hat, the unclipped x_hat, the x_hat of the row before, and noise; ``[N, 5]``
             fp64.
         ends_clean: whether the last row leads to t = 0 and hence returns x_hat.
+        log_bounds: log of the smallest and the largest standard deviation of a step's noise, ``[N, 2]`` fp64, where the
+            network says which between them; None is the noise of the table.
     """
 
     times: Tensor
     table: Tensor
     ends_clean: bool
+    log_bounds: Tensor | None = None
 
 
 OPTIONS = ("gamma", "eta", "delta")
@@ -159,6 +162,7 @@ class Sampler(ABC):
         z = noise if noise.dtype == torch.float64 else noise.float()
         times = plan.times.to(z)[:, None].repeat(1, len(z))  # [N, B]
         rows = plan.table.to(z)
+        bounds = None if plan.log_bounds is None else plan.log_bounds.to(z)
         previous: Tensor | None = None
         for k in range(total):
             x, raw = self.estimate(denoiser, z, times[k], cond)
@@ -172,7 +176,8 @@ class Sampler(ABC):
             if has_previous[k] and previous is not None:
                 z.addcmul_(previous, rows[k, 3])
             if has_noise[k]:
-                z.addcmul_(normal_like(z, generator), rows[k, 4])
+                scale = rows[k, 4] if bounds is None else learnt_scale(denoiser.fraction, bounds[k])
+                z.addcmul_(normal_like(z, generator), scale)
             previous = x
         return z
 
@@ -206,6 +211,44 @@ class AncestralSampler(Sampler):
         q = schedule.posterior(t, s)
         variance = q.variance ** (1 - self.gamma) * q.variance_upper**self.gamma
         return Coefficients(z=q.z, x=q.x, noise=variance.sqrt())
+
+
+class LearnedRangeSampler(AncestralSampler):
+    """Ancestral sampling with the variance that the network has learnt (Nichol & Dhariwal 2021, eq. 15).
+
+    ``log var = f log var(q(z_t | z_s)) + (1 - f) log var(q(z_s | z_t, x))`` for each number of the latent, where f is
+    the ``fraction`` of the denoiser; with guidance, the conditional one. The variances are those of the steps that are
+    taken. There is no noise in the step to t = 0.
+
+    Args:
+        num_steps: steps from t = 1 to the last time; also network calls.
+        grid: which times are visited; the published code takes linspace, 250 of 1000 (Vchitect/Latte).
+
+    Raises:
+        ValueError: from ``sample``, of a network that has learnt no variance; or as the base.
+    """
+
+    def __init__(self, num_steps: int = 250, grid: str = "linspace") -> None:
+        super().__init__(num_steps, 0.0, grid)
+
+    def plan(self, schedule: NoiseSchedule, start: float = 1.0) -> Plan:
+        plan = super().plan(schedule, start)
+        q = schedule.posterior(plan.times, self.times_from(schedule, start)[1:])
+        return replace(plan, log_bounds=0.5 * torch.stack([q.variance, q.variance_upper], dim=1).log())
+
+
+def learnt_scale(fraction: Tensor | None, log_bounds: Tensor) -> Tensor:
+    """Standard deviation of a step's noise, ``[B, C, *S]``, between two bounds whose logs are given, ``[2]``.
+
+    Raises:
+        ValueError: if the network has learnt no variance.
+    """
+    if fraction is None:
+        raise ValueError(
+            "LearnedRangeSampler needs a network that has learnt the variance of a step: one whose output has twice "
+            "the channels of z (--model.net.out_channels); take another sampler, such as AncestralSampler"
+        )
+    return torch.lerp(log_bounds[0], log_bounds[1], fraction.to(log_bounds)).exp()
 
 
 class DDIMSampler(Sampler):
@@ -279,7 +322,7 @@ class LangevinSampler(Sampler):
     def __init__(self, predictor: Sampler, delta: float = 0.1) -> None:
         if not 0 < delta < 2:
             raise ValueError(f"delta must lie in (0, 2), got {delta}")
-        if isinstance(predictor, (DPMSolverPP2MSampler, LangevinSampler)):
+        if isinstance(predictor, (DPMSolverPP2MSampler, LangevinSampler, LearnedRangeSampler)):
             raise ValueError(
                 f"predictor must make its steps from one x_hat, as AncestralSampler and DDIMSampler do, "
                 f"got {type(predictor).__name__}"
@@ -337,10 +380,10 @@ def repeated(plan: Plan, schedule: NoiseSchedule, count: int) -> Plan:
     """
     if count == 1:
         return plan
-    if bool(plan.table[:, 3].any()):
+    if plan.log_bounds is not None or bool(plan.table[:, 3].any()):
         raise ValueError(
-            "steps can be repeated of a sampler that makes them from one x_hat, as ancestral and DDIM do; this one "
-            "extrapolates from earlier steps"
+            "steps can be repeated of a sampler that makes them from one x_hat with a known variance, as ancestral and "
+            "DDIM do; this one extrapolates from earlier steps, or asks the network for the variance"
         )
     (alpha_t, sigma_t), (alpha_s, sigma_s) = (
         schedule.alpha_sigma(t) for t in (plan.times[:-1], plan.times[1:])

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from videodiff import placeholder
-from videodiff.diffusion.samplers import AncestralSampler, DDIMSampler, DPMSolverPP2MSampler, Sampler
+from videodiff.diffusion.samplers import (
+    AncestralSampler,
+    DDIMSampler,
+    DPMSolverPP2MSampler,
+    LearnedRangeSampler,
+    Sampler,
+)
 from videodiff.diffusion.schedule import (
     DiscreteCosineSchedule,
     DiscreteSchedule,
@@ -73,7 +79,7 @@ def to_scheduler_config(
         }
     if isinstance(sampler, AncestralSampler) and sampler.gamma != 0:
         raise ValueError(f"ancestral sampling there has gamma 0, got {sampler.gamma}")
-    if not isinstance(sampler, (DDIMSampler, AncestralSampler)):
+    if isinstance(sampler, LearnedRangeSampler) or not isinstance(sampler, (DDIMSampler, AncestralSampler)):
         raise ValueError(
             f"{type(sampler).__name__} has no equal there; DDIM, ancestral and DPM-Solver++ have"
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from . import image_autoencoder, lucidrains, lvdm, pvdm
+from . import image_autoencoder, latte, lucidrains, lvdm, pvdm
 from .formats import Format
 
 FORMATS: dict[str, Format] = {
     fmt.kind: fmt
     for fmt in (
         pvdm.AUTOENCODER, pvdm.UNET, lvdm.AUTOENCODER, lvdm.UNET, lvdm.PREDICTION, lvdm.INTERPOLATION,
-        lucidrains.UNET3D, image_autoencoder.AUTOENCODER,
+        lucidrains.UNET3D, image_autoencoder.AUTOENCODER, latte.LATTE, latte.SIT,
     )
 }  # fmt: skip
 KINDS = tuple(FORMATS)

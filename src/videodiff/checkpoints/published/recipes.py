@@ -23,17 +23,14 @@ def adam(lr: float, name: str = "AdamW") -> Config:
     return part(f"torch.optim.{name}", lr=lr)
 
 
-def model_section(found: Imported, first_stage: str | None) -> Config:
+def model_section(found: Imported, first_stage: Config | None) -> Config:
     """The ``model`` section of the run.
 
     Args:
         found: the imported network.
-        first_stage: run of the first stage, for a network of latents.
+        first_stage: as a config writes it, for a network of latents.
     """
-    net = part(found.class_path, **found.init_args)
-    return RECIPES[found.report.kind](
-        net, first_stage and part("videodiff.checkpoints.FirstStage", checkpoint=first_stage)
-    )
+    return RECIPES[found.report.kind](part(found.class_path, **found.init_args), first_stage)
 
 
 def autoencoder(net: Config, stage: Config | None, kl: float = 0.0, lr: float = 1e-4) -> Config:
@@ -112,7 +109,27 @@ def lucidrains(net: Config, stage: Config | None) -> Config:
     )
 
 
+def latte(net: Config, stage: Config | None) -> Config:
+    """``Vchitect/Latte``: 250 ancestral steps with the learnt variance; x is not clipped; classes with guidance 7."""
+    has_classes, args = net["init_args"]["num_classes"] is not None, net["init_args"]
+    learnt = args["out_channels"] == 2 * args["channels"]
+    name = "LearnedRangeSampler" if learnt else "AncestralSampler"
+    return part(
+        f"{MODELS}.DiT",
+        autoencoder=stage,
+        net=net,
+        schedule=part(f"{DIFFUSION}.LinearSchedule"),
+        sampler=part(f"{DIFFUSION}.{name}", num_steps=250, grid="linspace"),
+        prediction="eps",
+        threshold="none",
+        guidance_scale=7.0 if has_classes else 1.0,
+        condition_drop=0.1 if has_classes else 0.0,
+        optimizer=part("torch.optim.AdamW", lr=1e-4, weight_decay=0.0),
+    )
+
+
 RECIPES = {
+    "latte": latte,
     "pvdm-autoencoder": autoencoder,
     "pvdm-unet": pvdm,
     "lvdm-autoencoder": lambda net, stage: autoencoder(net, stage, 1e-6, 3.6e-5),

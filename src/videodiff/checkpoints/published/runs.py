@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from videodiff import atomic
 from videodiff.checkpoints.files import save_checkpoint
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import resolve_checkpoint
+from videodiff.checkpoints.image_folder import read_image_folder
 from videodiff.checkpoints.run import build_model
 from videodiff.migrations import FORMATS, numbered_config
 from videodiff.run_layout import CHECKPOINTS, CONFIG, LAST, run_folder
@@ -22,10 +24,12 @@ from videodiff.weights import file_sha256, load_training_file, without_wrappers
 from .convert import Imported, convert, holds
 from .keys import flatten
 from .kinds import format_of
-from .recipes import data_section, latent_sizes, model_section
+from .recipes import RECIPES, data_section, latent_sizes, model_section, part
 from .report import Report
 
 STAGE_OF = {"pvdm": "pvdm-autoencoder", "lvdm": "lvdm-autoencoder"}
+FOLDER_STAGES = ("latte",)
+"""Kinds whose first stage is an image autoencoder in a folder."""
 
 
 def import_run(
@@ -33,6 +37,7 @@ def import_run(
     file: str | os.PathLike,
     out: str | os.PathLike,
     first_stage: str | None = None,
+    vae: str | None = None,
     average: bool = True,
     latent_scale: tuple[float, float] | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -47,6 +52,7 @@ def import_run(
         file: as published; whole training checkpoints too.
         out: the folder, absent or empty.
         first_stage: run of the first stage (a folder, name or checkpoint), for a network of latents.
+        vae: folder of an image autoencoder as diffusers saves it, for a network of its latents.
         average: prefer the moving average of the weights.
         latent_scale: scale and shift of an autoencoder's latent, ``scale (z + shift)``; LVDM has them in its configs,
             not in its files.
@@ -65,6 +71,7 @@ def import_run(
         raise ValueError(
             f"{out} exists and is not empty; nothing is overwritten, name another folder with --out"
         )
+    check_stages(kind, first_stage, vae)
     tensors, others = load_training_file(path)
     tensors = without_wrappers(tensors)
     source = {"file": path.name, "sha256": file_sha256(path), "without_tensors": others}
@@ -81,10 +88,14 @@ def import_run(
             first_stage, reports = str(out / "first_stage"), [found.report]
         first_stage = str(run_of(first_stage, fmt.kind, stage_kind))
         sizes = {**latent_sizes(kind, FirstStage(first_stage)), **sizes}
-    elif first_stage is not None:
-        raise ValueError(f"{kind} has no first stage; leave out --first_stage")
+    size = sizes.pop("resolution", None) if vae is not None else None
     found = convert(kind, flatten(tensors), average, **sizes)
-    write_run(found, out, first_stage, source, changes or {})
+    stage = None
+    if first_stage is not None:
+        stage = part("videodiff.checkpoints.FirstStage", checkpoint=first_stage)
+    elif vae is not None:
+        stage = folder_section(vae, found, size, side_of(tensors, found.init_args["patch_size"][1]))
+    write_run(found, out, stage, source, changes or {})
     return [*reports, found.report]
 
 
@@ -107,8 +118,67 @@ def run_of(first_stage: str | None, kind: str, stage_kind: str) -> Path:
     return run_folder(file).resolve()
 
 
+def check_stages(kind: str, first_stage: str | None, vae: str | None) -> None:
+    """Raise ValueError for a first stage that a kind has not, one that is missing, or a kind that makes no run."""
+    if kind not in RECIPES:
+        raise ValueError(
+            f"{kind} makes no run: it predicts the velocity from noise to data at times 0 to 1, which no schedule here "
+            f"has. Its network loads by videodiff.checkpoints.published.load({kind!r}, state_dict)"
+        )
+    if (STAGE_OF.get(kind.split("-")[0]) in (None, kind)) and first_stage is not None:
+        instead = "; its image autoencoder is a folder, --vae" if kind in FOLDER_STAGES else ""
+        raise ValueError(f"{kind} has no first stage; leave out --first_stage{instead}")
+    if vae is not None and kind not in FOLDER_STAGES:
+        raise ValueError(f"{kind} takes no image autoencoder; leave out --vae")
+    if vae is None and kind in FOLDER_STAGES:
+        raise ValueError(
+            f"{kind} generates latents of an image autoencoder: name its folder as diffusers saved it, --vae FOLDER "
+            "(stabilityai/sd-vae-ft-ema for the published weights)"
+        )
+
+
+def side_of(tensors: Mapping[str, Tensor], patch: int) -> int | None:
+    """Side of the latent of a file's network, which its table of positions tells; None without one."""
+    tables = (
+        value for name, value in tensors.items() if name.split(".")[-1] == "pos_embed" and value.ndim == 3
+    )
+    return next((math.isqrt(table.shape[1]) * patch for table in tables), None)
+
+
+def folder_section(folder: str, found: Imported, resolution: Any, side: int | None) -> dict[str, Any]:
+    """The first stage of a network of an image autoencoder's latents, from its folder.
+
+    Args:
+        folder: as diffusers saved it.
+        found: the network.
+        resolution: of the clips in pixels; None is what follows from ``side``.
+        side: of the latent that the network was trained on.
+
+    Raises:
+        FileNotFoundError: without the folder or its config.
+        ValueError: for a folder of another architecture, or whose latents have other channels.
+    """
+    image_folder = read_image_folder(folder)
+    channels = image_folder.sizes["latent_channels"]
+    wanted = found.init_args["channels"]
+    if channels != wanted:
+        raise ValueError(f"{folder}: its latents have {channels} channels, the network takes {wanted}")
+    if resolution is None and side is not None:
+        resolution = side * 2 ** (len(image_folder.sizes["block_out_channels"]) - 1)
+    return part(
+        "videodiff.checkpoints.ImageFirstStage",
+        folder=str(Path(folder).resolve()),
+        num_frames=found.init_args["num_frames"],
+        **({} if resolution is None else {"resolution": resolution}),
+    )
+
+
 def write_run(
-    found: Imported, out: Path, first_stage: str | None, source: dict[str, Any], changes: Mapping[str, Any]
+    found: Imported,
+    out: Path,
+    first_stage: dict[str, Any] | None,
+    source: dict[str, Any],
+    changes: Mapping[str, Any],
 ) -> None:
     """Build the run's model around the network and write the folder; the network is checked against it."""
     section = model_section(found, first_stage)

@@ -15,7 +15,7 @@ from videodiff.words import whole, writable
 
 KINDS = (
     "pvdm-autoencoder", "pvdm-unet", "lvdm-autoencoder", "lvdm-unet", "lvdm-prediction-unet",
-    "lvdm-interpolation-unet", "lucidrains-unet3d", "autoencoder-kl",
+    "lvdm-interpolation-unet", "lucidrains-unet3d", "autoencoder-kl", "latte", "sit",
 )  # fmt: skip
 EPILOG = """kinds: {kinds}
 
@@ -25,6 +25,7 @@ examples:
   videodiff import lvdm-autoencoder ae_sky.ckpt --latent_scale 0.33422927,1.4606637 --out runs/lvdm_ae
   videodiff import lvdm-unet short_sky.ckpt --latent_scale 0.33422927,1.4606637 --out runs/lvdm  # first stage inside
   videodiff import lucidrains-unet3d model-10.pt --out runs/lucidrains
+  videodiff import latte ffs.pt --vae sd-vae-ft-ema/ --out runs/latte
   videodiff generate --ckpt_path runs/pvdm --num_samples 4
   videodiff fit --init_from runs/pvdm --data.root my_videos/ --name tuned                        # fine-tune it
 """.format(kinds=", ".join(KINDS))
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``import``."""
     p = LightParser(
         "videodiff import",
-        description="Turn a checkpoint published by PVDM, LVDM or video-diffusion-pytorch into a run.",
+        description="Turn a checkpoint published by PVDM, LVDM, video-diffusion-pytorch or Latte into a run.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
     add("file", metavar="FILE", help=".pt, .pth, .ckpt or .safetensors; whole training checkpoints too")
     add("--out", type=writable, required=True, metavar="RUN", help="run folder to write, absent or empty")
     add("--first_stage", metavar="RUN", help="run of the autoencoder, if the file holds none")
+    add("--vae", metavar="FOLDER", help="diffusers folder of the image autoencoder, for Latte's latents")
+    add("--heads", type=whole(), help="heads of attention (Latte, for a width of no published size)")
     add(
         "--latent_scale",
         type=scale_and_shift,
@@ -88,6 +91,7 @@ def run(argv: Sequence[str]) -> int:
             args.file,
             args.out,
             args.first_stage,
+            args.vae,
             average=not args.raw,
             latent_scale=args.latent_scale,
             changes=scheduler(args.scheduler),
@@ -104,7 +108,11 @@ def run(argv: Sequence[str]) -> int:
 
 def sizes(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of the network that the user gave."""
-    given = {"resolution": args.resolution and args.resolution.written, "num_frames": args.frames}
+    given = {
+        "resolution": args.resolution and args.resolution.written,
+        "num_frames": args.frames,
+        "num_heads": args.heads,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 
