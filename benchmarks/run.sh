@@ -41,6 +41,7 @@ run data_loading --rounds 3 --windows 24
 run seek_proof --rounds 2
 run unet_triplane --repeats 3
 run unet_latent --repeats 3
+run dit --depth 4 --repeats 3
 run long_video_memory
 run models_cost
 run latent_cache --repeats 2

@@ -31,7 +31,14 @@ from videodiff.networks import attention
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.yaml"))
-SMALL = ("vdm_digits", "lvdm_digits", "pvdm_digits", "lvdm_autoencoder_digits", "pvdm_autoencoder_digits")
+SMALL = (
+    "vdm_digits",
+    "dit_digits",
+    "lvdm_digits",
+    "pvdm_digits",
+    "lvdm_autoencoder_digits",
+    "pvdm_autoencoder_digits",
+)
 
 
 def benchmark():

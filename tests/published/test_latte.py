@@ -123,7 +123,7 @@ def with_one(state, name, value):
             "latte",
             lambda s: with_one(s, "text_embedding_projection.1.weight", torch.zeros(48, 48)),
             {"num_heads": 4},
-            "1 keys that such a network has not, the first is text_embedding_projection.1.weight",
+            "1 key that such a network has not, the first is text_embedding_projection.1.weight",
         ),
     ],
 )  # fmt: skip

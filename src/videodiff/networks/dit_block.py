@@ -10,13 +10,14 @@ token, so that nothing passes between tokens but by attention.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attend_fused
+from .attention import CPU_PIECE, attend_fused
 from .positions import turned
 
 NORM_EPS = 1e-6
@@ -51,17 +52,28 @@ def modulated(linear: nn.Linear, x: Tensor, shift: Tensor, scale: Tensor) -> Ten
     """``linear(LN(x) (1 + scale) + shift)`` with vectors that broadcast to ``x [B, G, L, D]``."""
     y = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
     if of_one(x, shift):
-        bias = linear.bias + linear.weight @ shift.flatten()
-        return F.linear(y, linear.weight * (1 + scale.flatten()), bias)
+        return F.linear(y, *behind_norm(linear, shift, scale))
     return linear(torch.addcmul(shift.to(y), y, 1 + scale.to(y)))
+
+
+def behind_norm(linear: nn.Linear, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer that takes up the one vector by which its input is scaled, and that added to it."""
+    return linear.weight * (1 + scale.flatten()), linear.bias + linear.weight @ shift.flatten()
+
+
+def with_gate(linear: nn.Linear, gate: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer that takes up the one vector by which its output is scaled."""
+    return linear.weight * gate.flatten()[:, None], linear.bias * gate.flatten()
 
 
 def gated(x: Tensor, gate: Tensor, linear: nn.Linear, y: Tensor) -> Tensor:
     """``x + gate linear(y)`` with a gate that broadcasts to ``x [B, G, L, D]``."""
-    if of_one(x, gate):
-        gate = gate.flatten()
-        return x + F.linear(y, linear.weight * gate[:, None], linear.bias * gate)
     return torch.addcmul(x, gate.to(x), linear(y).to(x))
+
+
+def plus(x: Tensor, y: Tensor) -> Tensor:
+    """``x + y``, in the memory of ``y``, a product that nothing else holds, where its type allows."""
+    return y.add_(x) if y.dtype == x.dtype else x + y
 
 
 class DiTAttention(nn.Module):
@@ -87,20 +99,24 @@ class DiTAttention(nn.Module):
             among: which of them attend to each other.
         """
         shift, scale, gate = modulation
-        qkv = modulated(self.qkv, x, shift, scale).unflatten(-1, (self.num_heads, 3, -1))
-        if not among.joined:
-            y = attend(qkv.flatten(0, 1), among.table, among.mask).view(x.shape)
-        else:
-            count, parts = x.shape[1] if among.groups is None else among.groups, []
-            if count:
-                video = attend(qkv[:, :count].flatten(1, 2), among.table, among.mask)
-                parts.append(video.unflatten(1, (count, -1)))
-            if count < x.shape[1]:  # pictures of their own, which lie where a first frame does
-                table = None if among.table is None else among.table[:, : x.shape[2]]
-                still = attend(qkv[:, count:].flatten(0, 1), table, None)
-                parts.append(still.unflatten(0, (len(x), -1)))
-            y = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        y = self.attended(modulated(self.qkv, x, shift, scale), among)
         return gated(x, gate, self.out, y)
+
+    def attended(self, qkv: Tensor, among: Sequences) -> Tensor:
+        """Queries, keys and values ``[B, G, L, 3 D]`` -> what each token has gathered, ``[B, G, L, D]``."""
+        batch, groups, length, _ = qkv.shape
+        qkv = qkv.unflatten(-1, (self.num_heads, 3, -1))
+        if not among.joined:
+            return attend(qkv.flatten(0, 1), among.table, among.mask).unflatten(0, (batch, groups))
+        count, parts = groups if among.groups is None else among.groups, []
+        if count:
+            video = attend(qkv[:, :count].flatten(1, 2), among.table, among.mask)
+            parts.append(video.unflatten(1, (count, length)))
+        if count < groups:  # pictures of their own, which lie where a first frame does
+            table = None if among.table is None else among.table[:, :length]
+            still = attend(qkv[:, count:].flatten(0, 1), table, None)
+            parts.append(still.unflatten(0, (batch, -1)))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 def attend(qkv: Tensor, table: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -155,3 +171,24 @@ class DiTBlock(nn.Module):
             x = video.contiguous() if count == x.shape[1] else torch.cat([video, x[:, count:]], dim=1)
         hidden = F.gelu(modulated(self.mlp_in, x, mlp_shift, mlp_scale), approximate="tanh")
         return gated(x, mlp_gate, self.mlp_out, hidden)
+
+    def by_one_vector(self, x: Tensor, vectors: Sequence[Tensor], among: Sequences) -> Tensor:
+        """The block of a single sample, ``[1, G, L, D]``, whose weights take up the modulation.
+
+        Sequences that do not see each other pass through the whole block few at a time: what lies between its layers
+        stays in the cache of a CPU, forwards and backwards, in memory that the allocator has handed out before.
+        """
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = vectors
+        qkv, out = behind_norm(self.attention.qkv, shift, scale), with_gate(self.attention.out, gate)
+        mlp_in, mlp_out = behind_norm(self.mlp_in, mlp_shift, mlp_scale), with_gate(self.mlp_out, mlp_gate)
+
+        def through(x: Tensor) -> Tensor:
+            y = F.linear(F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), *qkv)
+            x = plus(x, F.linear(self.attention.attended(y, among), *out))
+            hidden = F.linear(F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), *mlp_in)
+            return plus(x, F.linear(F.gelu(hidden, approximate="tanh"), *mlp_out))
+
+        size = max(CPU_PIECE // (x.shape[2] * self.mlp_in.out_features), 1)
+        if among.joined or size >= x.shape[1]:
+            return through(x)
+        return torch.cat([through(piece) for piece in x.split(size, dim=1)], dim=1)
