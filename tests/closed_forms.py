@@ -102,16 +102,32 @@ def sampled_variance(
     alpha, sigma = schedule.alpha_sigma(plan.times)
     gains = (alpha * variance / (alpha**2 * variance + sigma**2)).tolist()
     begun = 1.0 if start == 1 else float(alpha[0] ** 2 * variance + sigma[0] ** 2)
-    now, cross, before = begun, 0.0, 0.0  # var z_k, cov(z_k, z_{k-1}), var z_{k-1}
-    before_gain = 0.0
-    for k, (of_z, of_x, of_raw, of_previous, noise) in enumerate(plan.table.tolist()):
+    z = torch.zeros(len(gains) + 1, dtype=torch.float64)  # shares of the first noise and of those of the rows
+    z[0], before = begun**0.5, []
+    for k, (of_z, of_x, of_raw, of_previous, noise, *of_earlier) in enumerate(plan.table.tolist()):
+        x = gains[k] * z
         if plan.ends_clean and k == len(gains) - 1:
-            return gains[k] ** 2 * now
-        a, b = of_z + (of_x + of_raw) * gains[k], of_previous * before_gain
-        now, cross, before = (
-            a * a * now + 2 * a * b * cross + b * b * before + noise**2,
-            a * now + b * cross,
-            now,
-        )
-        before_gain = gains[k]
-    return now
+            return x.square().sum().item()
+        z = of_z * z + (of_x + of_raw) * x
+        for factor, estimate in zip((of_previous, *of_earlier), before, strict=False):
+            z += factor * estimate
+        z[k + 1] += noise
+        before = [x, *before][: 1 + len(of_earlier)]
+    return z.square().sum().item()
+
+
+def exact_flow(denoiser: MixtureDenoiser, z: Tensor, begin: float, end: float) -> Tensor:
+    """Where the probability flow takes z from one time to another: in one dimension it keeps quantiles of mixtures."""
+    weights, means, stds = denoiser.weights.to(z), denoiser.means.to(z), denoiser.stds.to(z)
+
+    def share_below(z: Tensor, t: float) -> Tensor:
+        alpha, sigma = denoiser.schedule.alpha_sigma(torch.tensor([t], dtype=z.dtype))
+        below = torch.special.ndtr((z - alpha * means) / (alpha**2 * stds**2 + sigma**2).sqrt())
+        return (weights * below).sum(-1, keepdim=True)
+
+    rank, low, high = share_below(z, begin), torch.full_like(z, -5), torch.full_like(z, 5)
+    for _ in range(60):
+        middle = (low + high) / 2
+        is_below = share_below(middle, end) < rank
+        low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
+    return low

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from closed_forms import MixtureDenoiser
+from closed_forms import MixtureDenoiser, exact_flow
 from videodiff.diffusion import Condition, CosineSchedule, DDIMSampler, ScaledLinearSchedule
 from videodiff.diffusion.samplers import Plan
 
@@ -36,23 +36,6 @@ class HeunSampler(DDIMSampler):
         )
 
 
-def exact_flow(schedule, z, begin, end):
-    """Where the probability flow takes z from one time to another: in one dimension it keeps quantiles of mixtures."""
-    weights, means, stds = torch.tensor(MIXTURE, dtype=z.dtype)
-
-    def share_below(z, t):
-        alpha, sigma = schedule.alpha_sigma(torch.tensor([t], dtype=z.dtype))
-        below = torch.special.ndtr((z - alpha * means) / (alpha**2 * stds**2 + sigma**2).sqrt())
-        return (weights * below).sum(-1, keepdim=True)
-
-    rank, low, high = share_below(z, begin), torch.full_like(z, -5), torch.full_like(z, 5)
-    for _ in range(60):
-        middle = (low + high) / 2
-        is_below = share_below(middle, end) < rank
-        low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
-    return low
-
-
 @pytest.mark.parametrize(
     "schedule", [CosineSchedule(-10, 10), ScaledLinearSchedule()], ids=["cosine", "linear"]
 )
@@ -64,7 +47,7 @@ def test_heuns_error_falls_with_the_square_of_the_steps_and_ddims_with_the_steps
         if end > 0:
             sampler.times = lambda schedule: torch.linspace(begin, end, sampler.num_steps + 1)
         found = sampler.sample(denoiser, schedule, z, Condition())
-        return (found - exact_flow(schedule, z, begin, end)).square().mean().sqrt().item()
+        return (found - exact_flow(denoiser, z, begin, end)).square().mean().sqrt().item()
 
     heun, ddim = ([error(make(n), 0.9, 0.1) for n in (32, 64, 128)] for make in (HeunSampler, DDIMSampler))
     assert [a / b for a, b in itertools.pairwise(heun)] == pytest.approx([4, 4], rel=0.15)

@@ -28,7 +28,7 @@ PLANTED = [
     ("loss.py", '"v": (snr + 1.0) * total_power', '"v": (snr - 1.0) * total_power'),
     ("loss.py", '"v": (snr + 1.0) * total_power', '"v": (snr + 1.0) / total_power'),
     ("loss.py", "(1.0 + (0.5 * log_snr).exp())", "(1.0 + log_snr.exp())"),
-    ("loss.py", "snr.clamp(max=gamma)", "snr.clamp(min=gamma)"),
+    ("loss.py", "weight_of_x = snr.clamp(max=gamma)", "weight_of_x = snr.clamp(min=gamma)"),
     ("samplers.py", "(1 - self.gamma) * q.variance_upper", "(1 + self.gamma) * q.variance_upper"),
     ("samplers.py", "(sigma_s**2 - fresh**2)", "(sigma_s**2 + fresh**2)"),
     (
@@ -88,7 +88,7 @@ def failing(package):
 
 
 def test_an_unbroken_copy_passes_every_check(plant):
-    assert failing(plant("loss.py", "snr.clamp(max=gamma)", "snr.clamp(max=gamma)")) == []
+    assert failing(plant("loss.py", "snr.clamp(min=1.0)", "snr.clamp(min=1.0)")) == []
 
 
 @pytest.mark.parametrize(("file", "original", "broken"), PLANTED, ids=[broken for _, _, broken in PLANTED])

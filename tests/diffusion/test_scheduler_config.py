@@ -16,8 +16,11 @@ from videodiff.diffusion import (
     Denoiser,
     DiscreteCosineSchedule,
     DPMSolverPP2MSampler,
+    HeunSampler,
     LinearSchedule,
     ScaledLinearSchedule,
+    StraightSchedule,
+    UniPCSampler,
 )
 from videodiff.diffusion.prediction import to_x
 from videodiff.diffusion.scheduler_config import (
@@ -26,7 +29,14 @@ from videodiff.diffusion.scheduler_config import (
     to_scheduler_config,
     usage_note,
 )
-from videodiff.diffusion.scheduler_keys import DEFAULTS, READ, READ_BY, WITHOUT_EFFECT
+from videodiff.diffusion.scheduler_keys import (
+    DEFAULTS_BY,
+    FLOW_SCHEDULERS,
+    READ,
+    READ_BY,
+    READ_FLOW,
+    WITHOUT_EFFECT,
+)
 
 SHAPE = (2, 3, 4)
 SCHEDULES = {
@@ -207,6 +217,63 @@ def test_there_and_back(name, sampler, prediction, threshold, tmp_path):
     assert to_scheduler_config(schedule, again, prediction, threshold) == pytest.approx(config)
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("kind", [DDIMSampler, HeunSampler])
+def test_flow_matching_goes_there_and_back(kind, shift, tmp_path):
+    path = StraightSchedule(shift, smallest_time=shift * 1e-3 / (1 + (shift - 1) * 1e-3))
+    sampler = kind(10, grid="solver")
+    config = to_scheduler_config(path, sampler, "flow")
+    assert config["_class_name"].startswith("FlowMatch")
+    assert usage_note(sampler, "none") == "Call it with num_inference_steps=10."
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(config))
+    back = read_scheduler_config(tmp_path, num_steps=10)
+    assert (back["prediction"], back["threshold"]) == ("flow", "none")
+    schedule, again = (
+        resolve(back[p]["class_path"])(**back[p]["init_args"]) for p in ("schedule", "sampler")
+    )
+    assert type(again) is kind
+    torch.testing.assert_close(again.times(schedule), sampler.times(path))
+
+    # the documented grid: the smallest level is shifted, equal steps lead to it, and each is shifted again
+    def shifted(t):
+        return shift * t / (1 + (shift - 1) * t)
+
+    documented = shifted(np.append(np.linspace(1, shifted(0.001), 10), 0.0))
+    sigma = schedule.alpha_sigma(again.times(schedule).double())[1]
+    np.testing.assert_allclose(sigma, documented, atol=1e-7)
+    assert to_scheduler_config(schedule, again, "flow") == pytest.approx(config)
+
+
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sampler", "prediction", "words"),
+    [
+        (StraightSchedule(), DDIMSampler(20), "flow", "ours on grid solver, got 'trailing'"),
+        (
+            StraightSchedule(3.0),
+            DDIMSampler(20, grid="solver"),
+            "flow",
+            "ends at smallest_time 0.00299401 of ours",
+        ),
+        (StraightSchedule(), DDIMSampler(20, grid="solver"), "x", "there predicts flow, got prediction x"),
+        (StraightSchedule(), DDIMSampler(20, 1.0, "solver"), "flow", "DDIM with eta 0"),
+        (StraightSchedule(), UniPCSampler(20), "flow", "UniPCSampler has no equal there"),
+        (
+            LinearSchedule(),
+            DDIMSampler(20),
+            "flow",
+            "prediction flow is theirs on the straight schedule only",
+        ),
+        (LinearSchedule(), HeunSampler(20), "v", "HeunSampler has no equal there"),
+    ],
+)
+def test_what_of_flow_has_no_equal_there_is_said(schedule, sampler, prediction, words):
+    with pytest.raises(ValueError, match=words):
+        to_scheduler_config(schedule, sampler, prediction)
+
+
 @pytest.mark.parametrize(
     ("schedule", "sampler", "threshold", "words"),
     [
@@ -226,7 +293,10 @@ def test_what_has_no_equal_there_is_said(schedule, sampler, threshold, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"_class_name": "PNDMScheduler"}, "DDIMScheduler or DPMSolverMultistepScheduler is wanted"),
+        (
+            {"_class_name": "PNDMScheduler"},
+            "DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEuler.* is wanted",
+        ),
         ({"timestep_spacing": "linspace"}, "no grid of ours"),
         ({"beta_schedule": "sigmoid"}, "beta_schedule must be one of"),
         ({"trained_betas": [0.1, 0.2]}, "a table of their own"),
@@ -259,6 +329,11 @@ DDIM = {"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}
         (DPM, {"solver_order": 3}),
         (DPM, {"snr_shift_scale": 3.0}),
         (DDIM, {"snr_shift_scale": 3.0}),
+        (FLOW, {"use_dynamic_shifting": True}),
+        (FLOW, {"shift_terminal": 0.02}),
+        (FLOW, {"stochastic_sampling": True}),
+        (FLOW, {"num_train_timesteps": 500}),
+        (FLOW, {"beta_schedule": "linear"}),
         (DDIM, {"use_karras_sigmas": True}),
         (DDIM, {"sigma_schedule": None}),
     ],
@@ -289,6 +364,7 @@ def test_a_key_that_changes_the_steps_or_that_nobody_knows_is_refused_by_its_nam
             },
         ),
         (DDIM, {"sample_max_value": 4.0, "dynamic_thresholding_ratio": 0.9}),
+        (FLOW, {"use_dynamic_shifting": False, "base_shift": 0.5, "max_shift": 1.15, "shift_terminal": None}),
     ],
 )
 def test_a_key_without_effect_changes_nothing(config, change):
@@ -298,12 +374,8 @@ def test_a_key_without_effect_changes_nothing(config, change):
 def test_every_argument_of_diffusers_schedulers_is_known():
     diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
     for name in READ_BY:
-        known = (
-            READ
-            | READ_BY[name]
-            | WITHOUT_EFFECT[name]
-            | (DEFAULTS.keys() if name == DPM["_class_name"] else set())
-        )
+        known = READ_FLOW if name in FLOW_SCHEDULERS else READ
+        known = known | READ_BY[name] | WITHOUT_EFFECT[name] | DEFAULTS_BY[name].keys()
         assert set(inspect.signature(getattr(diffusers, name)).parameters) <= known
 
 

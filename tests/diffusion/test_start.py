@@ -10,9 +10,12 @@ from videodiff.diffusion import (
     CosineSchedule,
     DDIMSampler,
     DPMSolverPP2MSampler,
+    EDMSampler,
+    HeunSampler,
     LangevinSampler,
     Replacement,
     ScaledLinearSchedule,
+    UniPCSampler,
 )
 
 NONE, MEAN, STD = Condition(), 0.3, 0.5
@@ -21,6 +24,9 @@ SAMPLERS = {
     "ddim": DDIMSampler(200),
     "dpmpp": DPMSolverPP2MSampler(25),
     "langevin": LangevinSampler(AncestralSampler(200)),
+    "heun": HeunSampler(50),
+    "edm": EDMSampler(50, churn=10.0),
+    "unipc": UniPCSampler(25),
 }
 SCHEDULES = {"cosine": CosineSchedule(), "discrete": ScaledLinearSchedule()}
 

@@ -2,6 +2,7 @@
 
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Denoiser, NetworkDenoiser, call_network
+from videodiff.diffusion.flow_sde import FlowSDESampler
 from videodiff.diffusion.guidance import (
     ClassifierFreeGuidance,
     KnownFrames,
@@ -11,6 +12,7 @@ from videodiff.diffusion.guidance import (
     Threshold,
     downsample,
 )
+from videodiff.diffusion.heun import EDMSampler, HeunSampler
 from videodiff.diffusion.history import History, HistoryGuidance, Stabilised, check_stabilisation
 from videodiff.diffusion.loss import KnownUnits, Weighting, diffusion_loss, loss_weight
 from videodiff.diffusion.masking import GivenUnits
@@ -20,9 +22,12 @@ from videodiff.diffusion.prediction import (
     Prediction,
     check_end,
     clamp_through,
+    eps_of_velocity,
     prediction_target,
     to_eps,
     to_x,
+    velocity,
+    x_of_velocity,
 )
 from videodiff.diffusion.samplers import (
     AncestralSampler,
@@ -38,6 +43,7 @@ from videodiff.diffusion.schedule import (
     CosineSchedule,
     DiscreteCosineSchedule,
     DiscreteSchedule,
+    EDMSchedule,
     LinearSchedule,
     NoiseSchedule,
     Posterior,
@@ -51,6 +57,7 @@ from videodiff.diffusion.times import (
     ShiftedTimes,
     TrainingTimes,
 )
+from videodiff.diffusion.unipc import UniPCSampler
 from videodiff.diffusion.unit_levels import pyramid, sample_units, trapezoid
 from videodiff.diffusion.windows import Window, autoregressive, cover, interpolation
 
@@ -65,8 +72,12 @@ __all__ = [
     "Denoiser",
     "DiscreteCosineSchedule",
     "DiscreteSchedule",
+    "EDMSampler",
+    "EDMSchedule",
+    "FlowSDESampler",
     "Generator",
     "GivenUnits",
+    "HeunSampler",
     "History",
     "HistoryGuidance",
     "KnownFrames",
@@ -93,6 +104,7 @@ __all__ = [
     "StraightSchedule",
     "Threshold",
     "TrainingTimes",
+    "UniPCSampler",
     "Weighting",
     "Window",
     "autoregressive",
@@ -103,6 +115,7 @@ __all__ = [
     "cover",
     "diffusion_loss",
     "downsample",
+    "eps_of_velocity",
     "interpolation",
     "loss_weight",
     "normal_like",
@@ -112,4 +125,6 @@ __all__ = [
     "to_eps",
     "to_x",
     "trapezoid",
+    "velocity",
+    "x_of_velocity",
 ]

@@ -64,7 +64,9 @@ class NetworkDenoiser(Denoiser):
         alpha, sigma = self.schedule.alpha_sigma(t, z.ndim)
         output = call_network(self.net, z, self.schedule.network_time(t), cond)
         output, self.variance = split_variance(output, z)
-        return to_x(self.prediction, output, z, alpha, sigma)
+        std = self.schedule.data_std
+        x = to_x(self.prediction, output, z, alpha * std, sigma)
+        return x if std == 1 else x * std
 
 
 def split_variance(output: Tensor, z: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -81,5 +83,6 @@ def call_network(net: Network, z: Tensor, time: Tensor, cond: Condition) -> Tens
     dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), z.dtype)
     if dtype != z.dtype:
         z, cond = z.to(dtype), cond.cast(dtype)
+        time = time.float()
     output = net(z, time, cond)
     return output if output.dtype == torch.float64 else output.float()

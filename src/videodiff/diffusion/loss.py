@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,10 +84,16 @@ def diffusion_loss(
         raise ValueError(f"norm must be l1 or l2, got {norm!r}")
     if clamp and prediction != "x":
         raise ValueError(f"only a prediction of x can be clamped in the loss, got prediction {prediction!r}")
+    std = schedule.data_std
+    if clamp and std != 1:
+        raise ValueError(
+            f"the loss clamps to [-1, 1], and this schedule takes data by {std}: leave clamp out"
+        )
 
     def noised(eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = schedule.alpha_sigma(t, x.ndim)
-        return schedule.add_noise(x, eps, t), prediction_target(prediction, x, eps, alpha, sigma)
+        target = prediction_target(prediction, x if std == 1 else x / std, eps, alpha * std, sigma)
+        return schedule.add_noise(x, eps, t), target
 
     z, target = noised(eps, t)
     if known is not None:
@@ -98,8 +105,9 @@ def diffusion_loss(
     output, _ = split_variance(call_network(net, z, schedule.network_time(t), cond), z)
     error = (clamp_through(output) if clamp else output) - target
     error = error.square() if norm == "l2" else error.abs()
-    strength = power(*schedule.alpha_sigma(t))
-    weight = loss_weight(schedule.log_snr(t), prediction, weighting, gamma, strength, is_causal)
+    alpha, sigma = schedule.alpha_sigma(t)
+    log_snr = schedule.log_snr(t) + 2 * math.log(std)
+    weight = loss_weight(log_snr, prediction, weighting, gamma, power(alpha * std, sigma), is_causal)
     if t.ndim == 2:
         error, weight = error * over_latent(weight, x.ndim), weight.new_ones(len(t))
     error = error.flatten(1)

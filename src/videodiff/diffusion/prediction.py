@@ -86,6 +86,32 @@ def power(alpha: Tensor, sigma: Tensor) -> Tensor:
     return torch.where((total - 1).abs() < rounding, torch.ones_like(total), total)
 
 
+def velocity(x: Tensor, eps: Tensor, slopes: tuple[Tensor, Tensor]) -> Tensor:
+    """``dz / dt = alpha' x + sigma' eps``, which flow matching of any path predicts; flow on the straight one.
+
+    Args:
+        x: data.
+        eps: noise.
+        slopes: alpha' and sigma' of the schedule (``NoiseSchedule.slopes``), broadcastable to ``x``. Networks whose
+            time runs the other way, from noise to data, predict its negative.
+    """
+    return slopes[0] * x + slopes[1] * eps
+
+
+def x_of_velocity(
+    output: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, slopes: tuple[Tensor, Tensor]
+) -> Tensor:
+    """The estimate of x in a predicted velocity: ``(sigma' z - sigma w) / (alpha sigma' - alpha' sigma)``."""
+    return (slopes[1] * z - sigma * output) / (alpha * slopes[1] - slopes[0] * sigma)
+
+
+def eps_of_velocity(
+    output: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, slopes: tuple[Tensor, Tensor]
+) -> Tensor:
+    """The estimate of eps in a predicted velocity: ``(alpha w - alpha' z) / (alpha sigma' - alpha' sigma)``."""
+    return (alpha * output - slopes[0] * z) / (alpha * slopes[1] - slopes[0] * sigma)
+
+
 def clamp_through(x: Tensor) -> Tensor:
     """``x`` clamped to [-1, 1], with the gradient of ``x`` itself: beyond the range it still leads back (STE)."""
     return x + (x.clamp(-1, 1) - x).detach()

@@ -1,10 +1,11 @@
 """Samplers: from noise to x along a list of times.
 
-Every sampler here is linear in what it knows at a step,
+Every sampler is linear in what it knows at a step,
 
     z_s = z * z_t + x * x_hat + eps * eps_hat + previous * x_hat_previous + noise * n,
 
-so a sampler *is* its coefficients as functions of the times, and overrides the one method that gives them.
+with estimates of more rows before where it is of higher order, so a sampler *is* its coefficients as functions of the
+times, and overrides the one method that gives them.
 They are computed in fp64 for all steps at once, before the loop; the loop itself reads nothing back from the
 device.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,8 +43,8 @@ class Plan:
 
     Args:
         times: time of each network call, ``[N]`` fp64.
-        table: factors of z, x_hat, the unclipped x_hat, the x_hat of the row before, and noise; ``[N, 5]``
-            fp64.
+        table: factors of z, x_hat, the unclipped x_hat, the x_hat of the row before, and noise, ``[N, 5]`` fp64;
+            further columns are those of the x_hat two rows before, three, and so on.
         ends_clean: whether the last row leads to t = 0 and hence returns x_hat.
         log_bounds: log of the smallest and the largest standard deviation of a step's noise, ``[N, 2]`` fp64, where the
             network says which between them; None is the noise of the table.
@@ -54,11 +56,19 @@ class Plan:
     log_bounds: Tensor | None = None
 
 
-OPTIONS = ("gamma", "eta", "delta")
+X, RAW, PREVIOUS, NOISE, EARLIER = 1, 2, 3, 4, 5  # columns of a plan's table
+OPTIONS = (
+    "gamma", "eta", "delta", "order", "variant", "lower_order_final", "churn", "churn_from", "churn_to", "noise_scale",
+    "amount", "last_time",
+)  # fmt: skip
 
 
 class Sampler(ABC):
     """From noise to x with a denoiser.
+
+    Attributes:
+        one_estimate: whether each step is made from the one x_hat at its beginning, and nothing else that the network
+            says, as a corrector between steps needs.
 
     Args:
         num_steps: steps from t = 1 to the last time.
@@ -69,6 +79,8 @@ class Sampler(ABC):
     Raises:
         ValueError: if ``num_steps`` is below 1; from ``sample`` if the grid does not fit the schedule.
     """
+
+    one_estimate: bool = True
 
     def __init__(self, num_steps: int = 100, grid: str = "trailing", recompute_eps: bool = True) -> None:
         if num_steps < 1:
@@ -83,13 +95,13 @@ class Sampler(ABC):
         """Times visited, ``[N + 1]``; ``N`` is ``num_steps`` but for the ``ldm`` grid."""
         return schedule.times(self.num_steps, self.grid)
 
-    def options(self) -> dict[str, float]:
+    def options(self) -> dict[str, Any]:
         """The sampler's own options beside steps and grid, for records."""
         return {name: value for name, value in vars(self).items() if name in OPTIONS}
 
     def calls(self, schedule: NoiseSchedule) -> int:
         """How often it calls the denoiser for one sample."""
-        return len(self.times(schedule)) - 1
+        return len(self.plan(schedule).times)
 
     def times_from(self, schedule: NoiseSchedule, start: float) -> Tensor:
         """Times visited from ``start`` in (0, 1] on, fp64 on the CPU: ``start``, then the grid's with less noise.
@@ -157,13 +169,17 @@ class Sampler(ABC):
         Raises:
             ValueError: for repeats of a sampler that extrapolates from earlier steps.
         """
-        plan = repeated(self.plan(schedule, start), schedule, repeats)
-        total, (_, _, has_raw, has_previous, has_noise) = len(plan.times), (plan.table != 0).T.tolist()
+        whole = (
+            self.plan(schedule) if start == 1 else self.plan(schedule, start)
+        )  # a sampler's own may know no start
+        plan = repeated(whole, schedule, repeats)
+        total, has = len(plan.times), (plan.table != 0).tolist()
+        columns = (PREVIOUS, *range(EARLIER, plan.table.shape[1]))  # of the x_hat one row before, two, ...
         z = noise if noise.dtype == torch.float64 else noise.float()
         times = plan.times.to(z)[:, None].repeat(1, len(z))  # [N, B]
         rows = plan.table.to(z)
         bounds = None if plan.log_bounds is None else plan.log_bounds.to(z)
-        previous: Tensor | None = None
+        before: list[Tensor] = []  # the x_hat of earlier rows, the latest first
         for k in range(total):
             x, raw = self.estimate(denoiser, z, times[k], cond)
             if progress is not None:
@@ -171,14 +187,15 @@ class Sampler(ABC):
             if plan.ends_clean and k == total - 1:
                 return x
             z = torch.addcmul(z * rows[k, 0], x, rows[k, 1])
-            if has_raw[k]:
-                z.addcmul_(raw, rows[k, 2])
-            if has_previous[k] and previous is not None:
-                z.addcmul_(previous, rows[k, 3])
-            if has_noise[k]:
-                scale = rows[k, 4] if bounds is None else learnt_scale(denoiser.fraction, bounds[k])
+            if has[k][RAW]:
+                z.addcmul_(raw, rows[k, RAW])
+            for column, earlier in zip(columns, before, strict=False):
+                if has[k][column]:
+                    z.addcmul_(earlier, rows[k, column])
+            if has[k][NOISE]:
+                scale = rows[k, NOISE] if bounds is None else learnt_scale(denoiser.fraction, bounds[k])
                 z.addcmul_(normal_like(z, generator), scale)
-            previous = x
+            before = [x, *before][: len(columns)]
         return z
 
     def estimate(self, denoiser: Denoiser, z: Tensor, t: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
@@ -227,6 +244,8 @@ class LearnedRangeSampler(AncestralSampler):
     Raises:
         ValueError: from ``sample``, of a network that has learnt no variance; or as the base.
     """
+
+    one_estimate = False
 
     def __init__(self, num_steps: int = 250, grid: str = "linspace") -> None:
         super().__init__(num_steps, 0.0, grid)
@@ -291,6 +310,8 @@ class DPMSolverPP2MSampler(Sampler):
             has it: then all steps but the first and the one to clean data are of second order.
     """
 
+    one_estimate = False
+
     def __init__(self, num_steps: int = 25, grid: str = "solver") -> None:
         super().__init__(num_steps, grid)
 
@@ -319,10 +340,12 @@ class LangevinSampler(Sampler):
         ValueError: if ``delta`` is not in (0, 2), or the predictor extrapolates from earlier steps.
     """
 
+    one_estimate = False
+
     def __init__(self, predictor: Sampler, delta: float = 0.1) -> None:
         if not 0 < delta < 2:
             raise ValueError(f"delta must lie in (0, 2), got {delta}")
-        if isinstance(predictor, (DPMSolverPP2MSampler, LangevinSampler, LearnedRangeSampler)):
+        if not predictor.one_estimate:
             raise ValueError(
                 f"predictor must make its steps from one x_hat, as AncestralSampler and DDIMSampler do, "
                 f"got {type(predictor).__name__}"
@@ -349,13 +372,9 @@ class LangevinSampler(Sampler):
             noise=self.delta**0.5 * sigma,
         )
 
-    def options(self) -> dict[str, float]:
+    def options(self) -> dict[str, Any]:
         """The predictor's."""
         return self.predictor.options()
-
-    def calls(self, schedule: NoiseSchedule) -> int:
-        """Once more for each step that ends above t = 0."""
-        return self.predictor.calls(schedule) + int((self.predictor.times(schedule)[1:] > 0).sum())
 
     def plan(self, schedule: NoiseSchedule, start: float = 1.0) -> Plan:
         plan = self.predictor.plan(schedule, start)
@@ -380,7 +399,7 @@ def repeated(plan: Plan, schedule: NoiseSchedule, count: int) -> Plan:
     """
     if count == 1:
         return plan
-    if plan.log_bounds is not None or bool(plan.table[:, 3].any()):
+    if plan.log_bounds is not None or bool(plan.table[:, PREVIOUS].any()):
         raise ValueError(
             "steps can be repeated of a sampler that makes them from one x_hat with a known variance, as ancestral and "
             "DDIM do; this one extrapolates from earlier steps, or asks the network for the variance"
@@ -390,7 +409,7 @@ def repeated(plan: Plan, schedule: NoiseSchedule, count: int) -> Plan:
     )
     ratio = alpha_t / alpha_s
     again = plan.table[:-1] * ratio[:, None]
-    again[:, 4] = (again[:, 4] ** 2 + (sigma_t**2 - (ratio * sigma_s) ** 2).clamp(min=0)).sqrt()
+    again[:, NOISE] = (again[:, NOISE] ** 2 + (sigma_t**2 - (ratio * sigma_s) ** 2).clamp(min=0)).sqrt()
     each = torch.cat([again[:, None].repeat(1, count - 1, 1), plan.table[:-1, None]], dim=1)
     times = plan.times[:-1].repeat_interleave(count)
     table = torch.cat([each.flatten(0, 1), plan.table[-1:]])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from videodiff import placeholder
+from videodiff.diffusion.flow_scheduler_config import from_flow_config, to_flow_config
 from videodiff.diffusion.samplers import (
     AncestralSampler,
     DDIMSampler,
@@ -28,8 +29,9 @@ from videodiff.diffusion.schedule import (
     LinearSchedule,
     NoiseSchedule,
     ScaledLinearSchedule,
+    StraightSchedule,
 )
-from videodiff.diffusion.scheduler_keys import check_keys
+from videodiff.diffusion.scheduler_keys import FLOW_SCHEDULERS, READ_BY, check_keys
 from videodiff.reading import read_mapping
 
 Config = dict[str, Any]
@@ -53,14 +55,17 @@ def to_scheduler_config(
     """The config of the diffusers scheduler that takes the same steps.
 
     Args:
-        schedule: a table of betas.
-        sampler: DDIM, ancestral with gamma 0 (which is DDIM with eta 1), or DPM-Solver++ on the trailing grid.
-        prediction: eps, v or x.
+        schedule: a table of betas, or the straight one.
+        sampler: DDIM, ancestral with gamma 0 (which is DDIM with eta 1), or DPM-Solver++ on the trailing grid; of the
+            straight schedule DDIM with eta 0 or Heun on the grid solver.
+        prediction: eps, v or x; of the straight schedule flow.
         threshold: none or static.
 
     Raises:
         ValueError: in one line, for what diffusers cannot do step for step.
     """
+    if isinstance(schedule, StraightSchedule):
+        return to_flow_config(schedule, sampler, prediction, threshold)
     if not isinstance(schedule, DiscreteSchedule):
         raise ValueError(f"{type(schedule).__name__} is continuous in time, diffusers' schedulers are tables")
     if threshold not in ("none", "static"):
@@ -69,7 +74,7 @@ def to_scheduler_config(
         "_diffusers_version": "0.30.0",
         "num_train_timesteps": schedule.num_train_steps,
         **betas_config(schedule),
-        "prediction_type": PREDICTIONS[prediction],
+        "prediction_type": predicted_there(prediction),
     }
     if isinstance(sampler, DPMSolverPP2MSampler):
         return {
@@ -84,6 +89,13 @@ def to_scheduler_config(
             f"{type(sampler).__name__} has no equal there; DDIM, ancestral and DPM-Solver++ have"
         )
     return {"_class_name": "DDIMScheduler", **common, **ddim_config(schedule, sampler, threshold)}
+
+
+def predicted_there(prediction: str) -> str:
+    """Their name of a prediction."""
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction {prediction} is theirs on the straight schedule only")
+    return PREDICTIONS[prediction]
 
 
 def betas_config(schedule: DiscreteSchedule) -> Config:
@@ -154,7 +166,7 @@ def dpm_config(schedule: DiscreteSchedule, sampler: DPMSolverPP2MSampler, thresh
 def usage_note(sampler: Sampler, threshold: str) -> str:
     """What to say in calls of diffusers beside the config."""
     words = [f"num_inference_steps={sampler.num_steps}"]
-    if not isinstance(sampler, DPMSolverPP2MSampler):
+    if sampler.grid != "solver" and not isinstance(sampler, DPMSolverPP2MSampler):
         words.append(f"eta={getattr(sampler, 'eta', 1.0):g}")
         if threshold == "static" and sampler.recompute_eps:
             words.append("use_clipped_model_output=True")
@@ -170,8 +182,9 @@ def from_scheduler_config(
     """Schedule, sampler, prediction and threshold of a diffusers config, as a model section names them.
 
     Args:
-        config: of a DDIMScheduler or a DPMSolverMultistepScheduler.
-        num_steps: sampler steps; by default 50 of DDIM and 25 of DPM-Solver++.
+        config: of a DDIMScheduler, a DPMSolverMultistepScheduler, a FlowMatchEulerDiscreteScheduler or a
+            FlowMatchHeunDiscreteScheduler.
+        num_steps: sampler steps; by default 50 of DDIM and flow matching, 25 of DPM-Solver++ and of Heun.
         eta: of DDIM.
 
     Raises:
@@ -179,13 +192,15 @@ def from_scheduler_config(
             knows (:mod:`videodiff.diffusion.scheduler_keys`).
     """
     name = config.get("_class_name")
+    if name in FLOW_SCHEDULERS:
+        return from_flow_config(config, num_steps)
     prediction = next(
         (ours for ours, theirs in PREDICTIONS.items() if theirs == config.get("prediction_type", "epsilon")),
         None,
     )
     if name not in ("DDIMScheduler", "DPMSolverMultistepScheduler") or prediction is None:
         raise ValueError(
-            f"a scheduler config of DDIMScheduler or DPMSolverMultistepScheduler is wanted, got {name} predicting "
+            f"a scheduler config of {', '.join(READ_BY)} is wanted, got {name} predicting "
             f"{config.get('prediction_type')}"
         )
     check_keys(config)

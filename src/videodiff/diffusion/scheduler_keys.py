@@ -1,8 +1,8 @@
 """The keys of diffusers' scheduler configs: which are read, which must have their default, which have no effect.
 
-The defaults are those of the constructors of ``DDIMScheduler`` and ``DPMSolverMultistepScheduler`` (diffusers 0.42). A
-key that is none of these is refused whatever it says: a config that asks for steps we do not take must not be followed
-half.
+The defaults are those of the constructors of ``DDIMScheduler``, ``DPMSolverMultistepScheduler`` and the two schedulers
+of flow matching (diffusers 0.42). A key that is none of these is refused whatever it says: a config that asks for steps
+we do not take must not be followed half.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ READ = {
     "_class_name", "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
     "timestep_spacing", "thresholding", "rescale_betas_zero_snr",
 }
-"""Keys that both readers look at."""
+"""Keys that the readers of a table of betas look at."""
+
+READ_FLOW = {"_class_name", "num_train_timesteps"}
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 
 READ_BY = {
     "DDIMScheduler": {"clip_sample", "clip_sample_range", "set_alpha_to_one", "steps_offset"},
@@ -23,6 +26,8 @@ READ_BY = {
         "algorithm_type", "solver_order", "solver_type", "final_sigmas_type", "use_karras_sigmas", "lower_order_final",
         "sample_max_value",
     },
+    "FlowMatchEulerDiscreteScheduler": {"shift"},
+    "FlowMatchHeunDiscreteScheduler": {"shift"},
 }
 """Keys that one of them looks at."""
 
@@ -37,6 +42,12 @@ WITHOUT_EFFECT = {
         "_diffusers_version", "_use_default_values", "skip_prk_steps", "dynamic_thresholding_ratio", "steps_offset",
         "clip_sample", "clip_sample_range", "set_alpha_to_one",
     },
+    # of the file, and of the shift that depends on the size, which must be off
+    "FlowMatchEulerDiscreteScheduler": {
+        "_diffusers_version", "_use_default_values", "base_shift", "max_shift", "base_image_seq_len",
+        "max_image_seq_len", "time_shift_type",
+    },
+    "FlowMatchHeunDiscreteScheduler": {"_diffusers_version", "_use_default_values"},
 }
 """Keys that change no step of what is read."""
 # fmt: on
@@ -55,19 +66,37 @@ DEFAULTS = {
 }
 """Keys of DPM-Solver++ that change its steps, at the value with which they do not."""
 
+FLOW_DEFAULTS = {
+    "use_dynamic_shifting": False,
+    "invert_sigmas": False,
+    "shift_terminal": None,
+    "use_karras_sigmas": False,
+    "use_exponential_sigmas": False,
+    "use_beta_sigmas": False,
+    "stochastic_sampling": False,
+}
+"""The same of flow matching by Euler's method."""
+
+DEFAULTS_BY: dict[str, Mapping[str, Any]] = {
+    "DDIMScheduler": {},
+    "DPMSolverMultistepScheduler": DEFAULTS,
+    "FlowMatchEulerDiscreteScheduler": FLOW_DEFAULTS,
+    "FlowMatchHeunDiscreteScheduler": {},
+}
+
 
 def check_keys(config: Mapping[str, Any]) -> None:
     """Refuse a key that would change the steps and is not read, and one that nobody here knows.
 
     Args:
-        config: of a DDIMScheduler or a DPMSolverMultistepScheduler.
+        config: of one of the schedulers in ``READ_BY``.
 
     Raises:
         ValueError: in one line, naming the first such key and its value.
     """
     name = config["_class_name"]
-    known = READ | READ_BY[name] | WITHOUT_EFFECT[name]
-    defaults = DEFAULTS if name == "DPMSolverMultistepScheduler" else {}
+    known = (READ_FLOW if name in FLOW_SCHEDULERS else READ) | READ_BY[name] | WITHOUT_EFFECT[name]
+    defaults = DEFAULTS_BY[name]
     for key, value in config.items():
         if key in known or (key in defaults and same(value, defaults[key])):
             continue

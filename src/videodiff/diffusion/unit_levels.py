@@ -17,7 +17,7 @@ from torch import Tensor
 from videodiff.diffusion.condition import Condition, UnitState
 from videodiff.diffusion.denoiser import Denoiser
 from videodiff.diffusion.noise import Generator, normal_like
-from videodiff.diffusion.samplers import Plan, Sampler
+from videodiff.diffusion.samplers import EARLIER, NOISE, PREVIOUS, RAW, Plan, Sampler, X
 from videodiff.diffusion.schedule import NoiseSchedule, over_latent
 
 
@@ -85,7 +85,8 @@ class UnitSteps:
         self.steps = len(plan.times)
         table = plan.table.clone()
         if plan.ends_clean:
-            table[-1] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])
+            table[-1] = 0.0
+            table[-1, X] = 1.0
         # level k is row steps - k of the plan, so level 0, clean, has none: it rests
         self.table = torch.cat([table, torch.zeros_like(table[:1])]).flip(0)
         self.times = torch.cat([plan.times, torch.zeros_like(plan.times[:1])]).flip(0)
@@ -170,9 +171,13 @@ def sample_units(
         )
     total, done = sum(end > start for start, end in seen), 0
     z = z.clone() if z.dtype == torch.float64 else z.float().clone()
-    _, _, has_raw, has_previous, has_noise = (steps.table != 0).any(0).tolist()
+    has = (steps.table != 0).any(0).tolist()
+    columns = (
+        PREVIOUS,
+        *range(EARLIER, len(has)),
+    )  # of the estimates of x one step of a unit before, two, ...
     table, times, places = steps.table.to(z), steps.times.to(z), levels.to(z.device)
-    previous = torch.zeros_like(z) if has_previous else None
+    before = [torch.zeros_like(z) for _ in columns] if any(has[column] for column in columns) else []
     for now, then, (start, end), host in zip(places[:-1], places[1:], seen, levels.tolist(), strict=False):
         if start == end:
             continue
@@ -182,18 +187,19 @@ def sample_units(
             _state(first, level) for first, level in zip(levels[0, part].tolist(), host[part], strict=True)
         )
         x, raw = sampler.estimate(denoiser, old, times[level].expand(len(z), -1), replace(cond, units=states))
-        rows = over_latent(table[level].T, z.ndim)  # five factors for each unit, [5, 1, W, 1, ...]
+        rows = over_latent(table[level].T, z.ndim)  # five factors or more for each unit, [5, 1, W, 1, ...]
         new = torch.addcmul(old * rows[0], x, rows[1])
-        if has_raw:
-            new.addcmul_(raw, rows[2])
-        if previous is not None:
-            new.addcmul_(previous[:, :, part], rows[3])
-        if has_noise:
-            new.addcmul_(normal_like(old, generator), rows[4])
+        if has[RAW]:
+            new.addcmul_(raw, rows[RAW])
+        for column, earlier in zip(columns, before, strict=False):
+            new.addcmul_(earlier[:, :, part], rows[column])
+        if has[NOISE]:
+            new.addcmul_(normal_like(old, generator), rows[NOISE])
         moves = over_latent((level != then[part])[None], z.ndim)
         z[:, :, part] = torch.where(moves, new, old)  # a clean unit's coefficients may be infinite
-        if previous is not None:
-            previous[:, :, part] = torch.where(moves, x, previous[:, :, part])
+        for kept, newer in zip(before[::-1], [*before[-2::-1], None], strict=False):
+            latest = x if newer is None else newer[:, :, part]
+            kept[:, :, part] = torch.where(moves, latest, kept[:, :, part])
         done += 1
         if progress is not None:
             progress(done, total)
