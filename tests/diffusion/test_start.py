@@ -105,7 +105,7 @@ def test_what_is_filled_in_comes_nearer_to_the_conditional_mean_the_oftener_step
 
 def test_repeats_of_a_sampler_that_extrapolates_are_refused():
     schedule = SCHEDULES["cosine"]
-    with pytest.raises(ValueError, match="from one x_hat, as ancestral and DDIM do"):
+    with pytest.raises(ValueError, match="from one x_hat with a known variance, as ancestral"):
         DPMSolverPP2MSampler(5).sample(
             GaussianDenoiser(schedule, MEAN, STD), schedule, torch.zeros(1, 1), NONE, repeats=2
         )
