@@ -34,7 +34,7 @@ from in_sections import Process, Record, Section, run_case, run_sections
 import videodiff
 from videodiff.cli.lightning import quiet_lightning
 from videodiff.networks import ResBlock
-from videodiff.networks.autoencoder3d import Residual
+from videodiff.networks.layers3d import Residual
 from videodiff.networks.timesformer import TimeSformerBlock
 
 ALONE = (

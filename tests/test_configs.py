@@ -28,8 +28,8 @@ def home(tmp_path_factory):
 
 # One of each kind of network, sampler, loss and rate; vdm_digits and others of digits are trained all over the suite.
 TRAINED = {
-    "lvdm_autoencoder_sky", "lvdm_interpolation_sky", "pvdm_autoencoder_sky", "pvdm_clouds", "pvdm_ucf101", "vdm_bair",
-    "vdm_ucf101", "dit_clouds", "latte_ucf101",
+    "causal_digits", "dit_clouds", "latte_ucf101", "lvdm_autoencoder_sky", "lvdm_interpolation_sky",
+    "pvdm_autoencoder_sky", "pvdm_clouds", "pvdm_ucf101", "vdm_bair", "vdm_ucf101",
 }  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from published_files import ASSETS, needs_assets
 from videodiff.config.trust import resolve
 from videodiff.diffusion import (
     AncestralSampler,
@@ -405,3 +407,19 @@ def compare(diffusers, schedule, sampler, threshold):
         z = theirs.step(output(z, int(t)), t, z, **more).prev_sample
     same_steps(seen, steps, 2e-3)  # their tables are fp32, ours fp64
     torch.testing.assert_close(x, z.to(x), atol=2e-3, rtol=1e-3)
+
+
+@needs_assets
+def test_the_folder_of_a_published_scheduler_draws_at_its_time_steps():
+    systems = Path(ASSETS) / "fixtures" / "systems"
+    found = read_scheduler_config(systems / "folders" / "scheduler", num_steps=4)
+    assert read_scheduler_config(systems / "folders", num_steps=4) == found  # a pipeline
+    schedule, sampler = (
+        resolve(found[part]["class_path"])(**found[part]["init_args"]) for part in ("schedule", "sampler")
+    )
+    assert (found["prediction"], found["threshold"]) == ("eps", "none")
+    assert (schedule.alpha_bar[0].item(), schedule.alpha_bar[-1].item()) == pytest.approx(
+        (0.99915, 0.0046601)
+    )
+    times = [index for index, _ in drawn(schedule, sampler, found["prediction"])[1]]
+    assert times == np.load(systems / "folder_outputs.npz")["ddim_timesteps_4"].tolist()

@@ -13,6 +13,8 @@ from videodiff.frame_size import FrameSize
 from videodiff.networks import (
     Autoencoder3D,
     AutoencoderKL,
+    CausalAutoencoder3D,
+    ImageAutoencoder,
     PixelSpace,
     SpacetimeDiT,
     TriplaneAutoencoder,
@@ -68,6 +70,14 @@ def dit(size):
 
 def autoencoder3d(size):
     return Autoencoder3D(num_frames=4, resolution=size, width=4, downsample=(2, 4, 4), linear_path=True)
+
+
+def causal_autoencoder(resolution):
+    return CausalAutoencoder3D(5, resolution, width=4, downsample=(2, 4, 4))
+
+
+def trained_image_autoencoder(resolution):
+    return ImageAutoencoder(2, resolution, width=4, downsample=(4, 4))
 
 
 def image_autoencoder(resolution):
@@ -173,6 +183,8 @@ SIZED = {  # how each is built for a size, and the argument that says it
     "SpacetimeDiT": (dit, "resolution"),
     "Autoencoder3D": (autoencoder3d, "resolution"),
     "AutoencoderKL": (image_autoencoder, "resolution"),
+    "CausalAutoencoder3D": (causal_autoencoder, "resolution"),
+    "ImageAutoencoder": (trained_image_autoencoder, "resolution"),
     "TriplaneAutoencoder": (triplane_autoencoder, "resolution"),
 }
 

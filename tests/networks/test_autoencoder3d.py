@@ -11,12 +11,9 @@ import torch
 from published_files import filled, given
 from videodiff.checkpoints.published.lvdm import autoencoder_name
 from videodiff.networks import Autoencoder3D, LatentScale
-from videodiff.networks.autoencoder3d import (
-    SamePadConv3d,
-    SamePadConvTranspose3d,
-    decode_windows,
-)
 from videodiff.networks.block_cosines import block_cosines
+from videodiff.networks.decoding import decode_windows
+from videodiff.networks.layers3d import SamePadConv3d, SamePadConvTranspose3d
 
 ASSETS = os.environ.get("VIDEODIFF_TEST_ASSETS")
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from videodiff.networks.autoencoder3d import SamePadConv3d, SamePadConvTranspose3d
 from videodiff.networks.embeddings import ShawPositions
+from videodiff.networks.layers3d import SamePadConv3d, SamePadConvTranspose3d
 from videodiff.networks.resized import by_distance, inflated, interpolated, more_inputs, rows_kept
 
 

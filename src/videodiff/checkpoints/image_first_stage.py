@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -40,6 +41,8 @@ class ImageFirstStage(FrozenStage):
         FileNotFoundError: in one line, without the folder or a file of it.
         ValueError: for a folder of another architecture, without a scale, or with damaged weights.
     """
+
+    size_options = MappingProxyType({"resolution": "--model.autoencoder.resolution"})
 
     def __init__(
         self,

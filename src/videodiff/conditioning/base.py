@@ -77,9 +77,9 @@ class Example:
 
     @property
     def latent(self) -> Tensor:
-        """The latent of the batch's clips, stored or encoded now, ``[B, C, U, *S]``."""
-        kept = self.batch.get("latent")
-        return self.latents.encode(self.batch["video"]) if kept is None else kept
+        """The latent of the batch's clips, stored or encoded now, ``[B, C, U, *S]``; then of its still images."""
+        kept, images = self.batch.get("latent"), int(self.batch.get("num_images", 0))
+        return self.latents.encode_with_images(self.batch["video"], images) if kept is None else kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,10 @@ from videodiff.conditioning.base import Conditioner, Example
 
 
 class Images(Conditioner):
-    """Single images of other videos behind each clip of pixels, learnt jointly (Ho et al. 2022, section 3).
+    """Single images of other videos behind each clip, learnt jointly (Ho et al. 2022, section 3).
 
-    The target is ``[B, 3, F + I, H, W]``: F frames of a clip, then I images, which see neither each other nor the clip.
+    The target is ``[B, C, U + I, *S]``: U units of a clip, then I images, which see neither each other nor the clip. A
+    unit of the latents must be able to be one frame: pixels, latents of images, or those of a causal autoencoder.
     """
 
     takes_images = True

@@ -45,10 +45,17 @@ class Strides(Conditioner):
         self.is_conditioned, self.count = told is not None, latents.clip_units
 
     def sample_frames(self, latents: Latents) -> int:
-        return ((self.count - 1) * self.strides[-1] + 1) * latents.unit_frames
+        return latents.frames((self.count - 1) * self.strides[-1] + 1)
 
     def check_frames(self, num_frames: int, latents: Latents) -> None:
         unit, span = latents.unit_frames, self.sample_frames(latents)
+        if latents.frames(1) != unit:  # a first latent frame that stands nowhere else
+            if num_frames != span or self.strides != (1,):
+                raise ValueError(
+                    f"latents of a causal first stage are learnt as whole clips: data.num_frames must be {span} and "
+                    f"strides [1], got {num_frames} and {list(self.strides)}"
+                )
+            return
         if num_frames < span or num_frames % unit:
             raise ValueError(
                 f"data.num_frames must be a multiple of {unit} and at least {span} ({self.count} latent frames of "

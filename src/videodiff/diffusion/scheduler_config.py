@@ -215,14 +215,15 @@ def from_scheduler_config(
 
 
 def read_scheduler_config(path: str | os.PathLike, **options: Any) -> Config:
-    """As :func:`from_scheduler_config`, from ``scheduler_config.json`` or the folder that holds it.
+    """As :func:`from_scheduler_config`, from ``scheduler_config.json``, its folder, or that of a pipeline.
 
     Raises:
         FileNotFoundError: without the file.
         ValueError: for a file that is no JSON mapping, and as there.
     """
     path = Path(path)
-    path = path / "scheduler_config.json" if path.is_dir() else path
+    if path.is_dir():
+        path = (path / "scheduler" if (path / "scheduler").is_dir() else path) / "scheduler_config.json"
     if not path.is_file():
         raise FileNotFoundError(f"no scheduler config {path}")
     placeholder.refuse(path)

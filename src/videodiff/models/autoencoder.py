@@ -160,7 +160,8 @@ class AutoencoderModule(TrainedModule):
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)
-        check_clip_shape(data, self.video_shape, "--model.autoencoder.resolution")
+        options = {name: f"--model.autoencoder.{name}" for name in ("num_frames", "resolution")}
+        check_clip_shape(data, self.video_shape, options)
         images = getattr(data, "images_per_video", 0)
         if images:
             raise ValueError(f"an autoencoder learns clips: data.images_per_video must be 0, got {images}")

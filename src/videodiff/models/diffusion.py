@@ -40,13 +40,18 @@ from videodiff.seeding import key_to_seed
 HOOKS = ("prepare", "condition_on", "encode_given")  # what conditioners and latents do now
 
 
-def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> None:
-    """Refuse data whose clips are not ``video_shape (3, T, H, W)``, naming the option that would change the model."""
+def check_clip_shape(data: Any, video_shape: tuple[int, ...], options: Mapping[str, str]) -> None:
+    """Refuse data whose clips are not ``video_shape (3, T, H, W)``, naming the options that would change the model.
+
+    Args:
+        data: a data module.
+        video_shape: of the model's clips.
+        options: of the model, by ``num_frames`` and ``resolution``; for one that is left out the data's is named.
+    """
     frames, resolution = getattr(data, "num_frames", None), getattr(data, "resolution", None)
     if frames is None or resolution is None:
         return
     size, own = FrameSize.of(resolution, "data.resolution"), FrameSize(*video_shape[2:])
-    part = option.rpartition(".")[0]
     differing = [
         (name, given, made)
         for name, given, made in (("num_frames", frames, video_shape[1]), ("resolution", size, own))
@@ -54,10 +59,13 @@ def check_clip_shape(data: Any, video_shape: tuple[int, ...], option: str) -> No
     ]
     if differing:
         names = " and ".join(f"data.{name}" for name, _, _ in differing)
+        words = [
+            f"{options[name]} {given}" if name in options else f"--data.{name} {made}"
+            for name, given, made in differing
+        ]
         raise ValueError(
             f"{names} ({', '.join(str(given) for _, given, _ in differing)}) must be what the model generates "
-            f"({', '.join(str(made) for _, _, made in differing)}); set both parts, e.g. "
-            f"{' '.join(f'{part}.{name} {given}' for name, given, _ in differing)}"
+            f"({', '.join(str(made) for _, _, made in differing)}); set both parts, e.g. {' '.join(words)}"
         )
 
 
@@ -162,7 +170,8 @@ class DiffusionModule(SamplingModule, TrainedModule):
             )
         check_end(prediction, schedule)  # here, and not when the trained model is first asked for a video
         self.net, self.schedule, self.sampler = net, schedule, sampler
-        self.size_option = "--model.net.resolution" if resolution is None else "--model.resolution"
+        part = "--model.net" if resolution is None else "--model"
+        self.size_options = {name: f"{part}.{name}" for name in ("num_frames", "resolution")}
         # beside the module tree: the weights of a plain module keep their names
         self.__dict__["network"] = as_network(net, num_frames, resolution)
         self.autoencoder = (autoencoder or PixelSpace()).requires_grad_(False)
@@ -261,9 +270,16 @@ class DiffusionModule(SamplingModule, TrainedModule):
                 f"{type(self.net).__name__} takes no still images with a clip: data.images_per_video must be 0, got "
                 f"{images} (a network that does says takes_images = True)"
             )
+        if images and not self.latents.takes_images:
+            raise ValueError(
+                f"a latent frame of this first stage is {self.latents.frames(1)} frames, so that a still image has "
+                f"none: data.images_per_video must be 0, got {images}, or the first stage one of images or causal"
+            )
         setters = [c for c in self.conditioners if c.sets_frames]
         if not setters:
-            check_clip_shape(data, self.video_shape, self.size_option)
+            latent = self.first_stage
+            options = self.size_options if latent is None else latent.size_options
+            check_clip_shape(data, self.video_shape, options)
         for conditioner in setters:
             if frames is not None:
                 conditioner.check_frames(frames, self.latents)
@@ -306,8 +322,8 @@ class DiffusionModule(SamplingModule, TrainedModule):
         self.keys = keys
 
     def example_batch(self, data: Mapping[str, Any], size: int, device: torch.device | str) -> dict[str, Any]:
-        unit, (_, _, height, width) = self.latents.unit_frames, self.video_shape
-        frames = max(int(data.get("num_frames") or 0) // unit * unit, self.sample_frames)
+        latents, (_, _, height, width) = self.latents, self.video_shape
+        frames = max(latents.whole(int(data.get("num_frames") or 0)), self.sample_frames)
         takes_images = any(conditioner.takes_images for conditioner in self.conditioners)
         images = int(data.get("images_per_video") or 0) if takes_images else 0
         batch: dict[str, Any] = {"video": torch.empty(size, 3, frames + images, height, width, device=device)}

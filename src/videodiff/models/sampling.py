@@ -132,6 +132,7 @@ class SamplingModule(pl.LightningModule, StageModel):
             raise ValueError(
                 "this model generates single clips: none of its conditioners sees earlier frames"
             )
+        self.latents.check_windows([(*window.context, *window.new) for window in windows])
         for conditioner in self.conditioners:
             conditioner.check_windows(windows)
 

@@ -3,6 +3,8 @@
 from .attention import SpatialAttention, TemporalAttention
 from .autoencoder import Autoencoder, LatentScale, PixelSpace
 from .autoencoder3d import Autoencoder3D
+from .autoencoder_causal import CausalAutoencoder3D
+from .autoencoder_image import ImageAutoencoder
 from .autoencoder_kl import AutoencoderKL
 from .autoencoder_triplane import TriplaneAutoencoder
 from .blocks import FrameNorm, ResBlock
@@ -20,9 +22,11 @@ __all__ = [
     "Autoencoder",
     "Autoencoder3D",
     "AutoencoderKL",
+    "CausalAutoencoder3D",
     "ClipLatents",
     "FrameLatents",
     "FrameNorm",
+    "ImageAutoencoder",
     "LatentScale",
     "Latents",
     "Network",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ class Autoencoder(nn.Module, ABC):
     video_shape: tuple[int, int, int, int]
     checkpoint: str | None = None
     """The run that it comes from, trained and frozen; None for one that is none's."""
+    size_options: Mapping[str, str] = MappingProxyType({})
+    """Options of the command line that change the ``resolution`` of a latent model's clips; a trained one has none."""
 
     @property
     def digest(self) -> str | None:

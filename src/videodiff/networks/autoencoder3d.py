@@ -7,8 +7,8 @@ on the way up, group norm over whole clips, replicated borders, no attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,88 +18,26 @@ from torch.utils.checkpoint import checkpoint
 from ..frame_size import FrameSize, Resolution
 from .autoencoder import Autoencoder, LatentScale
 from .block_cosines import block_cosines
-from .blocks import FrameNorm, set_norm_groups, zero_init
-
-Size3 = tuple[int, int, int]
-NormOver = Literal["clip", "frame"]
-LAYOUT = torch.channels_last_3d  # of activations and weights, from the first layer to the last
-
-
-def same_padding(kernel: Sequence[int], stride: Size3) -> list[int]:
-    """Padding for ``F.pad`` (last axis first) that makes a convolution return size / stride; the odd one goes left."""
-    totals = [k - s for k, s in zip(kernel, stride, strict=True)]
-    return [side for total in reversed(totals) for side in (total - total // 2, total // 2)]
-
-
-class SamePadConv3d(nn.Conv3d):
-    """A convolution whose borders repeat the outermost values; output size = input size / stride."""
-
-    def __init__(self, channels: int, out_channels: int, kernel: int, stride: Size3 = (1, 1, 1)) -> None:
-        super().__init__(channels, out_channels, kernel, stride)
-        self.pad = same_padding(self.kernel_size, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, self.pad, mode="replicate") if any(self.pad) else x)
-
-
-class SamePadConvTranspose3d(nn.ConvTranspose3d):
-    """A transposed convolution over an input with repeated borders; output size = input size * stride."""
-
-    def __init__(self, channels: int, out_channels: int, kernel: int, stride: Size3) -> None:
-        super().__init__(channels, out_channels, kernel, stride, padding=kernel - 1)
-        self.pad = same_padding(self.kernel_size, stride)
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the stride alone says how large it becomes
-        return super().forward(F.pad(x, self.pad, mode="replicate"))
-
-
-class ClipNorm(FrameNorm):
-    """Group norm of ``[B, C, T, H, W]``, in fp32 and in the layout of the input.
-
-    Args:
-        channels: C.
-        over: "clip" takes statistics over a group's T, H and W, "frame" over its H and W.
-    """
-
-    def __init__(self, channels: int, over: NormOver) -> None:
-        super().__init__(channels)
-        self.eps, self.over = 1e-6, over
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # nothing is folded in
-        if self.over == "clip":
-            return super().forward(x.flatten(3)).view_as(x)  # [B, C, T, H W]
-        frames = x.transpose(1, 2).flatten(0, 1)  # [B T, C, H, W]
-        return super().forward(frames).unflatten(0, (len(x), -1)).transpose(1, 2)
-
-
-class Residual(nn.Module):
-    """Norm, SiLU, 3x3x3 convolution, twice; plus the input."""
-
-    def __init__(self, channels: int, over: NormOver) -> None:
-        super().__init__()
-        self.norm_in, self.conv_in = ClipNorm(channels, over), SamePadConv3d(channels, channels, 3)
-        self.norm_out, self.conv_out = ClipNorm(channels, over), SamePadConv3d(channels, channels, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv_in(F.silu(self.norm_in(x)))
-        return x + self.conv_out(F.silu(self.norm_out(y)))
+from .blocks import set_norm_groups, zero_init
+from .decoding import decode_windows
+from .layers3d import LAYOUT, Layers, NormOver, Residual, SamePadConv3d, Size3, Temporal
 
 
 class Encoder3D(nn.Module):
     """Video -> features ``[B, 2 Z, T / f_t, H / f_h, W / f_w]``; a stage is a strided convolution and a block."""
 
-    def __init__(self, width: int, strides: list[Size3], out_channels: int, over: NormOver) -> None:
+    def __init__(self, width: int, strides: list[Size3], out_channels: int, layers: Layers) -> None:
         super().__init__()
-        self.conv_in = SamePadConv3d(3, width, 3)
+        self.conv_in = layers.conv(3, width, 3)
         self.stages = nn.ModuleList(
             nn.Sequential(
-                SamePadConv3d(width * 2**i, width * 2 ** (i + 1), 4, stride),
-                Residual(width * 2 ** (i + 1), over),
+                layers.conv(width * 2**i, width * 2 ** (i + 1), 4, stride),
+                Residual(width * 2 ** (i + 1), layers),
             )
             for i, stride in enumerate(strides)
         )
         channels = width * 2 ** len(strides)
-        self.norm_out, self.conv_out = ClipNorm(channels, over), SamePadConv3d(channels, out_channels, 3)
+        self.norm_out, self.conv_out = layers.norm(channels), layers.conv(channels, out_channels, 3)
         self.recompute = False
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,16 +50,16 @@ class Encoder3D(nn.Module):
 class Decoder3D(nn.Module):
     """Latent ``[B, Z, T', H', W']`` -> video; a stage is a transposed convolution and two blocks."""
 
-    def __init__(self, width: int, strides: list[Size3], latent_channels: int, over: NormOver) -> None:
+    def __init__(self, width: int, strides: list[Size3], latent_channels: int, layers: Layers) -> None:
         super().__init__()
         stages, channels = [], latent_channels
         for i, stride in enumerate(strides):
             out = width * 2 ** (len(strides) - i)
-            up = SamePadConvTranspose3d(channels, out, 4, stride)
-            stages.append(nn.Sequential(up, Residual(out, over), Residual(out, over)))
+            up = layers.up(channels, out, 4, stride)
+            stages.append(nn.Sequential(up, Residual(out, layers), Residual(out, layers)))
             channels = out
         self.stages = nn.ModuleList(stages)
-        self.conv_out = SamePadConv3d(channels, 3, 3)  # the published one has no norm before it
+        self.conv_out = layers.conv(channels, 3, 3)  # the published one has no norm before it
         self.recompute = False
 
     def forward(self, z: Tensor) -> Tensor:
@@ -180,6 +118,9 @@ class Autoencoder3D(Autoencoder):
         ValueError: for factors that are no powers of two or do not divide the clip.
     """
 
+    temporal: Temporal = "centred"
+    """Which frames a convolution sees: those before and behind, its own alone, or its own and those before."""
+
     def __init__(
         self,
         num_frames: int = 16,
@@ -203,8 +144,9 @@ class Autoencoder3D(Autoencoder):
         self.size_factor: tuple[int, int] = self.downsample[1:]
         size.check_multiple(self.size_factor, "downsample")
         self.latent_shape(self.video_shape)
-        self.encoder = Encoder3D(width, strides, 2 * latent_channels, norm_over)
-        self.decoder = Decoder3D(width, strides, latent_channels, norm_over)
+        layers = Layers(norm_over, self.temporal)
+        self.encoder = Encoder3D(width, strides, 2 * latent_channels, layers)
+        self.decoder = Decoder3D(width, strides, latent_channels, layers)
         self.encoder.recompute = self.decoder.recompute = recompute
         self.to_moments = SamePadConv3d(2 * latent_channels, 2 * latent_channels, 1)
         self.from_latent = SamePadConv3d(latent_channels, latent_channels, 1)
@@ -228,15 +170,21 @@ class Autoencoder3D(Autoencoder):
             ValueError: for a size that is no multiple of its factor.
         """
         _, frames, height, width = video_shape
-        if frames % self.downsample[0] or frames < self.downsample[0]:
-            raise ValueError(
-                f"num_frames must be a multiple of {self.downsample[0]} (downsample), got {frames}"
-            )
-        FrameSize(height, width).check_multiple(self.size_factor, "downsample", "size of a video")
-        return (
-            self.latent_channels,
-            *(n // f for n, f in zip(video_shape[1:], self.downsample, strict=True)),
-        )
+        size = FrameSize(height, width)
+        units = self.latent_frames(frames)
+        size.check_multiple(self.size_factor, "downsample", "size of a video")
+        return (self.latent_channels, units, *(n // f for n, f in zip(size, self.size_factor, strict=True)))
+
+    def latent_frames(self, num_frames: int) -> int:
+        """Latent frames of a clip.
+
+        Raises:
+            ValueError: for a length that is no whole number of them.
+        """
+        each = self.downsample[0]
+        if num_frames % each or num_frames < each:
+            raise ValueError(f"num_frames must be a multiple of {each} (downsample), got {num_frames}")
+        return num_frames // each
 
     @property
     def scale_and_shift(self) -> tuple[float, float]:
@@ -252,7 +200,8 @@ class Autoencoder3D(Autoencoder):
         video = video.contiguous(memory_format=LAYOUT)
         mean, logvar = self.to_moments(self.encoder(video)).float().chunk(2, dim=1)
         if self.linear_path:
-            mean = mean + self.linear_in(video / self.linear_in.weight[0].numel()).float()
+            whole = video / self.linear_in.weight[0].numel()
+            mean = mean + self.linear_in(self.in_blocks(whole)).float()
         return mean, logvar.clamp(-30, 20)
 
     def encode(self, video: Tensor) -> Tensor:
@@ -265,7 +214,12 @@ class Autoencoder3D(Autoencoder):
         """Raw latent ``[B, C, T', H', W']`` -> video, fp32."""
         latent = latent.to(self.from_latent.weight.dtype).contiguous(memory_format=LAYOUT)
         video = self.decoder(self.from_latent(latent)).float()
-        return video + self.linear_out(latent).float() if self.linear_path else video
+        # The last frames, as many as there are: a causal one makes less of its first block.
+        return video + self.linear_out(latent).float()[:, :, -video.shape[2] :] if self.linear_path else video
+
+    def in_blocks(self, video: Tensor) -> Tensor:
+        """The clip as blocks of as many frames as a latent frame stands for."""
+        return video
 
     def forward(self, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, logvar = self.moments(video)
@@ -287,49 +241,3 @@ class Autoencoder3D(Autoencoder):
     def decode_long(self, latent: Tensor, window: int, overlap: int = 2) -> Iterator[Tensor]:
         """Decode any length in memory that does not grow with it; see :func:`decode_windows`."""
         return decode_windows(self.decode, latent, window, overlap)
-
-
-@torch.no_grad()
-def decode_windows(
-    decode: Callable[[Tensor], Tensor], latent: Tensor, window: int, overlap: int = 2
-) -> Iterator[Tensor]:
-    """Decode a long latent window by window and cross-fade between neighbours.
-
-    A window's border knows nothing of what lies beyond, and its norms have statistics of their own. So a third of the
-    overlap (rounded down) is dropped at either border, and over the rest one window fades into the next. The last
-    window ends with the latent, so that all have one size. A latent no longer than a window is decoded whole.
-
-    Args:
-        decode: latent -> video, a whole number of frames per unit.
-        latent: ``[B, C, U, H', W']``.
-        window: units decoded at once.
-        overlap: units that neighbouring windows share.
-
-    Yields:
-        Videos ``[B, 3, t, H, W]`` which, joined on axis 2, are the whole; each is finished when it is given out.
-
-    Raises:
-        ValueError: unless 1 <= overlap < window.
-    """
-    if not 1 <= overlap < window:
-        raise ValueError(f"decoding windows must overlap: 1 <= overlap < window, got {overlap} and {window}")
-    units, margin = latent.shape[2], overlap // 3
-    last = max(units - window, 0)
-    starts = [*range(0, last, window - overlap), last]
-    tail = None  # what is known of the frames from this window's first trusted one on
-    for start, following in zip(starts, [*starts[1:], None], strict=True):
-        part = latent[:, :, start : start + window]
-        video = decode(part)
-        rate = video.shape[2] // part.shape[2]
-        if tail is not None:
-            video = video[:, :, margin * rate :]
-            shared = tail.shape[2]
-            weight = (torch.arange(shared, device=video.device) + 0.5) / shared
-            video[:, :, :shared] = torch.lerp(tail, video[:, :, :shared], weight.to(video)[:, None, None])
-        if following is None:
-            yield video
-            return
-        begin = start + (margin if tail is not None else 0)
-        done = (following + margin - begin) * rate
-        yield video[:, :, :done]
-        tail = video[:, :, done : video.shape[2] - margin * rate].clone()

@@ -41,8 +41,17 @@ class Latents:
         return -(-num_frames // self.unit_frames)
 
     def frames(self, units: int) -> int:
-        """Frames of the video that so many units are."""
+        """Frames of a video of so many units."""
         return units * self.unit_frames
+
+    def whole(self, num_frames: int) -> int:
+        """The most frames of whole units among so many."""
+        return num_frames // self.unit_frames * self.unit_frames
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether a single frame is a unit, so that still images may be learnt with clips."""
+        return self.frames(1) == 1
 
     def shape(self, units: int) -> tuple[int, ...]:
         """``(C, U, *S)`` of so many units."""
@@ -81,6 +90,25 @@ class Latents:
             ``[B, 1, U, *S]`` bool.
         """
         return self.autoencoder.known_places(known)
+
+    def encode_with_images(self, video: Tensor, num_images: int) -> Tensor:
+        """Clips behind each of which stand still images, ``[B, 3, T + I, H, W]`` -> ``[B, C, U + I, *S]``, fp32.
+
+        Every image is a video of one frame.
+        """
+        if not num_images:
+            return self.encode(video)
+        clips, images = video[:, :, :-num_images], video[:, :, -num_images:]
+        alone = self.encode(images.transpose(1, 2).flatten(0, 1).unsqueeze(2))  # [B I, C, 1, *S]
+        alone = alone.squeeze(2).unflatten(0, (len(video), num_images)).transpose(1, 2)
+        return torch.cat([self.encode(clips), alone], dim=2)
+
+    def check_windows(self, windows: Sequence[Sequence[int]]) -> None:
+        """Refuse windows, each given by the units that it sees and makes, that are not as the clips of training.
+
+        Raises:
+            ValueError: in one line.
+        """
 
     def units_at(self, positions: Sequence[int]) -> tuple[int, ...]:
         """The units that known frames at these positions of a video, ascending, make known.
@@ -148,6 +176,45 @@ class FrameLatents(Latents):
     def place(self, frames: Tensor, positions: Sequence[int], latent: Tensor) -> tuple[int, ...]:
         latent[:, :, list(positions)] = self.encode(frames)
         return tuple(positions)
+
+
+class CausalLatents(Latents):
+    """Latents of a causal autoencoder: the first unit is the first frame, every further one as many as are in a unit.
+
+    A clip of a network begins with such a first unit, which stands nowhere else in a video: videos are single clips.
+    """
+
+    def units(self, num_frames: int) -> int:
+        return 1 + -(-(num_frames - 1) // self.unit_frames)
+
+    def frames(self, units: int) -> int:
+        return 1 + (units - 1) * self.unit_frames
+
+    def whole(self, num_frames: int) -> int:
+        return max(1 + (num_frames - 1) // self.unit_frames * self.unit_frames, 0)
+
+    def check_windows(self, windows: Sequence[Sequence[int]]) -> None:
+        if any(min(units) for units in windows):
+            most = self.video_shape[1]
+            raise ValueError(
+                f"this model generates single clips of {most} frames: the first latent frame of a clip is one frame, "
+                f"as no later one of a video is; ask for at most {most} (--frames {most})"
+            )
+
+    def units_at(self, positions: Sequence[int]) -> tuple[int, ...]:
+        """Known frames must be the first 1 + n units: what a latent frame holds depends on the frames before it."""
+        count, size = len(positions), self.unit_frames
+        if (count - 1) % size or tuple(positions) != tuple(range(count)):
+            raise ValueError(
+                f"a latent frame depends on those before it: given frames must be the first 1 + n x {size}, got "
+                f"{count} from {positions[0]} to {positions[-1]}"
+            )
+        return tuple(range(self.units(count)))
+
+    def place(self, frames: Tensor, positions: Sequence[int], latent: Tensor) -> tuple[int, ...]:
+        units = self.units_at(positions)
+        latent[:, :, list(units)] = self.encode(frames)
+        return units
 
 
 class ClipLatents(Latents):
