@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from videodiff.cost.counter import Counter
-from videodiff.trainer import steps_between_logs
+from videodiff.trainer import data_of, steps_between_logs
 
 
 class Throughput(Callback):
@@ -45,7 +45,12 @@ class Throughput(Callback):
             torch.cuda.reset_peak_memory_stats(pl_module.device)
         parts = dict(pl_module.named_children())
         net = parts.get("net", parts.get("autoencoder", pl_module))
-        if self.flops_per_batch is None and all(m._compiled_call_impl is None for m in net.modules()):
+        is_mixed = bool(getattr(data_of(trainer), "buckets", None))  # each shape has FLOPs of its own
+        if (
+            self.flops_per_batch is None
+            and not is_mixed
+            and all(m._compiled_call_impl is None for m in net.modules())
+        ):
             self.count_first_forward(net)
 
     def count_first_forward(self, net: nn.Module) -> None:

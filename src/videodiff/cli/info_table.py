@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from videodiff.frame_size import FrameSize
+
 GIB = 2**30
 Row = tuple[str, str]
 
@@ -46,6 +48,11 @@ def training(t: dict[str, Any]) -> list[Row]:
         rows.append(
             ("  + first stage", f"{flop(t['first_stage_flop_per_clip'])} per clip (none with --data.latents)")
         )
+    for i, bucket in enumerate(t.get("buckets", [])):
+        size, mark = FrameSize.of(bucket["resolution"]), ", the largest" if bucket["is_largest"] else ""
+        memory = ", ".join(f"{b / GIB:.3g} GiB in {p}" for p, b in bucket["memory_bytes"].items())
+        shape = f"{bucket['num_frames']} x {size.height} x {size.width}, {bucket['batch_size']} a step"
+        rows.append((f"  bucket {i}", f"{shape}: {flop(bucket['flop_per_clip'])} per clip, {memory}{mark}"))
     rows.append(("  whole batch", f"{flop(t['flop_per_step'])} for {t['batch_size']} clips"))
     return rows
 

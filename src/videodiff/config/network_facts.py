@@ -11,6 +11,7 @@ FACTS = {
     "concat_channels": int,
     "takes_images": bool,
     "takes_unit_times": bool,
+    "takes_any_shape": bool,
     "is_causal": bool,
 }
 """Attribute of a network -> the type of its value."""

@@ -43,10 +43,14 @@ def cost(
     progress("one sample")
     generating = sampling_cost(meta, calls) if calls else None
     accumulates = int(trainer.get("accumulate_grad_batches") or 1) > 1
-    memory: dict[str, Memory] = {
-        p: memory_of(meta, data, p, accumulates, progress=progress) for p in PRECISIONS
-    }
-    batch = int(data.get("batch_size") or 1)
+    shapes = bucket_data(data)
+    each: list[dict[str, Memory]] = []
+    for shape in shapes or [data]:
+        each.append({p: memory_of(meta, shape, p, accumulates, progress=progress) for p in PRECISIONS})
+    sizes = [int(shape.get("batch_size") or 1) for shape in shapes or [data]]
+    needed = [found["fp32"].at(size) for found, size in zip(each, sizes, strict=True)]
+    largest = needed.index(max(needed))
+    memory, batch = each[largest], sizes[largest]
     flop, stage = flop_per_clip(model, memory["fp32"].one)
     training = {
         "flop_per_clip": flop,
@@ -57,6 +61,16 @@ def cost(
         "memory_bytes": {p: {str(n): m.at(n) for n in BATCHES} for p, m in memory.items()},
         "counted_on": meta.device,
     }
+    if shapes:
+        training["buckets"] = [
+            {
+                **{key: shape[key] for key in ("num_frames", "resolution", "batch_size")},
+                "flop_per_clip": flop_per_clip(model, found["fp32"].one)[0],
+                "memory_bytes": {p: found[p].at(size) for p in PRECISIONS},
+                "is_largest": i == largest,
+            }
+            for i, (shape, found, size) in enumerate(zip(shapes, each, sizes, strict=True))
+        ]
     sampling = generating and {
         "network_calls": generating.calls,
         "flop_per_call": generating.call_flop,
@@ -64,6 +78,19 @@ def cost(
         "flop_per_clip": generating.flop,
     }
     return {"training": training, "sampling": sampling}, memory
+
+
+def bucket_data(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of the data as each of ``data.buckets`` has them; empty where there are none, or not known yet."""
+    given = data.get("buckets")
+    if not given or isinstance(given, str):
+        return []
+    keys = ("num_frames", "resolution", "batch_size")
+    usual = {"num_frames": 16, "resolution": 64, "batch_size": 8, **data}
+    return [
+        {**data, **{key: entry.get(key, usual[key]) for key in keys}, "buckets": None, "is_bucket": True}
+        for entry in given
+    ]
 
 
 def flop_per_clip(model: TrainedModule, step: Step) -> tuple[int, int]:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from videodiff.data.entries import Entry, find_videos, natural_key
-from videodiff.data.readers import count_frames, index_entry, read_entry
+from videodiff.data.readers import count_frames, index_entry, read_entry, size_of_entry
 from videodiff.data.splits import SPLIT_FOLDERS, class_folders, listing_hash, split_videos
 from videodiff.data.video_file import BadVideoError
 from videodiff.data.video_probe import VideoInfo
 from videodiff.data.video_proof import share
-from videodiff.frame_size import Resolution
+from videodiff.frame_size import FrameSize, Resolution
 from videodiff.say import all_too_short, counted, none_can_be
 
 __all__ = [
@@ -85,6 +85,10 @@ class ClipSource(ABC):
             ValueError: if frames of this kind have no times.
         """
         raise ValueError(f"{self.name(index)}: these frames carry no times, so no fps can be asked of them")
+
+    def size_of(self, index: int) -> FrameSize | None:
+        """Height and width of the frames of video `index` in the file, as its header says; None where none does."""
+        return None
 
     def expect(self, num_frames: int, stride: int) -> None:  # noqa: B027
         """Told once, before loader workers start, which windows will be asked for; a place to claim memory."""
@@ -178,6 +182,9 @@ class FolderSource(ClipSource):
                 f"{self.name(index)}: frames {numbers[0]} to {numbers[-1]} asked, {self.num_frames(index)} there"
             )
         return read_entry(self.entries[index], self.infos[index], numbers, self.resolution, self.rule)
+
+    def size_of(self, index: int) -> FrameSize | None:
+        return size_of_entry(self.entries[index], self.infos[index])
 
     def times(self, index: int) -> np.ndarray:
         info, entry = self.infos[index], self.entries[index]

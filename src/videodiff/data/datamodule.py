@@ -10,6 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from videodiff.data.argument_checks import check_combinations, check_numbers
+from videodiff.data.bucket_stream import BucketBatches, BucketDataset, bucketed
+from videodiff.data.buckets import Bucket, open_buckets, read_buckets
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_check import LatentCheck
 from videodiff.data.latent_store import Latents
@@ -80,6 +83,9 @@ class VideoDataModule(pl.LightningDataModule):
         max_bad_fraction: share of videos that may turn out unreadable before the run stops (four always may).
         latents: folder that ``videodiff encode`` wrote of these data: batches hold ``"latent"``: fp32 ``[B, C, *S]`` in
             place of ``"video"``, and no clip is read or encoded. Refused if the data or the first stage differ.
+        buckets: shapes of training clips, ``[{num_frames: 16, resolution: 32x48, batch_size: 4}, {num_frames: 1}]``, or
+            auto for those of the videos (:mod:`videodiff.data.buckets`); what one leaves out is as above, and
+            validation and test keep to that. One with a ``share`` takes this share of the videos beside their own.
 
     Raises:
         ValueError: for a value out of its range, or an argument that needs a root without one.
@@ -131,31 +137,21 @@ class VideoDataModule(pl.LightningDataModule):
         clip_list: str | None = None,
         max_bad_fraction: float = 0.05,
         latents: str | None = None,
+        buckets: list[dict[str, Any]] | str | None = None,
     ) -> None:
         super().__init__()
         size = FrameSize.of(resolution)
-        at_least_one = {
-            "num_frames": num_frames, "frame_stride": frame_stride,
-            "batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_train_clips": num_train_clips,
-            "num_val_clips": num_val_clips, "num_test_clips": num_test_clips,
-        }  # fmt: skip
-        for name, value in at_least_one.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        not_negative = {"images_per_video": images_per_video, "num_workers": num_workers, "seed": seed}
-        for name, value in not_negative.items():
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
-        for name, share in {"val_fraction": val_fraction, "max_bad_fraction": max_bad_fraction}.items():
-            if share is not None and not 0 <= share < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {share}")
-        if random_crop is not None and not 0 < random_crop <= 1:
-            raise ValueError(f"random_crop must lie in (0, 1], got {random_crop}")
-        if random_crop is not None and (latents is not None or (root is None and dataset in GENERATED)):
-            what = f"data.latents {latents}" if latents is not None else f"the built-in {dataset}"
-            raise ValueError(f"random_crop must be left out with {what}, got {random_crop}")
-        if latents is not None and images_per_video:
-            raise ValueError(f"images_per_video must be 0 with data.latents, got {images_per_video}")
+        check_numbers(
+            at_least_1={
+                "num_frames": num_frames, "frame_stride": frame_stride, "batch_size": batch_size,
+                "eval_batch_size": eval_batch_size, "num_train_clips": num_train_clips,
+                "num_val_clips": num_val_clips, "num_test_clips": num_test_clips,
+            },
+            at_least_0={"images_per_video": images_per_video, "num_workers": num_workers, "seed": seed},
+            shares={"val_fraction": val_fraction, "max_bad_fraction": max_bad_fraction},
+        )  # fmt: skip
+        is_built_in = root is None and dataset in GENERATED
+        check_combinations(random_crop, latents, images_per_video, buckets, dataset if is_built_in else None)
         self.selection = Selection(
             root=root, dataset=dataset, preset=preset, num_frames=num_frames, resolution=size.written,
             layout=layout or "auto",  # so an overlay can unset it as it unsets a preset
@@ -171,9 +167,10 @@ class VideoDataModule(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.images_per_video, self.num_workers, self.seed = images_per_video, num_workers, seed
         self.max_bad_fraction, self.latents, self.random_crop = max_bad_fraction, latents, random_crop
+        self._buckets = read_buckets(buckets, num_frames, size, batch_size)  # None until the videos are known
         # Where the record of bad clips goes; the caller that knows the run sets it.
         self.record_folder: str | None = None
-        self._datasets: dict[str, ClipDataset | LatentDataset] = {}
+        self._datasets: dict[str, ClipDataset | LatentDataset | BucketDataset] = {}
         self._route: Route | None = None
         self._check: LatentCheck | None = None
 
@@ -233,10 +230,22 @@ class VideoDataModule(pl.LightningDataModule):
         """
         return open_latents(str(self.latents), self.selection.fingerprint(), self.selection.limits)
 
-    def clips(self, split: Split) -> ClipDataset | LatentDataset:
+    @property
+    def buckets(self) -> list[Bucket]:
+        """Shapes of training clips where there are more than one; those of ``auto`` once the videos are read."""
+        if self._buckets is None:
+            self.clips("train")
+        return self._buckets or []
+
+    def clips(self, split: Split) -> ClipDataset | LatentDataset | BucketDataset:
         """The samples of a split, built on first use."""
         if split not in self._datasets and self.latents is not None:
             self._datasets[split] = LatentDataset(self.kept, split, self.seed, self.class_names)
+        if split not in self._datasets and split == "train" and self._buckets != []:
+            base = Bucket(self.num_frames, self.frame_size, self.batch_size)
+            self._buckets, parts = open_buckets(self.selection, self._buckets, base, self.seed)
+            clips = bucketed(self.selection, self._buckets, parts, self.seed, self.max_bad_fraction)
+            self._datasets[split] = clips
         if split not in self._datasets:
             rule, crop = self.selection.rule, self.random_crop if split == "train" else None
             if crop is None:
@@ -268,7 +277,9 @@ class VideoDataModule(pl.LightningDataModule):
     def describe(self) -> list[str]:
         """Lines for the head of a run: what the data were found to be, and how clips are taken from them."""
         counts = ", ".join(f"{len(dataset)} {split}" for split, dataset in self._datasets.items())
-        lines = [*self.selection.describe(counts), *left_out(self._datasets)]
+        bucketed = self._datasets.get("train")
+        shapes = bucketed.describe() if isinstance(bucketed, BucketDataset) else []
+        lines = [*self.selection.describe(counts), *shapes, *left_out(self._datasets)]
         return lines if self.latents is None else [*lines, self.kept.describe()]
 
     def report(self) -> list[str]:
@@ -284,6 +295,8 @@ class VideoDataModule(pl.LightningDataModule):
         kept: dict[str, Any] = {} if self.latents is None else {"latents": self.kept.sha256}
         if self.random_crop is not None:  # absent where it is not used: older checkpoints have no such key
             kept["random_crop"] = self.random_crop
+        if self._buckets != []:
+            kept["buckets"] = [bucket.record() for bucket in self.buckets]
         return {
             **self.selection.fingerprint(),
             "images_per_video": self.images_per_video,
@@ -313,7 +326,8 @@ class VideoDataModule(pl.LightningDataModule):
             self._check.start()
         self._route = None
         for name in self._datasets:
-            check_fits(self.batch_bytes(name), f"a {name} batch of data.batch_size {self.batch_size}")
+            what = "the largest of data.buckets" if name == "train" and self.buckets else self.batch_size
+            check_fits(self.batch_bytes(name), f"a {name} batch of data.batch_size {what}")
         if (note := self.route.note) is not None and self._place()[1] == 0:
             tell(note)
         if self.record_folder is not None and self._place()[1] == 0:
@@ -336,8 +350,11 @@ class VideoDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         world, rank, accumulate = self._place()
-        batches = GlobalBatches(self.batch_size, accumulate, world, rank, self._steps_done)
-        return self._loader(self.clips("train"), batches)
+        clips = self.clips("train")
+        if isinstance(clips, BucketDataset):
+            order = clips.order(self.seed)
+            return self._loader(clips, BucketBatches(order, accumulate, world, rank, self._steps_done))
+        return self._loader(clips, GlobalBatches(self.batch_size, accumulate, world, rank, self._steps_done))
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader("val")
@@ -378,6 +395,8 @@ class VideoDataModule(pl.LightningDataModule):
     def batch_bytes(self, split: str) -> int:
         """Bytes of one process's batch."""
         world, _, accumulate = self._place()
+        if split == "train" and self.buckets:
+            return 3 * max(bucket.pixels for bucket in self.buckets) // (world * accumulate)
         size = max(1, self.batch_size // (world * accumulate))
         size = size if split == "train" else self.eval_batch_size or size
         if self.latents is not None:
@@ -406,8 +425,8 @@ class VideoDataModule(pl.LightningDataModule):
 
     def _loader(
         self,
-        dataset: ClipDataset | LatentDataset,
-        batches: GlobalBatches | ShardBatches,
+        dataset: ClipDataset | LatentDataset | BucketDataset,
+        batches: GlobalBatches | ShardBatches | BucketBatches,
         marked: Callable[[Any], Any] = lambda collate: collate,
     ) -> DataLoader:
         """Torch gives each worker one thread; a worker that hangs ends the run after two minutes."""

@@ -18,11 +18,12 @@ from torch import Tensor
 from videodiff.data.resize import resize
 from videodiff.data.video_file import BadVideoError, check_size, reading, regular_file
 from videodiff.data.video_probe import MAX_BYTES, VideoInfo
-from videodiff.frame_size import Resolution
+from videodiff.frame_size import FrameSize, Resolution
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 # Of these, a file may hold many pictures. An animated .png is read by FFmpeg, the others here.
 ANIMATED_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff"})
+ORIENTATION = 274  # the tag of EXIF that says how a picture is turned; from 5 on its sides change places
 STACK_SUFFIXES = ANIMATED_SUFFIXES - {".png"}
 # A second page of a TIFF that is a smaller copy or a mask of the first (bits of NewSubfileType) makes no video.
 SUBFILE_TYPE, SMALLER_OR_MASK = 254, 0b101
@@ -46,6 +47,18 @@ def read_image(
             )
         picture = _to_rgb(path, image)
     return picture if resolution is None else resize(picture, resolution, rule)
+
+
+def picture_size(path: str) -> FrameSize:
+    """Height and width of a picture as it is shown, upright; its header is read.
+
+    Raises:
+        BadVideoError: if it cannot be opened.
+    """
+    path = regular_file(path)
+    with reading(path), Image.open(path) as image:
+        turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        return FrameSize(*(image.size if turned else reversed(image.size)))
 
 
 def is_stack(image: Image.Image) -> bool:

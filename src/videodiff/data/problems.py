@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 
 from videodiff import atomic
+from videodiff.data.bucket_stream import BucketDataset
 from videodiff.data.latents import LatentDataset
 from videodiff.data.stream import ClipDataset
 from videodiff.say import counted
 
-Datasets = Mapping[str, "ClipDataset | LatentDataset"]
+Datasets = Mapping[str, "ClipDataset | LatentDataset | BucketDataset"]
 
 
 def summary(datasets: Datasets) -> dict[str, dict[str, int]]:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from videodiff.data.entries import Entry
-from videodiff.data.image_read import STACK_SUFFIXES, probe_stack, read_image, read_stack
+from videodiff.data.image_read import STACK_SUFFIXES, picture_size, probe_stack, read_image, read_stack
 from videodiff.data.resize import resize
 from videodiff.data.tfrecord import read_example
 from videodiff.data.video_file import BadVideoError
 from videodiff.data.video_probe import VideoInfo, probe
 from videodiff.data.video_read import read_frames, read_in_order
-from videodiff.frame_size import Resolution
+from videodiff.frame_size import FrameSize, Resolution
 
 BLOCK = 64  # frames of a sequence that are read at once where one after the other would open a file for each
 
@@ -53,6 +53,23 @@ def count_frames(entry: Entry, info: VideoInfo | None) -> int:
     else:
         total = len(entry.frames) if entry.count is None else entry.count
     return max(0, min(total, total if entry.last is None else entry.last) - entry.first)
+
+
+def size_of_entry(entry: Entry, info: VideoInfo | None) -> FrameSize | None:
+    """Height and width of the frames that are shown, pixels made square; None of arrays and records, which have one.
+
+    Of a video they are its header's: one that is turned by its display matrix counts as it lies in the file.
+
+    Raises:
+        BadVideoError: for a picture that cannot be opened.
+    """
+    if info is not None:
+        return FrameSize(info.height, max(round(info.width * info.pixel_aspect), 1))
+    if entry.kind == "image":
+        return picture_size(entry.path)
+    if entry.kind == "frames":
+        return picture_size(os.path.join(entry.path, entry.frames[0]))
+    return None
 
 
 def read_entry(

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from videodiff.data.clips import ClipSource
+from videodiff.frame_size import FrameSize
 from videodiff.say import all_too_short, counted
 
 MAX_PAUSE_S = 10.0  # between two frames; and
@@ -17,8 +18,12 @@ MAX_STEPS = 50  # usual ones: what is longer is no pause but a damaged time stam
 MAX_TICKS = 100  # of a clock, by frame
 
 
-class _View(ClipSource):
-    """Everything but the frames is the inner source's."""
+class View(ClipSource):
+    """Everything but the frames is the inner source's.
+
+    Args:
+        inner: the source.
+    """
 
     def __init__(self, inner: ClipSource) -> None:
         self.inner = inner
@@ -32,11 +37,14 @@ class _View(ClipSource):
     def name(self, index: int) -> str:
         return self.inner.name(index)
 
+    def size_of(self, index: int) -> FrameSize | None:
+        return self.inner.size_of(index)
+
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         return self.read_frames(index, range(start, start + num_frames * stride, stride))
 
 
-class AtRate(_View):
+class AtRate(View):
     """Videos on a clock of `fps`: frame k is the one that is shown nearest to ``k / fps`` seconds after the first.
 
     So clips of videos at 25, 29.97 and 59.94 frames per second, or of a variable rate, move equally fast. A frame is
@@ -88,6 +96,9 @@ class AtRate(_View):
 
     def name(self, index: int) -> str:
         return self.inner.name(self.kept[index])
+
+    def size_of(self, index: int) -> FrameSize | None:
+        return self.inner.size_of(self.kept[index])
 
     def num_frames(self, index: int) -> int:
         return num_ticks(steady(self.inner.times(self.kept[index])), self.fps)
@@ -159,7 +170,7 @@ def nearest(times: np.ndarray, wanted: np.ndarray) -> list[int]:
     return np.where(is_after, after, before).tolist()
 
 
-class Lengthened(_View):
+class Lengthened(View):
     """Videos of which those shorter than `needed` are made as long.
 
     Args:

@@ -30,8 +30,9 @@ from videodiff.models.autoencoder_losses import (
     hinge,
     one_frame_each,
 )
+from videodiff.models.clip_shapes import check_buckets, check_clip_shape
 from videodiff.models.clipping import check_unscaled, clip
-from videodiff.models.diffusion import check_clip_shape, num_counted
+from videodiff.models.diffusion import num_counted
 from videodiff.models.optimizer import LRSchedulerCallable, with_rate
 from videodiff.models.trained import OptimizerCallable, TrainedModule
 from videodiff.networks import Autoencoder
@@ -160,6 +161,7 @@ class AutoencoderModule(TrainedModule):
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)
+        check_buckets(data, self.video_shape, None)
         options = {name: f"--model.autoencoder.{name}" for name in ("num_frames", "resolution")}
         check_clip_shape(data, self.video_shape, options)
         images = getattr(data, "images_per_video", 0)

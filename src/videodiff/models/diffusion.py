@@ -27,6 +27,7 @@ from videodiff.diffusion import (
 from videodiff.diffusion.denoiser import call_network
 from videodiff.diffusion.windows import Window
 from videodiff.frame_size import FrameSize, Resolution
+from videodiff.models.clip_shapes import check_buckets, check_clip_shape
 from videodiff.models.clipping import check_unscaled, clip
 from videodiff.models.optimizer import LRSchedulerCallable, groups_by_rate, with_rate
 from videodiff.models.sampling import SamplingModule
@@ -38,35 +39,6 @@ from videodiff.say import say
 from videodiff.seeding import key_to_seed
 
 HOOKS = ("prepare", "condition_on", "encode_given")  # what conditioners and latents do now
-
-
-def check_clip_shape(data: Any, video_shape: tuple[int, ...], options: Mapping[str, str]) -> None:
-    """Refuse data whose clips are not ``video_shape (3, T, H, W)``, naming the options that would change the model.
-
-    Args:
-        data: a data module.
-        video_shape: of the model's clips.
-        options: of the model, by ``num_frames`` and ``resolution``; for one that is left out the data's is named.
-    """
-    frames, resolution = getattr(data, "num_frames", None), getattr(data, "resolution", None)
-    if frames is None or resolution is None:
-        return
-    size, own = FrameSize.of(resolution, "data.resolution"), FrameSize(*video_shape[2:])
-    differing = [
-        (name, given, made)
-        for name, given, made in (("num_frames", frames, video_shape[1]), ("resolution", size, own))
-        if given != made
-    ]
-    if differing:
-        names = " and ".join(f"data.{name}" for name, _, _ in differing)
-        words = [
-            f"{options[name]} {given}" if name in options else f"--data.{name} {made}"
-            for name, given, made in differing
-        ]
-        raise ValueError(
-            f"{names} ({', '.join(str(given) for _, given, _ in differing)}) must be what the model generates "
-            f"({', '.join(str(made) for _, _, made in differing)}); set both parts, e.g. {' '.join(words)}"
-        )
 
 
 def num_counted(batch: dict[str, Any]) -> float:
@@ -276,6 +248,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
                 f"none: data.images_per_video must be 0, got {images}, or the first stage one of images or causal"
             )
         setters = [c for c in self.conditioners if c.sets_frames]
+        check_buckets(data, self.video_shape, None if setters else self.network, self.latents)
         if not setters:
             latent = self.first_stage
             options = self.size_options if latent is None else latent.size_options
@@ -324,6 +297,8 @@ class DiffusionModule(SamplingModule, TrainedModule):
     def example_batch(self, data: Mapping[str, Any], size: int, device: torch.device | str) -> dict[str, Any]:
         latents, (_, _, height, width) = self.latents, self.video_shape
         frames = max(latents.whole(int(data.get("num_frames") or 0)), self.sample_frames)
+        if data.get("is_bucket"):  # of a network that takes any shape
+            frames, (height, width) = int(data["num_frames"]), FrameSize.of(data["resolution"])
         takes_images = any(conditioner.takes_images for conditioner in self.conditioners)
         images = int(data.get("images_per_video") or 0) if takes_images else 0
         batch: dict[str, Any] = {"video": torch.empty(size, 3, frames + images, height, width, device=device)}

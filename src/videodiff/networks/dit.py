@@ -146,6 +146,7 @@ class SpacetimeDiT(OwnSizes, Network):
         self.recompute = recompute
         # a token of several units has one time, and is no still image
         self.is_causal = causal
+        self.takes_any_shape = self.plane_sizes is None
         self.takes_unit_times = self.takes_images = self.plane_sizes is None and self.patch_size[0] == 1
         volume = math.prod(self.patch_size) if self.plane_sizes is None else self.patch_size[1] ** 2
         self.embedding = ConditionEmbedding(width, num_classes, vector_dim, concat_channels > 0)

@@ -36,6 +36,7 @@ class Network(nn.Module, ABC):
         concat_channels: channels of ``Condition.concat``, which may come with a noise level; 0 = none.
         takes_images: whether still images may stand behind the frames of a clip.
         takes_unit_times: whether ``time`` may be ``[B, U]``, a time of its own for each unit of ``z [B, C, U, *S]``.
+        takes_any_shape: whether one batch may hold longer, larger or wider clips than another.
         is_causal: whether no unit of its output depends on a later one of ``z``.
     """
 
@@ -49,6 +50,7 @@ class Network(nn.Module, ABC):
     concat_channels: int = 0
     takes_images: bool = False
     takes_unit_times: bool = False
+    takes_any_shape: bool = False
     is_causal: bool = False
 
     def __setattr__(self, name: str, value: Any) -> None:
