@@ -9,10 +9,14 @@ from torch import nn
 
 from eval_fakes import fake_detector
 from videodiff.data import BouncingDigits, VideoDataModule, video_io
+from videodiff.data.pixels import to_float, to_uint8
 from videodiff.diffusion import DDIMSampler
 from videodiff.evaluation.callback import VideoEvaluation
+from videodiff.evaluation.continued import NEXT_DRAW
 from videodiff.sampling import VideoModel
 from videodiff.seeding import generator
+
+PREDICTION = "random:8:given=2:draws=3:best_of=2"
 
 
 class Draws(pl.LightningModule, VideoModel):
@@ -67,6 +71,34 @@ class Draws(pl.LightningModule, VideoModel):
         return video.permute(0, 4, 1, 2, 3).clamp(-1, 1)
 
 
+class Continues(Draws):
+    """Draw d of test clip i is that clip with grain; its given frames come back darker, as a first stage may do it."""
+
+    def __init__(self, grain=0.3, darker=0.0, **options):
+        super().__init__(grain, **options)
+        self.darker, self.made = darker, {}
+
+    @property
+    def answers(self):
+        return frozenset({"label", "frames"})
+
+    def generate_windows(self, call):
+        truth = torch.stack([truth_of(index % NEXT_DRAW) for index in call.indices])
+        given = len(call.request.positions)
+        assert torch.equal(call.request.frames, to_float(truth).permute(0, 4, 1, 2, 3)[:, :, :given])
+        noise = [torch.randn(truth[0].shape, generator=generator(call.seed, i)) for i in call.indices]
+        video = (to_float(truth) + self.grain * torch.stack(noise)).permute(0, 4, 1, 2, 3)
+        video[:, :, :given] = call.request.frames - self.darker
+        self.calls.append((list(call.indices), call.request.label))
+        video = video.clamp(-1, 1)
+        self.made |= {i: to_uint8(v).permute(1, 2, 3, 0) for i, v in zip(call.indices, video, strict=True)}
+        return video
+
+
+def truth_of(place):
+    return BouncingDigits("test", 12, 8, 16).read(place, 0, 8, 1)
+
+
 def data(**options):
     options = {"dataset": "bouncing_digits", "num_test_clips": 12, **options}
     return VideoDataModule(num_frames=8, resolution=16, num_workers=0, batch_size=4, **options)
@@ -96,3 +128,20 @@ def rank_of_job(folder, batch_size):
         judge, _ = run(folder, Draws(grain=0.1, classes=10), data(num_test_clips=11), **options)
         if judge.result is not None:
             (folder / f"two{turn}.json").write_text(json.dumps(judge.result.to_dict()))
+
+
+def rank_of_prediction(folder):
+    """One of two processes, each of which continues its share of the clips."""
+    folder = Path(folder)
+    fakes = {"make_detectors": lambda p: [fake_detector("random")]}
+    judge, _ = run(
+        folder,
+        Continues(),
+        data(num_test_clips=11),
+        protocol=PREDICTION,
+        devices=2,
+        folders=[folder / "run"],
+        **fakes,
+    )
+    if judge.result is not None:
+        (folder / "two.json").write_text(json.dumps(judge.result.to_dict()))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from videodiff.cli import main
 from videodiff.comparison import Settings, compare_runs
@@ -43,6 +44,15 @@ def test_a_prediction_is_compared_as_it_is_tested_beside_repeating_the_last_fram
     assert "4 real clips of 4 frames continued from the first 1, 2 draws of each" in quality(found).title
     assert clips.models["vdm_digits"].samples.shape == clips.real[:3].shape  # a draw of each, beside its clip
     assert (clips.models["vdm_digits"].samples[:, 0] == clips.real[:3, 0]).all()
+
+
+def test_models_of_pixels_and_of_whole_clips_continue_the_same_clips(at_home):
+    settings = Settings("random:8:given=4", num_clips=3, steps=(1,), shown=1)
+    found, clips = compare_runs(["runs/vdm_digits", "pvdm_digits"], settings)
+    assert [model.draws[0].metrics["psnr"]["count"] for model in found.models] == [3, 3]
+    vdm, pvdm = (clips.models[name].samples for name in ("vdm_digits", "pvdm_digits"))
+    assert torch.equal(vdm[:, :4], clips.real[:1, :4])  # kept as they are
+    assert not torch.equal(pvdm[:, :4], clips.real[:1, :4])  # through the first stage
 
 
 def test_scales_of_guidance_are_draws_of_one_run(at_home):

@@ -1,50 +1,24 @@
 """Continuations of real clips: draws, best draws, given frames in and out of the metric, repeating the last one."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from eval_fakes import features_of
-from eval_run import Draws, data, run
+import eval_run
+from eval_fakes import fake_detector, features_of
+from eval_run import Continues, data, run, truth_of
+from fault_harness import Job
 from videodiff.data import BouncingDigits
-from videodiff.data.pixels import to_float, to_uint8
 from videodiff.evaluation.continued import NEXT_DRAW
 from videodiff.evaluation.detectors import Detector
 from videodiff.evaluation.protocol import PROTOCOLS, get_protocol
 from videodiff.evaluation.score import of_clips
 from videodiff.metrics import psnr
 from videodiff.metrics.frechet_intervals import frechet_interval
-from videodiff.seeding import generator
 
 GIVEN, DRAWS, CLIPS = 2, 3, 6
-
-
-class Continues(Draws):
-    """Draw d of test clip i is that clip with grain; its given frames come back darker, as a first stage may do it."""
-
-    def __init__(self, grain=0.3, darker=0.0, **options):
-        super().__init__(grain, **options)
-        self.darker, self.made = darker, {}
-
-    @property
-    def answers(self):
-        return frozenset({"label", "frames"})
-
-    def generate_windows(self, call):
-        truth = torch.stack([truth_of(index % NEXT_DRAW) for index in call.indices])
-        given = len(call.request.positions)
-        assert torch.equal(call.request.frames, to_float(truth).permute(0, 4, 1, 2, 3)[:, :, :given])
-        noise = [torch.randn(truth[0].shape, generator=generator(call.seed, i)) for i in call.indices]
-        video = (to_float(truth) + self.grain * torch.stack(noise)).permute(0, 4, 1, 2, 3)
-        video[:, :, :given] = call.request.frames - self.darker
-        self.calls.append((list(call.indices), call.request.label))
-        video = video.clamp(-1, 1)
-        self.made |= {i: to_uint8(v).permute(1, 2, 3, 0) for i, v in zip(call.indices, video, strict=True)}
-        return video
-
-
-def truth_of(place):
-    return BouncingDigits("test", 12, 8, 16).read(place, 0, 8, 1)
 
 
 def measured(tmp_path, model, switches="", **options):
@@ -170,3 +144,21 @@ def test_the_papers_predictions_are_named():
     assert fewer.num_generated == 512
     assert get_protocol("styleganv:given=4:context=excluded").seen_frames == 12
     assert get_protocol("styleganv:given=4:eps=1e-5").label.endswith("_given4")
+
+
+@pytest.mark.slow
+def test_two_processes_predict_what_one_does(tmp_path):
+    fakes = {"make_detectors": lambda p: [fake_detector("random")]}
+    one = run(tmp_path / "one", Continues(), data(num_test_clips=11), protocol=eval_run.PREDICTION, **fakes)[
+        0
+    ].result
+    with Job(eval_run.rank_of_prediction, {"folder": str(tmp_path)}, tmp_path, world=2) as job:
+        assert job.wait(120) == [0, 0], job.text()
+    two = json.loads((tmp_path / "two.json").read_text())
+    assert (two["num_real"], two["num_fake"]) == (11, 33)
+    for name, entry in one.metrics.items():
+        assert two["metrics"][name]["value"] == pytest.approx(entry["value"], rel=1e-9)
+        if "repeat_last" in entry:
+            assert two["metrics"][name]["repeat_last"]["value"] == pytest.approx(
+                entry["repeat_last"]["value"]
+            )

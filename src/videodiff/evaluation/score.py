@@ -9,7 +9,7 @@ import numpy as np
 
 from videodiff.evaluation.observed import Observed
 from videodiff.evaluation.protocol import Protocol
-from videodiff.metrics.directory import SHARE, better
+from videodiff.metrics.directory import SHARE, better, metric_info
 from videodiff.metrics.distribution import DistributionMetric
 from videodiff.metrics.entry import Entry, mean_entry
 from videodiff.metrics.figure import ClipFigure
@@ -135,11 +135,12 @@ def pair_entries(pairs: Mapping[str, np.ndarray], draws: int, best_of: int) -> d
     """
     found: dict[str, Entry] = {}
     for name, values in pairs.items():
-        found[name] = mean_entry(of_clips(values, draws))
+        within = metric_info(name).within
+        found[name] = mean_entry(of_clips(values, draws), within)
         if best_of > 1:
             by_clip = values.reshape(-1, draws)
             best = by_clip[:, :best_of].min(1) if better(name) == "lower" else by_clip[:, :best_of].max(1)
-            found[f"{name}_best{best_of}"] = mean_entry(best)
+            found[f"{name}_best{best_of}"] = mean_entry(best, within)
     return found
 
 

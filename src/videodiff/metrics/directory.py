@@ -100,6 +100,7 @@ METRICS: dict[str, MetricInfo] = {
         MetricInfo(
             "ssim", "SSIM", "higher",
             "Structural similarity of reconstructions, or of predicted frames (Wang et al. 2004), at most 1.",
+            within=(-1.0, 1.0),
         ),
         MetricInfo(
             "lpips", "LPIPS", "lower",
