@@ -14,6 +14,7 @@ from PIL import Image
 from videodiff.data import VideoDataModule
 from videodiff.data.layouts import Options, list_videos
 from videodiff.data.splits import listing_hash
+from videodiff.data.stream import Collate
 from videodiff.data.tfrecord import HEADER, index_records, masked_crc, read_example
 from videodiff.data.video_io import write_lossless
 
@@ -184,25 +185,29 @@ def field(number: int, data: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(data)) + data
 
 
-def record(features: dict[str, bytes]) -> bytes:
+def record(features: dict[str, bytes], actions: np.ndarray) -> bytes:
     pairs = b"".join(
         field(1, field(1, k.encode()) + field(2, field(1, field(1, v)))) for k, v in features.items()
     )
-    action = field(1, field(1, b"0/action") + field(2, field(2, field(1, struct.pack("<4f", 1, 2, 3, 4)))))
-    data = field(1, action + pairs)
+    lists = b"".join(
+        field(1, field(1, f"{t}/action".encode()) + field(2, field(2, field(1, row.astype("<f4").tobytes()))))
+        for t, row in enumerate(actions)
+    )
+    data = field(1, lists + pairs)
     length = struct.pack("<Q", len(data))
     return length + struct.pack("<I", masked_crc(length)) + data + struct.pack("<I", masked_crc(data))
 
 
 def bair(root: Path, num_frames: int = 5) -> np.ndarray:
-    """Three training records and one for test; the pixels of image_aux1 of the training records."""
+    """Three training records and one for test; the pixels of image_aux1. Actions are 100 record + 10 frame + d."""
     videos = np.random.default_rng(1).integers(0, 255, (4, num_frames, 64, 64, 3), dtype=np.uint8)
     for name, numbers in (("train/a.tfrecords", (0, 1, 2)), ("test/b.tfrecords", (3,))):
         path = root / "softmotion30_44k" / name
         path.parent.mkdir(parents=True)
         path.write_bytes(b"".join(
             record({f"{t}/image_aux1/encoded": videos[n, t].tobytes() for t in range(num_frames)}
-                   | {f"{t}/image_main/encoded": bytes(64 * 64 * 3) for t in range(num_frames)})
+                   | {f"{t}/image_main/encoded": bytes(64 * 64 * 3) for t in range(num_frames)},
+                   100 * n + 10 * np.arange(num_frames)[:, None] + np.arange(4))
             for n in numbers
         ))  # fmt: skip
     return videos
@@ -227,6 +232,68 @@ def test_bair_records_are_read_raw_from_the_named_camera(tmp_path):
     other = VideoDataModule(root=str(tmp_path), num_frames=2, resolution=64, num_workers=0)
     assert (other.source("train").read(0, 0, 2, 1) == 0).all()
     assert module.fingerprint()["view"] == "image_aux1"
+
+
+def with_actions(root: Path, **more) -> VideoDataModule:
+    options = {
+        "num_frames": 3,
+        "resolution": 64,
+        "num_workers": 0,
+        "batch_size": 3,
+        "view": "image_aux1",
+        **more,
+    }
+    return VideoDataModule(root=str(root), actions=True, val_fraction=0, **options)
+
+
+def test_every_frame_comes_with_its_own_action_and_an_image_with_none(tmp_path):
+    videos = bair(tmp_path)
+    module = with_actions(tmp_path, images_per_video=1)
+    assert module.action_dim == 4
+    assert module.annotations() == {"actions": "actions"}
+    dataset = module.clips("train")
+    batch = Collate(1)([dataset[number] for number in range(6)])
+    assert batch["actions"].shape == (6, 4, 4)
+    assert batch["actions"].dtype == torch.float32
+    for clip, actions in zip(batch["video"], batch["actions"], strict=True):
+        record, frame = divmod(int(actions[0, 0]), 100)
+        frames = videos[record, frame // 10 : frame // 10 + 3]
+        assert torch.equal(clip[:, :3].permute(1, 2, 3, 0), torch.from_numpy(frames))
+        assert torch.equal(actions[:3], actions[:1] + torch.tensor([[0.0], [10], [20]]))
+        assert not actions[3].any()
+    assert module.clips("test")[0]["actions"][0, 0] >= 300
+    assert "actions" not in VideoDataModule(root=str(tmp_path), num_frames=2, num_workers=0).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"horizontal_flip": True},
+            "data.actions and data.horizontal_flip true do not go together: no action",
+        ),
+        ({"frame_stride": 2}, "data.actions and data.frame_stride 2 do not go together: an action leads"),
+        ({"short_videos": "loop"}, "data.actions and data.short_videos loop"),
+        ({"layout": "array"}, "data.actions: the records of BAIR hold actions, .* is array"),
+        ({"layout": "prepared"}, "is prepared and has kept the frames alone"),
+        ({"latents": "x"}, "data.actions are of the frames, and data.latents hold none"),
+    ],
+)
+def test_actions_that_would_not_be_those_of_the_frames_are_refused(options, words, tmp_path):
+    bair(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        with_actions(tmp_path, **options).source("train")
+
+
+def test_a_record_without_actions_is_one_that_cannot_be_read(tmp_path):
+    bair(tmp_path)
+    path = tmp_path / "softmotion30_44k/train/a.tfrecords"
+    pictures = {f"{t}/image_aux1/encoded": bytes(64 * 64 * 3) for t in range(5)}
+    path.write_bytes(path.read_bytes() + record(pictures, np.zeros((2, 4))))
+    dataset = with_actions(tmp_path, num_frames=4).clips("train")
+    assert len(dataset) == 4
+    assert all(dataset[number]["actions"].shape == (4, 4) for number in range(4))
+    assert dataset.num_replaced == 1
 
 
 def test_cut_and_damaged_records_are_told_and_never_read(tmp_path):

@@ -82,6 +82,7 @@ class MeasuredModel:
             request_of(settings.conditions, self.model.generated, frames),
             measurement.labels(self.model, self.run.data.class_names), measurement.protocol.rounding,
             sampler, self.scales[0], progress=self.report(what, count),
+            actions=measurement.actions(self.model) if frames == measurement.protocol.frames else None,
         )  # fmt: skip
 
     def report(self, what: str, count: int) -> Callable[[int], None]:
@@ -177,8 +178,9 @@ class MeasuredModel:
 def told_in_words(run: Run, measurement: Measurement, settings: Settings, guidance: float | None) -> str:
     """What the clips of a run are conditioned on."""
     has_labels = measurement.labels(run.model, run.data.class_names) is not None
+    has_actions = measurement.actions(run.model) is not None
     asked = {**settings.conditions, "guidance": guidance}
-    return conditioned_on(asked, has_labels, measurement.protocol.given)
+    return conditioned_on(asked, has_labels, measurement.protocol.given, has_actions)
 
 
 def parameters(parts: Mapping[str, torch.nn.Module]) -> dict[str, int]:

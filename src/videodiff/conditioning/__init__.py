@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from videodiff.late import imported_late
 
 if TYPE_CHECKING:
+    from videodiff.conditioning.actions import Actions
     from videodiff.conditioning.base import Conditioner, Example, Keys, View
     from videodiff.conditioning.begin import FromSource
     from videodiff.conditioning.fill_in import FillIn
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from videodiff.conditioning.strides import Strides
 
 __all__ = [
+    "Actions",
     "Conditioner",
     "Example",
     "FillIn",
@@ -43,6 +45,7 @@ __all__ = [
 __getattr__ = imported_late(
     __name__,
     {
+        "actions": ("Actions",),
         "base": ("Conditioner", "Example", "Keys", "View"),
         "begin": ("FromSource",),
         "fill_in": ("FillIn",),

@@ -20,6 +20,7 @@ KINDS = {
     "low_resolution": "a low-resolution video",
     "init_video": "a source video",
     "mask": "a mask",
+    "actions": "actions of a file",
 }
 
 
@@ -124,13 +125,16 @@ def check_own_frames(conditions: Mapping[str, Any]) -> None:
             )
 
 
-def conditioned_on(conditions: Mapping[str, Any], has_labels: bool, given: int = 0) -> str:
+def conditioned_on(
+    conditions: Mapping[str, Any], has_labels: bool, given: int = 0, has_actions: bool = False
+) -> str:
     """In words, what kind of condition generated clips had; scores of two kinds mean two things.
 
     Args:
         conditions: name of a flag -> plain value.
         has_labels: whether clips have the classes of real ones where no flag says otherwise.
         given: first frames of real clips that they continue.
+        has_actions: whether clips have the actions of real ones where no flag says otherwise.
     """
     kinds = ["classes of the real clips"] if has_labels and "class_id" not in conditions else []
     for name, value in conditions.items():
@@ -141,6 +145,8 @@ def conditioned_on(conditions: Mapping[str, Any], has_labels: bool, given: int =
             kinds.append(f"{name.replace('_', ' ')} {value}")
         elif name not in ("frames", "guidance", "condition_frames", "resample", "known_pixels"):
             kinds.append(KINDS.get(name, name))
+    if has_actions and "actions" not in conditions:
+        kinds.append("actions of the real clips")
     if given:
         kinds.append(f"the first {counted(given, 'frame')} of the real clips")
     if conditions.get("guidance") == 0 and kinds:  # the unconditional estimate alone

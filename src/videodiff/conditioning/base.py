@@ -172,6 +172,17 @@ class Conditioner(nn.Module):
             ValueError: naming ``data.num_frames``.
         """
 
+    def check_data(self, data: Any) -> None:
+        """Refuse a data module whose annotations are not what it learns from.
+
+        Raises:
+            ValueError: naming the option of the data.
+        """
+
+    def example(self, size: int, frames: int, device: torch.device | str) -> dict[str, Tensor]:
+        """What it learns from beside clips and classes, of a training batch of so many clips: zeros of its shape."""
+        return {}
+
     def sample_frames(self, latents: Latents) -> int:
         """Smallest number of frames that a clip of the data must have."""
         return latents.video_shape[1]

@@ -6,7 +6,6 @@ that generates takes the flag by itself, with help and completion. Nothing heavy
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from videodiff.conditioning.classes import class_words, classes
 from videodiff.conditioning.source import check_source, exact_or_decoded, mask_of_file, strength
 from videodiff.say import counted
 from videodiff.words import existing, real, whole
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int, int, int, int]
-RANDOM_CLASSES = 10_007  # drawn for --class_id random; then they repeat
 
 
 class Generated(NamedTuple):
@@ -36,47 +35,6 @@ class Generated(NamedTuple):
 
     video_shape: Shape
     num_classes: int | None = None
-
-
-def class_words(text: str) -> int | str:
-    """``3`` -> 3; ``3,4``, ``all``, ``random`` and ``none`` stay words.
-
-    Raises:
-        argparse.ArgumentTypeError: for anything else.
-    """
-    if text in ("all", "random", "none"):
-        return text
-    try:
-        numbers = [whole(0)(word) for word in text.split(",")]
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}; or give a list 3,4, all, random or none") from None
-    return numbers[0] if len(numbers) == 1 else ",".join(map(str, numbers))
-
-
-def classes(value: int | str, generated: Generated) -> Tensor | None:
-    """The classes that videos take in turn, int64: video i is of class ``i`` modulo their number.
-
-    None of a model without classes leaves nothing to be told: None.
-
-    Raises:
-        ValueError: if all or random ones are asked of a model without classes.
-    """
-    import torch
-
-    from videodiff.seeding import coins
-
-    if isinstance(value, int):
-        return torch.tensor([value])
-    if value == "none":
-        return None if generated.num_classes is None else torch.tensor([-1])
-    if value not in ("all", "random"):
-        return torch.tensor([int(number) for number in value.split(",")])
-    if generated.num_classes is None:
-        raise ValueError(f"--class_id {value}: this model has no classes; leave --class_id out")
-    if value == "all":
-        return torch.arange(generated.num_classes)
-    drawn = coins([("class", number) for number in range(RANDOM_CLASSES)])
-    return torch.from_numpy((drawn * generated.num_classes).astype("int64"))
 
 
 def one_number(value: float, generated: Generated) -> Tensor:
@@ -92,6 +50,13 @@ def frames_of_file(path: str, generated: Generated) -> Tensor:
     from videodiff.data.pixels import to_float
 
     return to_float(read_one(path, generated.video_shape[2:]))
+
+
+def actions_of_file(path: str, generated: Generated) -> Tensor:
+    """Actions of a file, one in a row, ``[1, T, D]``."""
+    from videodiff.data.one_video import read_vectors
+
+    return read_vectors(path)[None]
 
 
 def whole_file(path: str, generated: Generated) -> Tensor:
@@ -139,6 +104,7 @@ class Request:
         kept: frames of the source that stay whole, ascending.
         resample: how often each step is taken where something stays; None is once.
         known_pixels: ``exact``, the default: those that stay are put back after decoding; ``decoded``: they are not.
+        actions: what is done at each frame, ``[B, T, D]``, an action leading to the next frame, or None.
         num_frames: length of the video; None is what the caller says, or a clip.
         guidance: scale of classifier-free guidance; None is what the caller says, or the model's own.
 
@@ -265,6 +231,19 @@ class Request:
                 "exact puts the pixels that stay back after decoding, decoded leaves them as the model's latents have "
                 "them (default: exact)",
                 "exact|decoded",
+            )
+        },
+    )
+    actions: Tensor | None = field(
+        default=None,
+        metadata={
+            "flag": Flag(
+                "actions",
+                existing,
+                "what is done at each frame, for a model that is conditioned on it: .npy [T, D] or .csv, a row each "
+                "(default: none; in predict, test and compare those of the real clips)",
+                "FILE",
+                actions_of_file,
             )
         },
     )

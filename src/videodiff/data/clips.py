@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from videodiff.data.entries import Entry, find_videos, natural_key
-from videodiff.data.readers import count_frames, index_entry, read_entry, size_of_entry
+from videodiff.data.readers import count_frames, index_entry, read_actions, read_entry, size_of_entry
 from videodiff.data.splits import SPLIT_FOLDERS, class_folders, listing_hash, split_videos
 from videodiff.data.video_file import BadVideoError
 from videodiff.data.video_probe import VideoInfo
@@ -45,6 +45,7 @@ class ClipSource(ABC):
         class_names: names of the classes, or None if the set has none.
         labels: class of every video; empty without classes.
         captions: text of every video, or None if the set has none.
+        action_dim: numbers of a frame's action where clips come with actions, else None.
         skipped: ``(path, reason)`` of every video left out.
         num_unreadable: how many of those cannot be read; the others are too short.
         shortened: ``(path, reason)`` of every video that was cut: frames that its header promises, or that begin or end
@@ -55,6 +56,7 @@ class ClipSource(ABC):
     class_names: list[str] | None = None
     labels: list[int] = []
     captions: list[str] | None = None
+    action_dim: int | None = None
     skipped: list[tuple[str, str]] = []
     num_unreadable: int = 0
     shortened: list[tuple[str, str]] = []
@@ -77,6 +79,14 @@ class ClipSource(ABC):
         first, last = numbers[0], numbers[-1]
         clip = self.read(index, first, last - first + 1, 1)
         return clip[torch.as_tensor([number - first for number in numbers])]
+
+    def actions(self, index: int, start: int, num_frames: int) -> Tensor:
+        """Actions at frames of video `index`, one after another, fp32 ``[num_frames, D]``.
+
+        Raises:
+            ValueError: if videos of this kind have none.
+        """
+        raise ValueError(f"{self.name(index)}: a video without actions")
 
     def times(self, index: int) -> np.ndarray:
         """Seconds from the first frame of video `index` to each, float64 ``[num_frames]``.
@@ -110,6 +120,7 @@ class FolderSource(ClipSource):
         resolution: height and width of the frames that are read, one number for a square; None keeps all pixels.
         class_names: all classes, also those without a video here; None for a set without.
         rule: how frames are brought there (:mod:`videodiff.data.resize`).
+        has_actions: whether the actions in records are read too.
 
     Raises:
         ValueError: if no video is left, with the longest one's frames and the frames needed.
@@ -123,6 +134,7 @@ class FolderSource(ClipSource):
         resolution: Resolution | None,
         class_names: list[str] | None = None,
         rule: str = "antialias",
+        has_actions: bool = False,
     ) -> None:
         self.resolution, self.rule = resolution, rule
         self.class_names = class_names
@@ -153,6 +165,8 @@ class FolderSource(ClipSource):
             self.labels = [numbers[str(entry.label)] for entry in self.entries]
         if any(entry.caption is not None for entry in self.entries):
             self.captions = [entry.caption or "" for entry in self.entries]
+        if has_actions:
+            self.action_dim = read_actions(self.entries[0], [0]).shape[1]
 
     @staticmethod
     def _index(entries: list[Entry]) -> list[VideoInfo | BadVideoError | None]:
@@ -185,6 +199,9 @@ class FolderSource(ClipSource):
 
     def size_of(self, index: int) -> FrameSize | None:
         return size_of_entry(self.entries[index], self.infos[index])
+
+    def actions(self, index: int, start: int, num_frames: int) -> Tensor:
+        return read_actions(self.entries[index], range(start, start + num_frames))
 
     def times(self, index: int) -> np.ndarray:
         info, entry = self.infos[index], self.entries[index]

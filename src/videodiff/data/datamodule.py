@@ -35,10 +35,11 @@ class VideoDataModule(pl.LightningDataModule):
     """Clips from a public data set, any folder of videos or frames, tar shards, a prepared folder, or a built-in set.
 
     Batches are ``{"video": [B, 3, T + I, H, W], "sample": int64 [B], "num_images": I}`` and, where there are classes
-    and captions, ``"label"``: int64 [B], ``"image_labels"``: int64 [B, I] and ``"caption"``: B texts. Videos travel as
-    uint8 and become fp32 in [-1, 1] on the device. `sample` is the position in the endless training stream, or the
-    number of the validation or test clip. A process for which there is no validation or test clip sees one of another,
-    with ``"stand_in": True``: it keeps the others company and counts in no mean.
+    and captions, ``"label"``: int64 [B], ``"image_labels"``: int64 [B, I] and ``"caption"``: B texts; with `actions`
+    ``"actions"``: fp32 [B, T + I, D]. Videos travel as uint8 and become fp32 in [-1, 1] on the device. `sample` is the
+    position in the endless training stream, or the number of the validation or test clip. A process for which there is
+    no validation or test clip sees one of another, with ``"stand_in": True``: it keeps the others company and counts in
+    no mean.
 
     Training has no epochs for Lightning (the loader has no length): give `max_steps`, and `val_check_interval` with
     `check_val_every_n_epoch` null. Set `use_distributed_sampler` to false. There is no state to save: a checkpoint
@@ -80,6 +81,7 @@ class VideoDataModule(pl.LightningDataModule):
             on average.
         captions: ``txt`` for a text file beside each video, or a ``.csv`` or ``.jsonl`` file of path and caption.
         clip_list: text file of the videos to take: relative paths, optionally first frame and frame after the last.
+        actions: read what the robot did at each frame of BAIR too, 4 numbers, as a condition (``with/actions``).
         max_bad_fraction: share of videos that may turn out unreadable before the run stops (four always may).
         latents: folder that ``videodiff encode`` wrote of these data: batches hold ``"latent"``: fp32 ``[B, C, *S]`` in
             place of ``"video"``, and no clip is read or encoded. Refused if the data or the first stage differ.
@@ -135,6 +137,7 @@ class VideoDataModule(pl.LightningDataModule):
         classes: Literal["auto", "folder", "none"] = "auto",
         captions: str | None = None,
         clip_list: str | None = None,
+        actions: bool = False,
         max_bad_fraction: float = 0.05,
         latents: str | None = None,
         buckets: list[dict[str, Any]] | str | None = None,
@@ -152,11 +155,14 @@ class VideoDataModule(pl.LightningDataModule):
         )  # fmt: skip
         is_built_in = root is None and dataset in GENERATED
         check_combinations(random_crop, latents, images_per_video, buckets, dataset if is_built_in else None)
+        if actions and (latents is not None or buckets is not None):
+            given = "data.latents hold none" if latents is not None else "clips of data.buckets come without"
+            raise ValueError(f"data.actions are of the frames, and {given}; leave out one of them")
         self.selection = Selection(
             root=root, dataset=dataset, preset=preset, num_frames=num_frames, resolution=size.written,
             layout=layout or "auto",  # so an overlay can unset it as it unsets a preset
             fps=fps, view=view, classes=classes, captions=captions, clip_list=clip_list,
-            limits={"train": num_train_clips, "val": num_val_clips, "test": num_test_clips},
+            limits={"train": num_train_clips, "val": num_val_clips, "test": num_test_clips}, actions=actions,
             explicit={
                 "frame_stride": frame_stride, "horizontal_flip": horizontal_flip, "val_fraction": val_fraction,
                 "train_split": train_split, "fold": fold, "resize": resize, "windows": windows,
@@ -200,6 +206,11 @@ class VideoDataModule(pl.LightningDataModule):
     def num_classes(self) -> int | None:
         """Number of classes, or None if the set has none."""
         return None if self.class_names is None else len(self.class_names)
+
+    @property
+    def action_dim(self) -> int | None:
+        """Numbers of a frame's action, or None where clips come without."""
+        return self.clips("train").source.action_dim if self.selection.actions else None
 
     @property
     def frame_stride(self) -> int:
@@ -268,7 +279,8 @@ class VideoDataModule(pl.LightningDataModule):
         found = (
             {} if self.class_names is None else {"label": counted(len(self.class_names), "class", "classes")}
         )
-        return found if captions is None else {**found, "caption": "captions"}
+        found |= {} if captions is None else {"caption": "captions"}
+        return found | ({"actions": "actions"} if self.selection.actions else {})
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts of every split in use: clips, skipped as too short, unreadable, replaced while reading."""

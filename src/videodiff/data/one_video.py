@@ -69,3 +69,28 @@ def read_mask(path: str | Path, size: Resolution) -> Tensor:
     white = torch.from_numpy((array != 0).reshape(-1, *array.shape[-2:]))
     shown = white.to(torch.uint8).mul(255).unsqueeze(-1).expand(-1, -1, -1, 3)
     return (resize_crop(shown, size)[..., 0] > 127)[None, None]
+
+
+def read_vectors(path: str | Path) -> Tensor:
+    """A row of numbers for each frame, from an array ``.npy`` or a table ``.csv`` without a head, fp32 ``[T, D]``.
+
+    Raises:
+        ValueError: for a file of another kind, or one that holds no such rows.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, allow_pickle=False)
+        else:
+            array = np.loadtxt(path, delimiter=",", ndmin=2)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{path}: no array .npy and no table .csv of numbers ({str(error).splitlines()[0]})"
+        ) from error
+    if array.ndim != 2 or array.dtype.kind not in "biuf" or 0 in array.shape:
+        raise ValueError(
+            f"{path}: a row of numbers for each frame is [T, D], got {array.dtype} {list(array.shape)}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path}: not all of its numbers are finite")
+    return torch.from_numpy(array.astype(np.float32))

@@ -135,3 +135,22 @@ def _record_frames(entry: Entry, numbers: list[int]) -> Tensor:
         raise BadVideoError(f"{entry.path}: record at byte {entry.item} cannot be read ({error})") from error
     frames = np.stack([np.frombuffer(frame, np.uint8).reshape(side, side, 3) for frame in raw])
     return torch.from_numpy(frames)
+
+
+def read_actions(entry: Entry, numbers: Sequence[int]) -> Tensor:
+    """What the robot did at frames of a record, counted from the first that belongs to the entry.
+
+    Returns:
+        fp32 ``[len(numbers), D]``; the action of a frame leads to the next.
+
+    Raises:
+        BadVideoError: if a frame has none, or they differ in length.
+    """
+    try:
+        features = read_example(entry.path, entry.item, kind=2)
+        told = [np.frombuffer(features[f"{entry.first + number}/action"], "<f4") for number in numbers]
+        return torch.from_numpy(np.stack(told))
+    except (ValueError, KeyError, OSError) as error:
+        raise BadVideoError(
+            f"{entry.path}: actions of the record at byte {entry.item} cannot be read ({error})"
+        ) from error

@@ -48,6 +48,7 @@ class Selection:
         classes: auto, folder or none.
         captions: where captions are, or None.
         clip_list: which clips to take, or None.
+        actions: whether clips come with the actions of a robot.
         limits: limit of videos by split.
         explicit: values that win over the preset, None where unset.
     """
@@ -64,6 +65,7 @@ class Selection:
     captions: str | None
     clip_list: str | None
     limits: dict[str, int | None]
+    actions: bool = False
     explicit: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,7 +88,7 @@ class Selection:
         if self.dataset in GENERATED:
             need = {
                 "layout": None if self.layout == "auto" else self.layout, "preset": self.preset, "fps": self.fps,
-                "captions": self.captions, "clip_list": self.clip_list,
+                "captions": self.captions, "clip_list": self.clip_list, "actions": self.actions or None,
             }  # fmt: skip
             for name, value in need.items():
                 if value is not None:
@@ -180,6 +182,8 @@ class Selection:
     def source(self, split: Literal["train", "val", "test"], size: FrameSize | None = None) -> ClipSource:
         """The videos of a split as the rule wants them seen, at another size than the selection's if given."""
         size = size or self.frame_size
+        if self.actions:
+            self.check_actions()
         if self.dataset in GENERATED:
             # Content does not follow the seed of training: two seeds of one experiment share their test clips.
             return GENERATED[self.dataset](split, self.limits[split], self.span, size)
@@ -190,6 +194,30 @@ class Selection:
             source = Lengthened(source, self.span, self.rule.short_videos)
         return source
 
+    def check_actions(self) -> None:
+        """Refuse clips whose actions would not be those of their frames.
+
+        Raises:
+            ValueError: naming the option.
+        """
+        if self.found != "bair":
+            raise ValueError(
+                f"data.actions: the records of BAIR hold actions, {self.root} is {self.found}"
+                + (" and has kept the frames alone" if self.found in STORED else "")
+            )
+        rule = self.rule
+        because = "an action leads from a frame to the next one of the video"
+        odd = {
+            f"frame_stride {rule.frame_stride}": rule.frame_stride != 1,
+            f"fps {self.fps}": self.fps is not None,
+            f"short_videos {rule.short_videos}": rule.short_videos != "skip",
+            "horizontal_flip true": rule.horizontal_flip,
+        }
+        for name, is_odd in odd.items():
+            if is_odd:
+                why = "no action is known of a mirrored robot" if "flip" in name else because
+                raise ValueError(f"data.actions and data.{name} do not go together: {why}")
+
     @property
     def _needed(self) -> int:
         """Frames, or ticks, below which a video is left out."""
@@ -199,7 +227,7 @@ class Selection:
         entries = limited(self.listing.splits[split], self.limits[split])
         needed = 1 if self.fps is not None else self._needed
         names = self.listing.class_names
-        return FolderSource(str(self.root), entries, needed, size, names, self.rule.resize)
+        return FolderSource(str(self.root), entries, needed, size, names, self.rule.resize, self.actions)
 
     def _stored(self, split: str, size: FrameSize) -> ClipSource:
         """Shards or a prepared folder; what cannot be asked of them any more is refused."""
@@ -244,6 +272,8 @@ class Selection:
             + (f" at {self.fps:g} fps" if self.fps is not None else "")
             + f", {rule.windows} window{'s' * (rule.windows == 'all')} per video, short videos {rule.short_videos}, "
             f"resize {rule.resize} ({rule_text(rule.resize, self.frame_size)})"
+            + ", with actions"
+            * self.actions
         )
         if self.preset is not None:
             line = f"  preset {self.preset} [{find_preset(self.preset).hash}] ({rule.source})"
@@ -267,6 +297,9 @@ class Selection:
             "fps": self.fps,
             "view": self.view if self.found == "bair" else None,
             "num_train_clips": self.limits["train"],
+            **(
+                {"actions": True} if self.actions else {}
+            ),  # absent where not used: older checkpoints have no such key
         }
 
 

@@ -108,6 +108,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
     """Samples ``{"video": uint8 [T + I, H, W, 3], "sample": number}``, with ``label`` and ``caption`` if there are any.
 
     Where there are classes and images, ``image_labels`` are the classes of the I videos that the images are from.
+    ``actions``, where the source has some, are fp32 ``[T + I, D]``, those of images zero.
 
     A clip that cannot be read is replaced by the next one of the same order, counted, and recorded.
 
@@ -206,6 +207,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             try:
                 start = self.start(epoch, place)  # of a remote video it takes a read to know
                 video, others = self._read(epoch, place, index, start)
+                actions = self._actions(index, start)
             except (ValueError, OSError) as error:
                 reason = error
                 self._note_bad(index, epoch, number, error)
@@ -217,6 +219,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
                     sample["image_labels"] = [self.source.labels[other] for other in others]
             if self.source.captions is not None:
                 sample["caption"] = self.source.captions[index]
+            if actions is not None:
+                sample["actions"] = actions
             return sample
         raise BadDataError(
             f"{none_can_be('read', len(self.source), 'video', f'the {self.split} data')}; the last: {reason}"
@@ -230,6 +234,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
         others = [self._other(epoch, place, index, number) for number in numbers]
         images = [self._image(epoch, place, *pair) for pair in zip(others, numbers, strict=True)]
         return (torch.cat([clip, *images]) if images else clip), others
+
+    def _actions(self, index: int, start: int) -> Tensor | None:
+        """Those of a clip's frames, and none, which is zeros, of its images."""
+        if self.source.action_dim is None:
+            return None
+        actions = self.source.actions(index, start, self.num_frames)
+        return torch.cat([actions, actions.new_zeros(self.images_per_video, actions.shape[1])])
 
     def _frames(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         slot = _slot()
@@ -303,7 +314,7 @@ class StandIn:
 class Collate:
     """Stack samples to ``{"video": uint8 [B, 3, T + I, H, W], "sample": [B], "label": [B], "num_images": I}``.
 
-    Classes of images become ``image_labels``, ``[B, I]``, captions a list of B texts.
+    Classes of images become ``image_labels``, ``[B, I]``, captions a list of B texts, actions ``[B, T + I, D]``.
 
     The video keeps the memory order of frames in files, channels last, which is what convolutions want.
     """
@@ -320,7 +331,8 @@ class Collate:
 def stacked_facts(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """What is known of samples beside their clips.
 
-    ``sample`` and ``label`` ``[B]``, ``image_labels`` ``[B, I]``, all int64; ``caption``, a list of B texts.
+    ``sample`` and ``label`` ``[B]``, ``image_labels`` ``[B, I]``, all int64; ``caption``, a list of B texts;
+    ``actions`` ``[B, T + I, D]`` fp32.
     """
     facts: dict[str, Any] = {
         key: torch.tensor([sample[key] for sample in samples], dtype=torch.int64)
@@ -329,4 +341,6 @@ def stacked_facts(samples: list[dict[str, Any]]) -> dict[str, Any]:
     }
     if "caption" in samples[0]:
         facts["caption"] = [sample["caption"] for sample in samples]
+    if "actions" in samples[0]:
+        facts["actions"] = torch.stack([sample["actions"] for sample in samples])
     return facts

@@ -2,7 +2,7 @@
 
 A record is ``length (uint64) | masked CRC-32C of it | bytes | masked CRC-32C of those``, little-endian. An Example is
 the protocol buffer ``{1: {1: repeated {1: name, 2: Feature}}}`` with Feature one of bytes (1), float (2), int64 (3)
-lists. Only lists of bytes are read here.
+lists. Lists of bytes and of floats are read here, the latter packed, as they are written.
 """
 
 from __future__ import annotations
@@ -94,29 +94,30 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
             raise ValueError(f"unknown wire type {wire}")
 
 
-def parse_example(data: bytes) -> dict[str, memoryview]:
-    """First value of every feature that is a list of bytes, by name.
+def _lists(data: bytes, kind: int) -> Iterator[tuple[str, dict[int, memoryview]]]:
+    """Name of every feature that is a list of a kind (1 bytes, 2 floats), and the list's fields; the last of each."""
+    for number, inside in _fields(memoryview(data)):
+        for _, pair in _fields(inside) if number == 1 else ():
+            parts = dict(_fields(pair))
+            lists = dict(_fields(parts[2])) if 2 in parts else {}
+            if 1 in parts and kind in lists:
+                yield bytes(parts[1]).decode("utf-8"), dict(_fields(lists[kind]))
+
+
+def parse_example(data: bytes, kind: int = 1) -> dict[str, memoryview]:
+    """What every feature that is a list of a kind holds, by name: of bytes (1) a value, of floats (2) all of them.
 
     Raises:
         ValueError: if the bytes are no Example.
     """
-    features: dict[str, memoryview] = {}
     try:
-        for number, inside in _fields(memoryview(data)):
-            for _, pair in _fields(inside) if number == 1 else ():
-                parts = dict(_fields(pair))
-                lists = dict(_fields(parts[2])) if 2 in parts else {}
-                if 1 in parts and 1 in lists:
-                    values = dict(_fields(lists[1]))
-                    if 1 in values:
-                        features[bytes(parts[1]).decode("utf-8")] = values[1]
+        return {name: values[1] for name, values in _lists(data, kind) if 1 in values}
     except (IndexError, UnicodeDecodeError) as error:
         raise ValueError(f"no tf.train.Example ({error})") from error
-    return features
 
 
-def read_example(path: str, offset: int) -> dict[str, memoryview]:
-    """The Example of the record whose header starts at `offset`.
+def read_example(path: str, offset: int, kind: int = 1) -> dict[str, memoryview]:
+    """The Example of the record whose header starts at `offset`, its lists of a kind as :func:`parse_example` has them.
 
     Raises:
         ValueError: if there is no whole record.
@@ -133,6 +134,6 @@ def read_example(path: str, offset: int) -> dict[str, memoryview]:
         if len(data) < length:
             raise ValueError(f"{path}: the record at byte {offset} is cut off")
     try:
-        return parse_example(data)
+        return parse_example(data, kind)
     except ValueError as error:
         raise ValueError(f"{path}: the record at byte {offset} is damaged ({error})") from error

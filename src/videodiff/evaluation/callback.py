@@ -166,7 +166,8 @@ class VideoEvaluation(pl.Callback):
     def conditioned_on(self, model: Any, measurement: Measurement) -> str:
         """What kind of condition the generated clips have, in words."""
         has_labels = measurement.labels(model) is not None
-        return conditioned_on(self.conditions, has_labels, measurement.protocol.given)
+        has_actions = measurement.actions(model) is not None
+        return conditioned_on(self.conditions, has_labels, measurement.protocol.given, has_actions)
 
     def request_record(self, asked: Request, notes: list[str]) -> dict[str, Any]:
         """What was asked for, for the record; empty where nothing was. The number of frames is the protocol's."""

@@ -34,6 +34,7 @@ class GeneratedClips:
         seed: of the noise.
         batch_size: clips generated at once.
         request: what is asked of one clip, told to each; its class, if it has one, goes before `labels`.
+        actions: numbers of clips -> what is done at each of their frames, ``[B, T, D]``; None leaves it to the request.
         labels: clip i is of class ``labels[i % len(labels)]``; None leaves it to the request.
         rounding: of pixels in [-1, 1] to uint8.
         sampler: for every window of a video; None is the model's own.
@@ -59,11 +60,12 @@ class GeneratedClips:
         guidance: float | None = None,
         precision: Callable[[], AbstractContextManager] | None = None,
         progress: Callable[[int], None] | None = None,
+        actions: Callable[[Sequence[int]], Tensor] | None = None,
     ) -> None:
         self.model, self.sampler, self.frames, self.indices, self.seed = model, sampler, frames, indices, seed
         self.batch_size, self.guidance, self.labels = batch_size, guidance, labels
         self.rounding, self.progress, self.request = rounding, progress, request or Request()
-        self.precision = precision or self.usual_precision
+        self.precision, self.actions = precision or self.usual_precision, actions
         self.seconds: list[float] = []
 
     @property
@@ -106,6 +108,8 @@ class GeneratedClips:
     def request_of(self, indices: Sequence[int]) -> Request:
         """What is asked of the clips of these indices."""
         request = self.request.of_videos(indices)
+        if self.actions is not None and request.actions is None:
+            request = replace(request, actions=self.actions(indices))
         if self.labels is None or request.label is not None:
             return request
         return replace(request, label=torch.tensor([self.labels[i % len(self.labels)] for i in indices]))

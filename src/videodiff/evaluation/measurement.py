@@ -34,7 +34,7 @@ from videodiff.say import counted
 Progress = Callable[[str, int, int], None]
 
 # Of a data set's fingerprint, what shapes the training stream and none of the real clips.
-OF_TRAINING = ("seed", "images_per_video")
+OF_TRAINING = ("seed", "images_per_video", "actions")
 
 
 class Processes(NamedTuple):
@@ -169,6 +169,26 @@ class Measurement:
         numbers = {name: number for number, name in enumerate(class_names)}
         return [numbers[here[label]] for label in found]
 
+    def actions(self, model: VideoModel) -> Callable[[Sequence[int]], Tensor] | None:
+        """Numbers of clips -> the actions of the real ones, for a model that takes them and data that hold them.
+
+        Raises:
+            ValueError: for a protocol that leaves out frames, and so actions.
+        """
+        plan, source = self.plan, self.source
+        if source.action_dim is None or "actions" not in model.answers:
+            return None
+        if plan.stride != 1:
+            raise ValueError(
+                f"actions lead from a frame to the next, and the protocol takes every {plan.stride}th"
+            )
+
+        def of_clips(numbers: Sequence[int]) -> Tensor:
+            windows = [plan.windows[number % len(plan)] for number in numbers]
+            return torch.stack([source.actions(video, start, plan.frames) for video, start in windows])
+
+        return of_clips
+
     def sized(self, clips: Tensor) -> Tensor:
         """Clips uint8 ``[B, T, H, W, 3]`` at the size of the real ones, brought there by the same rule."""
         size = self.data.frame_size
@@ -191,7 +211,8 @@ class Measurement:
         """
         protocol, mine = self.protocol, self.processes.share(self.count)
         options = {
-            "request": request, "labels": self.labels(model, class_names), "rounding": protocol.rounding, **options,
+            "request": request, "labels": self.labels(model, class_names), "rounding": protocol.rounding,
+            "actions": self.actions(model), **options,
         }  # fmt: skip
         if not protocol.is_prediction:
             return GeneratedClips(model, protocol.frames, mine, self.seed, self.batch_size, **options)

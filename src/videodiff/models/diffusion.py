@@ -263,6 +263,8 @@ class DiffusionModule(SamplingModule, TrainedModule):
                     f"data.resolution must be what the first stage was trained on, {own}, got {size}"
                 )
         self.check_classes(data)
+        for conditioner in self.conditioners:
+            conditioner.check_data(data)
 
     def check_classes(self, data: Any) -> None:
         """Refuse data with more classes than the network was built for."""
@@ -308,6 +310,8 @@ class DiffusionModule(SamplingModule, TrainedModule):
             batch["label"] = torch.zeros(size, dtype=torch.long, device=device)
             if images:
                 batch["image_labels"] = torch.zeros(size, images, dtype=torch.long, device=device)
+        for conditioner in self.conditioners:
+            batch |= conditioner.example(size, frames + images, device)
         return batch
 
     def forward_once(self, device: torch.device | str) -> Tensor:

@@ -7,7 +7,7 @@ network with reconstruction guidance (section 3.1, eq. 7 and 8; ``conditioning/r
 
 from typing import Any, Literal
 
-from videodiff.conditioning import Images, Label, Reconstruction
+from videodiff.conditioning import Actions, Images, Label, Reconstruction
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive
@@ -17,7 +17,8 @@ class VDM(DiffusionModule):
     """A 3-D U-Net on pixels; given frames by guidance (Ho et al. 2022, arXiv 2204.03458).
 
     Args:
-        condition_drop: share of training samples whose class is dropped, for classifier-free guidance.
+        condition_drop: share of training samples whose class and actions are dropped, for classifier-free guidance. A
+            network with ``vector_dim`` learns the actions of data that hold some (``with/actions``).
         conditioning: how known frames steer the sampler: reconstruction guidance (section 3.1) or the replacement
             baseline it is compared with.
         reconstruction_weight: w_r of eq. 7, for the sum of squared errors; the paper uses 50 (BAIR) and 9 (Kinetics).
@@ -37,6 +38,11 @@ class VDM(DiffusionModule):
         overlap_frames: int | None = None,
         **kwargs: Any,
     ) -> None:
-        conditioners = [Label(condition_drop), Images(), Reconstruction(reconstruction_weight, conditioning)]
+        conditioners = [
+            Label(condition_drop),
+            Actions(condition_drop),
+            Images(),
+            Reconstruction(reconstruction_weight, conditioning),
+        ]
         plan = None if overlap_frames is None else Autoregressive(overlap_frames)
         super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these

@@ -402,6 +402,8 @@ def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, 
     request = continuation(
         model.asked, model.generated, batch["video"], indices, model.given_frames, model.check_given
     )
+    if "actions" in model.answers and request.actions is None:
+        request = replace(request, actions=batch.get("actions"))
     truth, given = batch["video"][:, :, : request.num_frames], len(request.positions)
     video = model.generate(len(truth), None, seed, request, indices=indices)
     return {"video": video, "truth": truth, "given": given, "sample": batch["sample"]}
