@@ -1,11 +1,12 @@
-"""How long video drifts: figures against time, for both ways of drawing it, with and without noise and guidance.
+"""How long video drifts: figures against time, for every way of drawing it, with and without noise and guidance.
 
     OMP_NUM_THREADS=1 python scripts/measure_drift.py runs/lvdm_digits --num_videos 16 --frames 256 --steps 20/10 \
         --out docs/pictures/lvdm_drift
 
-Draws long videos of one LVDM run on the built-in digits, with the same seed for every setting, cuts them into windows
-along time and measures each window by what must hold at any time: there is a digit, it is still the digit of the first
-window, it flies straight, it is as bright as digits are, and the windows of a time are distributed as real ones are
+Draws long videos of one run of LVDM or DiffusionForcing on the built-in digits, with the same seed for every setting
+(ways and noise on given frames; orders of noise levels and guidance by history), cuts them into windows along time and
+measures each window by what must hold at any time: there is a digit, it is still the digit of the first window, it
+flies straight, it is as bright as digits are, and the windows of a time are distributed as real ones are
 (evaluator-FD). Real videos of the same length are measured beside them. Writes OUT.json and OUT.svg.
 
 Windows of a video are not independent: intervals (95 %) draw, or leave out, whole videos. With few videos evaluator-FD
@@ -20,9 +21,9 @@ import html
 import json
 import sys
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -30,11 +31,14 @@ from torch import Tensor
 
 from videodiff.checkpoints import load_run
 from videodiff.cli.commands.generate import steps
+from videodiff.conditioning import Forcing
 from videodiff.data import BouncingDigits
 from videodiff.data.pixels import to_uint8
 from videodiff.metrics import frechet_interval, mean_interval
 from videodiff.metrics.features import EvaluatorFeatures
 from videodiff.metrics.motion import digit_motion
+from videodiff.models.forcing import by_history
+from videodiff.sampling import Autoregressive, Rolling
 
 WINDOW = 16  # frames of a measured clip
 COLOURS = ("#777777", "#1f6fb2", "#d1495b", "#3a7d44", "#8e6c8a")
@@ -47,9 +51,22 @@ PANELS = {
 }
 
 
+class Setting(Protocol):
+    """One way to draw a long video, ``long_video``, and what it is varied by, ``name`` in the legend."""
+
+    @property
+    def long_video(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def guidance(self) -> float: ...
+    def apply(self, model: Any) -> None:
+        """Change the model to it."""
+
+
 @dataclass(frozen=True)
-class Setting:
-    """One way to draw a long video.
+class OfLVDM:
+    """One way in which LVDM draws a long video.
 
     Attributes:
         long_video: autoregressive or hierarchical.
@@ -66,11 +83,50 @@ class Setting:
         """What the legend says beside the way."""
         return f"noise {self.given_noise:g}, guidance {self.guidance:g}"
 
+    def apply(self, model: Any) -> None:
+        """Change the model to it."""
+        model.long_video, model.given_noise = self.long_video, self.given_noise
 
-SETTINGS = tuple(
-    Setting(way, noise, guidance)
+
+@dataclass(frozen=True)
+class OfForcing:
+    """One order of noise levels in which a model of diffusion forcing draws a long video.
+
+    Attributes:
+        long_video: full, pyramid or sequential.
+        stabilise: time that finished units are shown at.
+        history: weight of guidance by history; 1 is none.
+        guidance: scale of that by class; 1 is none.
+    """
+
+    long_video: Literal["full", "pyramid", "sequential"]
+    stabilise: float
+    history: float
+    guidance: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What the legend says beside the order."""
+        return f"shown at {self.stabilise:g}, history {self.history:g}"
+
+    def apply(self, model: Any) -> None:
+        """Change the model to it."""
+        forcing, overlap = model.conditioner(Forcing), model.plan.overlap
+        model.plan = (
+            Autoregressive(overlap) if self.long_video == "full" else Rolling(overlap, self.long_video)
+        )
+        forcing.stabilise, forcing.histories = self.stabilise, by_history(self.history, 0.0)
+
+
+SETTINGS: tuple[Setting, ...] = tuple(
+    OfLVDM(way, noise, guidance)
     for way in ("autoregressive", "hierarchical")
     for noise, guidance in ((0.0, 1.0), (0.1, 1.0), (0.0, 1.1), (0.1, 1.1))
+)
+OF_FORCING: tuple[Setting, ...] = tuple(
+    OfForcing(order, stabilise, history)
+    for order in ("full", "pyramid", "sequential")
+    for stabilise, history in ((0.0, 1.0), (0.02, 1.0), (0.02, 1.5))
 )
 
 
@@ -78,7 +134,7 @@ def draw(
     model: Any, setting: Setting, num_videos: int, frames: int, counts: tuple[int, int | None]
 ) -> Tensor:
     """Videos uint8 ``[N, T, H, W, 3]``; the same seed, hence the same first window, for every setting."""
-    model.long_video, model.given_noise = setting.long_video, setting.given_noise
+    setting.apply(model)
     first, later = copy.deepcopy(model.sampler), copy.deepcopy(model.sampler)
     first.num_steps, later.num_steps = counts[0], counts[1] or counts[0]
     latent = model.generate_latent(
@@ -146,16 +202,12 @@ def curves(
 
 def picture(result: dict[str, Any]) -> str:
     """One row of panels per figure, one column per way; a row has one scale. Bars are intervals."""
-    ways = list(dict.fromkeys(entry["setting"]["long_video"] for entry in result["settings"]))
+    ways = list(dict.fromkeys(entry["long_video"] for entry in result["settings"]))
     width, height, names = 430, 150, list(PANELS)
     parts = [f'<rect width="{width * len(ways)}" height="{height * len(names) + 50}" fill="#fff"/>']
     for column, way in enumerate(ways):
         rows = [("real", result["real"])]
-        rows += [
-            (Setting(**e["setting"]).name, e["curves"])
-            for e in result["settings"]
-            if e["setting"]["long_video"] == way
-        ]
+        rows += [(e["name"], e["curves"]) for e in result["settings"] if e["long_video"] == way]
         parts.append(text(column * width + 50, 18, f"{way}, by frame", size=14))
         for k, (name, _) in enumerate(rows):
             place = 50 + 75 * (k // 2) + 60 * (k // 2), 32 + 14 * (k % 2)
@@ -233,8 +285,11 @@ def main(argv: list[str] | None = None) -> int:
             f"{args.num_videos} videos and {args.bins} bins"
         )
     model = load_run(args.run).eval()
-    if not hasattr(model, "given_noise"):
-        raise SystemExit(f"{args.run} is a run of {type(model).__name__}; drift is measured of LVDM")
+    settings = {"LVDM": SETTINGS, "DiffusionForcing": OF_FORCING}.get(type(model).__name__)
+    if settings is None:
+        raise SystemExit(
+            f"{args.run} is a run of {type(model).__name__}; drift is measured of LVDM and DiffusionForcing"
+        )
     warnings.filterwarnings("ignore", "Frechet distance of", UserWarning)
     extractor, side, per_bin = EvaluatorFeatures(), model.video_shape[-1], windows // args.bins
     reference = figures(real_videos("val", args.num_real, args.frames, side), extractor)["features"]
@@ -245,10 +300,11 @@ def main(argv: list[str] | None = None) -> int:
         "window": WINDOW, "steps": args.steps, "sampler": type(model.sampler).__name__, "torch": torch.__version__,
         "real": curves(real, reference, per_bin), "settings": [],
     }  # fmt: skip
-    for setting in SETTINGS:
+    for setting in settings:
         videos = draw(model, setting, args.num_videos, args.frames, args.steps)
         found = curves(figures(videos, extractor), reference, per_bin)
-        result["settings"].append({"setting": asdict(setting), "curves": found})
+        shown = {"long_video": setting.long_video, "name": setting.name}
+        result["settings"].append({"setting": vars(setting), **shown, "curves": found})
         ends = ", ".join(f"{n} {found[n][0]['value']:.3g} -> {found[n][-1]['value']:.3g}" for n in PANELS)
         print(f"{setting.long_video}, {setting.name}: {ends}", flush=True)
         args.out.parent.mkdir(parents=True, exist_ok=True)

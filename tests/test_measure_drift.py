@@ -45,21 +45,30 @@ def test_real_videos_do_not_drift_and_another_digit_is_seen():
     assert all(p["low"] <= p["value"] <= p["high"] for curve in curves.values() for p in curve)
 
 
-def test_every_setting_of_a_run_is_measured_and_drawn(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("config", "settings", "ways"),
+    [
+        ("lvdm_digits", drift.SETTINGS, 2),
+        pytest.param("forcing_digits", drift.OF_FORCING, 3, marks=pytest.mark.slow),
+    ],
+)
+def test_every_setting_of_a_run_is_measured_and_drawn(config, settings, ways, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name in ("lvdm_autoencoder_digits", "lvdm_digits"):
+    for name in ("lvdm_autoencoder_digits", config):
         assert main(["fit", "--config", name, "--config", "with/smoke"]) == 0
-    words = ["runs/lvdm_digits", "--num_videos", "4", "--num_real", "4", "--frames", "32", "--bins", "2"]
+    words = [f"runs/{config}", "--num_videos", "4", "--num_real", "4", "--frames", "32", "--bins", "2"]
     assert drift.main([*words, "--steps", "2/1", "--out", "pictures/drift"]) == 0
     result = json.loads(Path("pictures/drift.json").read_text())
-    assert len(result["settings"]) == len(drift.SETTINGS) == 8
-    assert len({json.dumps(entry["setting"]) for entry in result["settings"]}) == 8
+    assert len(result["settings"]) == len(settings) == {2: 8, 3: 9}[ways]
+    assert len({json.dumps(entry["setting"]) for entry in result["settings"]}) == len(settings)
     for entry in (result["real"], *(entry["curves"] for entry in result["settings"])):
         assert set(drift.PANELS) <= set(entry)
         assert all([p["frame"] for p in curve] == [8, 24] for curve in entry.values())
     lines = ElementTree.parse("pictures/drift.svg").findall(".//{*}polyline")
-    assert len(lines) == len(drift.PANELS) * 2 * (1 + 4)  # ways, and real clips beside four settings
+    assert len(lines) == len(drift.PANELS) * (
+        ways + len(settings)
+    )  # real clips beside the settings of each way
     with pytest.raises(SystemExit, match="bins that divide"):
         drift.main([*words, "--bins", "3"])
-    with pytest.raises(SystemExit, match="AutoencoderModule; drift is measured of LVDM"):
+    with pytest.raises(SystemExit, match="AutoencoderModule; drift is measured of LVDM and Diff"):
         drift.main(["runs/lvdm_autoencoder_digits", *words[1:]])
