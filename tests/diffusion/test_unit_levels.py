@@ -16,6 +16,7 @@ from videodiff.diffusion import (
     DDIMSampler,
     DPMSolverPP2MSampler,
     LangevinSampler,
+    LearnedRangeSampler,
     ScaledLinearSchedule,
     pyramid,
     sample_units,
@@ -180,6 +181,9 @@ def test_levels_that_are_no_steps_of_the_sampler_are_refused():
     for levels in (pyramid(5, 2, 1), pyramid(4, 2, 1)[::2]):
         with pytest.raises(ValueError, match="levels must fall by one or rest, from 4"):
             sample_units(DDIMSampler(4), denoiser, SCHEDULE, noise(2), Condition(), levels)
+    learnt = LearnedRangeSampler(4, grid="trailing")
+    with pytest.raises(ValueError, match="need a sampler whose variance is known"):
+        sample_units(learnt, denoiser, SCHEDULE, noise(2), Condition(), pyramid(4, 2, 1))
     joined = Condition(concat=torch.zeros(3, 1, 2))
     with pytest.raises(ValueError, match="has no place in a window that moves"):
         sample_units(DDIMSampler(4), denoiser, SCHEDULE, noise(2), joined, pyramid(4, 2, 4), width=1)

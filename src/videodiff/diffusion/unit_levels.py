@@ -79,9 +79,17 @@ class UnitSteps:
 
     Args:
         plan: of the sampler; its rows are the levels.
+
+    Raises:
+        ValueError: for a sampler that asks the network for the variance of its steps.
     """
 
     def __init__(self, plan: Plan) -> None:
+        if plan.log_bounds is not None:
+            raise ValueError(
+                "units with noise levels of their own need a sampler whose variance is known, such as AncestralSampler "
+                "or DDIMSampler; LearnedRangeSampler asks the network for it"
+            )
         self.steps = len(plan.times)
         table = plan.table.clone()
         if plan.ends_clean:
