@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from videodiff import atomic
 from videodiff.config import Stored, check_config
+from videodiff.config.trust import resolve
 from videodiff.migrations import FORMATS, migrated
 from videodiff.plain import parse_yaml
 from videodiff.say import say
@@ -290,7 +292,7 @@ def check_same_run(source: Source, before: dict[str, Any], cli: Any, force: bool
     """
     way_out = f"begin a new run from its weights with --init_from {source.given}, or --force"
     now = parse_yaml(cli.config_text(), "config")
-    changes = list(differences(before, now))
+    changes = [change for change in differences(before, now) if not is_new_default(change[0], before, now)]
     for key, old, new in changes:
         if is_fixed(key) and not force:
             raise UsageError(f"{key} is {new}, the run was trained with {old}; {way_out}")
@@ -309,6 +311,34 @@ def is_fixed(key: str) -> bool:
         return False
     parts = [f"model.init_args.{part}" for part in FIXED_PARTS]
     return any(key == part or key.startswith(f"{part}.") for part in parts)
+
+
+def is_new_default(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether an option has the default of its class, and the config before knew no such option yet.
+
+    Args:
+        key: dotted, at which the two differ.
+        before: the older config.
+        now: the newer one.
+    """
+    place, _, name = key.rpartition(".")
+    path = place.split(".")
+    old, new = _below(before, path), _below(now, path[:-1])
+    if path[-1] != "init_args" or not isinstance(old, Mapping) or name in old or not isinstance(new, Mapping):
+        return False
+    try:
+        taken = inspect.signature(resolve(str(new.get("class_path")))).parameters
+        usual = json.loads(json.dumps(taken[name].default))  # as YAML has it: lists, not tuples
+    except (ValueError, TypeError, KeyError):
+        return False  # a class of one's own, or an option that its base takes
+    return bool(usual == new[path[-1]][name])
+
+
+def _below(config: Any, path: Sequence[str]) -> Any:
+    """What stands in a config below these keys; None where there are none."""
+    for name in path:
+        config = config.get(name) if isinstance(config, Mapping) else None
+    return config
 
 
 def data_differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
