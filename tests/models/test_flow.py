@@ -23,6 +23,15 @@ GRID = {
 }
 
 
+DIT = {
+    "class_path": "videodiff.networks.SpacetimeDiT",
+    "init_args": {
+        "channels": 3, "resolution": 8, "num_frames": 4, "patch_size": [1, 2, 2], "size": None, "width": 24, "depth": 2,
+        "num_heads": 2, "num_classes": 3,
+    },
+}  # fmt: skip
+
+
 def flow_model(name, **options):
     """A model of ``golden/models.yaml`` as it is, but of flow on the straight path."""
     section = sections()[name]
@@ -34,9 +43,13 @@ def flow_model(name, **options):
     return model.eval()
 
 
-@pytest.mark.parametrize("name", ["vdm", "lvdm_plain", "pvdm", "pvdm_shared"])
-def test_every_model_learns_noise_less_data_on_the_line_between_them(name):
-    model, seen = flow_model(name), []
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("vdm", {}), ("vdm", {"net": DIT}), ("lvdm_plain", {}), ("pvdm", {}), ("pvdm_shared", {})],
+    ids=["vdm", "vdm_of_dit", "lvdm", "pvdm", "pvdm_shared"],
+)
+def test_every_model_learns_noise_less_data_on_the_line_between_them(name, options):
+    model, seen = flow_model(name, **options), []
     model.net.register_forward_hook(lambda net, inputs, output: seen.append((*inputs[:2], output)))
     batch = batch_of(model, name)
     found = model.losses(batch, "val")
