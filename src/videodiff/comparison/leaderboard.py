@@ -300,16 +300,10 @@ def spent(rows: Sequence[Row]) -> Table:
     found = []
     for row in rows:
         cells = [row.entry.name, str(len(row.runs)), grouped(sum(row.model.parameters.values()))]
-        for key in ("steps", "seconds"):
-            for title in ("model", "first stage"):
-                values = [getattr(stage, key) for run in row.runs if (stage := run.stage(title)) is not None]
-                cells.append(
-                    "-"
-                    if not values
-                    else grouped(fmean(values))
-                    if key == "steps"
-                    else f"{fmean(values):.1f}"
-                )
+        stages = [[run.stage(title) for run in row.runs] for title in ("model", "first stage")]
+        there = [[stage for stage in of_title if stage is not None] for of_title in stages]
+        cells += [grouped(fmean(stage.steps for stage in each)) if each else "-" for each in there]
+        cells += [f"{fmean(stage.seconds for stage in each):.1f}" if each else "-" for each in there]
         cells.append(duration(fmean(sum(stage.starting for stage in run.stages) for run in row.runs)))
         cells.append(duration(row.entry.probe_seconds) if row.entry.probe_seconds else "-")
         cells.append(duration(fmean(run.evaluation_seconds or 0.0 for run in row.runs)))
