@@ -232,6 +232,11 @@ def test_lvdm_learns_whole_clips_of_causal_latents():
     assert torch.isfinite(model.losses(batch, "val")).all()
     with pytest.raises(ValueError, match=r"learnt as whole clips: data\.num_frames must be 9"):
         model.check_data(Data())
+    Data.num_frames, Data.images_per_video = 9, 1  # they would be learnt as further frames of the clip
+    with pytest.raises(
+        ValueError, match=r"LVDM learns no still images .* data\.images_per_video must be 0, got 1"
+    ):
+        model.check_data(Data())
 
 
 def test_the_conditioners_of_images_take_latents_as_pixels():

@@ -13,7 +13,7 @@ from videodiff.diffusion import Condition
 from videodiff.networks import Autoencoder3D, PixelSpace, SpacetimeDiT, TriplaneAutoencoder
 from videodiff.networks.patches import from_patches, from_plane_patches, patches, plane_patches
 from videodiff.networks.planes import PlaneSizes
-from videodiff.networks.positions import sincos
+from videodiff.networks.positions import rotary_angles, sincos
 
 LAYOUTS = ("joint", "alternating", "factorised")
 POSITIONS = ("sincos", "rotary")
@@ -316,3 +316,10 @@ def test_what_is_computed_again_in_the_backward_pass_gives_the_same_gradients():
         net(noise(2, 4, 3, 4, 6), TIME, Condition()).square().sum().backward()
         grads.append([parameter.grad for parameter in net.parameters() if parameter.grad is not None])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_a_single_pair_of_features_for_each_axis_turns_by_the_place():
+    place = torch.arange(3, dtype=torch.float64)
+    cosine, sine = rotary_angles([place, place + 1, place + 2], 6)
+    angles = torch.stack([place, place + 1, place + 2], dim=-1)
+    torch.testing.assert_close(torch.stack([cosine, sine]), torch.stack([angles.cos(), angles.sin()]))

@@ -247,6 +247,11 @@ class DiffusionModule(SamplingModule, TrainedModule):
                 f"a latent frame of this first stage is {self.latents.frames(1)} frames, so that a still image has "
                 f"none: data.images_per_video must be 0, got {images}, or the first stage one of images or causal"
             )
+        if images and not any(c.takes_images for c in self.conditioners):
+            raise ValueError(
+                f"{type(self).__name__} learns no still images beside its clips (it has no conditioner Images): "
+                f"data.images_per_video must be 0, got {images}"
+            )
         setters = [c for c in self.conditioners if c.sets_frames]
         check_buckets(data, self.video_shape, None if setters else self.network, self.latents)
         if not setters:

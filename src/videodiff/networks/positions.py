@@ -80,7 +80,10 @@ def rotary_angles(axes: Sequence[Tensor], head_dim: int) -> Tensor:
     """
     found = []
     for place, pairs in zip(axes, rotary_pairs(head_dim, len(axes)), strict=True):
-        frequencies = RotaryEmbedding(2 * pairs, cache_max_seq_len=1).freqs.detach()
+        # of a single pair it is 1, which the package cannot say: it divides by the pairs less one
+        frequencies = (
+            torch.ones(1) if pairs == 1 else RotaryEmbedding(2 * pairs, cache_max_seq_len=1).freqs.detach()
+        )
         found.append(place.clamp(min=0)[:, None] * frequencies.double().to(place.device))
     angles = torch.cat(found, dim=-1)
     return torch.stack([angles.cos(), angles.sin()])
