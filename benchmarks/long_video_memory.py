@@ -51,7 +51,7 @@ def write_once(frames: int, resolution: int, width: int, way: str, folder: Path)
     if frames:
         path = clip_files.clip_path(folder, 0)
         latent = torch.randn(1, *model.latents.shape(model.total_units(frames)))
-        clip_files.write_batch(model, latent, frames, [path], 8)
+        clip_files.write_batch(model, latent, frames, [path], 8, lambda piece: piece)
         clip_files.write_sheet(folder / "sheet.mp4", [path], 8)
     return {"peak_mib": peak_mib(), "seconds": time.process_time() - start}
 

@@ -11,7 +11,7 @@ from videodiff.config import load_yaml, read_configs, shipped_configs
 SECOND = [
     name
     for name, file in shipped_configs().items()
-    if "/" not in name and "FirstStage" in str(load_yaml(file).get("model"))
+    if "/" not in name and "checkpoints.FirstStage" in str(load_yaml(file).get("model"))
 ]
 QUICK = ("lvdm_digits", "pvdm_digits")
 FEW = ["--data.num_train_clips", "8", "--data.num_val_clips", "2", "--trainer.max_steps", "1"]

@@ -106,7 +106,9 @@ def test_runs_that_are_told_two_kinds_of_things_are_refused():
         for spec, n in (("a", 10), ("b", None))
     ]
     measurement = SimpleNamespace(
-        protocol=SimpleNamespace(given=0), labels=lambda model, names: model.num_classes and [0]
+        protocol=SimpleNamespace(given=0),
+        labels=lambda model, names: model.num_classes and [0],
+        actions=lambda model: None,
     )
     with pytest.raises(
         UnequalRunsError, match=r"clips conditioned on classes .* against nothing \(a, b\): .*--class_id none"

@@ -122,7 +122,10 @@ def test_min_snr_cuts_at_its_gamma(kind, gamma):
             "threshold_quantile 0.9 is of threshold dynamic and has no effect on static",
         ),
         ({"weighting": "min_snr", "min_snr_gamma": 0.0}, "min_snr_gamma must be above 0 and finite, got 0.0"),
-        ({"min_snr_gamma": 3.0}, "min_snr_gamma 3.0 is of weighting min_snr and has no effect on simple"),
+        (
+            {"min_snr_gamma": 3.0},
+            "min_snr_gamma 3.0 is of weightings min_snr and fused_snr and has no effect on simple",
+        ),
     ],
 )
 def test_a_value_out_of_range_or_without_effect_is_refused_by_every_model(options, words):
@@ -197,7 +200,7 @@ def test_they_are_options_of_every_config(config):
         (["--model.min_snr_gamma", "-1"], "--model.min_snr_gamma must be above 0, got -1"),
         (
             ["--model.min_snr_gamma", "3"],
-            "min_snr_gamma 3.0 is of weighting min_snr and has no effect on simple",
+            "min_snr_gamma 3.0 is of weightings min_snr and fused_snr and has no effect on simple",
         ),
     ],
 )

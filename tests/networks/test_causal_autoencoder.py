@@ -5,7 +5,7 @@ from itertools import zip_longest
 import pytest
 import torch
 
-from videodiff.conditioning import Example, Images, Keys, Label, Reconstruction, Request
+from videodiff.conditioning import Actions, Example, Images, Keys, Label, Reconstruction, Request
 from videodiff.diffusion import CosineSchedule, DDIMSampler
 from videodiff.models import LVDM, VDM, AutoencoderModule
 from videodiff.networks import Autoencoder3D, CausalAutoencoder3D, ImageAutoencoder, UNet3D
@@ -243,7 +243,7 @@ def test_the_conditioners_of_images_take_latents_as_pixels():
     """What is told of images does not depend on where they are."""
     model = latent_model(causal(), num_classes=2)
     kinds = [type(c) for c in model.conditioners]
-    assert kinds == [Label, Images, Reconstruction]
+    assert kinds == [Label, Actions, Images, Reconstruction]
     batch = {"video": clips(), "sample": torch.arange(2)}
     example = Example(batch, model.latents, Keys(0, "val", [0, 1]))
     assert torch.equal(example.latent, model.latents.encode(batch["video"]))

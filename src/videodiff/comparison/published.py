@@ -13,6 +13,7 @@ PVDM, VDM = "Yu et al. 2023 (PVDM, arXiv 2302.07685)", "Ho et al. 2022 (VDM, arX
 LATTE = "Ma et al. 2024 (Latte, arXiv 2401.03048)"
 UCF101, SKY, TAICHI = "UCF-101", "SkyTimelapse", "Taichi-HD"
 # Layout of a data set -> what papers call it. Built-in sets are in no paper.
+# The data set of a row, by the layout of its folder; FaceForensics has none of its own
 NAMES = {"ucf101": UCF101, "sky": SKY, "taichi": TAICHI, "bair": "BAIR", "kinetics": "Kinetics-600"}
 
 STYLEGANV = "styleganv: 2,048 clips, 256x256"

@@ -105,7 +105,7 @@ def left_alone(
     spoken = [words for words in groups if len(words) > 1 and words[0] in used]
     if not spoken or any(used.issuperset(words) for words in spoken):
         return None
-    known = ", ".join(dict.fromkeys(words[-1] for words in spoken))
+    known = ", ".join(dict.fromkeys(words[1] for words in spoken))
     return (
         f"{name} is written for {known}; of {net.__name__} it changes num_frames, resolution and num_classes where it "
         "takes them, and nothing else"

@@ -202,7 +202,7 @@ def open_buckets(
         selection: of the data.
         buckets: None to find them from the videos' own shapes.
         base: shape and batch size of the data module.
-        seed: that draws the videos of a bucket with a share.
+        seed: by which the videos of a bucket with a share are chosen.
 
     Returns:
         The buckets and the videos of each.

@@ -133,7 +133,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
             raise ValueError(f"min_snr_gamma must be above 0 and finite, got {min_snr_gamma}")
         if weighting not in ("min_snr", "fused_snr") and min_snr_gamma != 5:
             raise ValueError(
-                f"min_snr_gamma {min_snr_gamma} is of weighting min_snr and fused_snr and has no effect on {weighting}"
+                f"min_snr_gamma {min_snr_gamma} is of weightings min_snr and fused_snr and has no effect on {weighting}"
             )
         if clamp_loss and (prediction != "x" or threshold == "none"):
             raise ValueError(
