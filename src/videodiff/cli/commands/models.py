@@ -41,6 +41,10 @@ def run(argv: list[str]) -> int:
         print(f"{family}: {text}")
         _print_rows([row for row in [*found, *trained] if row["family"] == family], width)
         print()
+    if stages := [row for row in found if row["family"] is not None and row["family"] not in about]:
+        print("First stages: autoencoders for any latent model, named by its autoencoder.")
+        _print_rows(stages, width)
+        print()
     print("Overlays, appended to a config: videodiff fit --config vdm_ucf101 --config with/small")
     _print_rows([row for row in found if row["family"] is None], width)
     if not trained:
