@@ -148,7 +148,8 @@ def attend_fused(qkv: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Args:
         qkv: ``[N, L, heads, 3, D]``: queries, keys and values.
-        mask: ``[L, L]`` bool, True where the row's token sees the column's; None is everywhere.
+        mask: ``[L, L]`` bool, True where the row's token sees the column's, or what spreads to ``[N, heads, L, L]``;
+            None is everywhere.
 
     Returns:
         ``[N, L, heads D]``.
