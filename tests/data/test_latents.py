@@ -44,7 +44,7 @@ def data_of(root, **options):
         "classes": "folder",
         **options,
     }
-    return VideoDataModule(str(root), **options)
+    return VideoDataModule(None if root is None else str(root), **options)
 
 
 def kept(root, out, how=None, **options):
@@ -181,6 +181,20 @@ def test_captions_come_along(tmp_path):
     out = kept(root, tmp_path / "out", captions="txt")
     clips, latents = (data_of(root, captions="txt", **o).clips("train") for o in ({}, {"latents": str(out)}))
     assert [latents[i]["caption"] for i in range(9)] == [clips[i]["caption"] for i in range(9)]
+
+
+@pytest.mark.parametrize("captions", [None, "generated"])
+def test_captions_of_a_built_in_set_are_told_from_its_scenes_also_of_latents_kept_without(tmp_path, captions):
+    options = {"dataset": "bouncing_digits", "num_train_clips": 6, "num_val_clips": 2, "num_test_clips": 2}
+    options |= {"resolution": 16, "num_frames": 8}
+    out = kept(None, tmp_path / "out", captions=captions, **options)
+    told = {"captions": "generated", **options}
+    for split in ("train", "val"):
+        clips, latents = (data_of(None, **told, **o).clips(split) for o in ({}, {"latents": str(out)}))
+        for number in range(len(clips)):
+            assert latents[number]["caption"] == clips[number]["caption"]
+            assert latents[number]["scene_caption"].of(2, 4) == clips[number]["scene_caption"].of(2, 4)
+    assert "caption" not in data_of(None, **options, latents=str(out)).clips("train")[0]
 
 
 # --- the files ----------------------------------------------------------------------------------------------------

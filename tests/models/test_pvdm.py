@@ -72,6 +72,29 @@ def test_an_unconditional_sample_begins_anywhere_in_the_pair():
     assert start.unique().tolist() == list(range(FRAMES + 1))
 
 
+class Frames:
+    """Tells of a part of a clip which frames it is."""
+
+    def of(self, first: int, num_frames: int, step: int = 1) -> str:
+        return f"{num_frames} frames from {first}, {step} apart"
+
+
+def test_the_caption_is_that_of_the_clip_that_is_learnt():
+    model = tiny_pvdm(conditional_share=0.3)
+    clips = batch(40)
+    clips |= {"caption": ["the pair"] * 40, "scene_caption": [Frames()] * 40}
+    windows = [planes(model, clips["video"][:, :, s : s + FRAMES]) for s in range(FRAMES + 1)]
+    kept = {**clips, "latent": torch.stack([windows[0], windows[-1]], 2)}
+    for told, begins in ((clips, range(FRAMES + 1)), (kept, (0, FRAMES))):
+        example = model.example(told, "val")
+        apart = torch.stack([(w - example.x).abs().amax((1, 2)) for w in windows])  # [begins, B]
+        starts = apart.argmin(0).tolist()
+        assert example.batch["caption"] == [f"{FRAMES} frames from {s}, 1 apart" for s in starts]
+        assert {*starts} == {*begins}
+    del clips["scene_caption"]  # captions of files are of the whole video
+    assert model.example(clips, "val").batch["caption"] == clips["caption"]
+
+
 def test_a_sample_does_not_depend_on_its_batch():
     model = trained_pvdm(conditional_share=0.5)
     clips = batch(6)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from videodiff.comparison.record import Training
+from videodiff.data.captions import chosen
 from videodiff.data.pixels import to_float
 from videodiff.plain import parse_json
 from videodiff.run_layout import run_folder
@@ -104,7 +105,7 @@ def curve_of(lines: Sequence[dict[str, Any]], name: str) -> list[list[float]]:
 
 
 def training_batch(data: Any, device: torch.device) -> dict[str, Any]:
-    """The first training clip as a batch: ``video [1, 3, T, H, W]`` in [-1, 1], ``sample``, ``label``."""
+    """The first training clip as a batch: ``video [1, 3, T, H, W]`` in [-1, 1], ``sample``, ``label``, ``caption``."""
     source = data.source("train")
     clip = source.read(0, 0, data.num_frames, data.frame_stride)
     batch: dict[str, Any] = {
@@ -114,4 +115,6 @@ def training_batch(data: Any, device: torch.device) -> dict[str, Any]:
     }
     if source.labels:
         batch["label"] = torch.tensor([source.labels[0]], device=device)
+    if source.has_captions:
+        batch["caption"] = [chosen(source.captions_of(0, 0, data.num_frames, data.frame_stride), 0.0)]
     return batch

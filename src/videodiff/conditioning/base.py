@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,19 @@ class Example:
         """The latent of the batch's clips, stored or encoded now, ``[B, C, U, *S]``; then of its still images."""
         kept, images = self.batch.get("latent"), int(self.batch.get("num_images", 0))
         return self.latents.encode_with_images(self.batch["video"], images) if kept is None else kept
+
+    def of_frames(self, firsts: Sequence[int], num_frames: int, steps: Sequence[int]) -> Example:
+        """The example with the captions of a part of each clip: `num_frames` from `firsts` on, `steps` apart.
+
+        A conditioner that makes a part of a clip the target calls it, so that ``batch["caption"]`` is always of the
+        target's frames. Only captions that are told from frames differ; a file's caption is of all its frames.
+        """
+        scenes = self.batch.get("scene_caption")
+        if scenes is None:
+            return self
+        parts = zip(scenes, firsts, steps, strict=True)
+        texts = [scene.of(first, num_frames, step) for scene, first, step in parts]
+        return replace(self, batch={**self.batch, "caption": texts})
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,19 +87,23 @@ class PreviousClip(Conditioner):
             return replace(example, target=target, cond=self._told(example.cond, torch.zeros_like(target)))
         is_pair = example.keys.coins("clip pair") < self.share
         starts = example.keys.coins("clip start")
+        stride = example.latents.unit_frames
         pairs = rows_of(is_pair, example.keys.device)
         if "latent" in example.batch:
             # Of a clip that begins between the two nothing is kept: who is given nothing learns one of the two.
             first, second = example.batch["latent"].unbind(2)
-            seconds = rows_of(is_pair | (starts >= 0.5), example.keys.device)
+            is_second = is_pair | (starts >= 0.5)
+            seconds = rows_of(is_second, example.keys.device)
             target, before = first.clone(), first[pairs]
             target[seconds] = second[seconds]
+            begins = stride * is_second.astype(int)
         else:
-            stride = example.latents.unit_frames
             begins = np.where(is_pair, stride, (starts * np.float32(stride + 1)).astype(int))
             target, before = self._encode(example, pairs, begins.tolist())
         concat = torch.zeros_like(target)
         concat[pairs] = before
+        frames = example.latents.video_shape[1]
+        example = example.of_frames(begins.tolist(), frames, [1] * len(begins))
         return replace(example, target=target, cond=self._told(example.cond, concat))
 
     def _encode(self, example: Example, pairs: Tensor, begins: list[int]) -> tuple[Tensor, Tensor]:

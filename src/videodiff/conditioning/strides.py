@@ -74,11 +74,13 @@ class Strides(Conditioner):
     def learn(self, example: Example) -> Example:
         latent, keys, count = example.latent, example.keys, self.count
         strides = [self.strides[int(u * len(self.strides))] for u in keys.coins("stride").tolist()]
-        rows = []
+        rows, firsts = [], []
         for row, stride, u in zip(latent, strides, keys.coins("first unit").tolist(), strict=True):
             first = int(u * (latent.shape[2] - (count - 1) * stride))
             rows.append(row[:, first : first + (count - 1) * stride + 1 : stride])
+            firsts.append(first * example.latents.unit_frames)
         target = torch.stack(rows)
+        example = example.of_frames(firsts, example.latents.video_shape[1], strides)
         return replace(example, target=target, cond=self._told(example.cond, strides, target))
 
     def tell(self, cond: Condition, view: View) -> Condition:

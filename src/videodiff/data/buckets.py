@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from videodiff.data.clips import ClipSource
+from videodiff.data.scenes import Scene
 from videodiff.data.selection import GENERATED, STORED, Selection
 from videodiff.data.wrapped_sources import View
 from videodiff.frame_size import FrameSize
@@ -179,6 +180,13 @@ class Part(View):
 
     def num_frames(self, index: int) -> int:
         return self.inner.num_frames(self.numbers[index])
+
+    @property
+    def has_captions(self) -> bool:
+        return self.inner.has_captions
+
+    def scene(self, index: int) -> Scene | None:
+        return self.inner.scene(self.numbers[index])
 
     def name(self, index: int) -> str:
         return self.inner.name(self.numbers[index])

@@ -11,13 +11,16 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from videodiff.data.captions import lines_of
 from videodiff.data.entries import Entry, find_videos, natural_key
 from videodiff.data.readers import count_frames, index_entry, read_actions, read_entry, size_of_entry
+from videodiff.data.scenes import Scene
 from videodiff.data.splits import SPLIT_FOLDERS, class_folders, listing_hash, split_videos
 from videodiff.data.video_file import BadVideoError
 from videodiff.data.video_probe import VideoInfo
@@ -44,7 +47,7 @@ class ClipSource(ABC):
     Attributes:
         class_names: names of the classes, or None if the set has none.
         labels: class of every video; empty without classes.
-        captions: text of every video, or None if the set has none.
+        captions: texts of every video, one a line, or None if the set has none, or tells them by what its frames show.
         action_dim: numbers of a frame's action where clips come with actions, else None.
         skipped: ``(path, reason)`` of every video left out.
         num_unreadable: how many of those cannot be read; the others are too short.
@@ -79,6 +82,27 @@ class ClipSource(ABC):
         first, last = numbers[0], numbers[-1]
         clip = self.read(index, first, last - first + 1, 1)
         return clip[torch.as_tensor([number - first for number in numbers])]
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether clips come with captions."""
+        return self.captions is not None
+
+    def scene(self, index: int) -> Scene | None:
+        """What happens in video `index`; None where only its frames tell."""
+        return None
+
+    def captions_of(self, index: int, start: int, num_frames: int, stride: int) -> tuple[str, ...]:
+        """Captions of the frames ``start, start + stride, ...`` of video `index`; empty if it has none."""
+        scene = self.scene(index)
+        if scene is not None:
+            return scene.captions(start, num_frames, stride)
+        return lines_of(self.captions[index]) if self.captions is not None else ()
+
+    def told(self, index: int, start: int, num_frames: int, stride: int) -> dict[str, Any]:
+        """The truth behind the captions of these frames, where it is known (:mod:`videodiff.data.scenes`)."""
+        scene = self.scene(index)
+        return {} if scene is None else scene.facts(start, num_frames, stride)
 
     def actions(self, index: int, start: int, num_frames: int) -> Tensor:
         """Actions at frames of video `index`, one after another, fp32 ``[num_frames, D]``.

@@ -35,11 +35,11 @@ class VideoDataModule(pl.LightningDataModule):
     """Clips from a public data set, any folder of videos or frames, tar shards, a prepared folder, or a built-in set.
 
     Batches are ``{"video": [B, 3, T + I, H, W], "sample": int64 [B], "num_images": I}`` and, where there are classes
-    and captions, ``"label"``: int64 [B], ``"image_labels"``: int64 [B, I] and ``"caption"``: B texts; with `actions`
-    ``"actions"``: fp32 [B, T + I, D]. Videos travel as uint8 and become fp32 in [-1, 1] on the device. `sample` is the
-    position in the endless training stream, or the number of the validation or test clip. A process for which there is
-    no validation or test clip sees one of another, with ``"stand_in": True``: it keeps the others company and counts in
-    no mean.
+    and captions, ``"label"``: int64 [B], ``"image_labels"``: int64 [B, I], ``"caption"``: B texts and
+    ``"image_captions"``: B lists of I texts; with `actions` ``"actions"``: fp32 [B, T + I, D]. Videos travel as uint8
+    and become fp32 in [-1, 1] on the device. `sample` is the position in the endless training stream, or the number of
+    the validation or test clip. A process for which there is no validation or test clip sees one of another, with
+    ``"stand_in": True``: it keeps the others company and counts in no mean.
 
     Training has no epochs for Lightning (the loader has no length): give `max_steps`, and `val_check_interval` with
     `check_val_every_n_epoch` null. Set `use_distributed_sampler` to false. There is no state to save: a checkpoint
@@ -79,7 +79,8 @@ class VideoDataModule(pl.LightningDataModule):
         classes: folder takes the names of the videos' parent folders as classes, none ignores them, auto takes the
             layout's; of a plain folder, if all files lie equally deep in two or more folders with two files or more
             on average.
-        captions: ``txt`` for a text file beside each video, or a ``.csv`` or ``.jsonl`` file of path and caption.
+        captions: ``txt`` for a text file beside each video, or a ``.csv`` or ``.jsonl`` file of path and caption;
+            ``generated`` for what the clips of a built-in set show. A video may have several: one a line, or row.
         clip_list: text file of the videos to take: relative paths, optionally first frame and frame after the last.
         actions: read what the robot did at each frame of BAIR too, 4 numbers, as a condition (``with/actions``).
         max_bad_fraction: share of videos that may turn out unreadable before the run stops (four always may).
@@ -251,7 +252,11 @@ class VideoDataModule(pl.LightningDataModule):
     def clips(self, split: Split) -> ClipDataset | LatentDataset | BucketDataset:
         """The samples of a split, built on first use."""
         if split not in self._datasets and self.latents is not None:
-            self._datasets[split] = LatentDataset(self.kept, split, self.seed, self.class_names)
+            told = self.selection.captions is not None and self.dataset in GENERATED
+            self._datasets[split] = LatentDataset(
+                self.kept, split, self.seed, self.class_names,
+                self.selection.source(split) if told else None, (self.num_frames, self.frame_stride),
+            )  # fmt: skip
         if split not in self._datasets and split == "train" and self._buckets != []:
             base = Bucket(self.num_frames, self.frame_size, self.batch_size)
             self._buckets, parts = open_buckets(self.selection, self._buckets, base, self.seed)
@@ -275,11 +280,10 @@ class VideoDataModule(pl.LightningDataModule):
 
     def annotations(self) -> dict[str, str]:
         """What training batches hold beside their clips, by its key in them, in words."""
-        captions = self.clips("train").source.captions
         found = (
             {} if self.class_names is None else {"label": counted(len(self.class_names), "class", "classes")}
         )
-        found |= {} if captions is None else {"caption": "captions"}
+        found |= {"caption": "captions"} if self.clips("train").source.has_captions else {}
         return found | ({"actions": "actions"} if self.selection.actions else {})
 
     def summary(self) -> dict[str, dict[str, int]]:

@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from videodiff.data.captions import SceneCaption, chosen
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_store import EntryReader, Latents, LatentSplit, read_latents
 from videodiff.data.real_clips import shown
+from videodiff.data.scenes import Scene
 from videodiff.data.stream import epoch_and_index, stacked_facts
 from videodiff.seeding import uniform
 
-ORDER = (
-    "seed",
-    "images_per_video",
-    "latents",
-)  # of a fingerprint: what decides when a clip comes, not what it is
+# Of a fingerprint: what decides when a clip comes and what is said of it, not what it is.
+ORDER = ("seed", "images_per_video", "latents", "captions")
 
 
 def data_of(fingerprint: dict[str, Any]) -> dict[str, Any]:
@@ -34,18 +33,32 @@ class LatentSource(ClipSource):
         latents: the manifest.
         split: name of the split.
         class_names: names of the classes of the data, or None to leave labels out.
+        scenes: the built-in set that they are of, where captions are told from its scenes; else None.
     """
 
-    def __init__(self, latents: Latents, split: str, class_names: list[str] | None) -> None:
+    def __init__(
+        self,
+        latents: Latents,
+        split: str,
+        class_names: list[str] | None,
+        scenes: ClipSource | None = None,
+    ) -> None:
         kept = latents.split(split)
         self.root, self.split, self.kept = latents.root, split, kept
         self.skipped, self.shortened, self.fingerprint = [], [], latents.sha256
-        self.captions = kept.captions
+        self.captions, self.scenes = kept.captions, scenes
         if class_names is not None and kept.labels is not None:
             self.class_names, self.labels = class_names, kept.labels
 
     def __len__(self) -> int:
         return self.kept.videos
+
+    @property
+    def has_captions(self) -> bool:
+        return self.captions is not None or self.scenes is not None
+
+    def scene(self, index: int) -> Scene | None:
+        return None if self.scenes is None else self.scenes.scene(index)
 
     def num_frames(self, index: int) -> int:
         raise TypeError(f"{self.name(index)} is a latent; it has no frames")
@@ -70,13 +83,23 @@ class LatentDataset(Dataset[dict[str, Any]]):
         split: train reads the endless stream; val and test read every video once.
         seed: of order and mirroring.
         class_names: names of the classes of the data, or None to leave labels out.
+        scenes: the built-in set that they are of, where captions are told from its scenes; else None.
+        shape: frames of a clip, and the distance between them.
     """
 
     images_per_video = 0
     num_replaced = 0
 
-    def __init__(self, latents: Latents, split: str, seed: int, class_names: list[str] | None) -> None:
-        self.source = LatentSource(latents, split, class_names)
+    def __init__(
+        self,
+        latents: Latents,
+        split: str,
+        seed: int,
+        class_names: list[str] | None,
+        scenes: ClipSource | None = None,
+        shape: tuple[int, int] = (1, 1),
+    ) -> None:
+        self.source, self.shape = LatentSource(latents, split, class_names, scenes), shape
         self.kept: LatentSplit = latents.split(split)
         self.entries = EntryReader(latents, split)
         self.is_training, self.seed, self.record = split == "train", seed, None
@@ -101,9 +124,17 @@ class LatentDataset(Dataset[dict[str, Any]]):
         video = place if self.ends is None else int(torch.searchsorted(self.ends, place, right=True))
         if self.source.class_names is not None:
             sample["label"] = self.source.labels[video]
-        if self.source.captions is not None:
-            sample["caption"] = self.source.captions[video]
+        if self.source.has_captions:
+            sample |= self._caption(epoch, place, video)
         return sample
+
+    def _caption(self, epoch: int, place: int, video: int) -> dict[str, Any]:
+        """As :class:`~videodiff.data.stream.ClipDataset` gives it: a clip with a scene begins with its video."""
+        u = uniform(self.seed, "caption", epoch, place, 0) if self.is_training else 0.0
+        found: dict[str, Any] = {"caption": chosen(self.source.captions_of(video, 0, *self.shape), u)}
+        if (scene := self.source.scene(video)) is not None:
+            found["scene_caption"] = SceneCaption(scene, 0, self.shape[1], u)
+        return found
 
     def _clip(self, number: int) -> tuple[int, int]:
         """Epoch and place of a position: that which stands there, or the next that could be read."""

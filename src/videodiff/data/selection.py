@@ -23,6 +23,7 @@ GENERATED: dict[str, type[GeneratedSource]] = {
     "bouncing_digits": BouncingDigits,
     "drifting_clouds": DriftingClouds,
 }
+GENERATED_CAPTIONS = "generated"
 STORED = ("shards", "prepared")  # layouts that are one thing to open, not a tree to list
 DEFAULTS = Preset("the defaults of this package", val_fraction=0.1)
 CHOICES = {
@@ -46,7 +47,7 @@ class Selection:
         fps: frames per second to read at, or None for every frame.
         view: camera of BAIR.
         classes: auto, folder or none.
-        captions: where captions are, or None.
+        captions: where captions are, or None; ``generated`` for those of the built-in sets.
         clip_list: which clips to take, or None.
         actions: whether clips come with the actions of a robot.
         limits: limit of videos by split.
@@ -88,11 +89,26 @@ class Selection:
         if self.dataset in GENERATED:
             need = {
                 "layout": None if self.layout == "auto" else self.layout, "preset": self.preset, "fps": self.fps,
-                "captions": self.captions, "clip_list": self.clip_list, "actions": self.actions or None,
+                "captions": None if self.captions == GENERATED_CAPTIONS else self.captions,
+                "clip_list": self.clip_list, "actions": self.actions or None,
             }  # fmt: skip
             for name, value in need.items():
                 if value is not None:
-                    raise ValueError(f"data.{name} {value} needs data.root, and {self.dataset} is built in")
+                    way_out = f"; data.captions {GENERATED_CAPTIONS} tells what its clips show"
+                    raise ValueError(
+                        f"data.{name} {value} needs data.root, and {self.dataset} is built in"
+                        + way_out * (name == "captions")
+                    )
+            if self.captions is not None and self.explicit.get("horizontal_flip"):
+                raise ValueError(
+                    "data.horizontal_flip must be false with data.captions generated: a mirrored clip does not do "
+                    "what its caption says"
+                )
+        elif self.captions == GENERATED_CAPTIONS:
+            raise ValueError(
+                f"data.captions {GENERATED_CAPTIONS} is for the built-in sets ({', '.join(GENERATED)}); those of a "
+                "data.root are txt, a .csv or a .jsonl file"
+            )
         if self.root is not None and "://" not in self.root:
             self.root = os.path.abspath(
                 self.root if os.path.exists(self.root) else os.path.expanduser(self.root)
@@ -186,7 +202,9 @@ class Selection:
             self.check_actions()
         if self.dataset in GENERATED:
             # Content does not follow the seed of training: two seeds of one experiment share their test clips.
-            return GENERATED[self.dataset](split, self.limits[split], self.span, size)
+            generated = GENERATED[self.dataset](split, self.limits[split], self.span, size)
+            generated.is_captioned = self.captions is not None
+            return generated
         source = self._stored(split, size) if self.found in STORED else self._listed(split, size)
         if self.fps is not None:
             source = AtRate(source, self.fps, self._needed)
@@ -258,7 +276,9 @@ class Selection:
     def describe(self, counts: str) -> list[str]:
         """One line on the data, one on the clips."""
         if self.dataset in GENERATED:
-            return [f"{self.dataset} (built in): {counts} clips"]
+            return [
+                f"{self.dataset} (built in): {counts} clips" + ", captioned" * (self.captions is not None)
+            ]
         how = "detected" if self.layout == "auto" else "named"
         classes = (
             "no classes" if self.class_names is None else counted(len(self.class_names), "class", "classes")
@@ -297,10 +317,15 @@ class Selection:
             "fps": self.fps,
             "view": self.view if self.found == "bair" else None,
             "num_train_clips": self.limits["train"],
-            **(
-                {"actions": True} if self.actions else {}
-            ),  # absent where not used: older checkpoints have no such key
+            **self._beside(),
         }
+
+    def _beside(self) -> dict[str, Any]:
+        """What clips come with; absent where not used: older checkpoints have no such key."""
+        found: dict[str, Any] = {"actions": True} if self.actions else {}
+        if self.captions == GENERATED_CAPTIONS:
+            found["captions"] = GENERATED_CAPTIONS
+        return found
 
 
 def stored_layout(root: str) -> str | None:

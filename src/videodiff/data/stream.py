@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from videodiff import atomic
+from videodiff.data.captions import SceneCaption, chosen
 from videodiff.data.clips import ClipSource
 from videodiff.data.pixels import random_part
 from videodiff.data.shared_memory import shared_int64
@@ -107,8 +108,10 @@ class ShardBatches(Sampler[list[int]]):
 class ClipDataset(Dataset[dict[str, Any]]):
     """Samples ``{"video": uint8 [T + I, H, W, 3], "sample": number}``, with ``label`` and ``caption`` if there are any.
 
-    Where there are classes and images, ``image_labels`` are the classes of the I videos that the images are from.
-    ``actions``, where the source has some, are fp32 ``[T + I, D]``, those of images zero.
+    Where there are images, ``image_labels`` are the classes of the I videos that they are from, and ``image_captions``
+    what is said of them. Of several captions of a clip training takes one, drawn anew in every epoch, val and test the
+    first. ``scene_caption`` tells those of parts of the clip, where its scene is known. ``actions``, where the source
+    has some, are fp32 ``[T + I, D]``, those of images zero.
 
     A clip that cannot be read is replaced by the next one of the same order, counted, and recorded.
 
@@ -217,8 +220,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 sample["label"] = self.source.labels[index]
                 if others:
                     sample["image_labels"] = [self.source.labels[other] for other in others]
-            if self.source.captions is not None:
-                sample["caption"] = self.source.captions[index]
+            if self.source.has_captions:
+                sample |= self._captions(epoch, place, index, start, others)
             if actions is not None:
                 sample["actions"] = actions
             return sample
@@ -234,6 +237,26 @@ class ClipDataset(Dataset[dict[str, Any]]):
         others = [self._other(epoch, place, index, number) for number in numbers]
         images = [self._image(epoch, place, *pair) for pair in zip(others, numbers, strict=True)]
         return (torch.cat([clip, *images]) if images else clip), others
+
+    def _captions(self, epoch: int, place: int, index: int, start: int, others: list[int]) -> dict[str, Any]:
+        """Those of a clip, and of its images."""
+        source, stride = self.source, self.frame_stride
+
+        def drawn(number: int) -> float:
+            return uniform(self.seed, "caption", epoch, place, number) if self.is_training else 0.0
+
+        found: dict[str, Any] = {
+            "caption": chosen(source.captions_of(index, start, self.num_frames, stride), drawn(0))
+        }
+        if (scene := source.scene(index)) is not None:
+            found["scene_caption"] = SceneCaption(scene, start, stride, drawn(0))
+        if others:
+            texts = [
+                source.captions_of(other, self._image_frame(epoch, place, other, number), 1, 1)
+                for number, other in enumerate(others, 1)
+            ]
+            found["image_captions"] = [chosen(those, drawn(number)) for number, those in enumerate(texts, 1)]
+        return found
 
     def _actions(self, index: int, start: int) -> Tensor | None:
         """Those of a clip's frames, and none, which is zeros, of its images."""
@@ -256,8 +279,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _image(self, epoch: int, place: int, other: int, number: int) -> Tensor:
         """One frame ``[1, H, W, 3]`` of another video."""
-        frame = int(uniform(self.seed, "frame", epoch, place, number) * self.source.num_frames(other))
+        frame = self._image_frame(epoch, place, other, number)
         return self._augment(self._frames(other, frame, 1, 1), epoch, place, number)
+
+    def _image_frame(self, epoch: int, place: int, other: int, number: int) -> int:
+        return int(uniform(self.seed, "frame", epoch, place, number) * self.source.num_frames(other))
 
     def _augment(self, clip: Tensor, epoch: int, place: int, number: int) -> Tensor:
         if self.random_crop is not None and self.resolution is not None:
@@ -314,7 +340,8 @@ class StandIn:
 class Collate:
     """Stack samples to ``{"video": uint8 [B, 3, T + I, H, W], "sample": [B], "label": [B], "num_images": I}``.
 
-    Classes of images become ``image_labels``, ``[B, I]``, captions a list of B texts, actions ``[B, T + I, D]``.
+    Classes of images become ``image_labels``, ``[B, I]``, captions a list of B texts, those of images B lists of I,
+    actions ``[B, T + I, D]``.
 
     The video keeps the memory order of frames in files, channels last, which is what convolutions want.
     """
@@ -331,7 +358,8 @@ class Collate:
 def stacked_facts(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """What is known of samples beside their clips.
 
-    ``sample`` and ``label`` ``[B]``, ``image_labels`` ``[B, I]``, all int64; ``caption``, a list of B texts;
+    ``sample`` and ``label`` ``[B]``, ``image_labels`` ``[B, I]``, all int64; ``caption``, a list of B texts, and
+    ``image_captions``, B lists of I texts; ``scene_caption``, B of :class:`~videodiff.data.captions.SceneCaption`;
     ``actions`` ``[B, T + I, D]`` fp32.
     """
     facts: dict[str, Any] = {
@@ -339,8 +367,9 @@ def stacked_facts(samples: list[dict[str, Any]]) -> dict[str, Any]:
         for key in ("sample", "label", "image_labels")
         if key in samples[0]
     }
-    if "caption" in samples[0]:
-        facts["caption"] = [sample["caption"] for sample in samples]
+    for key in ("caption", "image_captions", "scene_caption"):
+        if key in samples[0]:
+            facts[key] = [sample[key] for sample in samples]
     if "actions" in samples[0]:
         facts["actions"] = torch.stack([sample["actions"] for sample in samples])
     return facts

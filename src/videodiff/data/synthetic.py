@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videodiff.data.clips import ClipSource
+from videodiff.data.scenes import CloudScene, DigitScene, Flight, Scene, bounce
 from videodiff.frame_size import FrameSize, Resolution
 
 SPLIT_IDS = {"train": 0, "val": 1, "test": 2}
@@ -41,12 +42,6 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
         return archive["images"].astype(np.float32) / 16, archive["labels"].astype(np.int64)
 
 
-def bounce(start: np.ndarray, velocity: np.ndarray, time: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Positions ``[T, 2]`` of a point that flies straight between elastic walls at 0 and `room`, ``(x, y)``."""
-    line = start + time[:, None] * velocity
-    return np.abs(np.mod(line + room, 2 * room) - room)
-
-
 class GeneratedSource(ClipSource):
     """Base of the two sets: numbered videos, endless in time, each a function of a key.
 
@@ -57,9 +52,13 @@ class GeneratedSource(ClipSource):
         resolution: height and width of a frame in pixels, one number for a square; at least 16. Speeds and the size of
             a digit go by the shorter one.
         seed: of the whole set.
+
+    Attributes:
+        is_captioned: whether clips come with the captions of their scenes; set by whoever wants them.
     """
 
     key_offset = 0
+    is_captioned = False
 
     def __init__(
         self, split: str, size: int | None, num_frames: int, resolution: Resolution, seed: int = 0
@@ -82,6 +81,10 @@ class GeneratedSource(ClipSource):
     def num_frames(self, index: int) -> int:
         return self.span
 
+    @property
+    def has_captions(self) -> bool:
+        return self.is_captioned
+
     def name(self, index: int) -> str:
         return f"{type(self).__name__} {self.split} {index}"
 
@@ -102,13 +105,10 @@ def first_draws(key: tuple[int, int], low: int, end: int, count: int) -> tuple[i
 
 
 @dataclass(frozen=True)
-class DigitPath:
-    """How one digit moves: its picture's number, its class, start and velocity ``(x, y)`` in pixels (per frame)."""
+class DigitPath(Flight):
+    """How one digit flies, and the number of its picture."""
 
     image: int
-    digit: int
-    start: np.ndarray
-    velocity: np.ndarray
 
 
 class BouncingDigits(GeneratedSource):
@@ -159,8 +159,11 @@ class BouncingDigits(GeneratedSource):
             angle = rng.uniform(0, 2 * np.pi)
             speed = rng.uniform(0.5, 2.0) * self.unit / 32
             velocity = speed * np.array([np.cos(angle), np.sin(angle)])
-            paths.append(DigitPath(image, int(load_digits()[1][image]), start, velocity))
+            paths.append(DigitPath(int(load_digits()[1][image]), start, velocity, image))
         return paths
+
+    def scene(self, index: int) -> Scene:
+        return DigitScene(self.paths(index), self.room)
 
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         time = start + stride * np.arange(num_frames)
@@ -217,6 +220,10 @@ class DriftingClouds(GeneratedSource):
         velocity = speed * np.array([np.cos(angle), 0.35 * np.sin(angle)])
         coverage = float(np.clip(COVERAGE[weather] + rng.normal(0, 0.06), 0.03, 0.97))
         return Sky(weather, velocity, coverage)
+
+    def scene(self, index: int) -> Scene:
+        sky = self.sky(index)
+        return CloudScene(sky.weather, sky.velocity, self.unit)
 
     def expect(self, num_frames: int, stride: int) -> None:
         self.cache.claim((0, stride, (num_frames, *self.frame_size, 3)))
