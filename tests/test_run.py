@@ -226,7 +226,9 @@ def test_the_page_of_the_demo_shows_the_models_that_come_with_the_package(run, t
     said = capsys.readouterr().err.splitlines()
     assert "VDM (2.9 h): comes with videodiff as demo/vdm_digits, trained on one core" in said[-2]
     assert "demo/lvdm_digits is left out: " in said[-1]  # there is none in fact
-    steps = [line for line in said if line.startswith("[demo")]  # beside them, that a folder here has a shipped name
+    steps = [
+        line for line in said if line.startswith("[demo")
+    ]  # beside them, that a folder here has a shipped name
     assert len(steps) == 2  # clouds are not of this demo
     text = page.path.read_text()
     assert (before.count("<canvas"), text.count("<canvas")) == (2 * 2, 3 * 2)

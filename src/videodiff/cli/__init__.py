@@ -9,7 +9,7 @@ import importlib
 import sys
 
 from videodiff import stopping, usage
-from videodiff.cli import errors, help, streams, waiting
+from videodiff.cli import errors, help, streams, unneeded, waiting
 
 VERBS = ("fit", "validate", "test", "predict")
 COMMANDS = (
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         0 done, 1 failed, 2 usage or bad input, 130 or 143 interrupted.
     """
     waiting.choose()
+    unneeded.skip_transformers()
     words = list(sys.argv[1:] if argv is None else argv)
     verbose = any(word in ("-v", "--verbose") for word in words)
     with streams.lasting() as (out, _), stopping.raised(), errors.threads_reported(verbose):
