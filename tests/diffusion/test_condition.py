@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -67,3 +69,48 @@ def test_a_cast_leaves_labels_and_times():
     assert dtypes["label"] == torch.int64
     assert dtypes["concat_time"] == torch.float32
     assert dtypes["vector"] == dtypes["context"] == dtypes["concat"] == torch.bfloat16
+
+
+def texts(lengths, total, start=0.0):
+    """Contexts of so many tokens each, padded with numbers that are no tokens, and their mask."""
+    places = torch.arange(total)
+    mask = places < torch.tensor(lengths)[:, None]
+    numbers = start + torch.arange(len(lengths) * total * 2.0).view(len(lengths), total, 2)
+    return Condition(context=numbers, context_mask=mask)
+
+
+def test_texts_of_other_lengths_are_joined_by_padding_that_is_not_there():
+    short, long = texts([2, 1], 2), texts([4, 3], 4, 100)
+    both = short.cat(long)
+    assert both.context.shape == (4, 4, 2)
+    assert both.context_mask.sum(1).tolist() == [2, 1, 4, 3]
+    assert torch.equal(both.context[:2, :2], short.context)
+    assert (both.context[:2, 2:] == 0).all()
+    assert torch.equal(long.cat(short).context[2:], both.context[:2])
+    unmasked = Condition(context=torch.ones(2, 3, 2))
+    assert unmasked.padded(5).context_mask.sum(1).tolist() == [3, 3]
+    assert unmasked.padded(3) is unmasked
+    assert full().cat(full().padded(6)).context_mask.sum(1).tolist() == [2, 1, 2, 2, 1, 2]
+
+
+def test_a_dropped_text_is_the_null_that_is_given_with_its_mask_and_other_fields_are_their_own():
+    cond = replace(full(), context=torch.rand(3, 2, 2) + 1)
+    null = texts([3], 3, 7.0)
+    dropped = cond.drop(torch.tensor([True, False, True]), null=null)
+    assert torch.equal(dropped.context[1], null.context[0])
+    assert torch.equal(dropped.context[0, :2], cond.context[0])
+    assert dropped.context_mask.sum(1).tolist() == [2, 3, 2]
+    assert dropped.label.tolist() == [3, -1, 5]
+
+
+def test_a_text_of_each_frame_is_dropped_with_its_clip():
+    each = Condition(
+        context=torch.ones(2, 3, 2, 2), context_mask=torch.tensor([[[True, False]] * 3, [[True, True]] * 3])
+    )
+    dropped = each.drop(torch.tensor([False, True]), ("context", "context_mask"), texts([3], 4, 7.0))
+    assert dropped.context.shape == (2, 3, 4, 2)
+    assert dropped.context_mask.sum(-1).tolist() == [[3, 3, 3], [2, 2, 2]]
+    assert torch.equal(dropped.context[0, 2, :3], texts([3], 4, 7.0).context[0, :3])
+    assert each.repeat(2).context.shape == (4, 3, 2, 2)
+    assert (each.null().context == 0).all()
+    assert torch.equal(each.null().context_mask, each.context_mask)

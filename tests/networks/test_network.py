@@ -4,36 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from network_classes import NETWORKS
+from network_classes import NETWORKS, SMALL, built, latent_of
 from videodiff.diffusion import Condition
-from videodiff.frame_size import FrameSize
 from videodiff.networks import Network, as_network
 
-# Arguments that make one small, for those whose defaults are not: a new network is tested with its defaults.
-SMALL = {
-    "UNet3D": dict(resolution=8, num_frames=4, width=8, num_blocks=1, attention_resolutions=(4,), head_dim=8),
-    "UNet3DPort": dict(resolution=8, num_frames=4, width=8),
-    "TriplaneUNet": dict(num_frames=4, plane_size=4, width=16, num_blocks=1, attention_levels=(), heads=2),
-}
-SMALL = {name: {"channel_multipliers": (1, 2), **options} for name, options in SMALL.items()}
-SMALL["SpacetimeDiT"] = dict(size=None, depth=2, width=32, num_heads=2, num_frames=4, resolution=8)
 CONDITIONED = {
-    "SpacetimeDiT": dict(num_classes=3, vector_dim=2, concat_channels=1),
-    "UNet3D": dict(num_classes=3, vector_dim=2, concat_channels=1),
-    "TriplaneUNet": dict(num_classes=3),
+    "SpacetimeDiT": dict(num_classes=3, vector_dim=2, context_dim=5, concat_channels=1),
+    "UNet3D": dict(num_classes=3, vector_dim=2, context_dim=5, concat_channels=1),
+    "TriplaneUNet": dict(num_classes=3, context_dim=5),
 }
-
-
-def built(name, **options):
-    torch.manual_seed(0)
-    return NETWORKS[name](**{**SMALL.get(name, {}), **options})
-
-
-def latent_of(net):
-    """Noise of the shape that it is made for."""
-    planes = getattr(net, "plane_sizes", None)
-    axes = (net.num_frames, *FrameSize.of(net.resolution)) if planes is None else (planes.num_tokens,)
-    return torch.randn(2, net.channels or 3, *axes, generator=torch.Generator().manual_seed(1))
+POOLED = {name: {**options, "context_by": "pooling"} for name, options in CONDITIONED.items()}
 
 
 def told(net, z):
@@ -42,6 +22,7 @@ def told(net, z):
         label=None if net.num_classes is None else torch.tensor([0, -1]),
         vector=None if net.vector_dim is None else torch.ones(2, net.vector_dim),
         context=None if net.context_dim is None else torch.ones(2, 3, net.context_dim),
+        context_mask=None if net.context_dim is None else torch.tensor([[True, True, False]] * 2),
         concat=torch.ones(2, net.concat_channels, *z.shape[2:]) if net.concat_channels else None,
     )
 
@@ -51,7 +32,7 @@ def test_every_network_of_the_room_is_tested():
     assert set(SMALL) <= set(NETWORKS)
 
 
-@pytest.mark.parametrize("conditions", [{}, CONDITIONED], ids=["plain", "conditioned"])
+@pytest.mark.parametrize("conditions", [{}, CONDITIONED, POOLED], ids=["plain", "conditioned", "pooled"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_answers_in_the_shape_of_its_latent_and_all_its_weights_learn(name, conditions):
     net = built(name, **conditions.get(name, {}))
@@ -64,9 +45,10 @@ def test_a_network_answers_in_the_shape_of_its_latent_and_all_its_weights_learn(
     assert [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
+@pytest.mark.parametrize("conditions", [CONDITIONED, POOLED], ids=["attention", "pooling"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_sample_does_not_depend_on_those_beside_it(name):
-    net = built(name, **CONDITIONED.get(name, {}))
+def test_a_sample_does_not_depend_on_those_beside_it(name, conditions):
+    net = built(name, **conditions.get(name, {}))
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.1)
     z, time = latent_of(net), torch.tensor([10.0, 900.0])
@@ -77,10 +59,12 @@ def test_a_sample_does_not_depend_on_those_beside_it(name):
     torch.testing.assert_close(both[:1], alone, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("batch", "conditions"), [(1, CONDITIONED), (3, CONDITIONED), (3, POOLED)])
 @pytest.mark.parametrize("name", [name for name, net in NETWORKS.items() if net.takes_unit_times])
-def test_equal_times_of_all_units_are_one_time_to_the_last_bit_and_each_unit_is_told_its_own(name, batch):
-    net = built(name, **CONDITIONED.get(name, {}))
+def test_equal_times_of_all_units_are_one_time_to_the_last_bit_and_each_unit_is_told_its_own(
+    name, batch, conditions
+):
+    net = built(name, **conditions.get(name, {}))
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.1)
     z = latent_of(net)[:1].repeat(batch, *[1] * (latent_of(net).ndim - 1))

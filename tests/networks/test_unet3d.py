@@ -371,7 +371,11 @@ def test_the_constructor_names_the_rule_that_is_broken(options, message):
             dict(label=torch.zeros(2, dtype=torch.long)),
             "label but UNet3D was built without num_classes",
         ),
-        ((2, 3, 8, 16, 16), dict(context=torch.zeros(2, 4, 8)), "attends to no tokens"),
+        (
+            (2, 3, 8, 16, 16),
+            dict(context=torch.zeros(2, 4, 8)),
+            "context but UNet3D was built without context_dim",
+        ),
         (
             (2, 3, 8, 16, 16),
             dict(concat=torch.zeros(2, 1, 8, 16, 16)),

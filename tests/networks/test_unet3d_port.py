@@ -32,7 +32,7 @@ def test_parameter_counts_are_the_published_ones(width, count):
 
 
 def test_a_condition_is_refused():
-    with pytest.raises(ValueError, match="unconditional"):
+    with pytest.raises(ValueError, match="was built without num_classes"):
         UNet3DPort(width=8, channel_multipliers=(1,))(
             torch.zeros(1, 3, 2, 4, 4), torch.zeros(1), Condition(label=torch.zeros(1, dtype=torch.long))
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 UnitState = Literal["given", "generated", "noisy"]
@@ -23,8 +24,10 @@ class Condition:
         label: class of each sample, ``[B]`` int64, or of each of its frames, ``[B, T]``: still images of joint
             training have classes of their own. -1 is "no class".
         vector: one embedding per sample, ``[B, D]``, or per frame, ``[B, T, D]``.
-        context: tokens to attend to, ``[B, L, D]``.
-        context_mask: which of them there are, ``[B, L]`` bool; None is all. It stays where the context is taken away.
+        context: tokens of a text to attend to, ``[B, L, D]``; of each frame, ``[B, T, L, D]``; or, beside I still
+            images, ``[B, 1 + I, L, D]``, of the clip and of each image, which is less work than to repeat the clip's.
+        context_mask: which of them there are, bool, as ``context`` without D; None is all, False is not seen. A text
+            of which no token is there is one that was not given. It stays where the context is taken away.
         concat: joined to ``z`` on the channel axis, ``[B, C', *S]``: known frames with mask, low-res video.
         concat_time: how far ``concat`` was itself noised, ``[B]`` in [0, 1].
         images: of each frame of ``z`` whether it is a still image of its own (joint training), of all samples alike;
@@ -55,14 +58,31 @@ class Condition:
         """The condition with ``function`` applied to every tensor."""
         return self._with({name: function(value) for name, value in self.tensors().items()})
 
-    def drop(self, keep: Tensor, names: Sequence[str] | None = None) -> Condition:
-        """The null condition where ``keep`` (``[B]`` bool) is false, this one where it is true; of some fields only."""
+    def drop(
+        self, keep: Tensor, names: Sequence[str] | None = None, null: Condition | None = None
+    ) -> Condition:
+        """The null condition where ``keep`` is false, this one where it is true; of some fields only.
+
+        Args:
+            keep: ``[B]`` bool.
+            names: of the fields; None is all.
+            null: what takes the place of fields for which zeros are no null, such as the context of an empty prompt and
+                its mask; of each sample or, with a batch of one, of all.
+        """
+        ours, own = self, Condition() if null is None else null._with_mask()
+        if ours.context is not None and own.context is not None:
+            if ours.context.ndim > own.context.ndim:  # one text for all frames
+                told = {name: getattr(own, name).unsqueeze(1) for name in ("context", "context_mask")}
+                own = own._with(told)
+            ours, own = _of_one_length(ours, own)
+        instead = own.tensors()
 
         def dropped(name: str, value: Tensor) -> Tensor:
             mask = keep.to(value.device).view(-1, *[1] * (value.ndim - 1))
-            return torch.where(mask, value, torch.full_like(value, _null_value(name)))
+            return torch.where(mask, value, instead.get(name, torch.full_like(value, _null_value(name))))
 
-        return self._with({n: dropped(n, v) for n, v in self._taken(names).items()})
+        taken = ours._taken(names) if "context_mask" not in instead else ours._chosen(names)
+        return ours._with({n: dropped(n, v) for n, v in taken.items()})
 
     def null(self, names: Sequence[str] | None = None) -> Condition:
         """The null condition for every sample, of some fields only; fields that are ``None`` stay so."""
@@ -70,16 +90,41 @@ class Condition:
 
     def _taken(self, names: Sequence[str] | None) -> dict[str, Tensor]:
         """The tensors that a null takes the place of."""
-        chosen = {n: v for n, v in self.tensors().items() if names is None or n in names}
-        return {n: v for n, v in chosen.items() if n != "context_mask"}
+        return {n: v for n, v in self._chosen(names).items() if n != "context_mask"}
+
+    def _chosen(self, names: Sequence[str] | None) -> dict[str, Tensor]:
+        """The tensors of some fields; None is all."""
+        return {n: v for n, v in self.tensors().items() if names is None or n in names}
+
+    def padded(self, length: int) -> Condition:
+        """The condition with a context of ``length`` tokens, at least as many as it has; those added are not there."""
+        if self.context is None or self.context.shape[-2] == length:
+            return self
+        more = length - self.context.shape[-2]
+        stated = self._with_mask()
+        assert stated.context is not None
+        assert stated.context_mask is not None
+        return replace(
+            self,
+            context=F.pad(stated.context, (0, 0, 0, more)),
+            context_mask=F.pad(stated.context_mask, (0, more)),
+        )
+
+    def _with_mask(self) -> Condition:
+        """The condition with a mask for its context, of all tokens if it had none."""
+        if self.context is None or self.context_mask is not None:
+            return self
+        seen = torch.ones(self.context.shape[:-1], dtype=torch.bool, device=self.context.device)
+        return replace(self, context_mask=seen)
 
     def cat(self, other: Condition) -> Condition:
-        """Both conditions behind each other on the batch axis.
+        """Both conditions behind each other on the batch axis, contexts padded to the longer.
 
         Raises:
             ValueError: if one side has a field that the other lacks, or they differ in ``images``.
         """
-        ours, theirs = self.tensors(), other.tensors()
+        one, two = _of_one_length(self, other)
+        ours, theirs = one.tensors(), two.tensors()
         if ours.keys() != theirs.keys() or (self.images, self.units) != (other.images, other.units):
             raise ValueError(
                 f"conditions joined on the batch axis must have the same fields and still images, "
@@ -104,6 +149,17 @@ class Condition:
     def to(self, device: torch.device | str) -> Condition:
         """The condition with every tensor on ``device``."""
         return self.map(lambda value: value.to(device, non_blocking=True))
+
+
+def _of_one_length(one: Condition, two: Condition) -> tuple[Condition, Condition]:
+    """Two conditions, their contexts padded to the longer; a mask on one side is one on both."""
+    if one.context is None or two.context is None:
+        return one, two
+    length = max(one.context.shape[-2], two.context.shape[-2])
+    one, two = one.padded(length), two.padded(length)
+    if (one.context_mask is None) != (two.context_mask is None):
+        one, two = one._with_mask(), two._with_mask()
+    return one, two
 
 
 def _null_value(name: str) -> int:

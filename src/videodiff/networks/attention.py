@@ -164,6 +164,27 @@ def attend_fused(qkv: Tensor, mask: Tensor | None = None) -> Tensor:
     return y.transpose(1, 2)[..., :head_dim].flatten(2)
 
 
+def attend_to(q: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention to other tokens by the fused kernel, narrow heads filled up as in :func:`attend_fused`.
+
+    Args:
+        q: ``[N, Q, heads, D]``.
+        kv: ``[N, L, 2, heads, D]``: keys and values.
+        mask: ``[N, L]`` bool, True where a token is seen, at least one of each row; None is everywhere.
+
+    Returns:
+        ``[N, Q, heads D]``.
+    """
+    head_dim = q.shape[-1]
+    is_fused = torch.compiler.is_compiling() or torch.backends.cuda.flash_sdp_enabled()
+    if is_fused and head_dim < CPU_HEAD_DIM and q.device.type == "cpu":
+        q, kv = (F.pad(y, (0, CPU_HEAD_DIM - head_dim)) for y in (q, kv))
+    k, v = kv.permute(2, 0, 3, 1, 4)
+    seen = None if mask is None else mask[:, None, None]
+    y = F.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=seen, scale=head_dim**-0.5)
+    return y.transpose(1, 2)[..., :head_dim].flatten(2)
+
+
 class SpatialAttention(nn.Module):
     """Self-attention over the pixels of each frame, added to its input; the output layer starts at zero.
 

@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
-from ..say import counted
 from .blocks import zero_init
+from .context import Context, ContextBy, context_layers
 from .dit_block import DiTBlock, Sequences, modulated
 from .dit_condition import ConditionEmbedding
 from .dit_sizes import Layout, Size, check_choices, check_heads, check_patch, planes_of, sized
@@ -89,6 +89,9 @@ class SpacetimeDiT(OwnSizes, Network):
             latent with axes of time, height and width.
         num_classes: number of classes; None = unconditional.
         vector_dim: width of the vector condition; None = no vector.
+        context_dim: width of a text's tokens; None = no text.
+        context_by: how the network is told the text: "attention" to its tokens behind each attention within frames (as
+            diffusers' text-to-video Latte), or "pooling" into the vector that modulates every block.
         concat_channels: channels of a latent to condition on, joined to ``z``; its noise level may come with it.
         recompute: forget the inside of each block in the forward pass and compute it again in the backward pass:
             less memory for a third more arithmetic.
@@ -120,6 +123,8 @@ class SpacetimeDiT(OwnSizes, Network):
         plane_size: Resolution | None = None,
         num_classes: int | None = None,
         vector_dim: int | None = None,
+        context_dim: int | None = None,
+        context_by: ContextBy = "attention",
         concat_channels: int = 0,
         recompute: bool = False,
     ) -> None:
@@ -143,7 +148,7 @@ class SpacetimeDiT(OwnSizes, Network):
             FrameSize.of(resolution).check_multiple(self.patch_size[1:], "patch_size")
         self.resolution = None if resolution is None else FrameSize.of(resolution).written
         self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
-        self.recompute = recompute
+        self.context_dim, self.recompute = context_dim, recompute
         # a token of several units has one time, and is no still image
         self.is_causal = causal
         self.takes_any_shape = self.plane_sizes is None
@@ -154,8 +159,14 @@ class SpacetimeDiT(OwnSizes, Network):
         self.concat_in = (
             zero_init(nn.Linear(volume * concat_channels, width, bias=False)) if concat_channels else None
         )
+        self.context_in, self.pooling = context_layers(context_dim, context_by, width)
+
+        def sees_context(number: int) -> bool:  # blocks over time attend to no text
+            return self.context_in is not None and not (layout == "alternating" and number % 2)
+
         self.layers = nn.ModuleList(
-            DiTBlock(width, num_heads, mlp_ratio, layout == "factorised") for _ in range(depth)
+            DiTBlock(width, num_heads, mlp_ratio, layout == "factorised", sees_context(i))
+            for i in range(depth)
         )
         self.last_modulation = nn.Linear(width, 2 * width)
         self.patch_out = nn.Linear(width, volume * self.out_channels)
@@ -167,7 +178,7 @@ class SpacetimeDiT(OwnSizes, Network):
         for name, module in self.named_modules():
             if not isinstance(module, nn.Linear):
                 continue
-            if name.endswith(("modulation", "patch_out")):
+            if name.endswith(("modulation", "patch_out", "context.out", "pooling.out")):
                 zero_init(module)
             elif not name.startswith(("embedding.", "concat_in")):
                 nn.init.xavier_uniform_(module.weight)
@@ -183,8 +194,8 @@ class SpacetimeDiT(OwnSizes, Network):
                 ``[B, C, N]``. U, H and W are multiples of ``patch_size``, and need not be what it was built for.
             time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``), or ``[B, U]``, of each unit. Times that are
                 all equal give what one time gives, on a CPU to the bit.
-            cond: label, vector, concat and concat_time as far as the network was built for them; label and vector of
-                each sample or of each unit.
+            cond: label, vector, context, concat and concat_time as far as the network was built for them; label, vector
+                and context of each sample or of each unit.
 
         Returns:
             ``[B, out_channels, U, H, W]`` or ``[B, out_channels, N]``; fp32 under autocast.
@@ -197,16 +208,21 @@ class SpacetimeDiT(OwnSizes, Network):
         if time.ndim == 2 and z.is_cpu and bool((time == time[:, :1]).all()):
             time = time[:, 0]
         x = self.tokens(z, cond.concat)
-        condition = F.silu(self.embedding(time, cond))
+        pooled = None if self.pooling is None else self.pooling(cond, z)
+        context = None if self.context_in is None else self.context_in(cond, z)
+        condition = F.silu(self.embedding(time, cond, pooled))
         condition = (
             condition[:, None, None] if condition.ndim == 2 else condition[:, :, None]
         )  # [B, 1 or N_t, 1, D]
         video = x.shape[1] - sum(cond.images)
         if z.is_cpu and condition.shape[1] == 1:  # one vector for all tokens of a sample: see ``of_one``
-            pieces = [self.predict(x[i : i + 1], condition[i : i + 1], z, video) for i in range(len(x))]
+            pieces = []
+            for i in range(len(x)):
+                told = None if context is None else context.of_samples(i, i + 1)
+                pieces.append(self.predict(x[i : i + 1], condition[i : i + 1], told, z, video))
             x = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
         else:
-            x = self.predict(x, condition, z, video)
+            x = self.predict(x, condition, context, z, video)
         if self.plane_sizes is not None:
             return from_plane_patches(x, self.plane_sizes, self.patch_size[1]).contiguous()
         return from_patches(x, self.patch_size, z.shape[2:]).contiguous()
@@ -225,12 +241,13 @@ class SpacetimeDiT(OwnSizes, Network):
             x = x + self.concat_in(cut(known.to(z.dtype)))
         return x
 
-    def predict(self, x: Tensor, condition: Tensor, z: Tensor, video: int) -> Tensor:
+    def predict(self, x: Tensor, condition: Tensor, context: Context | None, z: Tensor, video: int) -> Tensor:
         """Tokens through all blocks and the head: ``[B, N_t, N_s, D]`` -> ``[B, N_t, N_s, values of a patch]``.
 
         Args:
             x: the tokens.
             condition: ``[B, N_t or 1, 1, D]``, behind its SiLU.
+            context: the texts, of a network that attends to them.
             z: the latent, for its shape.
             video: how many frames at the front are a video; the others are still images.
         """
@@ -248,7 +265,7 @@ class SpacetimeDiT(OwnSizes, Network):
                 x = self.run_over_time(block, x, condition, at.over_time, video)
             else:
                 over_time = at.over_time if self.layout == "factorised" and video else None
-                x = self.run(block, x, condition, at.space, over_time)
+                x = self.run(block, x, condition, at.space, over_time, context)
         with without_autocast(x.device):
             x, condition = x.to(self.patch_out.weight.dtype), condition.to(self.patch_out.weight.dtype)
             shift, scale = self.last_modulation(condition).split(self.width, -1)
@@ -261,11 +278,13 @@ class SpacetimeDiT(OwnSizes, Network):
         condition: Tensor,
         among: Sequences,
         over_time: Sequences | None = None,
+        context: Context | None = None,
     ) -> Tensor:
         """One block, or its forward alone if its inside shall be computed again in the backward pass."""
+        inputs = (x, condition, among, over_time, context)
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(block, x, condition, among, over_time, use_reentrant=False)
-        return block(x, condition, among, over_time)
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
     def run_over_time(
         self, block: nn.Module, x: Tensor, condition: Tensor, over_time: Sequences, video: int
@@ -391,47 +410,12 @@ class SpacetimeDiT(OwnSizes, Network):
                 f"frames, height and width of z must be multiples of patch_size {self.patch_size}, got "
                 f"{list(z.shape[2:])}"
             )
-        for name, option, is_built in (
-            ("label", "num_classes", self.num_classes is not None),
-            ("vector", "vector_dim", self.vector_dim is not None),
-            ("concat", "concat_channels", self.concat_channels > 0),
-            ("concat_time", "concat_channels", self.concat_channels > 0),
-        ):
-            if getattr(cond, name) is not None and not is_built:
-                raise ValueError(f"the condition has a {name} but SpacetimeDiT was built without {option}")
-        if cond.context is not None:
-            raise ValueError(
-                "the condition has a context but SpacetimeDiT attends to no tokens; pool it into a vector"
-            )
-        self.check_images(z, cond.images)
-        expected = (len(z), self.concat_channels, *z.shape[2:])
-        if cond.concat is not None and cond.concat.shape != expected:
-            raise ValueError(f"concat must have shape {list(expected)}, got {list(cond.concat.shape)}")
-        for name, value, last in (
-            ("time", time, ()),
-            ("label", cond.label, ()),
-            ("vector", cond.vector, (self.vector_dim,)),
-        ):
-            shapes = [[len(z), *last]]
-            if self.takes_unit_times:
-                shapes.append([len(z), z.shape[2], *last])
-            if value is not None and list(value.shape) not in shapes:
-                raise ValueError(
-                    f"{name} must have shape {' or '.join(map(str, shapes))}, got {list(value.shape)}"
-                )
-
-    def check_images(self, z: Tensor, images: tuple[bool, ...]) -> None:
-        """Raise ValueError for still images that do not stand behind the frames of a video."""
-        if any(images) and not self.takes_images:
-            raise ValueError(
-                f"SpacetimeDiT takes no still images beside planes or patches of several frames, got {sum(images)}"
-            )
-        if any(images) and len(images) != z.shape[2]:
-            raise ValueError(
-                f"the condition flags still images for {counted(len(images), 'frame')}, z has {z.shape[2]}"
-            )
-        if list(images) != sorted(images):
+        self.check_condition(z, cond)
+        if list(cond.images) != sorted(cond.images):
             raise ValueError("still images must stand behind the frames of the video")
+        shapes = [[len(z)], [len(z), z.shape[2]]] if self.takes_unit_times else [[len(z)]]
+        if list(time.shape) not in shapes:
+            raise ValueError(f"time must have shape {' or '.join(map(str, shapes))}, got {list(time.shape)}")
 
 
 def with_time(x: Tensor, in_time: Tensor | None, video: int) -> Tensor:

@@ -10,14 +10,14 @@ token, so that nothing passes between tokens but by attention.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import CPU_PIECE, attend_fused
+from .attention import attend_fused
+from .context import Context, ContextAttention
 from .positions import turned
 
 NORM_EPS = 1e-6
@@ -61,19 +61,9 @@ def behind_norm(linear: nn.Linear, shift: Tensor, scale: Tensor) -> tuple[Tensor
     return linear.weight * (1 + scale.flatten()), linear.bias + linear.weight @ shift.flatten()
 
 
-def with_gate(linear: nn.Linear, gate: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer that takes up the one vector by which its output is scaled."""
-    return linear.weight * gate.flatten()[:, None], linear.bias * gate.flatten()
-
-
 def gated(x: Tensor, gate: Tensor, linear: nn.Linear, y: Tensor) -> Tensor:
     """``x + gate linear(y)`` with a gate that broadcasts to ``x [B, G, L, D]``."""
     return torch.addcmul(x, gate.to(x), linear(y).to(x))
-
-
-def plus(x: Tensor, y: Tensor) -> Tensor:
-    """``x + y``, in the memory of ``y``, a product that nothing else holds, where its type allows."""
-    return y.add_(x) if y.dtype == x.dtype else x + y
 
 
 class DiTAttention(nn.Module):
@@ -127,26 +117,41 @@ def attend(qkv: Tensor, table: Tensor | None, mask: Tensor | None) -> Tensor:
 
 
 class DiTBlock(nn.Module):
-    """Attention, then an MLP.
+    """Attention, attention to a text where there is one, then an MLP.
 
     Args:
         width: D.
         num_heads: of attention.
         mlp_ratio: width of the MLP over D.
         factorised: attend twice, within each frame and then over time, each with norm and gate of its own.
+        has_context: attend to a text behind the attention within a frame. As published (Chen et al. 2023, PixArt), it
+            has neither norm nor gate.
     """
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float, factorised: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        mlp_ratio: float,
+        factorised: bool = False,
+        has_context: bool = False,
+    ) -> None:
         super().__init__()
         self.width = width
         self.modulation = nn.Linear(width, (9 if factorised else 6) * width)
         self.attention = DiTAttention(width, num_heads)
         self.attention_over_time = DiTAttention(width, num_heads) if factorised else None
+        self.context = ContextAttention(width, width, width // num_heads) if has_context else None
         self.mlp_in = nn.Linear(width, int(width * mlp_ratio))
         self.mlp_out = nn.Linear(int(width * mlp_ratio), width)
 
     def forward(
-        self, x: Tensor, condition: Tensor, among: Sequences, over_time: Sequences | None = None
+        self,
+        x: Tensor,
+        condition: Tensor,
+        among: Sequences,
+        over_time: Sequences | None = None,
+        context: Context | None = None,
     ) -> Tensor:
         """``[B, G, L, D]`` -> the same.
 
@@ -155,11 +160,14 @@ class DiTBlock(nn.Module):
             condition: ``[B, G or 1, L or 1, D]``, behind its SiLU.
             among: which tokens attend to each other; for a factorised block, those of a frame.
             over_time: for a factorised block, those of a place, ``groups`` of which are frames of a video.
+            context: the texts, of the G groups as frames.
         """
         shift, scale, gate, *more, mlp_shift, mlp_scale, mlp_gate = self.modulation(condition).split(
             self.width, -1
         )
         x = self.attention(x, (shift, scale, gate), among)
+        if self.context is not None and context is not None:
+            x = x + self.context(x, context).to(x)
         if self.attention_over_time is not None and over_time is not None:
             count = x.shape[1] if over_time.groups is None else over_time.groups
             of_places = [m[:, :count].transpose(1, 2) for m in more]
@@ -171,24 +179,3 @@ class DiTBlock(nn.Module):
             x = video.contiguous() if count == x.shape[1] else torch.cat([video, x[:, count:]], dim=1)
         hidden = F.gelu(modulated(self.mlp_in, x, mlp_shift, mlp_scale), approximate="tanh")
         return gated(x, mlp_gate, self.mlp_out, hidden)
-
-    def by_one_vector(self, x: Tensor, vectors: Sequence[Tensor], among: Sequences) -> Tensor:
-        """The block of a single sample, ``[1, G, L, D]``, whose weights take up the modulation.
-
-        Sequences that do not see each other pass through the whole block few at a time: what lies between its layers
-        stays in the cache of a CPU, forwards and backwards, in memory that the allocator has handed out before.
-        """
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = vectors
-        qkv, out = behind_norm(self.attention.qkv, shift, scale), with_gate(self.attention.out, gate)
-        mlp_in, mlp_out = behind_norm(self.mlp_in, mlp_shift, mlp_scale), with_gate(self.mlp_out, mlp_gate)
-
-        def through(x: Tensor) -> Tensor:
-            y = F.linear(F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), *qkv)
-            x = plus(x, F.linear(self.attention.attended(y, among), *out))
-            hidden = F.linear(F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), *mlp_in)
-            return plus(x, F.linear(F.gelu(hidden, approximate="tanh"), *mlp_out))
-
-        size = max(CPU_PIECE // (x.shape[2] * self.mlp_in.out_features), 1)
-        if among.joined or size >= x.shape[1]:
-            return through(x)
-        return torch.cat([through(piece) for piece in x.split(size, dim=1)], dim=1)

@@ -60,12 +60,13 @@ class ConditionEmbedding(OwnSizes, nn.Module):
         """A condition that was not there begins as if it were not there."""
         return torch.zeros_like(like) if name.startswith(("classes.", "vector.", "concat_time.")) else None
 
-    def forward(self, time: Tensor, cond: Condition) -> Tensor:
-        """``[B, dim]``, or ``[B, T, dim]`` where the time, the class or the vector is of each frame.
+    def forward(self, time: Tensor, cond: Condition, pooled: Tensor | None = None) -> Tensor:
+        """``[B, dim]``, or ``[B, T, dim]`` where the time, the class, the vector or the text is of each frame.
 
         Args:
             time: ``[B]`` or ``[B, T]``.
             cond: label and vector, of each sample or of each frame, and concat_time ``[B]``.
+            pooled: a text, ``[B, dim]`` or ``[B, T, dim]``.
         """
         dtype = self.first.weight.dtype
 
@@ -89,4 +90,6 @@ class ConditionEmbedding(OwnSizes, nn.Module):
             if self.concat_time is not None:
                 level = time.new_zeros(len(time)) if cond.concat_time is None else cond.concat_time
                 y = added(y, self.concat_time(features(1000 * level.float())))
+            if pooled is not None:
+                y = added(y, pooled)
         return y

@@ -100,6 +100,7 @@ class TimeEmbedding(OwnSizes, nn.Module):
         label: Tensor | None = None,
         vector: Tensor | None = None,
         concat_time: Tensor | None = None,
+        pooled: Tensor | None = None,
     ) -> Tensor:
         """The embedding of each sample, or, where a time, label or vector differs from frame to frame, of each frame.
 
@@ -108,13 +109,14 @@ class TimeEmbedding(OwnSizes, nn.Module):
             label: ``[B]`` or ``[B, T]``.
             vector: ``[B, vector_dim]`` or ``[B, T, vector_dim]``.
             concat_time: ``[B]``.
+            pooled: a text, ``[B, dim]`` or ``[B, T, dim]``.
 
         Returns:
             ``[B, dim]`` or ``[B, T, dim]``.
         """
         if time.ndim == 2:  # frame by frame, so that equal times give what one time gives, to the last bit
             frames = [
-                self(t, _of_frame(label, 2, j), _of_frame(vector, 3, j), concat_time)
+                self(t, _of_frame(label, 2, j), _of_frame(vector, 3, j), concat_time, _of_frame(pooled, 3, j))
                 for j, t in enumerate(time.unbind(1))
             ]
             return torch.stack(frames, dim=1)
@@ -133,6 +135,8 @@ class TimeEmbedding(OwnSizes, nn.Module):
                 y = added(
                     y, self.concat_time(sinusoidal_embedding(level, self.width, self.is_open).to(dtype))
                 )
+            if pooled is not None:
+                y = added(y, pooled)
             for layer in self.layers:
                 y = layer(F.silu(y))
             if self.noise_levels is not None and self.concat_time is not None:

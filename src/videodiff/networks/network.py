@@ -13,10 +13,21 @@ from torch import Tensor, nn
 from ..config.network_facts import FACTS
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
+from ..say import counted
 from .compilation import compile_each
 
 if TYPE_CHECKING:
     from .latents import Latents
+
+FIELDS = {
+    "label": "num_classes",
+    "vector": "vector_dim",
+    "context": "context_dim",
+    "context_mask": "context_dim",
+    "concat": "concat_channels",
+    "concat_time": "concat_channels",
+}
+"""Field of a condition -> the fact of a network that takes it."""
 
 
 class Network(nn.Module, ABC):
@@ -32,7 +43,7 @@ class Network(nn.Module, ABC):
         size_factor: what the height and the width of ``z`` must be multiples of.
         num_classes: number of classes of ``Condition.label``; None = unconditional.
         vector_dim: width of ``Condition.vector``; None = no vector.
-        context_dim: width of the tokens of ``Condition.context``; None = no context.
+        context_dim: width of the tokens of ``Condition.context``; None = no text.
         concat_channels: channels of ``Condition.concat``, which may come with a noise level; 0 = none.
         takes_images: whether still images may stand behind the frames of a clip.
         takes_unit_times: whether ``time`` may be ``[B, U]``, a time of its own for each unit of ``z [B, C, U, *S]``.
@@ -86,8 +97,56 @@ class Network(nn.Module, ABC):
             label=None if self.num_classes is None else zeros(dtype=torch.long),
             vector=zeros(self.vector_dim) if self.vector_dim else None,
             context=zeros(1, self.context_dim) if self.context_dim else None,
+            context_mask=zeros(1, dtype=torch.bool) if self.context_dim else None,
             concat=zeros(self.concat_channels, *space) if self.concat_channels else None,
         )
+
+    def check_condition(self, z: Tensor, cond: Condition) -> None:
+        """Refuse a condition that it was not built for, or that does not fit ``z``; called by ``forward``.
+
+        A label, vector or context may be of each frame where the network tells frames apart: if it takes still images
+        or times of each unit.
+
+        Raises:
+            ValueError: naming the field, and the option or the shape.
+        """
+        kind, images = type(self).__name__, cond.images
+        for name, option in FIELDS.items():
+            if getattr(cond, name) is not None and getattr(self, option) in (None, 0):
+                raise ValueError(f"the condition has a {name} but {kind} was built without {option}")
+        if any(images) and not self.takes_images:
+            raise ValueError(f"{kind} as built takes no still images beside a clip, got {sum(images)}")
+        frames = z.shape[2] if z.ndim == 5 else 1
+        if len(images) not in (0, frames):
+            raise ValueError(
+                f"the condition flags still images for {counted(len(images), 'frame')}, z has {frames}"
+            )
+        if cond.context_mask is not None and cond.context is None:
+            raise ValueError("the condition has a context_mask but no context")
+        length = cond.context.shape[-2] if cond.context is not None and cond.context.ndim > 2 else 1
+        groups: list[tuple[int, ...]] = [()]
+        if self.takes_images or self.takes_unit_times:
+            groups.append((frames,))
+        parts = [*groups, (1 + sum(images),)] if any(images) else groups
+        expected: dict[str, list[tuple[int | None, ...]]] = {
+            "label": [(len(z), *group) for group in groups],
+            "vector": [(len(z), *group, self.vector_dim) for group in groups],
+            "context": [(len(z), *group, length, self.context_dim) for group in parts],
+            "concat": [(len(z), self.concat_channels, *z.shape[2:])],
+        }
+        if cond.context is not None:
+            expected["context_mask"] = [tuple(cond.context.shape[:-1])]
+        for name, shapes in expected.items():
+            value = getattr(cond, name)
+            if value is not None and tuple(value.shape) not in shapes:
+                raise ValueError(
+                    f"{name} must have shape {' or '.join(str(list(shape)) for shape in shapes)}, got "
+                    f"{list(value.shape)}"
+                )
+        if cond.context_mask is not None and cond.context_mask.dtype != torch.bool:
+            raise TypeError(
+                f"context_mask must be bool, True where a token is there, got {cond.context_mask.dtype}"
+            )
 
     def blocks(self) -> Sequence[nn.Module]:
         """Its repeated blocks, each compiled by itself and none inside another.

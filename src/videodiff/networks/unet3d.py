@@ -15,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
-from ..say import counted
 from .attention import SpatialAttention, TemporalAttention, TemporalPosition, image_mask
 from .blocks import ConvResample, FrameNorm, Resample, ResBlock, resampler, set_norm_groups, zero_init
 from .compilation import modules_of
+from .context import Context, ContextBy, FrameContextAttention, context_layers
 from .embeddings import RotaryTables, TimeEmbedding, without_autocast
 from .network import Network
 from .resized import OwnSizes, Resized, more_inputs
@@ -33,24 +33,29 @@ class Frames(NamedTuple):
 
 
 class SpaceTimeBlock(nn.Module):
-    """A residual block, then attention over space and over time if ``attention`` says so."""
+    """A residual block, then attention over space, to a text and over time, as far as it has them."""
 
     def __init__(
         self,
         res: ResBlock,
         spatial: SpatialAttention | None = None,
         temporal: TemporalAttention | None = None,
+        context: FrameContextAttention | None = None,
     ) -> None:
         super().__init__()
         self.res = res
         self.spatial = spatial
         self.temporal = temporal
+        self.context = context
 
-    def forward(self, x: Tensor, embedding: Tensor, frames: Frames) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, frames: Frames, context: Context | None = None) -> Tensor:
         """``[(T B), C, H, W]`` and an embedding as of :class:`ResBlock` -> ``[(T B), C_out, H, W]``."""
         x = self.res(x, embedding)
         if self.spatial is not None and self.temporal is not None:
-            x = self.temporal(self.spatial(x), *frames)
+            x = self.spatial(x)
+            if self.context is not None and context is not None:
+                x = self.context(x, context)
+            x = self.temporal(x, *frames)
         return x
 
 
@@ -91,6 +96,9 @@ class UNet3D(OwnSizes, Network):
         resample: change of size by residual blocks ("residual") or by one convolution ("conv").
         num_classes: number of classes; None = unconditional.
         vector_dim: width of the vector condition; None = no vector.
+        context_dim: width of a text's tokens; None = no text.
+        context_by: how the network is told the text: "attention" to its tokens behind each spatial attention, or
+            "pooling" into the time embedding (the paper's, of BERT-large).
         concat_channels: channels of a video to condition on, joined to ``z``; its noise level may come with it.
         noise_levels: number of learned vectors that encode that noise level; None = sinusoids.
         is_open: which frequencies the time embedding has (``sinusoidal_embedding``); LVDM's are open.
@@ -131,6 +139,8 @@ class UNet3D(OwnSizes, Network):
         resample: Resample = "residual",
         num_classes: int | None = None,
         vector_dim: int | None = None,
+        context_dim: int | None = None,
+        context_by: ContextBy = "attention",
         concat_channels: int = 0,
         noise_levels: int | None = None,
         is_open: bool = False,
@@ -157,8 +167,11 @@ class UNet3D(OwnSizes, Network):
         self.channels, self.out_channels = channels, channels if out_channels is None else out_channels
         self.resolution, self.num_frames = FrameSize.of(resolution).written, num_frames
         self.num_classes, self.vector_dim, self.concat_channels = num_classes, vector_dim, concat_channels
+        self.context_dim = context_dim
         self.recompute, self.patch_size = recompute, patch_size
-        self.takes_unit_times, self.is_causal = norm == "frame", causal
+        # statistics of a clip tell each frame of the others, and its scales are of all frames alike
+        self.takes_unit_times = self.takes_images = norm == "frame"
+        self.is_causal = causal
         self.size_factor = patch_size * 2 ** (len(widths) - 1)
         if temporal_position == "rotary" and heads is not None:
             raise ValueError("rotary positions need one head_dim for all levels; leave heads out")
@@ -166,13 +179,17 @@ class UNet3D(OwnSizes, Network):
         over_clip = norm == "clip"
         distance = max(num_frames - 1, 1) if max_distance is None else max_distance
         embedding_dim = 4 * width if embedding_dim is None else embedding_dim
+        context_in, pooling = context_layers(context_dim, context_by, embedding_dim)
 
         def block(i: int, o: int, has_attention: bool) -> SpaceTimeBlock:
             res = ResBlock(i, o, embedding_dim, dropout, over_clip=over_clip)
             if not has_attention:
                 return SpaceTimeBlock(res)
             temporal = TemporalAttention(o, head_dims[o], temporal_position, distance, over_clip)
-            return SpaceTimeBlock(res, SpatialAttention(o, head_dims[o]), temporal)
+            context = None
+            if context_in is not None:
+                context = FrameContextAttention(o, embedding_dim, head_dims[o])
+            return SpaceTimeBlock(res, SpatialAttention(o, head_dims[o]), temporal, context)
 
         self.embedding = TimeEmbedding(
             width,
@@ -204,6 +221,7 @@ class UNet3D(OwnSizes, Network):
                 self.up.append(resampler(resample, current, embedding_dim, dropout, "up"))
         self.norm_out = FrameNorm(current, over_clip)
         self.conv_out = zero_init(nn.Conv2d(current, self.out_channels * patch_size**2, 3, padding=1))
+        self.context_in, self.pooling = context_in, pooling
         set_norm_groups(self, norm_groups)
         self.to(memory_format=torch.channels_last)
 
@@ -222,8 +240,8 @@ class UNet3D(OwnSizes, Network):
                 differ from ``resolution`` but must be divisible as it is.
             time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``), or, with norms over frames, ``[B, T]``, a
                 time of its own for each frame. Times that are all equal give what one time gives, on a CPU to the bit.
-            cond: label, vector, concat and concat_time as far as the network was built for them; label and vector of
-                each sample or, with norms over frames, of each frame.
+            cond: label, vector, context, concat and concat_time as far as the network was built for them; label, vector
+                and context of each sample or, with norms over frames, of each frame.
 
         Returns:
             ``[B, out_channels, T, H, W]``; fp32 under autocast.
@@ -238,21 +256,23 @@ class UNet3D(OwnSizes, Network):
             self.mask(cond.images, num_frames, z.device),
             self.rotary(num_frames, z.device) if self.rotary is not None else None,
         )
-        embedding = F.silu(self.embedding(time, cond.label, cond.vector, cond.concat_time))
+        pooled = None if self.pooling is None else self.pooling(cond, z)
+        context = None if self.context_in is None else self.context_in(cond, z)
+        embedding = F.silu(self.embedding(time, cond.label, cond.vector, cond.concat_time, pooled))
         if embedding.ndim == 3:  # of each frame: b t e -> (t b) e, or t b e
             embedding = embedding.transpose(0, 1)
             embedding = embedding.flatten(0, 1) if time.ndim == 1 else embedding
         x = self.conv_in(self.fold(z, cond.concat))
         skips = [x]
         for layer in self.down:
-            x = self.run(layer, x, embedding, frames)
+            x = self.run(layer, x, embedding, frames, context)
             skips.append(x)
         for layer in self.middle:
-            x = self.run(layer, x, embedding, frames)
+            x = self.run(layer, x, embedding, frames, context)
         for layer in self.up:
             if isinstance(layer, SpaceTimeBlock):
                 x = torch.cat([x, skips.pop()], dim=1)
-            x = self.run(layer, x, embedding, frames)
+            x = self.run(layer, x, embedding, frames, context)
         with without_autocast(x.device):
             x = x.to(self.conv_out.weight.dtype)
             x = self.conv_out(self.norm_out(x, num_frames=num_frames, has_silu=True))
@@ -279,15 +299,18 @@ class UNet3D(OwnSizes, Network):
             return x
         return F.pixel_unshuffle(x, self.patch_size).contiguous(memory_format=torch.channels_last)
 
-    def run(self, layer: nn.Module, x: Tensor, embedding: Tensor, frames: Frames) -> Tensor:
+    def run(
+        self, layer: nn.Module, x: Tensor, embedding: Tensor, frames: Frames, context: Context | None
+    ) -> Tensor:
         """One block, or its forward alone if its inside shall be computed again in the backward pass."""
-        inputs = (x, embedding, frames) if isinstance(layer, SpaceTimeBlock) else (x, embedding)
+        inputs = (x, embedding, frames, context) if isinstance(layer, SpaceTimeBlock) else (x, embedding)
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(layer, *inputs, use_reentrant=False)
         return layer(*inputs)
 
     def blocks(self) -> list[nn.Module]:
-        return modules_of(self, (ResBlock, ConvResample, SpatialAttention, TemporalAttention))
+        kinds = (ResBlock, ConvResample, SpatialAttention, FrameContextAttention, TemporalAttention)
+        return modules_of(self, kinds)
 
     def check_input(self, z: Tensor, time: Tensor, cond: Condition) -> None:
         """Raise ValueError for what the network cannot take."""
@@ -298,10 +321,7 @@ class UNet3D(OwnSizes, Network):
                 f"time must have shape [{len(z)}] or, with norms over frames, [{len(z)}, {z.shape[2]}], got "
                 f"{list(time.shape)}{'' if self.takes_unit_times else ' (this network was built with norm clip)'}"
             )
-        if len(cond.images) not in (0, z.shape[2]):
-            raise ValueError(
-                f"the condition flags still images for {counted(len(cond.images), 'frame')}, z has {z.shape[2]}"
-            )
+        self.check_condition(z, cond)
         num_images = sum(cond.images)
         num_videos_frames = z.shape[2] - num_images
         if num_videos_frames > self.num_frames:
@@ -311,29 +331,6 @@ class UNet3D(OwnSizes, Network):
             )
         why = "patch_size, and one halving between levels"
         FrameSize(*z.shape[3:]).check_multiple(self.size_factor, why, "size of z")
-        for name, option, is_built in (
-            ("label", "num_classes", self.num_classes is not None),
-            ("vector", "vector_dim", self.vector_dim is not None),
-            ("concat", "concat_channels", self.concat_channels > 0),
-            ("concat_time", "concat_channels", self.concat_channels > 0),
-        ):
-            if getattr(cond, name) is not None and not is_built:
-                raise ValueError(f"the condition has a {name} but UNet3D was built without {option}")
-        if cond.context is not None:
-            raise ValueError(
-                "the condition has a context but UNet3D attends to no tokens; pool it into a vector"
-            )
-        if cond.concat is not None and cond.concat.shape != (len(z), self.concat_channels, *z.shape[2:]):
-            expected = [len(z), self.concat_channels, *z.shape[2:]]
-            raise ValueError(f"concat must have shape {expected}, got {list(cond.concat.shape)}")
-        for name, value, last in (("label", cond.label, ()), ("vector", cond.vector, (self.vector_dim,))):
-            shapes = [[len(z), *last], [len(z), z.shape[2], *last]]
-            if self.norm_out.over_clip:  # which scales and shifts all frames of a clip alike
-                shapes.pop()
-            if value is not None and list(value.shape) not in shapes:
-                raise ValueError(
-                    f"{name} must have shape {' or '.join(map(str, shapes))}, got {list(value.shape)}"
-                )
 
 
 def level_sizes(resolution: Resolution, num_levels: int, patch_size: int = 1) -> list[int]:

@@ -216,8 +216,7 @@ class UNet3DPort(Network):
         Raises:
             ValueError: for a condition, or a size that cannot be halved.
         """
-        if cond.tensors() or any(cond.images):
-            raise ValueError("UNet3DPort is unconditional and trains on videos alone, got a condition")
+        self.check_condition(z, cond)
         FrameSize(*z.shape[3:]).check_multiple(self.size_factor, "one halving between levels", "size of z")
         num_frames = z.shape[2]
         positions = rotary_table(self.frequencies, num_frames), self.time_rel_pos_bias(num_frames)

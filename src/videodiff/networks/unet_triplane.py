@@ -16,6 +16,7 @@ from ..say import counted
 from .attention import SpatialAttention
 from .blocks import FrameNorm, ResBlock, from_tokens, set_norm_groups, tokens, zero_init
 from .compilation import modules_of
+from .context import Context, ContextBy, FrameContextAttention, context_layers
 from .embeddings import TimeEmbedding, sinusoidal_embedding, without_autocast
 from .network import Network
 from .planes import PlaneSizes, join_stacks, reverse_time, split_stacks
@@ -28,30 +29,43 @@ Shapes = list[tuple[int, int]]
 
 
 class TriplaneBlock(nn.Module):
-    """Layers that see one plane at a time, then attention over the tokens of all planes.
+    """Layers that see one plane at a time, then attention over the tokens of all planes, and of these to a text.
 
     Args:
         layers: residual blocks and spatial attention, shared by the planes.
         joint: attention over the joined tokens.
+        context: attention of the joined tokens to a text, or None.
     """
 
-    def __init__(self, layers: list[nn.Module], joint: SpatialAttention) -> None:
+    def __init__(
+        self,
+        layers: list[nn.Module],
+        joint: SpatialAttention,
+        context: FrameContextAttention | None = None,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.joint = joint
+        self.context = context
 
-    def forward(self, parts: Sequence[Tensor], embedding: Tensor, shapes: Shapes) -> tuple[Tensor, Shapes]:
+    def forward(
+        self, parts: Sequence[Tensor], embedding: Tensor, shapes: Shapes, context: Context | None = None
+    ) -> tuple[Tensor, Shapes]:
         """Tokens of planes of ``shapes`` -> tokens and shapes of the result.
 
         Args:
             parts: ``[B, L, C_i]``, whose features are joined: what comes from below and what skips.
             embedding: ``[B, E]``.
             shapes: rows and columns of each plane.
+            context: the texts, of a network that attends to them.
         """
         stacks = [self.on_planes(stack, embedding) for stack in split_stacks(parts, shapes)]
         x, shapes = join_stacks(stacks, len(parts[0]))
         # a picture one pixel wide: group norm over all planes together, then attention
-        return tokens(self.joint(from_tokens(x, x.shape[1]))), shapes
+        picture = self.joint(from_tokens(x, x.shape[1]))
+        if self.context is not None and context is not None:
+            picture = self.context(picture, context)
+        return tokens(picture), shapes
 
     def on_planes(self, x: Tensor, embedding: Tensor) -> Tensor:
         """``[(P B), C, h, w]`` -> the same with other channels and size."""
@@ -84,6 +98,9 @@ class TriplaneUNet(OwnSizes, Network):
             debris.
         norm_groups: groups of the norms at most; None is 32, with four channels to a group at least.
         num_classes: number of classes; None = unconditional.
+        context_dim: width of a text's tokens; None = no text.
+        context_by: how the network is told the text: "attention" of the tokens of all planes to those of the text,
+            behind each attention among the planes, or "pooling" into the time embedding.
         concat_channels: channels of the previous clip's planes, concatenated to ``z``; 0 = no previous clip.
         concat_reversed: see the planes of ``concat`` backwards in time, so that the last frame of the previous clip
             lies beside the first of the new one; as published it lies at the other end of the plane, further than a
@@ -114,6 +131,8 @@ class TriplaneUNet(OwnSizes, Network):
         plane_embedding: bool = True,
         norm_groups: int | None = None,
         num_classes: int | None = None,
+        context_dim: int | None = None,
+        context_by: ContextBy = "attention",
         concat_channels: int = 4,
         concat_reversed: bool = False,
         concat_overlap: int = 0,
@@ -125,11 +144,12 @@ class TriplaneUNet(OwnSizes, Network):
         self.size_factor = 2 ** max(len(widths) - 1, 0)
         check_sizes(self.plane_sizes, width, widths, num_blocks, attention_levels, heads)
         self.channels, self.num_classes, self.concat_channels = channels, num_classes, concat_channels
-        self.num_frames = num_frames
+        self.context_dim, self.num_frames = context_dim, num_frames
         self.concat_reversed, self.concat_overlap, self.recompute = concat_reversed, concat_overlap, recompute
         vectors = sinusoidal_embedding(1000 / 3 * torch.arange(3), width) if plane_embedding else None
         self.register_buffer("plane_vectors", vectors, persistent=False)
         embedding_dim = 4 * width
+        context_in, pooling = context_layers(context_dim, context_by, embedding_dim)
 
         def res(i: int, o: int, resample: Any = None) -> ResBlock:
             return ResBlock(i, o, embedding_dim, dropout, resample)
@@ -137,10 +157,14 @@ class TriplaneUNet(OwnSizes, Network):
         def attention(c: int) -> SpatialAttention:
             return SpatialAttention(c, c // heads)
 
+        def joined(layers: list[nn.Module], c: int) -> TriplaneBlock:
+            context = None if context_in is None else FrameContextAttention(c, embedding_dim, c // heads)
+            return TriplaneBlock(layers, attention(c), context)
+
         def block(i: int, o: int, level: int, resample: Any = None) -> TriplaneBlock:
             within = [attention(o)] if level in attention_levels else []
             change = [res(o, o, resample)] if resample is not None else []
-            return TriplaneBlock([res(i, o), *within, *change], attention(o))
+            return joined([res(i, o), *within, *change], o)
 
         self.embedding = TimeEmbedding(width, embedding_dim, 2, num_classes, is_open=True)
         self.conv_in = nn.Conv2d(channels + concat_channels, width, 3, padding=1)
@@ -153,11 +177,9 @@ class TriplaneUNet(OwnSizes, Network):
                 skips.append(o)
                 current = o
             if level < last:
-                self.down.append(TriplaneBlock([res(current, current, "down")], attention(current)))
+                self.down.append(joined([res(current, current, "down")], current))
                 skips.append(current)
-        self.middle = TriplaneBlock(
-            [res(current, current), attention(current), res(current, current)], attention(current)
-        )
+        self.middle = joined([res(current, current), attention(current), res(current, current)], current)
         for level, o in reversed(list(enumerate(widths))):
             for i in range(num_blocks + 1):
                 resample = "up" if level > 0 and i == num_blocks else None
@@ -165,6 +187,7 @@ class TriplaneUNet(OwnSizes, Network):
                 current = o
         self.norm_out = FrameNorm(current)
         self.conv_out = zero_init(nn.Conv2d(current, channels, 3, padding=1))
+        self.context_in, self.pooling = context_in, pooling
         set_norm_groups(self, norm_groups)
         self.to(memory_format=torch.channels_last)
 
@@ -181,8 +204,8 @@ class TriplaneUNet(OwnSizes, Network):
         Args:
             z: ``[B, C, N]``, the three planes one behind the other (``planes.split_planes``).
             time: ``[B]``, about 0 to 1000 (``NoiseSchedule.network_time``).
-            cond: label and concat as far as the network was built for them; ``concat`` is the previous clip's planes
-                ``[B, concat_channels, N]``, and to leave it out is the same as zeros.
+            cond: label, context and concat as far as the network was built for them; ``concat`` is the previous clip's
+                planes ``[B, concat_channels, N]``, and to leave it out is the same as zeros.
 
         Returns:
             ``[B, C, N]``; fp32 under autocast.
@@ -191,7 +214,9 @@ class TriplaneUNet(OwnSizes, Network):
             ValueError: if the shapes do not fit or the condition has a field the network was not built for.
         """
         self.check_input(z, cond)
-        embedding = F.silu(self.embedding(time, cond.label, None, None))
+        pooled = None if self.pooling is None else self.pooling(cond, z)
+        context = None if self.context_in is None else self.context_in(cond, z)
+        embedding = F.silu(self.embedding(time, cond.label, None, None, pooled))
         parts = [z.mT]
         if self.concat_channels > 0:
             known = z.new_zeros(len(z), self.concat_channels, z.shape[2])
@@ -210,11 +235,11 @@ class TriplaneUNet(OwnSizes, Network):
             x = x + torch.cat(vectors)
         skips = [x]
         for block in self.down:
-            x, shapes = self.run(block, [x], embedding, shapes)
+            x, shapes = self.run(block, [x], embedding, shapes, context)
             skips.append(x)
-        x, shapes = self.run(self.middle, [x], embedding, shapes)
+        x, shapes = self.run(self.middle, [x], embedding, shapes, context)
         for block in self.up:
-            x, shapes = self.run(block, [x, skips.pop()], embedding, shapes)
+            x, shapes = self.run(block, [x, skips.pop()], embedding, shapes, context)
         with without_autocast(x.device):
             stacks = split_stacks([x.to(self.conv_out.weight.dtype)], shapes)
             x, _ = join_stacks(
@@ -223,15 +248,20 @@ class TriplaneUNet(OwnSizes, Network):
         return x.mT.contiguous()
 
     def run(
-        self, block: nn.Module, parts: list[Tensor], embedding: Tensor, shapes: Shapes
+        self,
+        block: nn.Module,
+        parts: list[Tensor],
+        embedding: Tensor,
+        shapes: Shapes,
+        context: Context | None,
     ) -> tuple[Tensor, Shapes]:
         """One block, or its forward alone if its inside shall be computed again in the backward pass."""
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(block, parts, embedding, shapes, use_reentrant=False)
-        return block(parts, embedding, shapes)
+            return checkpoint(block, parts, embedding, shapes, context, use_reentrant=False)
+        return block(parts, embedding, shapes, context)
 
     def blocks(self) -> list[nn.Module]:
-        return modules_of(self, (ResBlock, SpatialAttention))
+        return modules_of(self, (ResBlock, SpatialAttention, FrameContextAttention))
 
     def check_latents(self, latents: Latents) -> None:
         """Refuse planes whose sizes or overlap are not those the network was built for."""
@@ -252,20 +282,9 @@ class TriplaneUNet(OwnSizes, Network):
         self.plane_sizes.check(z)
         if z.shape[1] != self.channels:
             raise ValueError(f"TriplaneUNet takes z of {self.channels} channels, got {z.shape[1]}")
-        for name in ("vector", "context", "concat_time"):
-            if getattr(cond, name) is not None:
-                raise ValueError(f"the condition has a {name}, which TriplaneUNet cannot be built for")
-        if any(cond.images):
-            raise ValueError(f"TriplaneUNet takes no still images beside a clip, got {sum(cond.images)}")
-        if cond.label is not None and self.num_classes is None:
-            raise ValueError("the condition has a label but TriplaneUNet was built without num_classes")
-        if cond.label is not None and cond.label.shape != (len(z),):
-            raise ValueError(f"label must have shape {[len(z)]}, got {list(cond.label.shape)}")
-        if cond.concat is not None and self.concat_channels == 0:
-            raise ValueError("the condition has a concat but TriplaneUNet was built without concat_channels")
-        expected = (len(z), self.concat_channels, z.shape[2])
-        if cond.concat is not None and cond.concat.shape != expected:
-            raise ValueError(f"concat must have shape {list(expected)}, got {list(cond.concat.shape)}")
+        if cond.concat_time is not None:
+            raise ValueError("the condition has a concat_time, which TriplaneUNet cannot be built for")
+        self.check_condition(z, cond)
 
 
 def check_sizes(
