@@ -63,7 +63,7 @@ ARROWS = {
         "data",
         "callbacks",
     ),
-    "weights": ("atomic", "late", "placeholder", "reasons"),
+    "weights": ("atomic", "late", "placeholder", "reading", "reasons"),
     "stopping": (),
     "placeholder": (),
     "reasons": (),

@@ -25,12 +25,12 @@ from videodiff.checkpoints.exported import (
 )
 from videodiff.checkpoints.first_stage import FirstStage
 from videodiff.checkpoints.folders import resolve_checkpoint
-from videodiff.checkpoints.frozen_stage import hexadecimal, state_sha256
 from videodiff.checkpoints.image_folder import copy_image_folder
 from videodiff.checkpoints.load import load_checkpoint, load_run
 from videodiff.checkpoints.pipeline import find_run, parse
 from videodiff.config import merge, without_latents
 from videodiff.migrations import FORMATS, migrated, numbered_config
+from videodiff.networks.frozen import hexadecimal, state_sha256
 from videodiff.plain import parse_json
 from videodiff.run_layout import PIPELINE, WEIGHTS, run_folder
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from videodiff import placeholder
 from videodiff.reading import read_mapping
+from videodiff.weights.folder import MAX_BYTES, weight_files, weights_of
 
 CONFIG, PART, PIPELINE = "config.json", "vae", "model_index.json"
 WEIGHTS = (
@@ -25,7 +26,6 @@ WEIGHTS = (
 )
 """Names of the weights, the first that is there counts: whole or in shards, in fp32 or else in fp16."""
 
-MAX_BYTES = 1 << 24
 OPTION = "--model.autoencoder.folder"
 # What the config must say if it says it: there is one such network here.
 FIXED = {"in_channels": 3, "out_channels": 3, "act_fn": "silu", "latents_mean": None, "latents_std": None}
@@ -88,7 +88,7 @@ class ImageFolder:
     @property
     def index(self) -> Path | None:
         """The file of its weights, or the one that names their shards; None without either."""
-        return next((self.path / name for name in WEIGHTS if (self.path / name).is_file()), None)
+        return weights_of(self.path, WEIGHTS)
 
     def files(self) -> list[Path]:
         """The files of its weights, each looked at for a placeholder in its stead.
@@ -97,19 +97,8 @@ class ImageFolder:
             FileNotFoundError: without weights, or where a shard is missing.
             ValueError: for weights in another format alone, placeholders, and an index that is none.
         """
-        if (index := self.index) is None:
-            if pickles := sorted(file.name for file in self.path.glob("*.bin")):
-                raise ValueError(
-                    f"{self.path} holds its weights as {pickles[0]} alone, and only safetensors are read: convert it "
-                    f"with diffusers, AutoencoderKL.from_pretrained({str(self.path)!r}).save_pretrained(FOLDER), and "
-                    f"name FOLDER with {OPTION}"
-                )
-            raise FileNotFoundError(f"{self.path} holds no weights ({WEIGHTS[0]}, or its shards)")
-        files = [index] if index.suffix == ".safetensors" else shards(index)
-        for file in files:
-            if (found := placeholder.explain(file)) is not None:
-                raise ValueError(f"{file} {found}")
-        return files
+        convert = "diffusers, AutoencoderKL.from_pretrained({folder})"
+        return weight_files(self.path, WEIGHTS, convert, OPTION)
 
 
 def copy_image_folder(folder: str, out: Path) -> None:
@@ -200,24 +189,3 @@ def number(config: Mapping[str, Any], key: str, file: Path) -> float | None:
     if not is_number or (key == "scaling_factor" and value <= 0):
         raise ValueError(f"{file}: {key} must be a finite number, above 0 if it is a factor, got {value!r}")
     return float(value)
-
-
-def shards(index: Path) -> list[Path]:
-    """The files that an index names.
-
-    Raises:
-        FileNotFoundError: naming the first that is missing.
-        ValueError: for an index that names none, or files elsewhere.
-    """
-    placeholder.refuse(index)
-    names = read_mapping(index, max_bytes=MAX_BYTES).get("weight_map")
-    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise ValueError(f"{index} names no files of weights (weight_map)")
-    found = []
-    for name in sorted(set(names.values())):
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ValueError(f"{index} names {name!r}, which is no safetensors file beside it")
-        if not (index.parent / name).is_file():
-            raise FileNotFoundError(f"{index} names {name}, which is not there: fetch every shard")
-        found.append(index.parent / name)
-    return found

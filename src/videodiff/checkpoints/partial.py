@@ -172,10 +172,10 @@ def check_share(
 
 
 def load(model: nn.Module, state: dict[str, Tensor], found: Fitted, path: Path, force: bool) -> None:
-    """Put the weights in; those of another first stage only if forced."""
-    from videodiff.checkpoints.frozen_stage import other_stages
+    """Put the weights in; those beside another frozen part only if forced."""
+    from videodiff.networks.frozen import other_weights
 
-    others = other_stages(model, state)
+    others = other_weights(model, state)
     for name, reason in others.items():
         if not force:
             raise CheckpointError(f"checkpoint {path}: {reason}; or --force, to begin with them all the same")

@@ -17,10 +17,10 @@ from videodiff.checkpoints.config import place_first_stage, stored_config
 from videodiff.checkpoints.exported import is_pipeline, sha256_of
 from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.folders import resolve_checkpoint
-from videodiff.checkpoints.frozen_stage import state_sha256
 from videodiff.config import merge
 from videodiff.config.loader import with_names_of_today
 from videodiff.migrations import FORMATS, migrated, numbered_config
+from videodiff.networks.frozen import state_sha256
 from videodiff.plain import parse_yaml
 from videodiff.reading import read_text
 

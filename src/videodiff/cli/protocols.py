@@ -46,8 +46,8 @@ def attach(
     """Give the trainer a :class:`~videodiff.evaluation.callback.VideoEvaluation`; None for ``--protocol none``."""
     if options.protocol == NONE:
         return None
-    from videodiff.checkpoints.frozen_stage import state_sha256
     from videodiff.evaluation.callback import VideoEvaluation
+    from videodiff.networks.frozen import state_sha256
 
     against = None
     if options.against is not None:

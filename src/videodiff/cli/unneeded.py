@@ -30,7 +30,7 @@ class WithoutTransformers(importlib.abc.MetaPathFinder):
             def is_there(self: RequirementCache) -> bool:
                 return "transformers" not in str(self.requirement) and found(self)
 
-            RequirementCache.__bool__ = is_there  # type: ignore[method-assign]
+            RequirementCache.__bool__ = is_there  # type: ignore[method-assign]  # there is no other way in
         return None
 
 

@@ -8,12 +8,27 @@ from videodiff.late import imported_late
 
 if TYPE_CHECKING:
     from videodiff.text.byte_encoder import ByteEncoder
+    from videodiff.text.clip import ClipImages, ClipTexts
     from videodiff.text.encoder import TextEmbedding, TextEncoder, Tokens
+    from videodiff.text.transformers_encoder import TransformersEncoder
 
-__all__ = ["ByteEncoder", "TextEmbedding", "TextEncoder", "Tokens"]
+__all__ = [
+    "ByteEncoder",
+    "ClipImages",
+    "ClipTexts",
+    "TextEmbedding",
+    "TextEncoder",
+    "Tokens",
+    "TransformersEncoder",
+]
 
 __getattr__ = imported_late(
     __name__,
-    {"byte_encoder": ("ByteEncoder",), "encoder": ("TextEmbedding", "TextEncoder", "Tokens")},
+    {
+        "byte_encoder": ("ByteEncoder",),
+        "clip": ("ClipImages", "ClipTexts"),
+        "encoder": ("TextEmbedding", "TextEncoder", "Tokens"),
+        "transformers_encoder": ("TransformersEncoder",),
+    },
     at_once=True,
 )

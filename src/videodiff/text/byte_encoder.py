@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videodiff.networks.attention import attend_fused
 from videodiff.networks.positions import places, sincos
 
-from .encoder import TextEncoder, Tokens, check_texts
+from .encoder import TextEncoder, Tokens, check_texts, filled_up
 
 START = 256  # behind the 256 bytes
 
@@ -47,12 +46,7 @@ class ByteEncoder(TextEncoder):
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         check_texts(texts)
-        rows = [self.numbers(text) for text in texts]
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        ids = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=torch.int64)
-        for row, numbers in zip(ids, rows, strict=True):
-            row[: len(numbers)] = torch.tensor(numbers)
-        return Tokens(ids, torch.arange(ids.shape[1]) < lengths[:, None])
+        return filled_up([self.numbers(text) for text in texts])
 
     def numbers(self, text: str) -> list[int]:
         """The start token and the bytes of a text, cut behind a whole character."""

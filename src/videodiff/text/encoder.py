@@ -95,6 +95,15 @@ class TextEncoder(nn.Module, ABC):
             )
 
 
+def filled_up(rows: Sequence[Sequence[int]], padding: int = 0) -> Tokens:
+    """Texts of numbers as one tensor as wide as the longest."""
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    ids = torch.full((len(rows), max(map(len, rows), default=1)), padding, dtype=torch.int64)
+    for at, row in zip(ids, rows, strict=True):
+        at[: len(row)] = torch.tensor(row)
+    return Tokens(ids, torch.arange(ids.shape[1]) < lengths[:, None])
+
+
 def check_texts(texts: Sequence[str]) -> None:
     """Refuse texts with what cannot be written in UTF-8: bytes of a file or command line that were no text.
 
