@@ -15,7 +15,7 @@ PLANTED = [
     ("schedule.py", "return alpha * x + sigma * eps", "return alpha * x - sigma * eps"),
     ("schedule.py", "one_minus_e = -torch.expm1(", "one_minus_e = torch.expm1("),
     ("schedule.py", "variance=one_minus_e * sigma_s**2", "variance=one_minus_e * sigma_t**2"),
-    ("schedule.py", "(root - root[-1]) * root[0]", "(root + root[-1]) * root[0]"),
+    ("discrete_schedule.py", "(root - root[-1]) * root[0]", "(root + root[-1]) * root[0]"),
     ("schedule.py", "torch.exp(-0.5 * self._log_snr", "torch.exp(0.5 * self._log_snr"),
     ("prediction.py", "return alpha * eps - sigma * x", "return alpha * eps + sigma * x"),
     ("prediction.py", "return (alpha * z - sigma * output) /", "return (alpha * z + sigma * output) /"),

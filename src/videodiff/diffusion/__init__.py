@@ -2,6 +2,13 @@
 
 from videodiff.diffusion.condition import Condition
 from videodiff.diffusion.denoiser import Denoiser, NetworkDenoiser, call_network
+from videodiff.diffusion.discrete_schedule import (
+    DiscreteCosineSchedule,
+    DiscreteSchedule,
+    LinearSchedule,
+    ScaledLinearSchedule,
+)
+from videodiff.diffusion.edm_schedule import EDMSchedule
 from videodiff.diffusion.flow_sde import FlowSDESampler
 from videodiff.diffusion.guidance import (
     ClassifierFreeGuidance,
@@ -39,17 +46,8 @@ from videodiff.diffusion.samplers import (
     Plan,
     Sampler,
 )
-from videodiff.diffusion.schedule import (
-    CosineSchedule,
-    DiscreteCosineSchedule,
-    DiscreteSchedule,
-    EDMSchedule,
-    LinearSchedule,
-    NoiseSchedule,
-    Posterior,
-    ScaledLinearSchedule,
-    StraightSchedule,
-)
+from videodiff.diffusion.schedule import CosineSchedule, NoiseSchedule, Posterior
+from videodiff.diffusion.straight_schedule import StraightSchedule
 from videodiff.diffusion.times import (
     LogitNormalTimes,
     LogNormalTimes,

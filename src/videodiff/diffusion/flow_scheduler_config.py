@@ -12,8 +12,8 @@ from typing import Any
 
 from videodiff.diffusion.heun import HeunSampler
 from videodiff.diffusion.samplers import DDIMSampler, Sampler
-from videodiff.diffusion.schedule import StraightSchedule
 from videodiff.diffusion.scheduler_keys import check_keys
+from videodiff.diffusion.straight_schedule import StraightSchedule
 
 NUM_TRAIN_STEPS = 1000  # what a network is told at t = 1, and one over the smallest time
 SAMPLERS: dict[str, type[Sampler]] = {

@@ -15,6 +15,12 @@ import torch
 from torch import Tensor
 
 from videodiff import placeholder
+from videodiff.diffusion.discrete_schedule import (
+    DiscreteCosineSchedule,
+    DiscreteSchedule,
+    LinearSchedule,
+    ScaledLinearSchedule,
+)
 from videodiff.diffusion.flow_scheduler_config import from_flow_config, to_flow_config
 from videodiff.diffusion.samplers import (
     AncestralSampler,
@@ -23,15 +29,9 @@ from videodiff.diffusion.samplers import (
     LearnedRangeSampler,
     Sampler,
 )
-from videodiff.diffusion.schedule import (
-    DiscreteCosineSchedule,
-    DiscreteSchedule,
-    LinearSchedule,
-    NoiseSchedule,
-    ScaledLinearSchedule,
-    StraightSchedule,
-)
+from videodiff.diffusion.schedule import NoiseSchedule
 from videodiff.diffusion.scheduler_keys import FLOW_SCHEDULERS, READ_BY, check_keys
+from videodiff.diffusion.straight_schedule import StraightSchedule
 from videodiff.reading import read_mapping
 
 Config = dict[str, Any]
