@@ -82,7 +82,7 @@ def test_frozen_weights_are_left_out_and_low_precision_ones_averaged_in_fp32(tmp
     ema, model = EMA(0.9, warmup=False), tiny.Tiny().to(torch.bfloat16)
     model.net[0].requires_grad_(False)
     ema.on_fit_start(None, model)
-    assert ema.names == ["3.weight", "3.bias"]
+    assert ema.names == ["net.3.weight", "net.3.bias"]
     assert all(a.dtype == torch.float32 for a in ema.average)
     ema.step = 0
     with torch.no_grad():

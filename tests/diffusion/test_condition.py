@@ -96,7 +96,7 @@ def test_texts_of_other_lengths_are_joined_by_padding_that_is_not_there():
 def test_a_dropped_text_is_the_null_that_is_given_with_its_mask_and_other_fields_are_their_own():
     cond = replace(full(), context=torch.rand(3, 2, 2) + 1)
     null = texts([3], 3, 7.0)
-    dropped = cond.drop(torch.tensor([True, False, True]), null=null)
+    dropped = replace(cond, absent=null).drop(torch.tensor([True, False, True]))
     assert torch.equal(dropped.context[1], null.context[0])
     assert torch.equal(dropped.context[0, :2], cond.context[0])
     assert dropped.context_mask.sum(1).tolist() == [2, 3, 2]
@@ -107,7 +107,9 @@ def test_a_text_of_each_frame_is_dropped_with_its_clip():
     each = Condition(
         context=torch.ones(2, 3, 2, 2), context_mask=torch.tensor([[[True, False]] * 3, [[True, True]] * 3])
     )
-    dropped = each.drop(torch.tensor([False, True]), ("context", "context_mask"), texts([3], 4, 7.0))
+    told = replace(each, absent=texts([3], 4, 7.0))
+    dropped = told.drop(torch.tensor([False, True]), ("context", "context_mask"))
+    assert torch.equal(told.null().context[1, 1], dropped.context[0, 1])
     assert dropped.context.shape == (2, 3, 4, 2)
     assert dropped.context_mask.sum(-1).tolist() == [[3, 3, 3], [2, 2, 2]]
     assert torch.equal(dropped.context[0, 2, :3], texts([3], 4, 7.0).context[0, :3])

@@ -80,7 +80,8 @@ def test_padding_order_and_dropping_are_those_of_the_text(name, options):
     torch.testing.assert_close(call(net, cond.null()), nothing, **CLOSE)
     # all dropped: whatever was said, the same comes out
     drop_all, null = torch.zeros(2, dtype=torch.bool), texts(1, lengths=[1], seed=3)
-    dropped = [texts(2, lengths=n, seed=n[0]).drop(drop_all, null=null) for n in ([2, 4], [3, 1])]
+    both = [replace(texts(2, lengths=n, seed=n[0]), absent=null) for n in ([2, 4], [3, 1])]
+    dropped = [replace(cond.drop(drop_all), absent=None) for cond in both]
     assert torch.equal(*(call(net, cond) for cond in dropped))
 
 

@@ -1,4 +1,4 @@
-"""Exponential moving average of the denoiser's weights."""
+"""Exponential moving average of the denoiser's weights, and of what is trained with it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,11 @@ from torch import Tensor
 class EMA(Callback):
     """average <- d average + (1 - d) weights, d = min(decay, (1 + n) / (10 + n)) after n updates.
 
-    Only ``pl_module.net`` is averaged, in fp32; frozen parameters are left out and buffers are the network's own. A
-    module without ``net`` (an autoencoder, whose published training has no average) is left alone.
+    ``pl_module.net`` and what its conditioners train (a text encoder) are averaged, in fp32; frozen parameters are left
+    out and buffers are the modules' own. A module without ``net`` (an autoencoder, whose published training has no
+    average) is left alone.
     Validation, sampling and whatever follows ``fit`` see the average. A checkpoint's ``state_dict`` holds the average
-    under ``net.*`` and the raw weights lie under ``raw_state_dict``; a resume restores both bit for bit.
+    under its usual names and the raw weights lie under ``raw_state_dict``; a resume restores both bit for bit.
 
     Args:
         decay: share of the old average that one update keeps, in [0, 1).
@@ -55,8 +56,8 @@ class EMA(Callback):
         raw = checkpoint.get("raw_state_dict", {})
         with torch.no_grad():
             for name, weight in averaged_parameters(pl_module):
-                if f"net.{name}" in raw:
-                    weight.copy_(raw[f"net.{name}"])
+                if name in raw:
+                    weight.copy_(raw[name])
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # The module is on its device now and, after a resume, holds the raw weights.
@@ -65,8 +66,7 @@ class EMA(Callback):
         named = [(name, p) for name, p in averaged_parameters(pl_module) if p.requires_grad]
         self.names, self.weights = [name for name, _ in named], [p for _, p in named]
         self.average = [
-            self.restored.get(f"net.{name}", p).detach().to(p.device, torch.float32, copy=True)
-            for name, p in named
+            self.restored.get(name, p).detach().to(p.device, torch.float32, copy=True) for name, p in named
         ]
         self.raw, self.restored, self.step = None, {}, None
 
@@ -139,14 +139,17 @@ class EMA(Callback):
             return
         self.update(trainer.global_step)
         state = checkpoint["state_dict"]
-        raw = {key: value for key, value in state.items() if key.startswith("net.")}
+        raw = {key: value for key, value in state.items() if key.startswith("net.") or key in self.names}
         for name, average, weight in zip(self.names, self.average, self.raw or self.weights, strict=True):
-            state[f"net.{name}"], raw[f"net.{name}"] = average, weight.detach()
+            state[name], raw[name] = average, weight.detach()
         checkpoint["raw_state_dict"] = raw
         checkpoint["ema"] = {"decay": self.decay, "num_updates": self.num_updates}
 
 
 def averaged_parameters(pl_module: pl.LightningModule) -> list[tuple[str, torch.nn.Parameter]]:
-    """Names (without the leading ``net.``) and parameters that are averaged."""
-    net = dict(pl_module.named_children()).get("net")
-    return [] if net is None else list(net.named_parameters())
+    """Names, as in the module's ``state_dict``, and parameters that are averaged."""
+    children = dict(pl_module.named_children())
+    if "net" not in children:
+        return []
+    parts = [(name, children[name]) for name in ("net", "conditioners") if name in children]
+    return [(name, p) for part, module in parts for name, p in module.named_parameters(part)]

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class SampleLogger(Callback):
         seed: of their noise, so that sheets of different steps show the same videos getting better.
         fps: frames per second of the files.
         label: class of each video for a class-conditional model, repeated as needed; None = unconditional.
+        prompt: what each video shows, for a model that takes words, repeated as needed; None is the captions of the
+            first validation clips (of the training batch before the first validation).
 
     Raises:
         ValueError: if a count or fps is not positive.
@@ -49,6 +52,7 @@ class SampleLogger(Callback):
         seed: int = 0,
         fps: float = 8.0,
         label: tuple[int, ...] | None = None,
+        prompt: tuple[str, ...] | None = None,
     ) -> None:
         if every_n_steps < 0 or num_videos < 1 or fps <= 0 or (num_frames is not None and num_frames < 1):
             raise ValueError(
@@ -56,9 +60,10 @@ class SampleLogger(Callback):
                 f"got {every_n_steps}, {num_videos}, {num_frames}, {fps}"
             )
         self.every_n_steps, self.num_videos, self.num_frames = every_n_steps, num_videos, num_frames
-        self.seed, self.fps, self.label = seed, fps, label
+        self.seed, self.fps, self.label, self.prompt = seed, fps, label, prompt
         self.step = 0
         self.originals: Tensor | None = None  # validation clips [N, 3, T, H, W], for modules that reconstruct
+        self.captions: list[str] | None = None  # of validation clips, for models that take words
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse a sheet that the model cannot generate, before the first step.
@@ -72,17 +77,19 @@ class SampleLogger(Callback):
         try:
             model.check_request(self.request, self.num_frames or model.video_shape[1])
         except ValueError as error:
-            set_here = {"num_frames": self.num_frames, "label": self.label and list(self.label)}
+            set_here = {
+                "num_frames": self.num_frames,
+                "label": self.label and list(self.label),
+                "prompt": self.prompt and list(self.prompt),
+            }
             words = " and ".join(f"samples.{name} {value}" for name, value in set_here.items() if value)
             raise ValueError(f"{words or 'samples'} cannot be generated: {error}") from None
 
     @property
     def request(self) -> Request:
-        """The conditions of the videos on a sheet."""
-        if not self.label:
-            return Request()
-        labels = [self.label[i % len(self.label)] for i in range(self.num_videos)]
-        return Request(label=torch.tensor(labels))
+        """The conditions of the videos on a sheet, as far as its options say them."""
+        label = torch.tensor(self.label) if self.label else None
+        return Request(label=label, prompt=tuple(self.prompt or ())).of_videos(range(self.num_videos))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.step = trainer.global_step
@@ -98,6 +105,8 @@ class SampleLogger(Callback):
     ) -> None:
         if self.originals is None and batch_idx == 0 and pl_module.rebuilds:
             self.originals = batch["video"][: self.num_videos].cpu()
+        if self.captions is None and batch_idx == 0:
+            self.captions = batch.get("caption")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -114,7 +123,11 @@ class SampleLogger(Callback):
     def draw(self, trainer: pl.Trainer, pl_module: Any, batch: Any = None) -> Tensor:
         """Videos as uint8 ``[N, T, H, W, 3]`` on the CPU; ``batch`` is what to reconstruct for want of another."""
         arguments: dict[str, Any] = {"num_frames": self.num_frames, "seed": self.seed}
-        arguments["request"] = self.request
+        request = self.request
+        captions = self.captions or (batch or {}).get("caption")
+        if not pl_module.rebuilds and captions and not request.prompt and "prompt" in pl_module.answers:
+            request = replace(request, prompt=tuple(captions)).of_videos(range(self.num_videos))
+        arguments["request"] = request
         dogs = [c for c in callbacks_of(trainer) if isinstance(c, Watchdog)]
 
         def beat(done: int, total: int) -> None:

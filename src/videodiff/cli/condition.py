@@ -11,7 +11,10 @@ def add_flags(parser: argparse.ArgumentParser, besides: str | None = None) -> No
     from videodiff.conditioning import request
 
     for flag in (flag for flag in request.flags().values() if flag.name != besides):
-        parser.add_argument(f"--{flag.name}", type=flag.parse, metavar=flag.metavar, help=flag.help)
+        action = "extend" if flag.repeats else "store"
+        parser.add_argument(
+            f"--{flag.name}", action=action, type=flag.parse, metavar=flag.metavar, help=flag.help
+        )
 
 
 def conditions_of(args: argparse.Namespace) -> dict[str, Any]:

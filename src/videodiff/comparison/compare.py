@@ -24,7 +24,7 @@ from videodiff.comparison.runs import (
 )
 from videodiff.comparison.settings import Settings, frames_of
 from videodiff.conditioning.asked import check_own_frames, request_of
-from videodiff.conditioning.request import recorded
+from videodiff.conditioning.request import Request, recorded
 from videodiff.device import pick_device
 from videodiff.evaluation.choice import default_protocol
 from videodiff.evaluation.generated import NonFiniteClipsError
@@ -126,7 +126,9 @@ def compare_runs(
         command=command,
     )  # fmt: skip
     return comparison, Clips(
-        real_clips(measurement, settings.shown), {record.name: shown for _, record, shown in measured}
+        real_clips(measurement, settings.shown),
+        {record.name: shown for _, record, shown in measured},
+        words=words_of_samples(found, settings, measurement),
     )
 
 
@@ -141,6 +143,19 @@ def real_clips(measurement: Measurement, count: int) -> Tensor:
     places = range(min(count, len(measurement.plan)))
     found = [batch.clips for batch in measurement.clips(places=places)]
     return torch.cat(found) if found else torch.zeros(0, 1, 1, 1, 3, dtype=torch.uint8)
+
+
+def words_of_samples(runs: Sequence[Run], settings: Settings, measurement: Measurement) -> list[str]:
+    """What the shown samples were told in words; empty where none was."""
+    count = min(settings.shown, len(measurement.plan))
+    for run in runs:
+        captions = measurement.captions(run.model)
+        asked = request_of(settings.conditions, run.model.generated, measurement.protocol.frames).prompt
+        if asked:
+            return list(Request(prompt=asked).of_videos(range(count)).prompt)
+        if captions is not None:
+            return captions(range(count))
+    return []
 
 
 def check_requests(runs: Sequence[Run], settings: Settings, protocol: Protocol) -> None:
@@ -176,7 +191,9 @@ def check_told_alike(runs: Sequence[Run], settings: Settings, measurement: Measu
     first, *others = kinds.items()
     for spec, kind in others:
         if kind != first[1]:
+            in_words = "captions of the real clips" in (*first[1].split(", "), *kind.split(", "))
+            way_out = "--prompt '', the empty prompt" if in_words else "--class_id none"
             raise UnequalRunsError(
                 f"{conditioned_otherwise(first[1], kind)} ({first[0]}, {spec}): scores of two kinds mean two things; "
-                "give --class_id none, which all can be told, or compare them apart"
+                f"give {way_out}, which all can be told, or compare them apart"
             )

@@ -229,13 +229,14 @@ def comparison_of(board: Leaderboard, rows: Sequence[Row], command: str) -> Comp
 def clips_of(folder: Path, rows: Sequence[Row]) -> Clips:
     """The clips of every system's first seed."""
     real, models = None, {}
+    words: list[str] = []
     for row in rows:
         kept = read_clips(run_folder(folder, row.entry.name, row.runs[0].seed, "evaluation"))
-        real = kept.real if real is None else real
+        real, words = kept.real if real is None else real, words or kept.words
         found = next(iter(kept.models.values()))
         models[row.entry.name] = ModelClips(found.samples, found.reconstructions)
     assert real is not None  # there is a row
-    return Clips(real, models)
+    return Clips(real, models, words=words)
 
 
 # --- words and tables -------------------------------------------------------------------------------------------------

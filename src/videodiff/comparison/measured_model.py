@@ -17,7 +17,7 @@ from videodiff.comparison.reference import data_rule, departures
 from videodiff.comparison.runs import Run, checkpoint_record
 from videodiff.comparison.settings import Settings, make_sampler
 from videodiff.comparison.training import together, training_batch, training_of
-from videodiff.conditioning.asked import conditioned_on, request_of
+from videodiff.conditioning.asked import request_of
 from videodiff.cost.real_run import flop_of_sampling, flop_per_step, peak_of_sampling
 from videodiff.diffusion import Sampler
 from videodiff.evaluation.generated import GeneratedClips
@@ -83,6 +83,7 @@ class MeasuredModel:
             measurement.labels(self.model, self.run.data.class_names), measurement.protocol.rounding,
             sampler, self.scales[0], progress=self.report(what, count),
             actions=measurement.actions(self.model) if frames == measurement.protocol.frames else None,
+            captions=measurement.captions(self.model),
         )  # fmt: skip
 
     def report(self, what: str, count: int) -> Callable[[int], None]:
@@ -177,10 +178,8 @@ class MeasuredModel:
 
 def told_in_words(run: Run, measurement: Measurement, settings: Settings, guidance: float | None) -> str:
     """What the clips of a run are conditioned on."""
-    has_labels = measurement.labels(run.model, run.data.class_names) is not None
-    has_actions = measurement.actions(run.model) is not None
     asked = {**settings.conditions, "guidance": guidance}
-    return conditioned_on(asked, has_labels, measurement.protocol.given, has_actions)
+    return measurement.told(run.model, asked, run.data.class_names)
 
 
 def parameters(parts: Mapping[str, torch.nn.Module]) -> dict[str, int]:

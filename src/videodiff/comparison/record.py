@@ -189,8 +189,16 @@ class ModelClips:
 
 @dataclass
 class Clips:
-    """All clips of a page: real ones uint8 ``[N, T, H, W, 3]``, and those of each model by its name."""
+    """All clips of a page.
+
+    Args:
+        real: real ones, uint8 ``[N, T, H, W, 3]``.
+        models: those of each model by its name.
+        fps: frames per second at full speed.
+        words: what sample i of every model that takes words was told, of each shown sample; empty where none was.
+    """
 
     real: Tensor
     models: dict[str, ModelClips]
     fps: float = 8.0
+    words: list[str] = field(default_factory=list)

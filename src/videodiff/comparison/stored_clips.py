@@ -17,7 +17,7 @@ from videodiff.comparison.record import Clips, ModelClips
 def write_clips(clips: Clips, out: Path) -> Path:
     """Write ``clips.npz``, uint8 ``[N, T, H, W, 3]`` each: ``real``, and ``samples/NAME`` of every model.
 
-    Of a model with a first stage ``reconstructions/NAME`` too.
+    Of a model with a first stage ``reconstructions/NAME`` too, and ``words``, texts, where they were told some.
     """
     arrays = {"real": clips.real}
     for name, shown in clips.models.items():
@@ -27,6 +27,8 @@ def write_clips(clips: Clips, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with atomic.opened(out / CLIPS) as file:
         found: Any = {key: value.numpy() for key, value in arrays.items()}
+        if clips.words:
+            found["words"] = np.array(clips.words)
         np.savez_compressed(file, **found)
     return out / CLIPS
 
@@ -38,10 +40,11 @@ def read_clips(out: Path) -> Clips:
         FileNotFoundError: if there are none.
     """
     with np.load(out / CLIPS, allow_pickle=False) as file:
-        arrays: dict[str, Tensor] = {key: torch.from_numpy(file[key]) for key in file.files}
+        words = file["words"].tolist() if "words" in file.files else []
+        arrays: dict[str, Tensor] = {k: torch.from_numpy(file[k]) for k in file.files if k != "words"}
     models: dict[str, ModelClips] = {}
     for key, value in arrays.items():
         if key.startswith("samples/"):
             name = key.removeprefix("samples/")
             models[name] = ModelClips(value, arrays.get(f"reconstructions/{name}"))
-    return Clips(arrays["real"], models)
+    return Clips(arrays["real"], models, words=words)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from videodiff.conditioning.reconstruction import Reconstruction
     from videodiff.conditioning.request import Request
     from videodiff.conditioning.strides import Strides
+    from videodiff.conditioning.text import Text
 
 __all__ = [
     "Actions",
@@ -37,6 +38,7 @@ __all__ = [
     "Reconstruction",
     "Request",
     "Strides",
+    "Text",
     "View",
 ]
 
@@ -58,6 +60,7 @@ __getattr__ = imported_late(
         "reconstruction": ("Reconstruction",),
         "request": ("Request",),
         "strides": ("Strides",),
+        "text": ("Text",),
     },
     at_once=True,
 )

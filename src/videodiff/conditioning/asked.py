@@ -10,6 +10,7 @@ from videodiff.conditioning.places import continued, length_for, places
 from videodiff.conditioning.request import Generated, Request, loaded
 from videodiff.conditioning.source import whole_source
 from videodiff.say import counted
+from videodiff.words import shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +127,11 @@ def check_own_frames(conditions: Mapping[str, Any]) -> None:
 
 
 def conditioned_on(
-    conditions: Mapping[str, Any], has_labels: bool, given: int = 0, has_actions: bool = False
+    conditions: Mapping[str, Any],
+    has_labels: bool,
+    given: int = 0,
+    has_actions: bool = False,
+    has_captions: bool = False,
 ) -> str:
     """In words, what kind of condition generated clips had; scores of two kinds mean two things.
 
@@ -135,23 +140,34 @@ def conditioned_on(
         has_labels: whether clips have the classes of real ones where no flag says otherwise.
         given: first frames of real clips that they continue.
         has_actions: whether clips have the actions of real ones where no flag says otherwise.
+        has_captions: whether clips have the captions of real ones where no flag says otherwise.
     """
     kinds = ["classes of the real clips"] if has_labels and "class_id" not in conditions else []
     for name, value in conditions.items():
         if name == "class_id":
             one = isinstance(value, int)
             kinds.append(f"class {value}" if one else "no class" if value == "none" else f"classes {value}")
+        elif name in ("prompt", "negative_prompt"):
+            kinds.append(in_words(name.replace("_", " "), value))
         elif name in ("strength", "keep_frames"):
             kinds.append(f"{name.replace('_', ' ')} {value}")
         elif name not in ("frames", "guidance", "condition_frames", "resample", "known_pixels"):
             kinds.append(KINDS.get(name, name))
     if has_actions and "actions" not in conditions:
         kinds.append("actions of the real clips")
+    if has_captions and "prompt" not in conditions:
+        kinds.append("captions of the real clips")
     if given:
         kinds.append(f"the first {counted(given, 'frame')} of the real clips")
     if conditions.get("guidance") == 0 and kinds:  # the unconditional estimate alone
         return f"{', '.join(kinds)}, at guidance 0" if given or "condition" in conditions else "nothing"
     return ", ".join(kinds) or "nothing"
+
+
+def in_words(kind: str, value: str | Sequence[str]) -> str:
+    """What clips were told, for records: the prompt, or how many there are."""
+    texts = [value] if isinstance(value, str) else value
+    return f"{kind} {shortened(texts[0])!r}" if len(texts) == 1 else f"{len(texts)} {kind}s"
 
 
 def place_frames(

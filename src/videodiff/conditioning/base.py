@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -192,7 +192,17 @@ class Conditioner(nn.Module):
             ValueError: naming the option of the data.
         """
 
-    def example(self, size: int, frames: int, device: torch.device | str) -> dict[str, Tensor]:
+    def check_training(self, annotations: Mapping[str, str]) -> None:
+        """Refuse to train on data without what it cannot learn without, before the first step.
+
+        Args:
+            annotations: what batches hold beside their clips, by its key in them, in words.
+
+        Raises:
+            ValueError: naming the option of the data.
+        """
+
+    def example(self, size: int, frames: int, device: torch.device | str) -> dict[str, Any]:
         """What it learns from beside clips and classes, of a training batch of so many clips: zeros of its shape."""
         return {}
 
@@ -206,6 +216,10 @@ class Conditioner(nn.Module):
         Raises:
             ValueError: in one line.
         """
+
+    def guided_fields(self, request: Request) -> Sequence[str]:
+        """Those of its fields that guidance drops in its unconditional call, of what is asked."""
+        return self.fields if self.is_guided else ()
 
     def check_windows(self, windows: Sequence[Window]) -> None:
         """Refuse windows that it was not trained for, before anything is generated.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from videodiff.conditioning.classes import class_words, classes
+from videodiff.conditioning.prompts import prompt_words, prompts
 from videodiff.conditioning.source import check_source, exact_or_decoded, mask_of_file, strength
 from videodiff.say import counted
 from videodiff.words import existing, real, whole
@@ -31,10 +32,12 @@ class Generated(NamedTuple):
     Attributes:
         video_shape: ``(3, T, H, W)`` of its clips.
         num_classes: that it knows; None = unconditional.
+        takes_text: whether it can be told what to show in words.
     """
 
     video_shape: Shape
     num_classes: int | None = None
+    takes_text: bool = False
 
 
 def one_number(value: float, generated: Generated) -> Tensor:
@@ -78,6 +81,7 @@ class Flag:
         metavar: what stands for the value in the help.
         load: (plain value, what the model generates) -> what the field holds of one video, or of several in turn; None
             for the value itself.
+        repeats: whether the flag may be given several times; ``parse`` makes a list of each word, and they are joined.
 
     ``parse`` raises ``argparse.ArgumentTypeError`` and ``load`` ValueError, each in one line.
     """
@@ -87,6 +91,7 @@ class Flag:
     help: str
     metavar: str
     load: Callable[[Any, Generated], Any] | None = None
+    repeats: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +112,8 @@ class Request:
         actions: what is done at each frame, ``[B, T, D]``, an action leading to the next frame, or None.
         num_frames: length of the video; None is what the caller says, or a clip.
         guidance: scale of classifier-free guidance; None is what the caller says, or the model's own.
+        prompt: what each video shows, in words; videos take several in turn. Empty is the empty prompt.
+        negative_prompt: what guidance moves away from, in turn too. Empty is the empty prompt.
 
     Raises:
         ValueError: if frames and positions differ in number, positions do not ascend from 0, or there is a source that
@@ -269,6 +276,34 @@ class Request:
             )
         },
     )
+    prompt: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "flag": Flag(
+                "prompt",
+                prompt_words,
+                "what the videos show, in words; given several times, or as a file .txt with one in each line, videos "
+                "take them in turn (default: none; in predict, test and compare captions of the real clips)",
+                "TEXT|FILE.txt",
+                prompts,
+                repeats=True,
+            )
+        },
+    )
+    negative_prompt: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "flag": Flag(
+                "negative_prompt",
+                prompt_words,
+                "what guidance moves away from, given as --prompt is; it needs a guidance scale other than 1 (default: "
+                "the empty prompt)",
+                "TEXT|FILE.txt",
+                prompts,
+                repeats=True,
+            )
+        },
+    )
 
     def __post_init__(self) -> None:
         count = 0 if self.frames is None else self.frames.shape[2]
@@ -284,16 +319,30 @@ class Request:
 
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """The fields that hold words of each video, or of several in turn, by name."""
+        named = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
+        return {name: texts for name, texts in named.items() if texts}
+
+    @property
+    def told(self) -> list[str]:
+        """The names of the fields that hold something of each video."""
+        return [*self.tensors(), *self.texts()]
+
     def of_videos(self, indices: Sequence[int]) -> Request:
         """The request for the videos of these indices, from that of one, or of several in turn."""
         import torch
 
         rows = torch.tensor(list(indices))
-        return self._with({name: value[rows % len(value)] for name, value in self.tensors().items()})
+        chosen: dict[str, Any] = {n: value[rows % len(value)] for n, value in self.tensors().items()}
+        for name, texts in self.texts().items():
+            chosen[name] = tuple(texts[index % len(texts)] for index in indices)
+        return self._with(chosen)
 
     def only(self, names: Collection[str]) -> Request:
         """What is asked in the fields of these names; the others are None."""
         left_out: dict[str, Any] = {name: None for name in self.tensors() if name not in names}
+        left_out |= {name: () for name in self.texts() if name not in names}
         if "frames" not in names:
             left_out["positions"] = ()
         if "source" not in names:

@@ -17,8 +17,8 @@ UnitState = Literal["given", "generated", "noisy"]
 class Condition:
     """Everything that a network may be conditioned on beside the time; ``None`` is a field that is not given.
 
-    The null condition is one state per field: label -1 ("no class"), zeros for all other tensors.
-    A network learns it through ``drop`` and classifier-free guidance asks for it through ``null``.
+    The null condition is one state per field: label -1 ("no class"), zeros for all other tensors, or what ``absent``
+    says. A network learns it through ``drop`` and classifier-free guidance asks for it through ``null``.
 
     Args:
         label: class of each sample, ``[B]`` int64, or of each of its frames, ``[B, T]``: still images of joint
@@ -27,7 +27,7 @@ class Condition:
         context: tokens of a text to attend to, ``[B, L, D]``; of each frame, ``[B, T, L, D]``; or, beside I still
             images, ``[B, 1 + I, L, D]``, of the clip and of each image, which is less work than to repeat the clip's.
         context_mask: which of them there are, bool, as ``context`` without D; None is all, False is not seen. A text
-            of which no token is there is one that was not given. It stays where the context is taken away.
+            of which no token is there is one that was not given. It stays where zeros take the context's place.
         concat: joined to ``z`` on the channel axis, ``[B, C', *S]``: known frames with mask, low-res video.
         concat_time: how far ``concat`` was itself noised, ``[B]`` in [0, 1].
         images: of each frame of ``z`` whether it is a still image of its own (joint training), of all samples alike;
@@ -35,6 +35,9 @@ class Condition:
         units: of each unit of ``z``, while units have times of their own, whether it is given, generated already or
             still noisy; of all samples alike, on the host. Not the network's, which sees their times: guidance by
             history asks for it.
+        absent: fields for which zeros are no null, as each sample has them when they are dropped: the context of the
+            empty prompt, or of a negative one, and its mask. One context of other length, or for all frames, is
+            brought to the shape of that which it takes the place of. Not the network's.
     """
 
     label: Tensor | None = None
@@ -45,6 +48,7 @@ class Condition:
     concat_time: Tensor | None = None
     images: tuple[bool, ...] = ()
     units: tuple[UnitState, ...] = ()
+    absent: Condition | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""
@@ -56,45 +60,42 @@ class Condition:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
         """The condition with ``function`` applied to every tensor."""
-        return self._with({name: function(value) for name, value in self.tensors().items()})
+        mapped: dict[str, Any] = {name: function(value) for name, value in self.tensors().items()}
+        return self._with(mapped | self._absent(lambda absent: absent.map(function)))
 
-    def drop(
-        self, keep: Tensor, names: Sequence[str] | None = None, null: Condition | None = None
-    ) -> Condition:
-        """The null condition where ``keep`` is false, this one where it is true; of some fields only.
+    def _absent(self, function: Callable[[Condition], Condition]) -> dict[str, Condition]:
+        """What is absent by a function, as an argument; empty where every null is the usual one."""
+        return {} if self.absent is None else {"absent": function(self.absent)}
 
-        Args:
-            keep: ``[B]`` bool.
-            names: of the fields; None is all.
-            null: what takes the place of fields for which zeros are no null, such as the context of an empty prompt and
-                its mask; of each sample or, with a batch of one, of all.
-        """
-        ours, own = self, Condition() if null is None else null._with_mask()
+    def drop(self, keep: Tensor, names: Sequence[str] | None = None) -> Condition:
+        """The null condition where ``keep`` (``[B]`` bool) is false, this one where it is true; of some fields only."""
+
+        def dropped(value: Tensor, null: Tensor) -> Tensor:
+            return torch.where(keep.to(value.device).view(-1, *[1] * (value.ndim - 1)), value, null)
+
+        ours, nulls = self._nulls(names)
+        return ours._with({name: dropped(ours.tensors()[name], null) for name, null in nulls.items()})
+
+    def null(self, names: Sequence[str] | None = None) -> Condition:
+        """The null condition for every sample, of some fields only; fields that are ``None`` stay so."""
+        ours, nulls = self._nulls(names)
+        return ours._with({name: null.expand_as(ours.tensors()[name]) for name, null in nulls.items()})
+
+    def _nulls(self, names: Sequence[str] | None) -> tuple[Condition, dict[str, Tensor]]:
+        """This condition, padded to what takes its place, and what that is, of some fields only."""
+        ours, own = self, Condition() if self.absent is None else self.absent._with_mask()
         if ours.context is not None and own.context is not None:
             if ours.context.ndim > own.context.ndim:  # one text for all frames
                 told = {name: getattr(own, name).unsqueeze(1) for name in ("context", "context_mask")}
                 own = own._with(told)
             ours, own = _of_one_length(ours, own)
         instead = own.tensors()
-
-        def dropped(name: str, value: Tensor) -> Tensor:
-            mask = keep.to(value.device).view(-1, *[1] * (value.ndim - 1))
-            return torch.where(mask, value, instead.get(name, torch.full_like(value, _null_value(name))))
-
-        taken = ours._taken(names) if "context_mask" not in instead else ours._chosen(names)
-        return ours._with({n: dropped(n, v) for n, v in taken.items()})
-
-    def null(self, names: Sequence[str] | None = None) -> Condition:
-        """The null condition for every sample, of some fields only; fields that are ``None`` stay so."""
-        return self._with({n: torch.full_like(v, _null_value(n)) for n, v in self._taken(names).items()})
-
-    def _taken(self, names: Sequence[str] | None) -> dict[str, Tensor]:
-        """The tensors that a null takes the place of."""
-        return {n: v for n, v in self._chosen(names).items() if n != "context_mask"}
-
-    def _chosen(self, names: Sequence[str] | None) -> dict[str, Tensor]:
-        """The tensors of some fields; None is all."""
-        return {n: v for n, v in self.tensors().items() if names is None or n in names}
+        taken = {n: v for n, v in ours.tensors().items() if names is None or n in names}
+        return ours, {
+            n: instead[n] if n in instead else torch.full_like(v, -1 if n == "label" else 0)
+            for n, v in taken.items()
+            if n in instead or n != "context_mask"
+        }
 
     def padded(self, length: int) -> Condition:
         """The condition with a context of ``length`` tokens, at least as many as it has; those added are not there."""
@@ -125,12 +126,16 @@ class Condition:
         """
         one, two = _of_one_length(self, other)
         ours, theirs = one.tensors(), two.tensors()
-        if ours.keys() != theirs.keys() or (self.images, self.units) != (other.images, other.units):
+        sides = [(c.images, c.units, c.absent is None) for c in (self, other)]
+        if ours.keys() != theirs.keys() or sides[0] != sides[1]:
             raise ValueError(
                 f"conditions joined on the batch axis must have the same fields and still images, "
                 f"got {sorted(ours)} with {sum(self.images)} and {sorted(theirs)} with {sum(other.images)}"
             )
-        return self._with({name: torch.cat([value, theirs[name]]) for name, value in ours.items()})
+        joined: dict[str, Any] = {name: torch.cat([value, theirs[name]]) for name, value in ours.items()}
+        if self.absent is not None and other.absent is not None:
+            joined["absent"] = self.absent.cat(other.absent)
+        return self._with(joined)
 
     def repeat(self, times: int) -> Condition:
         """``times`` copies behind each other on the batch axis: ``[B, ...]`` -> ``[times * B, ...]``."""
@@ -138,13 +143,16 @@ class Condition:
 
     def chunk(self, parts: int) -> list[Condition]:
         """The reverse of ``cat``: ``parts`` conditions of equal batch size."""
-        split = {name: value.chunk(parts) for name, value in self.tensors().items()}
+        split: dict[str, Sequence[Any]] = {n: value.chunk(parts) for n, value in self.tensors().items()}
+        if self.absent is not None:
+            split["absent"] = self.absent.chunk(parts)
         return [self._with({name: values[i] for name, values in split.items()}) for i in range(parts)]
 
     def cast(self, dtype: torch.dtype) -> Condition:
         """The condition with ``vector``, ``context`` and ``concat`` in ``dtype``; times and labels stay."""
         named = ((name, self.tensors().get(name)) for name in ("vector", "context", "concat"))
-        return self._with({name: value.to(dtype) for name, value in named if value is not None})
+        cast: dict[str, Any] = {name: value.to(dtype) for name, value in named if value is not None}
+        return self._with(cast | self._absent(lambda absent: absent.cast(dtype)))
 
     def to(self, device: torch.device | str) -> Condition:
         """The condition with every tensor on ``device``."""
@@ -160,7 +168,3 @@ def _of_one_length(one: Condition, two: Condition) -> tuple[Condition, Condition
     if (one.context_mask is None) != (two.context_mask is None):
         one, two = one._with_mask(), two._with_mask()
     return one, two
-
-
-def _null_value(name: str) -> int:
-    return -1 if name == "label" else 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from videodiff.conditioning.asked import check_own_frames, conditioned_on, request_of
+from videodiff.conditioning.asked import check_own_frames, in_words, request_of
 from videodiff.conditioning.request import Request, recorded
 from videodiff.evaluation.against import Against
 from videodiff.evaluation.choice import default_protocol, why_not_measured
@@ -165,9 +165,7 @@ class VideoEvaluation(pl.Callback):
 
     def conditioned_on(self, model: Any, measurement: Measurement) -> str:
         """What kind of condition the generated clips have, in words."""
-        has_labels = measurement.labels(model) is not None
-        has_actions = measurement.actions(model) is not None
-        return conditioned_on(self.conditions, has_labels, measurement.protocol.given, has_actions)
+        return measurement.told(model, self.conditions)
 
     def request_record(self, asked: Request, notes: list[str]) -> dict[str, Any]:
         """What was asked for, for the record; empty where nothing was. The number of frames is the protocol's."""
@@ -177,7 +175,11 @@ class VideoEvaluation(pl.Callback):
         }
         if not conditions:
             return found
-        words = ", ".join(f"{name} {value}" for name, value in conditions.items())
+        texts = ("prompt", "negative_prompt")
+        words = ", ".join(
+            in_words(name.replace("_", " "), value) if name in texts else f"{name} {value}"
+            for name, value in conditions.items()
+        )
         notes.append(f"every generated clip was given {words}; the real clips were not chosen by it")
         return found | {"told": recorded(conditions)}
 

@@ -35,6 +35,7 @@ class GeneratedClips:
         batch_size: clips generated at once.
         request: what is asked of one clip, told to each; its class, if it has one, goes before `labels`.
         actions: numbers of clips -> what is done at each of their frames, ``[B, T, D]``; None leaves it to the request.
+        captions: numbers of clips -> what they show, in words; None leaves it to the request.
         labels: clip i is of class ``labels[i % len(labels)]``; None leaves it to the request.
         rounding: of pixels in [-1, 1] to uint8.
         sampler: for every window of a video; None is the model's own.
@@ -61,11 +62,12 @@ class GeneratedClips:
         precision: Callable[[], AbstractContextManager] | None = None,
         progress: Callable[[int], None] | None = None,
         actions: Callable[[Sequence[int]], Tensor] | None = None,
+        captions: Callable[[Sequence[int]], list[str]] | None = None,
     ) -> None:
         self.model, self.sampler, self.frames, self.indices, self.seed = model, sampler, frames, indices, seed
         self.batch_size, self.guidance, self.labels = batch_size, guidance, labels
         self.rounding, self.progress, self.request = rounding, progress, request or Request()
-        self.precision, self.actions = precision or self.usual_precision, actions
+        self.precision, self.actions, self.captions = precision or self.usual_precision, actions, captions
         self.seconds: list[float] = []
 
     @property
@@ -110,6 +112,8 @@ class GeneratedClips:
         request = self.request.of_videos(indices)
         if self.actions is not None and request.actions is None:
             request = replace(request, actions=self.actions(indices))
+        if self.captions is not None and not request.prompt:
+            request = replace(request, prompt=tuple(self.captions(indices)))
         if self.labels is None or request.label is not None:
             return request
         return replace(request, label=torch.tensor([self.labels[i % len(self.labels)] for i in indices]))

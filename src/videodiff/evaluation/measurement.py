@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videodiff.conditioning.asked import conditioned_on
 from videodiff.conditioning.request import Request
+from videodiff.data.captions import chosen
 from videodiff.data.clips import ClipSource
 from videodiff.data.resize import resize
 from videodiff.evaluation.choice import choose
@@ -189,6 +191,39 @@ class Measurement:
 
         return of_clips
 
+    def captions(self, model: VideoModel) -> Callable[[Sequence[int]], list[str]] | None:
+        """Numbers of clips -> the captions of the real ones, for a model that takes words and data that hold them."""
+        plan, source = self.plan, self.source
+        if not source.has_captions or "prompt" not in model.answers:
+            return None
+
+        def of_clips(numbers: Sequence[int]) -> list[str]:
+            windows = [plan.windows[number % len(plan)] for number in numbers]
+            return [
+                chosen(source.captions_of(video, start, plan.frames, plan.stride), 0.0)
+                for video, start in windows
+            ]
+
+        return of_clips
+
+    def told(
+        self, model: VideoModel, conditions: Mapping[str, Any], class_names: Sequence[str] | None = None
+    ) -> str:
+        """What kind of condition the clips of a model have, in words.
+
+        Args:
+            model: that generates them.
+            conditions: name of a flag -> plain value.
+            class_names: as for :meth:`labels`.
+        """
+        return conditioned_on(
+            conditions,
+            self.labels(model, class_names) is not None,
+            self.protocol.given,
+            self.actions(model) is not None,
+            self.captions(model) is not None,
+        )
+
     def sized(self, clips: Tensor) -> Tensor:
         """Clips uint8 ``[B, T, H, W, 3]`` at the size of the real ones, brought there by the same rule."""
         size = self.data.frame_size
@@ -212,7 +247,7 @@ class Measurement:
         protocol, mine = self.protocol, self.processes.share(self.count)
         options = {
             "request": request, "labels": self.labels(model, class_names), "rounding": protocol.rounding,
-            "actions": self.actions(model), **options,
+            "actions": self.actions(model), "captions": self.captions(model), **options,
         }  # fmt: skip
         if not protocol.is_prediction:
             return GeneratedClips(model, protocol.frames, mine, self.seed, self.batch_size, **options)

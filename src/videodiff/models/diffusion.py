@@ -218,9 +218,11 @@ class DiffusionModule(SamplingModule, TrainedModule):
         if stage == "fit":
             self.check_samplers()
             used = {name for c in self.conditioners if c.is_used for name in c.learns_from}
-            there: dict[str, str] = getattr(data, "annotations", dict)()
-            for name in sorted(there.keys() - used):
-                say(f"{there[name]} of the data: no part of this model learns from them")
+            there: dict[str, str] | None = getattr(data, "annotations", lambda: None)()
+            for name in sorted((there or {}).keys() - used):
+                say(f"{(there or {})[name]} of the data: no part of this model learns from them")
+            for conditioner in self.conditioners if there is not None else ():
+                conditioner.check_training(there or {})
         if stage == "fit" and self.compile_net:
             self.network.compile_blocks()
 
@@ -317,6 +319,8 @@ class DiffusionModule(SamplingModule, TrainedModule):
                 batch["image_labels"] = torch.zeros(size, images, dtype=torch.long, device=device)
         for conditioner in self.conditioners:
             batch |= conditioner.example(size, frames + images, device)
+        if images and "caption" in batch:
+            batch["image_captions"] = [[f"{i} {text}" for i in range(images)] for text in batch["caption"]]
         return batch
 
     def forward_once(self, device: torch.device | str) -> Tensor:
@@ -361,10 +365,10 @@ class DiffusionModule(SamplingModule, TrainedModule):
         )
 
     def configure_optimizers(self) -> Any:
+        parts = [(name, self.get_submodule(name)) for name in ("net", "conditioners")]
+        named = [(n, p) for name, part in parts for n, p in part.named_parameters(name) if p.requires_grad]
         if not self.rate_factors:
-            params = [p for p in self.net.parameters() if p.requires_grad]
-            return with_rate(self, self.make_optimizer, params, self.make_lr_scheduler)
-        named = ((name, p) for name, p in self.net.named_parameters(prefix="net") if p.requires_grad)
+            return with_rate(self, self.make_optimizer, [p for _, p in named], self.make_lr_scheduler)
         groups, factors = groups_by_rate(named, self.rate_factors)
         return with_rate(self, self.make_optimizer, groups, self.make_lr_scheduler, factors)
 

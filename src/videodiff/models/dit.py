@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from videodiff.conditioning import Images, Label, Reconstruction
+from videodiff.conditioning import Images, Label, Reconstruction, Text
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive
+from videodiff.text import TextEncoder
 
 
 class DiT(DiffusionModule):
@@ -14,7 +15,8 @@ class DiT(DiffusionModule):
     What it learns is one clip, with still images beside it where the data have them, as Latte does (Ma et al. 2024).
 
     Args:
-        condition_drop: share of training samples whose class is dropped, for classifier-free guidance.
+        condition_drop: share of training samples whose class and caption are dropped, for classifier-free guidance.
+        text: encoder of captions and prompts, for a network with its ``context_dim``; None is a model without text.
         conditioning: how known frames steer the sampler: reconstruction guidance (Ho et al. 2022, section 3.1) or
             replacement.
         reconstruction_weight: w_r of its eq. 7, for the sum of squared errors.
@@ -29,11 +31,17 @@ class DiT(DiffusionModule):
         self,
         *args: Any,
         condition_drop: float = 0.1,
+        text: TextEncoder | None = None,
         conditioning: Literal["reconstruction", "replacement"] = "reconstruction",
         reconstruction_weight: float = 9.0,
         overlap_frames: int | None = None,
         **kwargs: Any,
     ) -> None:
-        conditioners = [Label(condition_drop), Images(), Reconstruction(reconstruction_weight, conditioning)]
+        conditioners = [
+            Label(condition_drop),
+            Images(),
+            Reconstruction(reconstruction_weight, conditioning),
+            *Text.of(text, condition_drop),
+        ]
         plan = None if overlap_frames is None else Autoregressive(overlap_frames)
         super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these

@@ -7,11 +7,12 @@ sampling (``sampling/plans.py``), and so is how much the history counts (``diffu
 
 from typing import Any, Literal
 
-from videodiff.conditioning import Forcing, Label
+from videodiff.conditioning import Forcing, Label, Text
 from videodiff.diffusion import History
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive, Rolling
+from videodiff.text import TextEncoder
 
 
 class DiffusionForcing(DiffusionModule):
@@ -20,7 +21,8 @@ class DiffusionForcing(DiffusionModule):
     In pixels or on latents with a time axis, with a network that takes a time for each unit.
 
     Args:
-        condition_drop: share of training samples whose class is dropped, for classifier-free guidance.
+        condition_drop: share of training samples whose class and caption are dropped, for classifier-free guidance.
+        text: encoder of captions and prompts, for a network with its ``context_dim``; None is a model without text.
         levels: noise levels of the units of a training sample: each its own (independent); those after `context_units`
             alike (uniform_future); or, for comparison, these clean and the others alike (given), or all alike (one).
         context_units: first units that levels uniform_future and given tell apart.
@@ -47,6 +49,7 @@ class DiffusionForcing(DiffusionModule):
         self,
         *args: Any,
         condition_drop: float = 0.1,
+        text: TextEncoder | None = None,
         levels: Literal["independent", "uniform_future", "given", "one"] = "independent",
         context_units: int = 0,
         order: Literal["pyramid", "sequential", "trapezoid", "full"] = "pyramid",
@@ -64,7 +67,8 @@ class DiffusionForcing(DiffusionModule):
         if order == "full" and delay is not None:
             raise ValueError(f"delay {delay} has no effect with order full, all units at once: leave it out")
         plan = Autoregressive(overlap) if order == "full" else Rolling(overlap, order, delay)
-        super().__init__(*args, conditioners=[Label(condition_drop), forcing], plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
+        conditioners = [Label(condition_drop), forcing, *Text.of(text, condition_drop)]
+        super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
 
 
 def by_history(weight: float, time: float) -> list[History]:

@@ -9,10 +9,11 @@ given those before, then every gap between two of them (``conditioning/strides.p
 
 from typing import Any, Literal
 
-from videodiff.conditioning import FrameMask, Label, Strides
+from videodiff.conditioning import FrameMask, Label, Strides, Text
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive, Hierarchical
+from videodiff.text import TextEncoder
 
 
 class LVDM(DiffusionModule):
@@ -22,8 +23,9 @@ class LVDM(DiffusionModule):
     (``concat_channels: 1``).
 
     Args:
-        condition_drop: share of training samples whose class is dropped, for classifier-free guidance; of a network
-            without a mask the distance of frames too.
+        condition_drop: share of training samples whose class and caption are dropped, for classifier-free guidance; of
+            a network without a mask the distance of frames too.
+        text: encoder of captions and prompts, for a network with its ``context_dim``; None is a model without text.
         prediction_share: share of the training samples whose first frames are given.
         interpolation_share: share of the training samples whose first and last frame are given.
         given_counts: numbers of first frames that may be given; each training sample picks one at random.
@@ -49,6 +51,7 @@ class LVDM(DiffusionModule):
         self,
         *args: Any,
         condition_drop: float = 0.1,
+        text: TextEncoder | None = None,
         prediction_share: float = 0.0,
         interpolation_share: float = 0.0,
         given_counts: tuple[int, ...] = (1,),
@@ -64,7 +67,7 @@ class LVDM(DiffusionModule):
             prediction_share, interpolation_share, given_counts, max_given_noise, given_noise, loss_on_given
         )
         plan = Autoregressive(max(given_counts, default=1) if overlap_frames is None else overlap_frames)
-        conditioners = [Label(condition_drop), Strides(strides), mask]
+        conditioners = [Label(condition_drop), Strides(strides), mask, *Text.of(text, condition_drop)]
         super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
         if not mask.has_channel:
             self.conditioner(Strides).drop = condition_drop

@@ -8,10 +8,11 @@ video is generated clip by clip, each given the finished planes of the clip befo
 
 from typing import Any
 
-from videodiff.conditioning import Label, OverlapGuidance, PreviousClip
+from videodiff.conditioning import Label, OverlapGuidance, PreviousClip, Text
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import ClipByClip
+from videodiff.text import TextEncoder
 
 
 class PVDM(DiffusionModule):
@@ -22,8 +23,9 @@ class PVDM(DiffusionModule):
     `conditional_share` is 0.
 
     Args:
-        condition_drop: share of training samples whose class and previous clip are dropped, for classifier-free
-            guidance.
+        condition_drop: share of training samples whose class, caption and previous clip are dropped, for
+            classifier-free guidance.
+        text: encoder of captions and prompts, for a network with its ``context_dim``; None is a model without text.
         clip_drop: share of them whose previous clip is dropped, where it shall be another; 0 drops the class alone, and
             guidance then moves away from no class, the clip before in both estimates. None is ``condition_drop``.
         conditional_share: share of the samples that are the second clip given the first (lambda of eq. 8; the
@@ -50,6 +52,7 @@ class PVDM(DiffusionModule):
         self,
         *args: Any,
         condition_drop: float = 0.1,
+        text: TextEncoder | None = None,
         clip_drop: float | None = None,
         conditional_share: float = 0.3,
         extension_steps: int | None = None,
@@ -63,6 +66,7 @@ class PVDM(DiffusionModule):
                 conditional_share, condition_drop if clip_drop is None else clip_drop, clip_drop != 0
             ),
             OverlapGuidance(reconstruction_weight),
+            *Text.of(text, condition_drop),
         ]
         plan = ClipByClip(overlap_frames, extension_steps)
         super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these

@@ -270,7 +270,7 @@ class SamplingModule(pl.LightningModule, StageModel):
             raise ValueError(
                 f"given frame {request.positions[-1]} lies outside a video of {num_frames} frames"
             )
-        for name in request.tensors():
+        for name in request.told:
             if name not in self.answers:
                 raise ValueError(
                     f"this model cannot be given {name.replace('_', '-')}: none of its conditioners takes it "
@@ -280,8 +280,15 @@ class SamplingModule(pl.LightningModule, StageModel):
             conditioner.check_request(request)
         check_places(request, self.latents, self.total_units(num_frames))
         scale = self.guidance_scale if request.guidance is None else request.guidance
+        if request.negative_prompt and scale == 1:
+            raise ValueError(
+                "a negative prompt is what guidance moves away from, and guidance 1 is none: ask for more, as with "
+                "--guidance 3, or leave it out"
+            )
         for conditioner in self.conditioners if scale != 1 else ():
-            asked = sorted(set(conditioner.answers) & request.tensors().keys())
+            asked = sorted(set(conditioner.answers) & set(request.told))
+            if "negative_prompt" in asked:  # it moves away from that
+                continue
             if asked and conditioner.is_guided and conditioner.is_used and not conditioner.null_share:
                 warnings.warn(
                     f"guidance {scale:g} moves away from a video without {asked[0]}, which this model has never "
@@ -337,7 +344,7 @@ class SamplingModule(pl.LightningModule, StageModel):
         for conditioner in self.conditioners:
             cond, denoiser = conditioner.tell(cond, view), conditioner.within(denoiser, view)
         if scale != 1:
-            names = [name for c in self.conditioners if c.is_guided for name in c.fields]
+            names = [name for c in self.conditioners for name in c.guided_fields(view.request)]
             denoiser = ClassifierFreeGuidance(denoiser, scale, rescale=self.guidance_rescale, names=names)
         for conditioner in (*self.conditioners, *STEERING):
             denoiser = conditioner.around(denoiser, view)

@@ -7,18 +7,20 @@ network with reconstruction guidance (section 3.1, eq. 7 and 8; ``conditioning/r
 
 from typing import Any, Literal
 
-from videodiff.conditioning import Actions, Images, Label, Reconstruction
+from videodiff.conditioning import Actions, Images, Label, Reconstruction, Text
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive
+from videodiff.text import TextEncoder
 
 
 class VDM(DiffusionModule):
     """A 3-D U-Net on pixels; given frames by guidance (Ho et al. 2022, arXiv 2204.03458).
 
     Args:
-        condition_drop: share of training samples whose class and actions are dropped, for classifier-free guidance. A
-            network with ``vector_dim`` learns the actions of data that hold some (``with/actions``).
+        condition_drop: share of training samples whose class, actions and caption are dropped, for classifier-free
+            guidance. A network with ``vector_dim`` learns the actions of data that hold some (``with/actions``).
+        text: encoder of captions and prompts, for a network with its ``context_dim``; None is a model without text.
         conditioning: how known frames steer the sampler: reconstruction guidance (section 3.1) or the replacement
             baseline it is compared with.
         reconstruction_weight: w_r of eq. 7, for the sum of squared errors; the paper uses 50 (BAIR) and 9 (Kinetics).
@@ -33,6 +35,7 @@ class VDM(DiffusionModule):
         self,
         *args: Any,
         condition_drop: float = 0.1,
+        text: TextEncoder | None = None,
         conditioning: Literal["reconstruction", "replacement"] = "reconstruction",
         reconstruction_weight: float = 9.0,
         overlap_frames: int | None = None,
@@ -43,6 +46,7 @@ class VDM(DiffusionModule):
             Actions(condition_drop),
             Images(),
             Reconstruction(reconstruction_weight, conditioning),
+            *Text.of(text, condition_drop),
         ]
         plan = None if overlap_frames is None else Autoregressive(overlap_frames)
         super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these

@@ -70,7 +70,11 @@ class Column:
 
 
 def player_grid(
-    columns: Sequence[Column], row_names: Sequence[str], caption: str, wide: bool = False
+    columns: Sequence[Column],
+    row_names: Sequence[str],
+    caption: str,
+    wide: bool = False,
+    words: Sequence[str] = (),
 ) -> Html:
     """Rows of players beside each other, in two banks of rows where the window has room.
 
@@ -79,14 +83,22 @@ def player_grid(
         row_names: such as the number of the sample.
         caption: what the grid shows, for a screen reader.
         wide: cells hold two players.
+        words: what stands under each row; none under those that there are no words for.
     """
     half = -(-len(row_names) // 2) if len(row_names) > 3 else len(row_names)
     spans = [range(half), range(half, len(row_names))]
-    banks = [_bank(columns, row_names, span, caption, wide) for span in spans if len(span)]
+    banks = [_bank(columns, row_names, span, caption, wide, words) for span in spans if len(span)]
     return element("div", banks, class_="banks")
 
 
-def _bank(columns: Sequence[Column], row_names: Sequence[str], rows: range, caption: str, wide: bool) -> Html:
+def _bank(
+    columns: Sequence[Column],
+    row_names: Sequence[str],
+    rows: range,
+    caption: str,
+    wide: bool,
+    words: Sequence[str],
+) -> Html:
     heads = [
         element(
             "th",
@@ -101,6 +113,9 @@ def _bank(columns: Sequence[Column], row_names: Sequence[str], rows: range, capt
     for row in rows:
         cells = [element("td", c.cells[row] if row < len(c.cells) else None) for c in columns]
         body.append(element("tr", element("th", row_names[row], scope="row"), cells))
+        if row < len(words) and words[row]:
+            under = element("td", words[row], colspan=len(columns))
+            body.append(element("tr", element("td"), under, class_="words"))
     said = element("caption", f"{caption}, {row_names[rows[0]]} to {row_names[rows[-1]]}", class_="unseen")
     table = element(
         "table", said, element("thead", element("tr", corner, heads)), element("tbody", body), class_="clips",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from videodiff.comparison.record import Clips, Comparison, ModelClips
 from videodiff.report.markup import Html, element, join
 from videodiff.report.number_format import plain
@@ -26,7 +28,7 @@ class ClipSections:
             raise ValueError(
                 f"clips of {strangers[0]!r}, but the comparison has {', '.join(names) or 'no model'}"
             )
-        self.comparison, self.reel, self.fps = comparison, Reel(), clips.fps
+        self.comparison, self.reel, self.fps, self.words = comparison, Reel(), clips.fps, clips.words
         self.shown: list[tuple[int, str, ModelClips]] = [
             (i, name, clips.models[name]) for i, name in enumerate(names) if name in clips.models
         ]
@@ -43,11 +45,12 @@ class ClipSections:
         places: list[tuple[int, int]],
         caption: str,
         wide: bool = False,
+        words: Sequence[str] = (),
     ) -> Html:
         """What is shown, the controls with a slider through the longest of the clips at `places`, and the players."""
         rows = [str(k) for k in range(max(len(column.cells) for column in columns))]
         frames = max(self.reel.groups[group].shape[1] for group, _ in places)
-        grid = player_grid(columns, rows, caption, wide)
+        grid = player_grid(columns, rows, caption, wide, words)
         return join(element("p", note, class_="note"), control_bar(frames, self.fps), grid)
 
     def samples_section(self) -> Html | None:
@@ -65,7 +68,9 @@ class ClipSections:
             "Row i holds sample i of every model, generated from the same noise. Nothing was selected. Real clips are "
             "other videos of the data and belong to no seed."
         )
-        return self._played(note, columns, places, "samples")
+        if any(self.words):
+            note += " The words under a row are what its samples were told."
+        return self._played(note, columns, places, "samples", words=self.words)
 
     def reconstructions_section(self) -> Html | None:
         """Real clips and what the first stages make of them."""

@@ -58,7 +58,7 @@ class VideoModel(ABC):
     @property
     def generated(self) -> Generated:
         """What its conditions are read by."""
-        return Generated(self.video_shape, self.num_classes)
+        return Generated(self.video_shape, self.num_classes, "prompt" in self.answers)
 
     def given_frames(self, length: int) -> int:
         """First frames of a clip of so many that ``predict`` continues by default: a quarter, or the fewest above it.
@@ -404,6 +404,8 @@ def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, 
     )
     if "actions" in model.answers and request.actions is None:
         request = replace(request, actions=batch.get("actions"))
+    if "prompt" in model.answers and not request.prompt:
+        request = replace(request, prompt=tuple(batch.get("caption", ())))
     truth, given = batch["video"][:, :, : request.num_frames], len(request.positions)
     video = model.generate(len(truth), None, seed, request, indices=indices)
     return {"video": video, "truth": truth, "given": given, "sample": batch["sample"]}

@@ -30,6 +30,7 @@ EPILOG = """examples:
   videodiff generate --ckpt_path runs/vdm_digits --num_samples 16
   videodiff generate --ckpt_path runs/vdm_digits/1/best --steps 25 --sampler dpmpp
   videodiff generate --ckpt_path RUN --class_id all                        # classes in turn; random, 3 or 3,4
+  videodiff generate --ckpt_path RUN --prompt "the digit 3 moves left"     # in words; several take turns, or a .txt
   videodiff generate --ckpt_path RUN --frames 128                          # long video, window by window
   videodiff generate --ckpt_path RUN --frames 1024 --long_video hierarchical --steps 100/20
   videodiff generate --ckpt_path RUN --condition clip.mp4                  # continue a clip
@@ -198,6 +199,8 @@ def run(argv: Sequence[str]) -> int:
             )
         if request.label is not None:
             record["classes"] = request.of_videos(range(args.num_samples)).label.tolist()
+        for name, texts in request.of_videos(range(args.num_samples)).texts().items():
+            record[f"{name}s"] = list(texts)
         clip_files.finish(out, record, args.num_samples, args.fps, args.mp4)
     print(json.dumps(record) if args.json else f"{counted(args.num_samples, 'video')}: {out}")
     return 0
