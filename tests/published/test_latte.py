@@ -68,6 +68,27 @@ def test_latte_with_still_images_behind_the_clip():
 
 
 @torch.no_grad()
+def test_text_to_video_latte_with_a_mask_and_without_attention_over_time():
+    net, expected = (
+        load("latte-text", filled("latte_text_small"), num_heads=4),
+        expected_of("latte_text_small"),
+    )
+    assert (net.context_dim, net.out_channels, len(net.layers)) == (12, 8, 4)
+    z, t = given("latent", (2, 4, 5, 8, 8)), torch.from_numpy(expected["t"])
+    text = given("text", (2, 6, 12))
+
+    def far_from(ours, name):
+        return (ours - torch.as_tensor(expected[name])).abs().max().item()
+
+    assert far_from(net(z, t, Condition(context=text)), "out") < LIMIT
+    mask = torch.from_numpy(expected["mask"]).bool()
+    assert far_from(net(z, t, Condition(context=text, context_mask=mask)), "out_masked") < LIMIT
+    # frames that are still images pass the blocks over time by
+    images = (True,) * 5
+    assert far_from(net(z, t, Condition(context=text, images=images)), "out_spatial_only") < LIMIT
+
+
+@torch.no_grad()
 def test_sit_is_a_transformer_on_one_frame():
     net, expected = load("sit", filled("sit_small"), num_heads=4), expected_of("sit_small")
     z = given("latent", (2, 4, 8, 8))[:, :, None]
@@ -125,6 +146,7 @@ def with_one(state, name, value):
             {"num_heads": 4},
             "1 key that such a network has not, the first is text_embedding_projection.1.weight",
         ),
+        ("latte-text", lambda s: s, {"num_heads": 4}, "this is no latte-text: it has no pos_embed.proj.weight"),
     ],
 )  # fmt: skip
 def test_a_file_of_another_network_or_size_is_refused_in_one_line(kind, change, sizes, message):

@@ -77,6 +77,33 @@ def test_lucidrains_unet3d():
 
 
 @torch.no_grad()
+def test_lucidrains_unet3d_with_its_text_and_its_leak():
+    """Its text is one vector; frames that attend to themselves are still images, which its first layer forgets."""
+    state, expected = filled("lucidrains_unet3d_cond"), expected_of("lucidrains_unet3d_cond")
+    net = load("lucidrains-unet3d", state)
+    assert (net.vector_dim, net.heads, net.mask_first) == (24, 2, False)
+    z, cond, t = given("video", (2, 3, 5, 16, 16)), given("cond", (2, 24)), torch.from_numpy(expected["t"])
+    out, null = net(z, t, Condition(vector=cond)), net(z, t, Condition(vector=cond).null())
+    assert far(out, expected["out"]) < LIMIT
+    assert far(null, expected["out_null"]) < LIMIT
+    assert torch.equal(null, net(z, t, Condition()))
+    assert far(null + 2 * (out - null), expected["out_cond_scale_2"]) < LIMIT
+    each = cond[:, None].expand(-1, 5, -1)
+    torch.testing.assert_close(net(z, t, Condition(vector=each)), out, atol=1e-5, rtol=1e-4)
+    # all samples of images, or the second one alone
+    images = Condition(vector=cond, images=(True,) * 5)
+    alone = net(z, t, images)
+    assert far(alone, expected["out_focus_all"]) < LIMIT
+    assert far(torch.cat([out[:1], alone[1:]]), expected["out_focus"]) < LIMIT
+    other = z.clone()
+    other[1, :, 1:] = given("other", (3, 4, 16, 16))
+    assert far(net(other, t, images)[1:], expected["out_focus_other_frames"][1:]) < LIMIT
+    assert far(alone[1, :, 0], net(other, t, images)[1, :, 0]) > 0.5  # the leak
+    ours = load("lucidrains-unet3d", state, mask_first=True)
+    assert torch.equal(ours(z, t, images)[1, :, 0], ours(other, t, images)[1, :, 0])
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("is_old", [False, True])
 def test_image_autoencoder(is_old):
     state = filled("vae_small")

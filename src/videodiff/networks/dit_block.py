@@ -116,6 +116,23 @@ def attend(qkv: Tensor, table: Tensor | None, mask: Tensor | None) -> Tensor:
     return attend_fused(qkv, mask)
 
 
+class TableModulation(nn.Module):
+    """Modulation that all blocks of a network share, less a table of the block's own (Chen et al. 2023, adaLN-single).
+
+    Args:
+        count: vectors that it makes.
+        width: D of each.
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(count, width))
+
+    def forward(self, shared: Tensor) -> Tensor:
+        """``[..., count D]``, or one vector for all, ``[..., D]``, -> ``[..., count D]``."""
+        return (shared.unflatten(-1, (-1, self.table.shape[1])) + self.table.to(shared)).flatten(-2)
+
+
 class DiTBlock(nn.Module):
     """Attention, attention to a text where there is one, then an MLP.
 
@@ -126,6 +143,7 @@ class DiTBlock(nn.Module):
         factorised: attend twice, within each frame and then over time, each with norm and gate of its own.
         has_context: attend to a text behind the attention within a frame. As published (Chen et al. 2023, PixArt), it
             has neither norm nor gate.
+        shares_modulation: add a table to a modulation that all blocks share, which ``condition`` then is.
     """
 
     def __init__(
@@ -135,10 +153,14 @@ class DiTBlock(nn.Module):
         mlp_ratio: float,
         factorised: bool = False,
         has_context: bool = False,
+        shares_modulation: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
-        self.modulation = nn.Linear(width, (9 if factorised else 6) * width)
+        count = 9 if factorised else 6
+        self.modulation: nn.Module = (
+            TableModulation(count, width) if shares_modulation else nn.Linear(width, count * width)
+        )
         self.attention = DiTAttention(width, num_heads)
         self.attention_over_time = DiTAttention(width, num_heads) if factorised else None
         self.context = ContextAttention(width, width, width // num_heads) if has_context else None
@@ -157,7 +179,7 @@ class DiTBlock(nn.Module):
 
         Args:
             x: the tokens.
-            condition: ``[B, G or 1, L or 1, D]``, behind its SiLU.
+            condition: ``[B, G or 1, L or 1, D]``, behind its SiLU, or the modulation that the blocks share.
             among: which tokens attend to each other; for a factorised block, those of a frame.
             over_time: for a factorised block, those of a place, ``groups`` of which are frames of a video.
             context: the texts, of the G groups as frames.

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from ..diffusion.condition import Condition
 from ..frame_size import FrameSize, Resolution
-from .attention import attend_over_frames, in_pieces, project_frames, turned_weights
+from .attention import attend_over_frames, image_mask, in_pieces, project_frames, turned_weights
 from .blocks import PointwiseConv, from_tokens, tokens
 from .embeddings import BucketBias, rotary_table, sinusoidal_embedding
 from .network import Network
 
-HEADS, HEAD_DIM = 8, 32
+SPATIAL_HEAD_DIM = 32
 
 
 class ChannelNorm(nn.Module):
@@ -79,18 +79,18 @@ class PortResBlock(nn.Module):
 class LinearSpatialAttention(nn.Module):
     """Attention over pixels with softmax on queries and keys apart, linear in the number of pixels; plus its input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
+        self.heads = heads
         self.norm = nn.LayerNorm(channels, bias=False)
-        self.to_qkv = nn.Linear(channels, 3 * HEADS * HEAD_DIM, bias=False)
-        self.to_out = nn.Linear(HEADS * HEAD_DIM, channels)
+        self.to_qkv = nn.Linear(channels, 3 * heads * SPATIAL_HEAD_DIM, bias=False)
+        self.to_out = nn.Linear(heads * SPATIAL_HEAD_DIM, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` -> the same."""
         y = tokens(x)
-        y = in_pieces(
-            lambda frames: self.attend(frames[0])[None], y[None], 3 * HEADS * HEAD_DIM * y.shape[1], HEADS
-        )[0]
+        features = len(self.to_qkv.weight) * y.shape[1]
+        y = in_pieces(lambda frames: self.attend(frames[0])[None], y[None], features, self.heads)[0]
         return x + from_tokens(y, x.shape[2])
 
     def attend(self, y: Tensor) -> Tensor:
@@ -98,27 +98,27 @@ class LinearSpatialAttention(nn.Module):
         y = self.norm(y).mT
         q, k, v = (
             torch.bmm(w.expand(len(y), -1, -1), y)
-            .unflatten(1, (HEADS, -1))
+            .unflatten(1, (self.heads, -1))
             .flatten(0, 1)  # [(N heads), D, H W]
             for w in self.to_qkv.weight.chunk(3)
         )
-        context = torch.bmm(v, k.softmax(-1).mT) * HEAD_DIM**-0.5  # [(N heads), D of v, D of k]
-        out = torch.bmm(context, q.softmax(-2)).unflatten(0, (-1, HEADS)).flatten(1, 2)
+        context = torch.bmm(v, k.softmax(-1).mT) * SPATIAL_HEAD_DIM**-0.5  # [(N heads), D of v, D of k]
+        out = torch.bmm(context, q.softmax(-2)).unflatten(0, (-1, self.heads)).flatten(1, 2)
         return F.linear(out.mT, self.to_out.weight, self.to_out.bias)
 
 
 class FullSpatialAttention(nn.Module):
     """Softmax attention over the pixels of a frame, plus its input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels, bias=False)
-        self.to_qkv = nn.Linear(channels, 3 * HEADS * HEAD_DIM, bias=False)
-        self.to_out = nn.Linear(HEADS * HEAD_DIM, channels, bias=False)
+        self.to_qkv = nn.Linear(channels, 3 * heads * SPATIAL_HEAD_DIM, bias=False)
+        self.to_out = nn.Linear(heads * SPATIAL_HEAD_DIM, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` -> the same."""
-        y = self.to_qkv(self.norm(tokens(x))).unflatten(-1, (3, HEADS, HEAD_DIM))
+        y = self.to_qkv(self.norm(tokens(x))).unflatten(-1, (3, -1, SPATIAL_HEAD_DIM))
         y = F.scaled_dot_product_attention(*y.permute(2, 0, 3, 1, 4)).transpose(1, 2).flatten(2)
         return x + from_tokens(self.to_out(y), x.shape[2])
 
@@ -126,13 +126,13 @@ class FullSpatialAttention(nn.Module):
 class PortTemporalAttention(nn.Module):
     """Attention over the frames of a pixel with rotary angles and a bias per bucket of distance, plus its input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, heads: int, head_dim: int) -> None:
         super().__init__()
+        self.heads, self.head_dim = heads, head_dim
         self.norm = nn.LayerNorm(channels, bias=False)
-        self.to_qkv = nn.Linear(
-            channels, 3 * HEADS * HEAD_DIM, bias=False
-        )  # features in the order head, (q, k, v), D
-        self.to_out = nn.Linear(HEADS * HEAD_DIM, channels, bias=False)
+        # features in the order head, (q, k, v), D
+        self.to_qkv = nn.Linear(channels, 3 * heads * head_dim, bias=False)
+        self.to_out = nn.Linear(heads * head_dim, channels, bias=False)
 
     def forward(self, x: Tensor, table: Tensor, bias: Tensor) -> Tensor:
         """``[(T B), C, H, W]`` -> the same; ``table [2, T, D / 2]``, ``bias [heads, T, T]``."""
@@ -141,17 +141,20 @@ class PortTemporalAttention(nn.Module):
 
         def attend(y: Tensor) -> Tensor:
             qkv = project_frames(self.norm(y), weight, None)
-            q, k, v = qkv.reshape(num_frames, -1, 3, HEAD_DIM).unbind(2)  # [T, (B H W heads), D]
-            return self.to_out(
-                attend_over_frames(q, k, v, bias, None).reshape(num_frames, -1, HEADS * HEAD_DIM)
-            )
+            q, k, v = qkv.reshape(num_frames, -1, 3, self.head_dim).unbind(2)  # [T, (B H W heads), D]
+            gathered = attend_over_frames(q, k, v, bias, None)
+            return self.to_out(gathered.reshape(num_frames, -1, self.heads * self.head_dim))
 
-        y = in_pieces(attend, tokens(x).reshape(num_frames, -1, channels), 3 * HEADS * HEAD_DIM, HEADS)
+        features = len(self.to_qkv.weight)
+        y = in_pieces(attend, tokens(x).reshape(num_frames, -1, channels), features, self.heads)
         return x + from_tokens(y.view(len(x), -1, channels), x.shape[2])
 
 
 class UNet3DPort(Network):
-    """``Unet3D`` of video-diffusion-pytorch 0.7.0 without text: equal outputs for equal weights, faster.
+    """``Unet3D`` of video-diffusion-pytorch 0.7.0: equal outputs for equal weights, faster.
+
+    The text of the published network is one vector (the mean of BERT's tokens); no text is a learned vector, which
+    stands for a vector of zeros, the null condition here.
 
     Args:
         width: channels of the first level (``dim`` there); even.
@@ -159,11 +162,17 @@ class UNet3DPort(Network):
         channels: channels of the video.
         num_frames: frames of a video; it takes others too, to which its positions extend.
         resolution: height and width it is made for, one number for a square.
+        heads: of attention (``attn_heads`` there).
+        head_dim: width of a head of attention over time (``attn_dim_head`` there), even.
+        vector_dim: width of the vector condition (``cond_dim`` there); None = no vector.
+        mask_first: hide still images from a clip in the first attention over time as in all others. The published
+            network forgets it there, so that a clip sees the images beside it.
 
     Raises:
         ValueError: if ``resolution`` cannot be halved once less than there are levels.
     """
 
+    takes_images = True
     frequencies: Tensor
 
     def __init__(
@@ -173,6 +182,10 @@ class UNet3DPort(Network):
         channels: int = 3,
         num_frames: int = 16,
         resolution: Resolution = 64,
+        heads: int = 8,
+        head_dim: int = 32,
+        vector_dim: int | None = None,
+        mask_first: bool = True,
     ) -> None:
         super().__init__()
         factor = 2 ** (len(channel_multipliers) - 1)
@@ -180,51 +193,66 @@ class UNet3DPort(Network):
         size.check_multiple(factor, "one halving between levels")
         self.width, self.size_factor = width, factor
         self.channels, self.num_frames, self.resolution = channels, num_frames, size.written
+        self.heads, self.vector_dim, self.mask_first = heads, vector_dim, mask_first
+
+        def over_frames(c: int) -> PortTemporalAttention:
+            return PortTemporalAttention(c, heads, head_dim)
+
         dims = [width, *(width * m for m in channel_multipliers)]
-        pairs, e = list(pairwise(dims)), 4 * width
-        self.time_rel_pos_bias = BucketBias(HEADS)
+        pairs, e = list(pairwise(dims)), 4 * width + (vector_dim or 0)
+        self.null_vector = nn.Parameter(torch.randn(1, vector_dim)) if vector_dim else None
+        self.time_rel_pos_bias = BucketBias(heads)
         self.register_buffer(
-            "frequencies", RotaryEmbedding(HEAD_DIM, cache_max_seq_len=1).freqs.detach().clone()
+            "frequencies", RotaryEmbedding(min(head_dim, 32), cache_max_seq_len=1).freqs.detach().clone()
         )
         self.init_conv = nn.Conv2d(channels, width, 7, padding=3)
-        self.init_temporal_attn = PortTemporalAttention(width)
-        self.time_mlp = nn.Sequential(nn.Linear(width, e), nn.GELU(), nn.Linear(e, e))
+        self.init_temporal_attn = over_frames(width)
+        self.time_mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, 4 * width))
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+
+        def level(first: int, out: int, resample: nn.Module) -> nn.ModuleList:
+            """Two residual blocks, attention over pixels and over frames, the way to the next level."""
+            res = [PortResBlock(first, out, e), PortResBlock(out, out, e)]
+            return nn.ModuleList([*res, LinearSpatialAttention(out, heads), over_frames(out), resample])
+
         for i, o in pairs:
             down = nn.Conv2d(o, o, 4, 2, 1) if (i, o) != pairs[-1] else nn.Identity()
-            self.downs.append(self.level(i, o, o, e, down))
+            self.downs.append(level(i, o, down))
         mid = dims[-1]
         self.mid_block1, self.mid_block2 = PortResBlock(mid, mid, e), PortResBlock(mid, mid, e)
-        self.mid_spatial_attn, self.mid_temporal_attn = FullSpatialAttention(mid), PortTemporalAttention(mid)
+        self.mid_spatial_attn, self.mid_temporal_attn = FullSpatialAttention(mid, heads), over_frames(mid)
         for rank, (i, o) in enumerate(reversed(pairs)):
             up = nn.ConvTranspose2d(i, i, 4, 2, 1) if rank < len(pairs) - 1 else nn.Identity()
-            self.ups.append(self.level(2 * o, i, i, e, up))
+            self.ups.append(level(2 * o, i, up))
         self.final_conv = nn.ModuleList(
             [PortResBlock(2 * width, width, None), PointwiseConv(width, channels)]
         )
         self.to(memory_format=torch.channels_last)
 
-    @staticmethod
-    def level(first: int, second: int, out: int, embedding_dim: int, resample: nn.Module) -> nn.ModuleList:
-        """Two residual blocks, attention over pixels and over frames, the way to the next level."""
-        res = [PortResBlock(first, out, embedding_dim), PortResBlock(out, out, embedding_dim)]
-        return nn.ModuleList([*res, LinearSpatialAttention(out), PortTemporalAttention(out), resample])
-
     def forward(self, z: Tensor, time: Tensor, cond: Condition) -> Tensor:
-        """``z [B, C, T, H, W]``, ``time [B]`` in steps -> ``[B, C, T, H, W]``; ``cond`` must be empty.
+        """``z [B, C, T, H, W]``, ``time [B]`` in steps -> ``[B, C, T, H, W]``.
+
+        Args:
+            z: of whose frames ``cond.images`` are still images of their own.
+            time: in steps.
+            cond: vector, if it was built for one, of each sample or of each frame; zeros are no vector.
 
         Raises:
-            ValueError: for a condition, or a size that cannot be halved.
+            ValueError: for another condition, or a size that cannot be halved.
         """
         self.check_condition(z, cond)
         FrameSize(*z.shape[3:]).check_multiple(self.size_factor, "one halving between levels", "size of z")
         num_frames = z.shape[2]
-        positions = rotary_table(self.frequencies, num_frames), self.time_rel_pos_bias(num_frames)
-        embedding = F.silu(self.time_mlp(sinusoidal_embedding(time, self.width)))
+        table, bias = rotary_table(self.frequencies, num_frames), self.time_rel_pos_bias(num_frames)
+        seen, of_all = image_mask(cond.images, z.device), bias
+        if seen is not None:
+            bias = bias.masked_fill(~seen, -torch.inf)
+        positions, first_positions = (table, bias), (table, bias if self.mask_first else of_all)
+        embedding = F.silu(self.embedding(time, cond.vector))
         x = (
             z.permute(2, 0, 3, 4, 1).contiguous().flatten(0, 1).permute(0, 3, 1, 2)
         )  # (t b) c h w, channels-last
-        x = first = self.init_temporal_attn(self.init_conv(x), *positions)
+        x = first = self.init_temporal_attn(self.init_conv(x), *first_positions)
         skips = []
         for level in self.downs:
             res1, res2, spatial, temporal, down = cast(nn.ModuleList, level)
@@ -241,6 +269,24 @@ class UNet3DPort(Network):
             x = layer(torch.cat([x, first], dim=1) if isinstance(layer, PortResBlock) else x)
         return x.unflatten(0, (num_frames, -1)).permute(1, 2, 0, 3, 4).contiguous()
 
+    def embedding(self, time: Tensor, vector: Tensor | None) -> Tensor:
+        """Time and vector, ``[B, E]`` or, where vectors are of frames, ``[(T B), E]``."""
+        y = self.time_mlp(sinusoidal_embedding(time, self.width))
+        if self.null_vector is None:
+            return y
+        null = self.null_vector.to(y.dtype).expand(len(y), -1)
+        if vector is None:
+            return torch.cat([y, null], dim=-1)
+        vector = vector.to(y.dtype)
+        if vector.ndim == 3:  # b t d -> (t b) d
+            frames = vector.shape[1]
+            vector, y, null = (
+                vector.transpose(0, 1).flatten(0, 1),
+                y.repeat(frames, 1),
+                null.repeat(frames, 1),
+            )
+        return torch.cat([y, torch.where((vector == 0).all(-1, keepdim=True), null, vector)], dim=-1)
+
     def load_published(self, state_dict: dict[str, Tensor]) -> None:
         """Load a state dict of the published ``Unet3D``: its names mapped, its length-one axes dropped.
 
@@ -252,7 +298,7 @@ class UNet3DPort(Network):
         for name, value in state_dict.items():
             name = published_name(name)
             if name.endswith("to_qkv.weight") and is_over_frames(name):
-                value = value.unflatten(0, (3, HEADS, HEAD_DIM)).transpose(0, 1).flatten(0, 2)
+                value = value.unflatten(0, (3, self.heads, -1)).transpose(0, 1).flatten(0, 2)
             mapped[name] = value.reshape(ours[name].shape) if name in ours else value
         self.load_state_dict(mapped)
 
@@ -266,7 +312,12 @@ def published_name(name: str) -> str:
     """Our name of a parameter of the published network."""
     if name.endswith("rotary_emb.freqs"):
         return "frequencies"
-    name = name.replace("relative_attention_bias", "bias").replace("fn.fn.fn.", "").replace("fn.fn.", "")
+    name = (
+        name.replace("null_cond_emb", "null_vector")
+        .replace("relative_attention_bias", "bias")
+        .replace("fn.fn.fn.", "")
+        .replace("fn.fn.", "")
+    )
     name = name.replace("fn.norm.gamma", "norm.weight")
     name = re.sub(r"^time_mlp\.(\d)", lambda match: f"time_mlp.{int(match[1]) - 1}", name)
     return name.replace("mlp.1.", "mlp.") if not name.startswith("time_mlp") else name

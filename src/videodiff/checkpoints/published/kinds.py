@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from . import image_autoencoder, latte, lucidrains, lvdm, pvdm
+from . import image_autoencoder, latte, latte_text, lucidrains, lvdm, pvdm
 from .formats import Format
 
 FORMATS: dict[str, Format] = {
@@ -12,6 +12,7 @@ FORMATS: dict[str, Format] = {
     for fmt in (
         pvdm.AUTOENCODER, pvdm.UNET, lvdm.AUTOENCODER, lvdm.UNET, lvdm.PREDICTION, lvdm.INTERPOLATION,
         lucidrains.UNET3D, image_autoencoder.AUTOENCODER, latte.LATTE, latte.SIT,
+        latte_text.LATTE_TEXT,
     )
 }  # fmt: skip
 KINDS = tuple(FORMATS)

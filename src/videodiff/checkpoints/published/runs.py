@@ -107,6 +107,13 @@ def with_scale(tensors: Mapping[str, Tensor], values: tuple[float, float]) -> di
     return kept | {"scale_factor": torch.tensor(values[0]), "shift_factor": torch.tensor(values[1])}
 
 
+NO_RUN = {
+    "sit": "it predicts the velocity from noise to data at times 0 to 1, which no schedule here has",
+    "latte-text": "its file holds no text encoder",
+}
+"""Kind of which the network alone loads -> why."""
+
+
 def run_of(first_stage: str | None, kind: str, stage_kind: str) -> Path:
     """The folder of the first stage's run, absolute, so that the new run finds it from anywhere."""
     if first_stage is None:
@@ -122,8 +129,8 @@ def check_stages(kind: str, first_stage: str | None, vae: str | None) -> None:
     """Raise ValueError for a first stage that a kind has not, one that is missing, or a kind that makes no run."""
     if kind not in RECIPES:
         raise ValueError(
-            f"{kind} makes no run: it predicts the velocity from noise to data at times 0 to 1, which no schedule here "
-            f"has. Its network loads by videodiff.checkpoints.published.load({kind!r}, state_dict)"
+            f"{kind} makes no run: {NO_RUN[kind]}. Its network loads by "
+            f"videodiff.checkpoints.published.load({kind!r}, state_dict)"
         )
     if (STAGE_OF.get(kind.split("-")[0]) in (None, kind)) and first_stage is not None:
         instead = "; its image autoencoder is a folder, --vae" if kind in FOLDER_STAGES else ""

@@ -15,7 +15,7 @@ from videodiff.words import whole, writable
 
 KINDS = (
     "pvdm-autoencoder", "pvdm-unet", "lvdm-autoencoder", "lvdm-unet", "lvdm-prediction-unet",
-    "lvdm-interpolation-unet", "lucidrains-unet3d", "autoencoder-kl", "latte", "sit",
+    "lvdm-interpolation-unet", "lucidrains-unet3d", "autoencoder-kl", "latte", "sit", "latte-text",
 )  # fmt: skip
 EPILOG = """kinds: {kinds}
 
