@@ -6,7 +6,7 @@ import torch
 
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, bounce
 from videodiff.metrics import baselines
-from videodiff.metrics.motion import cloud_motion, digit_motion, means, motion_metrics
+from videodiff.metrics.motion import COMPASS, cloud_motion, compass, digit_motion, means, motion_metrics
 from videodiff.metrics.motion.bounce import fit_bounce
 from videodiff.metrics.motion.clouds import phase_shift
 from videodiff.metrics.motion.locate import locate
@@ -70,12 +70,45 @@ def test_speeds_of_real_digits_are_found(frames, stride, size):
     assert figures["speed_in_range"].all()
 
 
+@pytest.mark.parametrize(("frames", "stride", "size"), [(16, 1, 32), (8, 2, (32, 56))])
+def test_digits_set_out_with_the_velocity_of_their_path(frames, stride, size):
+    source = BouncingDigits("test", 64, frames * stride, size)
+    figures = digit_motion(read(source, stride, frames), stride)
+    found = np.stack([figures["velocity_x"], figures["velocity_y"]], 1)
+    paths = [source.paths(index)[0] for index in range(64)]
+    velocity = stride * np.stack([path.velocity for path in paths])
+    line = np.stack([path.start + 3 * step for path, step in zip(paths, velocity, strict=True)])
+    straight = ((line >= 0) & (line <= source.room)).all(1)  # no bounce within 3 frames
+    assert straight.sum() > 30
+    np.testing.assert_allclose(found[straight], velocity[straight], atol=0.03)
+    right = compass(*found.T) == compass(*velocity.T)
+    assert right[straight].mean() >= 0.95  # measured 1
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), figures["speed"])
+
+
+def test_a_digit_that_flies_back_sets_out_the_other_way():
+    source = BouncingDigits("test", 16, 16, 64)
+    clips = read(source)[:, :4]
+    forward, back = digit_motion(clips), digit_motion(baselines.reverse(clips))
+    last = [source.paths(i)[0] for i in range(16)]
+    ends = np.stack([path.start + 3 * path.velocity for path in last])
+    straight = ((ends >= 0) & (ends <= source.room)).all(1)
+    for name in ("velocity_x", "velocity_y"):
+        np.testing.assert_allclose(back[name][straight], -forward[name][straight], atol=0.05)
+
+
+def test_the_compass_has_north_above_and_no_direction_for_what_rests():
+    x, y = np.array([2, 1, 0, -1, -3, -1, 0, 1, 0]), np.array([0, -1, -1, -1, 0.5, 1, 2, 1, 0])
+    assert compass(x, y).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, -1]
+    assert [COMPASS[i] for i in (0, 2, 5)] == ["east", "north", "southwest"]
+
+
 def test_a_triangle_wave_is_fitted_and_a_wave_that_leaves_it_costs_its_distance():
     time = torch.arange(16, dtype=torch.float64)
     wave = 3 + ((5 - 1.3 * time + 18) % 36 - 18).abs()
     bent = wave + 0.5 * (-1) ** time  # no reflected line follows a zigzag this fast
-    speed, residual = fit_bounce(torch.stack([wave, bent]), 18.0, 14.0, 3.0)
-    assert speed[0] == pytest.approx(1.3, abs=1e-3)
+    velocity, residual = fit_bounce(torch.stack([wave, bent]), 18.0, 14.0, 3.0)
+    assert velocity[0] == pytest.approx(-1.3, abs=1e-3)  # it sets out for the wall at 0
     assert residual[0] < 1e-3
     assert residual[1] == pytest.approx(0.5, abs=0.02)
 
@@ -129,6 +162,7 @@ def damaged_digits(clips, source):
         ("noise", "identity", 0, 0.01),
         ("noise", "residual", 18, 18),
         ("noise", "speed_in_range", 0, 0),
+        ("noise", "velocity_x", 0, 0),
         ("grain", "residual", 0.2, 18),
         ("frozen", "speed", 0, 1e-3),
         ("frozen", "speed_in_range", 0, 0),
@@ -166,6 +200,13 @@ def test_drifts_of_real_clouds_are_found(size):
     assert np.median(error) < 0.03
     assert error.max() < 0.2
     assert np.corrcoef(drift[:, 0], truth[:, 0])[0, 1] > 0.995
+
+
+def test_clouds_drift_where_their_velocity_points(clouds, cloud_clips):
+    figures = cloud_motion(cloud_clips)
+    velocity = np.stack([clouds.sky(index).velocity for index in range(NUM)])
+    right = compass(figures["drift_x"], figures["drift_y"]) == compass(*velocity.T)
+    assert right.mean() >= 0.95  # wrong only within a few degrees of a border between two directions
 
 
 def test_real_clouds_are_perfect(cloud_clips):

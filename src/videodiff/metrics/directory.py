@@ -119,6 +119,14 @@ METRICS: dict[str, MetricInfo] = {
             "digit_speed", "speed", "real", "Speed along the digit's path; 0 without a digit.", "pixels per frame"
         ),
         MetricInfo(
+            "digit_velocity_x", "velocity x", "real",
+            "Mean velocity of the digit to the right, as it sets out; 0 without a digit.", "pixels per frame",
+        ),
+        MetricInfo(
+            "digit_velocity_y", "velocity y", "real",
+            "Mean velocity of the digit downwards, as it sets out; 0 without a digit.", "pixels per frame",
+        ),
+        MetricInfo(
             "digit_speed_in_range", "speed in range", "higher", "Share of clips at a speed that occurs in real ones.",
             within=SHARE,
         ),

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from .arrays import means
 from .clouds import cloud_motion
+from .compass import COMPASS, compass
 from .digits import digit_motion
 
-__all__ = ["cloud_motion", "digit_motion", "means", "motion_metrics"]
+__all__ = ["COMPASS", "cloud_motion", "compass", "digit_motion", "means", "motion_metrics"]
 
 
 def motion_metrics(clips: Tensor, content: Literal["digits", "clouds"], stride: int = 1) -> dict[str, float]:

@@ -32,7 +32,8 @@ def fit_bounce(
             sign of the speed is that of the phase.)
 
     Returns:
-        Speed and root mean square residual, fp64 ``[N]`` each, in pixels (per frame).
+        Velocity, whose sign is that of the first step (it changes at every wall), and root mean square residual, fp64
+        ``[N]`` each, in pixels (per frame).
     """
     frames = track.shape[1]
     # A step of the speed moves the ends by at most an eighth of the room.
@@ -41,14 +42,16 @@ def fit_bounce(
     phases = torch.arange(PHASES, dtype=track.dtype, device=track.device) * (2 * room / PHASES)
     rows = max(1, CHUNK // (num_speeds * PHASES * frames))
     best = [_search(part, speeds, phases, room, largest_offset) for part in track.split(rows)]
-    speed, square = (torch.cat(parts) for parts in zip(*best, strict=True))
-    return speed, square.sqrt()
+    speed, phase, square = (torch.cat(parts) for parts in zip(*best, strict=True))
+    # Of a whole step: a line that never bounces may as well have done so at the first frame.
+    first, second = (triangle(phase + speed * (step - (frames - 1) / 2), room) for step in (0, 1))
+    return torch.where(second >= first, speed, -speed), square.sqrt()
 
 
 def _search(
     track: Tensor, speeds: Tensor, phases: Tensor, room: float, largest_offset: float
-) -> tuple[Tensor, Tensor]:
-    """Speed and mean squared residual ``[N]``: a walk downhill from the best speed of every phase."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Speed, phase and mean squared residual ``[N]``: a walk downhill from the best speed of every phase."""
     num = len(track)
     grid = torch.cartesian_prod(speeds, phases).expand(num, -1, -1)
     error = _error(track, grid, room, largest_offset).unflatten(1, (len(speeds), len(phases)))
@@ -67,7 +70,7 @@ def _search(
             kept = least.topk(KEEP, 1, largest=False).indices
             place = place.gather(1, kept[:, :, None].expand(-1, -1, 2))
     least, choice = _error(track, place, room, largest_offset).min(1)
-    return place[torch.arange(num), choice, 0], least
+    return *place[torch.arange(num), choice].unbind(1), least
 
 
 def _error(track: Tensor, place: Tensor, room: float, largest_offset: float) -> Tensor:

@@ -34,6 +34,8 @@ def digit_motion(clips: Tensor, stride: int = 1, read: Callable[[Tensor], Tensor
         - ``residual``: root mean square distance of the centroid from the best reflected straight line, in pixels;
           the room of the generator (9/16 of the shorter side) for clips with a digit in less than half the frames.
         - ``speed``: of that line in pixels per frame, 0 for such clips.
+        - ``velocity_x``, ``velocity_y``: along it in the first step, in pixels per frame to the right and down; 0 for
+          such clips. A later bounce does not change them.
         - ``speed_in_range``: 1 if the generator has such speeds, else 0.
         - ``identity``: share of frames that show a digit and read as the same digit as the clip, 0..1.
         - ``digit``: what the clip reads as (mean logit of its frames with a digit), -1 for none.
@@ -62,9 +64,9 @@ def _measure(clips: Tensor, stride: int, read: Callable[[Tensor], Tensor]) -> Fi
         fit_bounce(figures.centroid[..., axis], room, side, 1.5 * SPEEDS[1] * unit)
         for axis, room in enumerate((width - side, height - side))
     ]
-    speed, residual = (
-        torch.linalg.vector_norm(torch.stack(both, 1), dim=1) for both in zip(*fits, strict=True)
-    )
+    velocity, residuals = (torch.stack(both, 1) for both in zip(*fits, strict=True))  # [B, 2] each
+    speed, residual = (torch.linalg.vector_norm(both, dim=1) for both in (velocity, residuals))
+    velocity = torch.where(traceable[:, None], velocity, 0.0)
     in_range = (speed >= (SPEEDS[0] - SPEED_TOLERANCE) * unit) & (
         speed <= (SPEEDS[1] + SPEED_TOLERANCE) * unit
     )
@@ -74,6 +76,8 @@ def _measure(clips: Tensor, stride: int, read: Callable[[Tensor], Tensor]) -> Fi
         "present": share,
         "residual": torch.where(traceable, residual, float(size - side)),
         "speed": torch.where(traceable, speed, 0.0),
+        "velocity_x": velocity[:, 0],
+        "velocity_y": velocity[:, 1],
         "speed_in_range": (in_range & traceable).double(),
         "identity": identity,
         "digit": digit,
