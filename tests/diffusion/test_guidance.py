@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from closed_forms import CorrelatedDenoiser, GaussianDenoiser
+from closed_forms import CorrelatedDenoiser, GaussianDenoiser, MixtureDenoiser
 from videodiff.diffusion import (
     AncestralSampler,
     ClassifierFreeGuidance,
@@ -10,6 +10,7 @@ from videodiff.diffusion import (
     CosineSchedule,
     DDIMSampler,
     Denoiser,
+    DPMSolverPP2MSampler,
     KnownFrames,
     LangevinSampler,
     LowResolution,
@@ -86,6 +87,60 @@ def test_rescaled_guidance_has_the_deviation_of_the_conditional_estimate():
     z, t, cond = noise(2, 100), torch.full((2,), 0.5), Condition(label=torch.tensor([0, 1]))
     x = ClassifierFreeGuidance(Two(), 4.0, rescale=1.0)(z, t, cond)
     assert torch.allclose(x.std(1), z.std(1), rtol=1e-5)
+
+
+class TwoClasses(Denoiser):
+    """Classes 0 and 1 are N(-mean, std^2) and N(mean, std^2); what no class (-1) means is given."""
+
+    def __init__(self, mean, std, null):
+        self.classes = [GaussianDenoiser(SCHEDULE, where, std) for where in (-mean, mean)]
+        self.null = null
+
+    def __call__(self, z, t, cond):
+        label = cond.label.view(-1, 1)
+        of_class = torch.where(label == 1, self.classes[1](z, t, NONE), self.classes[0](z, t, NONE))
+        return torch.where(label < 0, self.null(z, t, NONE), of_class)
+
+
+def guided_moments(denoiser, scale, points=501):
+    """Mean and standard deviation of samples of class 1: the flow is deterministic, so quantiles of noise will do."""
+    ranks = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    cond = Condition(label=torch.ones(points, dtype=torch.long))
+    z = torch.special.ndtri(ranks)[:, None]
+    x = DPMSolverPP2MSampler(100).sample(ClassifierFreeGuidance(denoiser, scale), SCHEDULE, z, cond)
+    return x.mean().item(), x.std().item()
+
+
+SCALES = (0.0, 1.0, 2.0, 4.0)
+
+
+def test_guidance_moves_samples_from_the_other_class_and_narrows_them():
+    """What the papers trade, fidelity against diversity, on two classes that overlap."""
+    mean, std = 0.5, 0.4
+    both = MixtureDenoiser(SCHEDULE, (0.5, 0.5), (-mean, mean), (std, std))
+    means, stds = zip(*(guided_moments(TwoClasses(mean, std, both), scale) for scale in SCALES), strict=True)
+    assert means[:2] == pytest.approx((0, mean), abs=2e-3)  # unconditional: both classes; scale 1: the one
+    assert stds[:2] == pytest.approx(((mean**2 + std**2) ** 0.5, std), rel=0.02)
+    assert list(means) == sorted(means)
+    assert list(stds) == sorted(stds, reverse=True)
+    assert means[-1] > 1.3 * mean
+    assert stds[-1] < 0.7 * std
+
+
+def test_what_guidance_makes_of_gaussians_has_a_closed_form():
+    """A class N(m, s^2) against a null N(0, S^2), S^2 = s^2 + m^2: the flow is linear.
+
+    With u = sigma / alpha it is dx / du = u (w (x - m) / (s^2 + u^2) + (1 - w) x / (S^2 + u^2)), so the standard
+    deviation is s^w S^(1-w), and the mean w times that times the integral of (1 - q^2)^(-1 - w/2) from 0 to m / S.
+    """
+    mean, std = 0.5, 0.4
+    whole = (mean**2 + std**2) ** 0.5
+    model = TwoClasses(mean, std, GaussianDenoiser(SCHEDULE, 0.0, whole))
+    q = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000 * (mean / whole)
+    for scale in SCALES:
+        deviation = std**scale * whole ** (1 - scale)
+        area = ((1 - q**2) ** (-1 - scale / 2)).mean().item() * mean / whole
+        assert guided_moments(model, scale) == pytest.approx((scale * deviation * area, deviation), rel=0.02)
 
 
 def test_static_threshold_cuts_and_dynamic_threshold_divides():
