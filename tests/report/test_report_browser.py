@@ -133,7 +133,13 @@ HEADS = "[...document.querySelectorAll('#results .told')]"
 def measured(tmp_path_factory):
     """A page with all that the built-in digits are measured by."""
     models = [model(name) for name in ("vdm_digits", "lvdm_digits", "pvdm_digits")]
-    names = [*models[0].draws[0].metrics, "rand_fd", *(name for name in METRICS if name.startswith("digit_"))]
+    told = ("class_accuracy", "diversity")
+    names = [
+        *models[0].draws[0].metrics,
+        "rand_fd",
+        *told,
+        *(name for name in METRICS if name.startswith("digit_")),
+    ]
     for one in models:
         one.draws[0].metrics = {name: entry(0.1234 + i, 0.05) for i, name in enumerate(dict.fromkeys(names))}
     record = comparison(models)

@@ -80,9 +80,10 @@ def quality(comparison: Comparison) -> Table:
         [Cell(base["name"]), *(cell_of(base["metrics"].get(name)) for name in names)]
         for base in comparison.baselines
     ]
-    floor = [first.metrics[name].get("floor") if name in first.metrics else None for name in names]
-    if any(value is not None for value in floor):
-        apart.append([Cell("other real clips (floor)"), *(Cell(number(value)) for value in floor)])
+    for key, words in (("floor", "other real clips (floor)"), ("chance", "a guess (chance)")):
+        values = [first.metrics[name].get(key) if name in first.metrics else None for name in names]
+        if any(value is not None for value in values):
+            apart.append([Cell(words), *(Cell(number(value)) for value in values)])
     protocol = comparison.protocol
     return Table(
         f"Protocol {protocol['name']} [{protocol['hash']}]: {clips_of(comparison, first)}, "

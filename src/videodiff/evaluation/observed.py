@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ class Observed:
         constant: clips of one single colour.
         pairs: of continuations: PSNR, SSIM and LPIPS of each beside what follows in truth, ``[N]``.
         classes: of each clip ``[N]``: what it is of, or was told to be of, -1 where nothing says it; None if of none.
+        facts: of each clip ``[N]``: the truth behind its caption, or behind the one that it was told; None if of none.
     """
 
     features: dict[str, FeatureStats] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Observed:
     constant: int = 0
     pairs: dict[str, np.ndarray] = field(default_factory=dict)
     classes: np.ndarray | None = None
+    facts: Sequence[Mapping[str, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -66,6 +68,7 @@ class Observed:
         return Observed(
             features, figures, self.places[:count], self.digests[:count], self.sizes, self.constant, pairs,
             None if self.classes is None else self.classes[:count],
+            None if self.facts is None else self.facts[:count],
         )  # fmt: skip
 
 

@@ -139,7 +139,8 @@ class Result:
         """The numbers as lines of a terminal."""
         beside = {"repeat_last": "repeating the last given frame", "gain": "difference"}
         beside = {k: v for k, v in beside.items() if any(k in entry for entry in self.metrics.values())}
-        rows = [("metric", "value", "95 % interval", "floor", "clips", *beside.values())]
+        guessed = ["chance"] * any("chance" in entry for entry in self.metrics.values())
+        rows = [("metric", "value", "95 % interval", "floor", *guessed, "clips", *beside.values())]
         for name, entry in self.metrics.items():
             interval = entry.get("interval")
             rows.append((
@@ -147,6 +148,7 @@ class Result:
                 f"{entry['value']:.6g}" + (f" ± {entry['spread']:.3g}" if "spread" in entry else ""),
                 "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}",
                 "" if entry.get("floor") is None else f"{entry['floor']:.6g}",
+                *(f"{entry['chance']:.4g}" if "chance" in entry else "" for _ in guessed),
                 str(entry.get("count", "")),
                 *(figure(entry[key]) if key in entry else "" for key in beside),
             ))  # fmt: skip

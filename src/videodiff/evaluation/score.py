@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from videodiff.evaluation.named import OF_SINGLE_CLIPS, diversity, named_entries
 from videodiff.evaluation.observed import Observed
 from videodiff.evaluation.protocol import Protocol
 from videodiff.metrics.directory import SHARE, better, metric_info
@@ -98,8 +99,14 @@ def score(
                 metrics[metric.name] = metric.entry()
     if (found := class_accuracy(real, generated, protocol.draws)) is not None:
         metrics["class_accuracy"] = found
+    if not protocol.is_prediction:  # whose given frames show what a caption would name
+        metrics |= named_entries(real, generated)
+        if (found := diversity(real, generated, protocol.network)) is not None:
+            metrics["diversity"] = found
     metrics |= pair_entries(generated.pairs, protocol.draws, protocol.best_of)
     for name, values in generated.figures.items():
+        if name in OF_SINGLE_CLIPS:
+            continue
         figure = ClipFigure(name, sync_on_compute=False)
         metrics[name] = figure.use(of_clips(values, protocol.draws), real.figures.get(name)).entry()
     said = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))

@@ -93,6 +93,30 @@ METRICS: dict[str, MetricInfo] = {
             "class_accuracy", "class accuracy", "higher",
             "Share of clips that the evaluator reads as the class they were told.", within=SHARE,
         ),
+        MetricInfo(
+            "named_digit", "named digit", "higher",
+            "Share of clips in which the evaluator reads the digit that their caption names.", within=SHARE,
+        ),
+        MetricInfo(
+            "named_colour", "named colour", "higher",
+            "Share of clips whose clouds have the colour that their caption names, as the evaluator reads the weather.",
+            within=SHARE,
+        ),
+        MetricInfo(
+            "named_direction", "named direction", "higher",
+            "Share of clips that set out in the direction that their caption names: of eight for digits that do not "
+            "bounce within 3 frames, left or right for clouds.", within=SHARE,
+        ),
+        MetricInfo(
+            "named_all", "all that is named", "higher",
+            "Share of clips that show both, the digit (or the colour) and the direction that their caption names.",
+            within=SHARE,
+        ),
+        MetricInfo(
+            "diversity", "diversity", "real",
+            "Variance of the features within clips that were told the same class, digit or colour, as a share of that "
+            "of the real clips. Says nothing of quality: noise is diverse.",
+        ),
         # Reconstructions beside their clips, or predicted frames beside the true ones.
         MetricInfo(
             "psnr", "PSNR", "higher", "Peak signal-to-noise ratio of reconstructions, or of predicted frames.", "dB"
@@ -117,14 +141,6 @@ METRICS: dict[str, MetricInfo] = {
         ),
         MetricInfo(
             "digit_speed", "speed", "real", "Speed along the digit's path; 0 without a digit.", "pixels per frame"
-        ),
-        MetricInfo(
-            "digit_velocity_x", "velocity x", "real",
-            "Mean velocity of the digit to the right, as it sets out; 0 without a digit.", "pixels per frame",
-        ),
-        MetricInfo(
-            "digit_velocity_y", "velocity y", "real",
-            "Mean velocity of the digit downwards, as it sets out; 0 without a digit.", "pixels per frame",
         ),
         MetricInfo(
             "digit_speed_in_range", "speed in range", "higher", "Share of clips at a speed that occurs in real ones.",

@@ -13,7 +13,18 @@ from videodiff.report.table import metric_cell, metric_head, metric_names, model
 
 # What a higher scale buys, each across a chart with the distance from the data up. Unconditional clips have no class to
 # be accurate in, but a score.
-BOUGHT = ("class_accuracy", "evaluator_is", "is", "is_k400")
+BOUGHT = (
+    "class_accuracy",
+    "named_digit",
+    "named_colour",
+    "named_direction",
+    "text_similarity",
+    "evaluator_is",
+    "is",
+    "is_k400",
+)
+# Those that say how far clips follow what they were told stand against what that costs, too.
+FOLLOWS, COST = BOUGHT[:5], "diversity"
 
 
 def scales_of(model: ModelRecord) -> list[Draw]:
@@ -40,9 +51,11 @@ def guidance_section(comparison: Comparison) -> Html | None:
     up = headline(names)
     bought = [name for kind in BOUGHT for name in names if name == kind or name.startswith(f"{kind}_splits")]
     charts = [tradeoff(curves, across, up) for across in bought if up]
-    charts += [against_scale(curves, name) for name in (up, *bought) if name]
+    paid = [COST] if COST in names else []
+    charts += [tradeoff(curves, COST, name) for name in bought if name in FOLLOWS and paid]
+    charts += [against_scale(curves, name) for name in (up, *bought, *paid) if name]
     note = "The same clips, noise, sampler and steps at several scales of guidance; the number at a mark is the scale. "
-    note += "At 1 there is no guidance; at 0 nothing of the class is left, so clips are unconditional."
+    note += "At 1 there is no guidance; at 0 nothing of the class or the words is left, so clips are unconditional."
     return join(
         element("p", note, class_="note"),
         legend([model.name for model in comparison.models]),
@@ -90,11 +103,12 @@ def against_scale(curves: Sequence[tuple[int, ModelRecord, list[Draw]]], metric:
             series.append(Series(model.name, i, points, marks=True))
     if not series:
         return None
-    floor = next(
-        (entry["floor"] for _, _, draws in curves for draw in draws
-         if (entry := draw.metrics.get(metric) or {}).get("floor") is not None), None,
-    )  # fmt: skip
-    levels = [] if floor is None else [(floor, "real clips")]
+    entries = [draw.metrics.get(metric) or {} for _, _, draws in curves for draw in draws]
+    levels = [
+        (value, words)
+        for key, words in (("floor", "real clips"), ("chance", "chance"))
+        if (value := next((entry[key] for entry in entries if entry.get(key) is not None), None)) is not None
+    ]
     chart = Chart(
         f"{metric_info(metric).label} against guidance", "guidance", label_of(metric), series, levels
     )

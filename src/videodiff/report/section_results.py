@@ -46,11 +46,16 @@ def shown(model: ModelRecord) -> Mapping[str, Any]:
 
 def floors(comparison: Comparison) -> dict[str, float]:
     """What real clips get, by metric; from the first model that has it."""
+    return beside(comparison, "floor")
+
+
+def beside(comparison: Comparison, key: str) -> dict[str, float]:
+    """What stands under a key beside the values of each metric; from the first model that has it."""
     found: dict[str, float] = {}
     for model in comparison.models:
         for name, entry in shown(model).items():
-            if entry.get("floor") is not None:
-                found.setdefault(name, entry["floor"])
+            if entry.get(key) is not None:
+                found.setdefault(name, entry[key])
     return found
 
 
@@ -65,7 +70,7 @@ def results_section(comparison: Comparison) -> Html:
         "protocol's distance is best in nothing."
     )
     return join(
-        metric_table(models, others, floors(comparison)),
+        metric_table(models, others, floors(comparison), beside(comparison, "chance")),
         element("p", note, class_="note"),
         footnotes(names),
     )

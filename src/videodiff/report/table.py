@@ -81,6 +81,7 @@ def metric_table(
     models: Sequence[tuple[str, Entries]],
     others: Sequence[tuple[str, Entries]] = (),
     floor: Mapping[str, float] | None = None,
+    chance: Mapping[str, float] | None = None,
     caption: str = "",
 ) -> Html:
     """Models, then what was made without a model, then the floor, each group clearly apart.
@@ -89,6 +90,7 @@ def metric_table(
         models: ``(name, metrics)`` in the order of their colours.
         others: the baselines; they never bear the mark, and the best must beat them.
         floor: what real clips get, by metric.
+        chance: what a guess gets, by metric.
         caption: of the table.
     """
     names = metric_names([record for _, record in [*models, *others]])
@@ -117,14 +119,14 @@ def metric_table(
             for name, record in others
         ]
         body.append(element("tbody", group_row("made without a model", width), rows, class_="aside"))
-    if floor:
-        cells = [element("td", plain(floor.get(metric)), class_="number") for metric in names]
-        row = element("tr", element("th", "real clips", scope="row", class_="model"), cells)
-        body.append(
-            element(
-                "tbody", group_row("the floor: other real clips, equally many", width), row, class_="aside"
-            )
-        )
+    for words, name, values in (
+        ("the floor: other real clips, equally many", "real clips", floor),
+        ("chance: a guess at what clips were told", "a guess", chance),
+    ):
+        if values:
+            cells = [element("td", plain(values.get(metric)), class_="number") for metric in names]
+            row = element("tr", element("th", name, scope="row", class_="model"), cells)
+            body.append(element("tbody", group_row(words, width), row, class_="aside"))
     corner = element("th", "model", scope="col", class_="model")
     head = element("thead", element("tr", corner, [metric_head(name) for name in names]))
     table = element("table", element("caption", caption) if caption else None, head, body, class_="numbers")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 PIXELS = 2**19  # of one piece: 32 clips of 16 x 32 x 32
-NO_MEAN = ("digit",)  # a class, not a quantity
+# A class, not a quantity, and what is as often to one side as to the other: they say something of single clips alone.
+NO_MEAN = ("digit", "velocity_x", "velocity_y")
 
 Figures = dict[str, np.ndarray]
 
