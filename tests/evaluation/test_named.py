@@ -2,15 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 
-from videodiff.evaluation.named import diversity, named_entries
-from videodiff.evaluation.observed import Observed
+from videodiff.data import BouncingDigits, DriftingClouds
+from videodiff.data.scenes import DIRECTIONS
+from videodiff.evaluation.detectors import from_extractor, motion
+from videodiff.evaluation.named import diversity, facts_of, named_entries
+from videodiff.evaluation.observed import Observed, observe
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.evaluation.results import Result
 from videodiff.evaluation.score import score
+from videodiff.metrics.features.evaluator import EvaluatorFeatures
 from videodiff.metrics.moments import FeatureStats
 from videodiff.metrics.motion import COMPASS
 
+PARTS = {"digit": slice(0, 10), "colour": slice(10, None)}
+SETS = {"digit": "bouncing_digits", "colour": "drifting_clouds"}
 ANGLES = np.pi / 4 * np.arange(8)
 
 
@@ -26,6 +33,10 @@ def facts(digits, ways, bounces_after=None):
     bounces = bounces_after or [9.0] * len(digits)
     told = zip(digits, ways, bounces, strict=True)
     return [{"digit": d, "direction": COMPASS[w], "bounces_after": b} for d, w, b in told]
+
+
+def test_captions_and_the_compass_have_the_same_words():
+    assert DIRECTIONS == COMPASS
 
 
 def test_shares_are_of_what_captions_name_and_of_all_of_it():
@@ -48,6 +59,25 @@ def test_a_clip_whose_caption_is_of_one_that_bounces_within_three_frames_has_no_
     assert found["named_all"]["count"] == 2
     soon = facts([0, 1], [0, 2], [0.0, 1.0])
     assert set(named_entries(side([0, 1], [0, 2]), side([0, 1], [0, 2], soon))) == {"named_digit"}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(BouncingDigits, "digit"), (DriftingClouds, "colour")])
+def test_real_clips_show_what_their_captions_name(kind, name):
+    source = kind("test", 48, 20, 32)
+    looks = [
+        from_extractor("evaluator_logits", EvaluatorFeatures("logits"), part=PARTS[name]),
+        motion(SETS[name]),
+    ]
+    seen = observe([torch.stack([source.read(i, 3, 16, 1) for i in range(48)])], looks)
+    seen.facts = facts_of(lambda place: source.told(place, 3, 16, 1), seen.places.tolist())
+    found = named_entries(seen, seen)
+    assert found["named_direction"]["value"] >= 0.95
+    assert found["named_direction"]["count"] >= 24
+    assert found[f"named_{name}"]["value"] >= 0.9
+    assert found["named_all"]["value"] >= 0.85
+    backwards = observe([torch.stack([source.read(i, 3, 16, 1).flip(0) for i in range(48)])], looks)
+    backwards.facts = seen.facts
+    assert named_entries(seen, backwards)["named_direction"]["value"] < 0.4
 
 
 def test_clouds_are_judged_by_left_and_right():

@@ -13,6 +13,7 @@ from torch import Tensor
 from videodiff.evaluation.protocol import Protocol
 
 BUILT_IN = ("bouncing_digits", "drifting_clouds")
+MOTION = "2"  # of the set of exact figures, in place of a checksum: references that hold fewer are made again
 
 
 @dataclass
@@ -137,4 +138,4 @@ def motion(dataset: str) -> Detector:
             prefix + name: np.asarray(values, np.float64) for name, values in found.items() if name != "digit"
         }
 
-    return Detector("motion", look, 4)
+    return Detector("motion", look, 4, lambda: MOTION)

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from videodiff.data.scenes import DIRECTIONS, SKIES
 from videodiff.evaluation.observed import Observed
 from videodiff.metrics.directory import SHARE
 from videodiff.metrics.entry import Entry, mean_entry
-from videodiff.metrics.motion import COMPASS, compass
+from videodiff.metrics.motion import compass
 
 BOUNCE = 3  # frames within which a clip that bounces has no direction to be judged
 SIDES = ("left", "right")
+COLOURS = tuple(dict.fromkeys(colour for _, colour, _ in SKIES))
 OF_SINGLE_CLIPS = (
     "digit_velocity_x",
     "digit_velocity_y",
@@ -49,11 +51,9 @@ class Judge(NamedTuple):
 
     def hits(self, side: Observed) -> np.ndarray | None:
         """1 for a clip that shows what was named, 0 for one that does not, NaN where nothing is judged, ``[N]``."""
-        seen, facts = self.read(side), side.facts
-        if seen is None or facts is None:
-            return None
-        named = np.array([self.named(fact) for fact in facts])
-        return np.where(named < 0, np.nan, named == seen) if (named >= 0).any() else None
+        named = np.array([self.named(fact) for fact in side.facts or ()])
+        seen = self.read(side) if (named >= 0).any() else None
+        return None if seen is None else np.where(named < 0, np.nan, named == seen)
 
     def named(self, fact: Mapping[str, Any]) -> int:
         """Number of the word that a caption names, -1 where it names none, or the clip bounces too soon to tell."""
@@ -66,6 +66,12 @@ def classes_read(side: Observed) -> np.ndarray | None:
     """The class of the built-in set that the evaluator reads in each clip, ``[N]``."""
     logits = side.features.get("evaluator_logits")
     return None if logits is None or logits.features is None else logits.features.argmax(1)
+
+
+def colours_read(side: Observed) -> np.ndarray | None:
+    """Number of the colour of the clouds, by the weather that the evaluator reads, ``[N]``."""
+    weathers = classes_read(side)
+    return None if weathers is None else np.array([COLOURS.index(colour) for _, colour, _ in SKIES])[weathers]
 
 
 def directions_seen(side: Observed) -> np.ndarray | None:
@@ -82,7 +88,8 @@ def sides_seen(side: Observed) -> np.ndarray | None:
 
 JUDGES = (
     Judge("digit", tuple(range(10)), classes_read),
-    Judge("direction", COMPASS, directions_seen),
+    Judge("colour", COLOURS, colours_read),
+    Judge("direction", DIRECTIONS, directions_seen),
     Judge("direction", SIDES, sides_seen),
 )
 
