@@ -70,7 +70,8 @@ def _search(
             kept = least.topk(KEEP, 1, largest=False).indices
             place = place.gather(1, kept[:, :, None].expand(-1, -1, 2))
     least, choice = _error(track, place, room, largest_offset).min(1)
-    return *place[torch.arange(num), choice].unbind(1), least
+    speed, phase = place[torch.arange(num), choice].unbind(1)
+    return speed, phase, least
 
 
 def _error(track: Tensor, place: Tensor, room: float, largest_offset: float) -> Tensor:
