@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from videodiff.data.argument_checks import check_combinations, check_numbers
 from videodiff.data.bucket_stream import BucketBatches, BucketDataset, bucketed
 from videodiff.data.buckets import Bucket, open_buckets, read_buckets
+from videodiff.data.captions import lines_of
 from videodiff.data.clips import ClipSource
 from videodiff.data.latent_check import LatentCheck
 from videodiff.data.latent_store import Latents
@@ -285,6 +286,11 @@ class VideoDataModule(pl.LightningDataModule):
         )
         found |= {"caption": "captions"} if self.clips("train").source.has_captions else {}
         return found | ({"actions": "actions"} if self.selection.actions else {})
+
+    def texts(self, splits: Sequence[Split]) -> list[str]:
+        """Every caption that files give clips of some splits, once each; those told from scenes are not among them."""
+        every = [text for split in splits for text in self.clips(split).source.captions or ()]
+        return list(dict.fromkeys(line for text in every for line in lines_of(text)))
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts of every split in use: clips, skipped as too short, unreadable, replaced while reading."""

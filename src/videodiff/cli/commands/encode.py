@@ -1,4 +1,4 @@
-"""encode: the latents of a data set written once, so that training the second stage encodes nothing."""
+"""encode: latents of clips and vectors of captions written once, so that training encodes nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
+from videodiff.cli.kept_texts import frozen_encoders, keep
 from videodiff.cli.outputs import output_folder
 from videodiff.cli.trained import stored_parts
 from videodiff.config import build, find_config, read_configs, without_latents
@@ -29,7 +30,7 @@ examples:
   videodiff fit --config lvdm_digits --data.latents latents/lvdm_digits
   videodiff encode --config pvdm_sky --data.root sky_timelapse --windows_per_video 16 --out latents/sky
 """
-SECOND_STAGE = "encode takes the config or run of a second stage (lvdm_*, pvdm_*)"
+SECOND_STAGE = "encode is for second stages (lvdm_*, pvdm_*) and models with a frozen text encoder"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
         "videodiff encode",
         "encode",
         usage="videodiff encode --config FILE|NAME --out DIR [options] [--data.root DIR ...]",
-        description="Encode every video with the first stage; train on the stored latents with --data.latents DIR.",
+        description="Encode every video with the first stage, and every caption with a frozen text encoder; train on "
+        "the stored latents with --data.latents DIR.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -117,6 +119,9 @@ def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
     device = pick_device(args.device)
     built = build(without_latents(config), args.trust)
     model, data = built.model.eval(), built.data
+    encoders = frozen_encoders(model)
+    if encoders and (model.first_stage is None or model.first_stage.digest is None):
+        return encode_texts(args, encoders, data, device)
     stage = first_stage_of(model)
     windows = args.windows_per_video
     if windows is None:
@@ -137,12 +142,34 @@ def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
     finally:
         line.close()
     if is_done:
+        encode_texts(args, encoders, data, device)
         tell(args.out)
     else:
         print(
             f"videodiff: process {rank} of {world} is done; the last one to finish writes {args.out}/latents.json "
             "(if another was stopped, give the same command again)",
             file=sys.stderr,
+        )
+    return 0
+
+
+def encode_texts(args: argparse.Namespace, encoders: Sequence[Any], data: Any, device: Any) -> int:
+    """Keep the vectors of the data's captions beside the latents, or alone.
+
+    Raises:
+        UsageError: if there is nothing else to write, and the data have no captions in files.
+    """
+    texts = data.texts(tuple(args.splits.split(","))) if encoders else []
+    if encoders and not texts and not (args.out / "latents.json").is_file():
+        raise UsageError(
+            "the data have no captions in files to encode (--data.captions); those that are told from scenes are "
+            "encoded as training meets them"
+        )
+    for encoder in encoders if texts and place()[0] == 0 else []:
+        keep(encoder, texts, args.out, args.dtype, device)
+        print(
+            f"{args.out}: vectors of {counted(len(encoder.kept), 'text')} by {encoder.folder} "
+            f"[{encoder.digest[:16]}]; train with --model.text.kept {shell_word(args.out)}"
         )
     return 0
 

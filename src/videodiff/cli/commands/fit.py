@@ -8,6 +8,7 @@ from typing import Any
 
 from videodiff import atomic
 from videodiff.cli import verbs
+from videodiff.cli.kept_texts import keep_captions
 from videodiff.cli.launch import RESUME_VARIABLE, RUN_VARIABLE, build, print_config
 from videodiff.cli.outputs import Leftovers, make_folder, numbered_folder
 from videodiff.cli.run_folder import (
@@ -136,6 +137,7 @@ def train(
         start.forget()
     if rank() == 0:
         write_config(directory, numbered_config(cli.config_text()))
+    keep_captions(cli.model, cli.datamodule, cli.trainer.strategy.root_device)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint)
     if cli.trainer.global_step <= done:
         raise RuntimeError(
