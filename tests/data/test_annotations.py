@@ -63,7 +63,7 @@ def test_captions_travel_with_their_clips(root, kind):
     [("c.csv", "file,text\na/one.mkv,x\n", "entry 1 lacks path or caption"), ("c.jsonl", "{", "line 1: no JSON"),
      ("c.jsonl", "[1]", "line 1: not an object"), ("c.yaml", "a: b", "must be txt, a .csv or a .jsonl"),
      ("c.csv", "path,caption\nnothere.mkv,x\n", "gives none of the 3 videos"),
-     ("c.csv", "path,caption\na/one.mkv,x\na/one.mkv,y\n", "two captions for a/one.mkv")],
+     ("c.jsonl", '{"path": "a/one.mkv", "caption": ["x", 3]}', "entry 1 lacks path or caption")],
 )  # fmt: skip
 def test_a_captions_file_that_is_wrong_is_refused_in_one_line(root, name, text, message):
     (root / name).write_text(text)
@@ -72,6 +72,118 @@ def test_a_captions_file_that_is_wrong_is_refused_in_one_line(root, name, text, 
     assert name in str(caught.value)
     with pytest.raises(FileNotFoundError, match=r"data\.captions: no file absent\.csv"):
         module(root, captions="absent.csv")
+
+
+MANY = {NAMES[0]: ("a dog", "the dog Rex", "ein Hund"), NAMES[1]: ("two",), NAMES[2]: ()}
+
+
+def write_captions(root: Path, kind: str) -> dict[str, str]:
+    """Several captions of a video, none of another, in any of the ways there are; the options that read them."""
+    rows = [(name, text) for name, texts in MANY.items() for text in texts]
+    if kind == "txt":
+        for name, texts in MANY.items():
+            (root / name).with_suffix(".txt").write_text("\n\n".join(texts) + "\n" * bool(texts))
+    elif kind == "csv":
+        (root / "c.csv").write_text("\n".join(["path,caption", *(f'{name},"{text}"' for name, text in rows)]))
+    elif kind == "jsonl":
+        lines = [json.dumps({"path": name, "caption": text}) for name, text in rows[2:]]
+        first = json.dumps({"path": NAMES[0], "caption": list(MANY[NAMES[0]][:2])})
+        (root / "c.jsonl").write_text("\n".join([first, *lines]))
+    elif kind == "list.csv":
+        lines = [f"{name},0,{text}" for name, text in rows]
+        (root / "list.csv").write_text("\n".join(["path,first,caption", *lines, f"{NAMES[2]},,"]))
+    else:
+        lines = [json.dumps({"path": name, "caption": list(texts)}) for name, texts in MANY.items() if texts]
+        (root / "list.jsonl").write_text("\n".join([*lines, json.dumps({"path": NAMES[2]})]))
+    if kind.startswith("list"):
+        return {"clip_list": kind}
+    return {"captions": "txt" if kind == "txt" else f"c.{kind}"}
+
+
+def number_of(sample: dict) -> int:
+    """Of the video that a sample is from, by its level."""
+    return int(sample["video"].flatten()[0]) // 20
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "jsonl", "list.csv", "list.jsonl"])
+def test_of_several_captions_training_draws_one_and_evaluation_takes_the_first(root, kind):
+    options = write_captions(root, kind)
+    data, again = module(root, **options), module(root, **options)
+    seen: dict[str, set[str]] = {name: set() for name in NAMES}
+    for position in range(60):
+        sample = data.clips("train")[position]
+        assert sample["caption"] == again.clips("train")[position]["caption"]
+        seen[NAMES[number_of(sample)]].add(sample["caption"])
+    assert seen == {name: {*texts} or {""} for name, texts in MANY.items()}
+    for position in range(3):
+        sample = data.clips("val")[position]
+        assert sample["caption"] == (*MANY[NAMES[number_of(sample)]], "")[0]
+    joint = module(root, **options, images_per_video=2).clips("train")
+    for position in range(12):
+        sample = joint[position]
+        for frame, text in zip(sample["video"][4:], sample["image_captions"], strict=True):
+            assert text in (MANY[NAMES[int(frame[0, 0, 0]) // 20]] or [""])
+    told = "\n".join(data.describe())
+    assert "train: 1 of 3 videos have no caption and go without text (data.missing_captions leave_out" in told
+    assert data.annotations() == {"caption": "captions"}
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "list.csv"])
+def test_videos_without_a_caption_are_left_out_on_request_and_counted(root, kind):
+    data = module(root, **write_captions(root, kind), missing_captions="leave_out")
+    for split in ("train", "val"):
+        clips = data.clips(split)
+        assert {number_of(clips[i]) for i in range(len(clips))} == {0, 1}
+    assert "train: 1 video left out, no caption; the first: " in "\n".join(data.describe())
+    assert data.clips("train").source.unwanted[0][0].endswith("b/three.mkv")
+    assert data.fingerprint()["missing_captions"] == "leave_out"
+
+
+def test_a_caption_of_a_listed_clip_is_its_own(root):
+    rows = ["path,first,last,caption", "a/one.mkv,2,7,one", "a/one.mkv,6,12,two", "a/one.mkv,6,12,zwei"]
+    (root / "list.csv").write_text("\n".join(rows))
+    clips = module(root, clip_list="list.csv").clips("train")
+    assert len(clips) == 2
+    seen = {(int(s["video"][0, 0, 0, 0]), s["caption"]) for s in map(clips.__getitem__, range(200))}
+    assert seen == {(2, "one"), (3, "one")} | {(t, word) for t in (6, 7, 8) for word in ("two", "zwei")}
+
+
+def test_clips_with_held_out_words_are_seen_in_the_test_alone(root):
+    options = write_captions(root, "csv") | {"held_out_words": ["Hund ein", "cat"]}
+    data = module(root, **options, test_clips="held_out")
+    numbers = {
+        s: {number_of(c[i]) for i in range(len(c))} for s in ("train", "val", "test") for c in [data.clips(s)]
+    }
+    assert numbers == {"train": {1, 2}, "val": {1, 2}, "test": {0}}
+    assert (
+        "train: 1 video left out, its caption holds words of data.held_out_words; the first: "
+        in "\n".join(data.describe())
+    )
+    assert len(module(root, **options).clips("test")) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"held_out_words": ["x"]}, "data.held_out_words goes by captions, and no train video has one"),
+     ({"missing_captions": "leave_out"}, "data.missing_captions leave_out goes by captions"),
+     ({"test_clips": "held_out"}, "test_clips held_out needs data.held_out_words"),
+     ({"held_out_words": ["?!"], "captions": "c.csv"}, r"held_out_words: '\?!' holds no word"),
+     ({"held_out_words": ["one"], "captions": "c.csv"}, "none of 1 train video is left by their captions; the first"),
+     ({"captions": "c.csv", "clip_list": "list.csv"}, "clip_list list.csv has captions too; leave out one"),
+     ({"clip_list": "bad.csv"}, r"bad\.csv, entry 1: first is no number of a frame: 'two'"),
+     ({"clip_list": "nocaption.jsonl"}, r"entry 1: caption is no text and no list of texts: 7")],
+)  # fmt: skip
+def test_options_of_captions_that_cannot_be_followed_are_refused_in_one_line(root, options, said):
+    (root / "c.csv").write_text("path,caption\na/one.mkv,one\n")
+    (root / "list.csv").write_text("path,caption\na/one.mkv,one\n")
+    (root / "bad.csv").write_text("path,first\na/one.mkv,two\n")
+    (root / "nocaption.jsonl").write_text('{"path": "a/one.mkv", "caption": 7}\n')
+    if "one" in options.get("held_out_words", ()):
+        (root / "only.txt").write_text("a/one.mkv\n")
+        options = {**options, "clip_list": "only.txt"}
+    with pytest.raises(ValueError, match=said) as caught:
+        module(root, **options)
+    assert "\n" not in str(caught.value)
 
 
 # --- clip lists

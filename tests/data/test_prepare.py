@@ -16,6 +16,7 @@ from PIL import Image
 
 from prepared_sets import clip, contents, folder_of_videos
 from videodiff import atomic
+from videodiff.data import VideoDataModule
 from videodiff.data.clips import FolderSource
 from videodiff.data.layouts import list_videos
 from videodiff.data.packed import PackedSource
@@ -75,6 +76,26 @@ def test_every_video_has_a_line_with_its_source_and_its_fate(videos, tmp_path):
     assert (text["status"], text["reason"], text["out"]) == ("skipped", "unopenable", None)
     assert text["message"].startswith("text.mp4: cannot be read as video")
     assert str(videos) not in json.dumps(lines)  # the set may lie elsewhere tomorrow
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_captions_are_kept_with_their_videos(tmp_path, form):
+    root = folder_of_videos(tmp_path / "videos", num_videos=4)
+    texts = {}
+    for number, path in enumerate(sorted(root.rglob("*.mkv"))[:3]):
+        texts[path.stem] = tuple(f"{word} {path.stem}" for word in ("video", "clip")[: 1 + number % 2])
+        path.with_suffix(".txt").write_text("\n".join(texts[path.stem]))
+    report = prepare(str(root), str(tmp_path / "out"), small(form, captions="txt", val_fraction=0.0))
+    assert "captions of 3 of 4 videos" in report.notes
+    data = VideoDataModule(str(tmp_path / "out"), num_frames=2, resolution=8, num_workers=0)
+    source = data.clips("train").source
+    found = {captions for i in range(len(source)) if (captions := source.captions_of(i, 0, 2, 1))}
+    assert found == {*texts.values()}
+    assert {data.clips("train")[i]["caption"] for i in range(40)} == {
+        t for those in texts.values() for t in those
+    } | {""}
+    with pytest.raises(ValueError, match="captions txt -> None"):
+        prepare(str(root), str(tmp_path / "out"), small(form, val_fraction=0.0))
 
 
 def test_splits_of_the_source_are_kept(tmp_path):

@@ -10,8 +10,10 @@ from data.test_synthetic_clips import reflected
 from videodiff.conditioning.base import Example, Keys
 from videodiff.data import BouncingDigits, DriftingClouds, VideoDataModule
 from videodiff.data.captions import chosen
+from videodiff.data.real_clips import differences
 from videodiff.data.scenes import DIGITS, DIRECTIONS, PLACES, SKIES, SPEEDS
 from videodiff.data.stream import Collate, epoch_and_index
+from videodiff.evaluation.real import further_clips, identity_of
 
 COMPASS = {
     "east": (1, 0), "northeast": (1, -1), "north": (0, -1), "northwest": (-1, -1),
@@ -141,13 +143,72 @@ def test_a_number_chooses_among_captions_evenly():
     assert chosen((), 0.7) == ""
 
 
+HELD_OUT = ["three southeast", "five north", "eight west", "zero south"]
+
+
+def shows(source: BouncingDigits, index: int, frames: range) -> bool:
+    """Whether a digit takes a direction that is held out for it, at any of these frames."""
+    told = [source.told(index, frame, 2, 1) for frame in frames]
+    return any(DIGITS[t["digit"]].split()[1] + " " + t["direction"] in HELD_OUT for t in told)
+
+
+def test_held_out_combinations_are_never_seen_in_training_and_are_what_the_test_asks_for():
+    options = {"num_train_clips": 300, "num_val_clips": 100, "held_out_words": HELD_OUT}
+    data, every = (
+        captioned(**options, test_clips="held_out", num_test_clips=20),
+        captioned(num_train_clips=300),
+    )
+    for split in ("train", "val"):
+        source = data.clips(split).source
+        assert not any(shows(source, i, range(8)) for i in range(len(source)))
+        assert len(source.labels) == len(source) == len(data.clips(split))
+        assert source.labels == [source.paths(i)[0].digit for i in range(len(source))]
+    train, whole = data.clips("train").source, every.clips("train").source
+    names = {train.name(i) for i in range(len(train))}
+    assert 230 < len(train) < 300
+    left_out = [i for i in range(300) if whole.name(i) not in names]
+    assert all(shows(whole, i, range(8)) for i in left_out)
+    place = {whole.name(i): i for i in range(300)}
+    for i in (0, len(train) - 1):
+        assert torch.equal(train.read(i, 0, 8, 1), whole.read(place[train.name(i)], 0, 8, 1))
+    test = data.clips("test").source
+    assert len(test) == 20
+    assert all(shows(test, i, range(1)) for i in range(20))
+    assert len(captioned(**options).clips("test")) == 2048
+    assert data.fingerprint()["held_out_words"] == HELD_OUT
+    assert "held_out_words" not in every.fingerprint()
+    further = further_clips(test, 10)
+    assert not {test.name(i) for i in range(10)} & {further.name(i) for i in range(len(further))}
+
+
+def test_real_clips_that_are_chosen_by_words_are_other_clips_than_all():
+    words = captioned(held_out_words=HELD_OUT, test_clips="held_out", num_test_clips=8)
+    records = [identity_of(data, "test") for data in (words, captioned(num_test_clips=8))]
+    assert differences(*records) == [f"clip_words with {'; '.join(HELD_OUT)} against none"]
+    left_out = [identity_of(captioned(held_out_words=w), "test") for w in (None, HELD_OUT)]
+    assert not differences(*left_out)
+
+
+def test_clouds_of_a_colour_and_speed_can_be_held_out():
+    data = captioned(
+        dataset="drifting_clouds", num_train_clips=100, held_out_words=["pink quickly"], test_clips="held_out",
+        num_test_clips=5,
+    )  # fmt: skip
+    train, test = data.clips("train").source, data.clips("test").source
+    told = [{train.told(i, 0, 8, 1)[key] for key in ("colour", "speed")} for i in range(len(train))]
+    assert {"pink", "quickly"} not in told
+    assert all(test.told(i, 0, 8, 1)["colour"] == "pink" for i in range(5))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [({"captions": "txt"}, "captions txt needs data.root, and bouncing_digits is built in; data.captions generated"),
      ({"horizontal_flip": True}, "horizontal_flip must be false with data.captions generated"),
+     ({"held_out_words": ["tree north"]}, "no caption of bouncing_digits holds the word 'tree'; did you mean 'three'"),
+     ({"held_out_words": ["three four"], "test_clips": "held_out", "num_test_clips": 2}, "none of 200 holds them"),
      ({"root": "."}, "captions generated is for the built-in sets")],
 )  # fmt: skip
 def test_captions_of_another_set_are_refused_in_one_line(options, said):
     with pytest.raises(ValueError, match=said) as caught:
-        captioned(**options)
+        captioned(**options).clips("test")
     assert "\n" not in str(caught.value)

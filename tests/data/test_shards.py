@@ -12,7 +12,7 @@ import torch
 from local_server import Server
 from prepared_sets import clip, tar
 from video_corpus import copy, from_second_key, h264_open
-from videodiff.data import byte_ranges, shard_index
+from videodiff.data import VideoDataModule, byte_ranges, shard_index
 from videodiff.data.shard_index import expand_braces, find_shards, index_shard, split_key
 from videodiff.data.shards import ShardSource
 from videodiff.data.stream import ClipDataset, GlobalBatches
@@ -131,6 +131,35 @@ def test_texts_of_any_kind_become_labels_and_captions(videos, tmp_path):
     )
     with pytest.raises(ValueError, match="sample v0 has no class"):
         ShardSource(str(tmp_path), "train", 4, 16)
+
+
+def test_a_sample_may_have_several_captions_or_none(videos, tmp_path):
+    texts = [b"one\r\n\n eins \n", b"\xef\xbb\xbfonly\n", b"caf\xe9"]
+    parts = []
+    for name, text in zip(("v0", "v1", "v2"), texts, strict=True):
+        parts += [*members(videos, [name]), (f"{name}.txt", text)]
+    for name, value in (
+        ("v3", {"caption": ["a", "b", "a"]}),
+        ("v4", {"text": "c\nd"}),
+        ("v5", {"caption": ["a", 1]}),
+    ):
+        parts += [*members(videos, [name]), (f"{name}.json", json.dumps(value).encode())]
+    (tmp_path / "a.tar").write_bytes(tar(parts))
+    source = ShardSource(str(tmp_path), "train", 4, 16, val_fraction=0.0)
+    assert [source.captions_of(i, 0, 4, 1) for i in range(6)] == [
+        ("one", "eins"), ("only",), (), ("a", "b"), ("c d",), (),
+    ]  # fmt: skip
+    ((path, reason),) = source.skipped
+    assert path.endswith("a.tar: v2.txt: this text is not UTF-8: 'caf\ufffd'")
+    assert reason == "its video is used without it"
+    data = VideoDataModule(
+        str(tmp_path), num_frames=4, resolution=16, num_workers=0, val_fraction=0, missing_captions="leave_out",
+        held_out_words=["only"],
+    )  # fmt: skip
+    clips = data.clips("train")
+    assert len(clips) == 3
+    assert {clips[i]["caption"] for i in range(60)} == {"one", "eins", "a", "b", "c d"}
+    assert [clips.source.times(i).shape for i in range(3)] == [source.times(i).shape for i in (0, 3, 4)]
 
 
 def test_damaged_texts_and_foreign_members_do_no_harm(videos, tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from videodiff import placeholder
+from videodiff.data.captions import captions_in, checked_caption, joined
 from videodiff.data.entries import Entry, Listing
-from videodiff.names import is_text
 from videodiff.plain import parse_json
 from videodiff.reading import csv_records
 from videodiff.say import counted
@@ -37,17 +38,18 @@ def mapped(listing: Listing, change: Callable[[Entry], list[Entry]]) -> Listing:
 
 
 def add_captions(listing: Listing, root: str, captions: str) -> Listing:
-    """Give every video its caption; the number of those without one is noted.
+    """Give every video its captions, one a line of its text; the number of those without one is noted.
 
     Args:
         listing: the videos.
         root: folder that paths are relative to.
-        captions: ``txt`` for a text file of the same name beside each video, or a ``.csv`` or ``.jsonl`` file with
-            ``path`` and ``caption`` (relative to the root, else to the current folder).
+        captions: ``txt`` for a text file of the same name beside each video, one caption a line, or a ``.csv`` or
+            ``.jsonl`` file with ``path`` and ``caption`` (relative to the root, else to the current folder), which may
+            name a video more than once.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, names videos twice, or gives no video a caption.
+        ValueError: if it cannot be read, or gives no video a caption.
     """
     if captions == "txt":
         texts = None
@@ -83,44 +85,37 @@ def beside(entry: Entry) -> str | None:
     return None
 
 
-def checked_caption(text: str, where: str) -> str:
-    """The caption, which must be text: a path may be any bytes, words may not.
-
-    Raises:
-        ValueError: if it is not UTF-8.
-    """
-    if not is_text(text):
-        raise ValueError(f"{where}: this caption is not UTF-8: {text[:80]!r}; save the file in that encoding")
-    return text
-
-
 def read_captions(path: str) -> dict[str, str]:
-    """Caption by path, from a CSV with a header or from JSON lines."""
-    texts: dict[str, str] = {}
+    """Captions by path, one a line, from a CSV with a header or from JSON lines.
+
+    A video that is named again has another caption; ``caption`` of a JSON line may be a list of them.
+    """
+    texts: dict[str, list[str]] = {}
+    for number, row in enumerate(table_rows(path, "captions"), 1):
+        captions = captions_in(row, f"{path}, entry {number}")
+        if not isinstance(row.get("path"), str) or captions is None:
+            raise ValueError(f"{path}: entry {number} lacks path or caption: {row}")
+        texts.setdefault(Path(row["path"]).as_posix(), []).extend(captions)
+    return {name: joined(captions) for name, captions in texts.items()}
+
+
+def table_rows(path: str, argument: str) -> list[dict[str, Any]]:
+    """The rows of a CSV with a header or of JSON lines."""
     if path.endswith(".jsonl"):
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = [_json_line(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
-    elif path.endswith(".csv"):
-        rows = csv_records(path, "utf-8-sig", "surrogateescape")
-    else:
-        raise ValueError(f"data.captions must be txt, a .csv or a .jsonl file, got {path}")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row.get("path"), str) or not isinstance(row.get("caption"), str):
-            raise ValueError(f"{path}: entry {number} lacks path or caption: {row}")
-        name = Path(row["path"]).as_posix()
-        checked_caption(row["caption"], f"{path}, entry {number}")
-        if texts.setdefault(name, row["caption"].strip()) != row["caption"].strip():
-            raise ValueError(f"{path}: two captions for {name}")
-    return texts
+            return [_json_line(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
+    if path.endswith(".csv"):
+        return list(csv_records(path, "utf-8-sig", "surrogateescape"))
+    raise ValueError(f"data.{argument} must be txt, a .csv or a .jsonl file, got {path}")
 
 
-def _json_line(path: str, number: int, line: str) -> dict:
+def _json_line(path: str, number: int, line: str) -> dict[str, Any]:
     try:
         row = parse_json(line)
     except ValueError as error:
         raise ValueError(f"{path}, line {number}: no JSON ({error})") from error
     if not isinstance(row, dict):
-        raise ValueError(f"{path}, line {number}: not an object with path and caption")
+        raise ValueError(f"{path}, line {number}: not an object with a path")
     return row
 
 
@@ -131,7 +126,9 @@ def take_clips(listing: Listing, root: str, clip_list: str) -> Listing:
     """Keep only the clips that a list names, in the splits that they are in.
 
     A line is a path relative to the root, and optionally the first frame and the one after the last, after white
-    space or commas; ``#`` starts a comment line. A video may be named more than once.
+    space or commas; ``#`` starts a comment line. A video may be named more than once. A ``.csv`` whose header has a
+    column ``path``, or JSON lines, may have ``first``, ``last`` and ``caption`` too; a clip that is named again has
+    another caption.
 
     Raises:
         FileNotFoundError: if there is no such list, or it names a video that is not there.
@@ -139,19 +136,24 @@ def take_clips(listing: Listing, root: str, clip_list: str) -> Listing:
     """
     path = find_file(clip_list, root, "clip_list")
     known = {in_root(entry, root) for entries in listing.splits.values() for entry in entries}
-    wanted: dict[str, list[tuple[int, int | None]]] = {}
-    for number, line in enumerate(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        if not line.strip() or line.startswith(b"#"):
-            continue
-        name, first, last = parse_line(os.fsdecode(line), known)
-        if name not in known:
-            raise FileNotFoundError(f"{path}, line {number}: no such video in {root}: {name}")
-        if last is not None and last <= first:
-            raise ValueError(f"{path}, line {number}: no frames from {first} to before {last}")
-        wanted.setdefault(name, []).append((first, last))
+    wanted: dict[str, list[Named]] = {}
+    has_captions = False
+    for clip in _table_clips(path) if _is_table(path) else _line_clips(path, known):
+        if clip.name not in known:
+            raise FileNotFoundError(f"{clip.where}: no such video in {root}: {clip.name}")
+        if clip.last is not None and clip.last <= clip.first:
+            raise ValueError(f"{clip.where}: no frames from {clip.first} to before {clip.last}")
+        has_captions |= clip.captions is not None
+        wanted.setdefault(clip.name, []).append(clip)
 
     def clips(entry: Entry) -> list[Entry]:
-        return [_cut(entry, first, last) for first, last in wanted.get(in_root(entry, root), [])]
+        named = wanted.get(in_root(entry, root), [])
+        if not has_captions:
+            return [_cut(entry, clip.first, clip.last) for clip in named]
+        texts: dict[tuple[int, int | None], list[str]] = {}
+        for clip in named:
+            texts.setdefault((clip.first, clip.last), []).extend(clip.captions or ())
+        return [replace(_cut(entry, *place), caption=joined(those)) for place, those in texts.items()]
 
     result = mapped(listing, clips)
     if not result.splits["train"]:
@@ -159,8 +161,54 @@ def take_clips(listing: Listing, root: str, clip_list: str) -> Listing:
     for split in ("val", "test"):  # a list without validation clips validates with the training clips
         result.splits[split] = result.splits[split] or result.splits["val"] or result.splits["train"]
     counts = ", ".join(f"{len(entries)} {split}" for split, entries in result.splits.items())
-    result.notes.append(f"clip list {os.path.basename(path)}: {counts}")
+    with_captions = ", with captions" * has_captions
+    result.notes.append(f"clip list {os.path.basename(path)}: {counts}{with_captions}")
     return result
+
+
+class Named(NamedTuple):
+    """A clip as a list names it: where it does so, path, first frame, the one after the last, and captions if any."""
+
+    where: str
+    name: str
+    first: int = 0
+    last: int | None = None
+    captions: list[str] | None = None
+
+
+def _is_table(path: str) -> bool:
+    """Whether a list has named columns."""
+    if path.endswith(".csv"):
+        with open(path, "rb") as file:
+            head = file.readline(2**16).removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
+        return "path" in [name.strip().strip('"') for name in head.split(",")]
+    return path.endswith(".jsonl")
+
+
+def _table_clips(path: str) -> Iterator[Named]:
+    for number, row in enumerate(table_rows(path, "clip_list"), 1):
+        where = f"{path}, entry {number}"
+        if not isinstance(row.get("path"), str):
+            raise ValueError(f"{where} lacks a path: {row}")
+        places: list[int | None] = []
+        for key in ("first", "last"):
+            value = row.get(key)
+            if value in (None, ""):
+                places.append(None)
+            elif isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", str(value).strip()):
+                raise ValueError(f"{where}: {key} is no number of a frame: {value!r}")
+            else:
+                places.append(int(value))
+        captions = captions_in(row, where) if row.get("caption") is not None else None
+        if row.get("caption") is not None and captions is None:
+            raise ValueError(f"{where}: caption is no text and no list of texts: {row['caption']!r}")
+        yield Named(where, Path(row["path"]).as_posix(), places[0] or 0, places[1], captions)
+
+
+def _line_clips(path: str, known: set[str]) -> Iterator[Named]:
+    for number, line in enumerate(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        if line.strip() and not line.startswith(b"#"):
+            yield Named(f"{path}, line {number}", *parse_line(os.fsdecode(line), known))
 
 
 def _cut(entry: Entry, first: int, last: int | None) -> Entry:

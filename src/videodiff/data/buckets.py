@@ -10,12 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from videodiff.data.clips import ClipSource
-from videodiff.data.scenes import Scene
 from videodiff.data.selection import GENERATED, STORED, Selection
-from videodiff.data.wrapped_sources import View
+from videodiff.data.wrapped_sources import Part
 from videodiff.frame_size import FrameSize
 from videodiff.say import counted
 from videodiff.seeding import uniform
@@ -159,46 +156,6 @@ def found_buckets(base: Bucket, sizes: Sequence[tuple[int, FrameSize | None]], s
     ]
     taken = {nearest(known, frames, stride, size or base.size) for frames, size in sizes}
     return [bucket for i, bucket in enumerate(known) if i in taken]
-
-
-class Part(View):
-    """Some of the videos of a source.
-
-    Args:
-        inner: the source.
-        numbers: of its videos, in their order here.
-    """
-
-    def __init__(self, inner: ClipSource, numbers: Sequence[int]) -> None:
-        super().__init__(inner)
-        self.numbers = numbers
-        self.labels = [inner.labels[number] for number in numbers] if inner.labels else []
-        self.captions = None if inner.captions is None else [inner.captions[number] for number in numbers]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def num_frames(self, index: int) -> int:
-        return self.inner.num_frames(self.numbers[index])
-
-    @property
-    def has_captions(self) -> bool:
-        return self.inner.has_captions
-
-    def scene(self, index: int) -> Scene | None:
-        return self.inner.scene(self.numbers[index])
-
-    def name(self, index: int) -> str:
-        return self.inner.name(self.numbers[index])
-
-    def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
-        return self.inner.read(self.numbers[index], start, num_frames, stride)
-
-    def read_frames(self, index: int, numbers: Sequence[int]) -> Tensor:
-        return self.inner.read_frames(self.numbers[index], numbers)
-
-    def expect(self, num_frames: int, stride: int) -> None:
-        self.inner.expect(num_frames, stride)
 
 
 def open_buckets(

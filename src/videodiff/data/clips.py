@@ -53,6 +53,7 @@ class ClipSource(ABC):
         num_unreadable: how many of those cannot be read; the others are too short.
         shortened: ``(path, reason)`` of every video that was cut: frames that its header promises, or that begin or end
             it, are not there.
+        unwanted: ``(path, reason)`` of every video left out for what its captions say.
         fingerprint: hash of the content, where a source knows one.
     """
 
@@ -63,6 +64,7 @@ class ClipSource(ABC):
     skipped: list[tuple[str, str]] = []
     num_unreadable: int = 0
     shortened: list[tuple[str, str]] = []
+    unwanted: list[tuple[str, str]] = []
     fingerprint: str | None = None
 
     @abstractmethod

@@ -82,6 +82,10 @@ class VideoDataModule(pl.LightningDataModule):
             on average.
         captions: ``txt`` for a text file beside each video, or a ``.csv`` or ``.jsonl`` file of path and caption;
             ``generated`` for what the clips of a built-in set show. A video may have several: one a line, or row.
+        held_out_words: texts such as ``three southeast``: a clip whose caption holds all words of one of them, in any
+            order, is left out of train and val.
+        test_clips: all test clips, or only those that are held out by their words.
+        missing_captions: a clip without a caption has an empty one, or is left out.
         clip_list: text file of the videos to take: relative paths, optionally first frame and frame after the last.
         actions: read what the robot did at each frame of BAIR too, 4 numbers, as a condition (``with/actions``).
         max_bad_fraction: share of videos that may turn out unreadable before the run stops (four always may).
@@ -139,6 +143,9 @@ class VideoDataModule(pl.LightningDataModule):
         classes: Literal["auto", "folder", "none"] = "auto",
         captions: str | None = None,
         clip_list: str | None = None,
+        held_out_words: list[str] | None = None,
+        test_clips: Literal["all", "held_out"] = "all",
+        missing_captions: Literal["empty", "leave_out"] = "empty",
         actions: bool = False,
         max_bad_fraction: float = 0.05,
         latents: str | None = None,
@@ -165,6 +172,7 @@ class VideoDataModule(pl.LightningDataModule):
             layout=layout or "auto",  # so an overlay can unset it as it unsets a preset
             fps=fps, view=view, classes=classes, captions=captions, clip_list=clip_list,
             limits={"train": num_train_clips, "val": num_val_clips, "test": num_test_clips}, actions=actions,
+            held_out_words=tuple(held_out_words or ()), test_clips=test_clips, missing_captions=missing_captions,
             explicit={
                 "frame_stride": frame_stride, "horizontal_flip": horizontal_flip, "val_fraction": val_fraction,
                 "train_split": train_split, "fold": fold, "resize": resize, "windows": windows,

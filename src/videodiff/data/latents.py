@@ -47,6 +47,11 @@ class LatentSource(ClipSource):
         self.root, self.split, self.kept = latents.root, split, kept
         self.skipped, self.shortened, self.fingerprint = [], [], latents.sha256
         self.captions, self.scenes = kept.captions, scenes
+        if scenes is not None and len(scenes) != kept.videos:
+            raise ValueError(
+                f"data.latents {latents.root} hold {kept.videos} {split} clips, the config's are {len(scenes)}; encode "
+                "these data with videodiff encode, or set them as they were"
+            )
         if class_names is not None and kept.labels is not None:
             self.class_names, self.labels = class_names, kept.labels
 

@@ -50,6 +50,15 @@ def left_out(datasets: Datasets) -> list[str]:
                 path, reason = those[0]
                 first = reason if os.path.basename(path) in reason else f"{path}: {reason}"
                 lines.append(f"{split}: {counted(len(those), 'video')} left out, {what}; the first: {first}")
+        for why in dict.fromkeys(reason for _, reason in source.unwanted):
+            paths = [path for path, reason in source.unwanted if reason == why]
+            lines.append(f"{split}: {counted(len(paths), 'video')} left out, {why}; the first: {paths[0]}")
+        blank = [index for index, text in enumerate(source.captions or ()) if not text.strip()]
+        if blank:
+            lines.append(
+                f"{split}: {len(blank)} of {counted(len(dataset), 'video')} have no caption and go without text "
+                f"(data.missing_captions leave_out leaves them out); the first: {source.name(blank[0])}"
+            )
         if source.shortened:
             path, reason = source.shortened[0]
             count = len(source.shortened)
@@ -64,7 +73,7 @@ def write_skipped(datasets: Datasets, folder: str) -> None:
     lines = [
         json.dumps({"path": path, "reason": reason, "split": split})
         for split, dataset in datasets.items()
-        for path, reason in dataset.source.skipped
+        for path, reason in [*dataset.source.skipped, *dataset.source.unwanted]
     ]
     if lines:
         os.makedirs(folder, exist_ok=True)

@@ -24,6 +24,8 @@ DECIDES: dict[str, Any] = {
     "classes": None,
     "min_frames": 0,
     "listing": None,
+    "missing_captions": None,
+    "clip_words": None,
 }
 # These choose which videos are listed. Where the listings are equal they chose the same ones, except in shards, which
 # are divided only when they are read.

@@ -47,6 +47,11 @@ class Scene(ABC):
     def every_caption(self, span: int, stride: int) -> set[str]:
         """Texts of all clips of the first `span` frames of the video, wherever they begin."""
 
+    @staticmethod
+    @abstractmethod
+    def vocabulary() -> set[str]:
+        """Texts that hold all words of its captions."""
+
 
 def bounce(start: np.ndarray, velocity: np.ndarray, time: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Positions ``[T, 2]`` of a point that flies straight between elastic walls at 0 and `room`, ``(x, y)``."""
@@ -80,7 +85,8 @@ class DigitScene(Scene):
         self.flights, self.room = tuple(flights), room
 
     def captions(self, start: int, num_frames: int, stride: int) -> tuple[str, ...]:
-        each = [_digit_texts(*self._seen(flight, start), num_frames > 1) for flight in self.flights]
+        seen = [row for flight in self.flights for row in self._seen(flight, np.array([start]))]
+        each = [_digit_texts(*row, moves=num_frames > 1) for row in seen]
         return tuple(" and ".join(texts) for texts in zip(*each, strict=True))
 
     def facts(self, start: int, num_frames: int, stride: int) -> dict[str, Any]:
@@ -90,7 +96,7 @@ class DigitScene(Scene):
             ``digit`` 0 to 9, ``place`` and ``direction`` as captions say them, ``bounces_after`` in seen frames.
         """
         flight = self.flights[0]
-        digit, place, direction = self._seen(flight, start)
+        digit, place, direction = self._seen(flight, np.array([start]))[0]
         at = _unfolded(flight.start, flight.velocity, np.array([start]), self.room)[0]
         away = np.where((at < 0) == (flight.velocity < 0), self.room - np.abs(at), np.abs(at))
         frames = (away / np.maximum(np.abs(flight.velocity), 1e-9)).min() / stride
@@ -99,14 +105,26 @@ class DigitScene(Scene):
 
     def every_caption(self, span: int, stride: int) -> set[str]:
         # A clip shows what comes after a bounce as well: each of its frames could be another's first.
-        return {text for start in range(span) for text in self.captions(start, 2, stride)}
+        time = np.arange(span)
+        seen = {row for flight in self.flights for row in self._seen(flight, time)}
+        return {text for row in seen for text in _digit_texts(*row, moves=True)}
 
-    def _seen(self, flight: Flight, start: int) -> tuple[int, str, int]:
-        """Class, place and number of the direction of a digit at a frame."""
-        at = _unfolded(flight.start, flight.velocity, np.array([start]), self.room)[0]
-        x, y = flight.velocity * np.where(at < 0, -1, 1)
-        column, row = np.minimum(3 * np.abs(at) / np.maximum(self.room, 1), 2).astype(int)
-        return flight.digit, PLACES[row][column], round(np.arctan2(-y, x) / (np.pi / 4)) % 8
+    @staticmethod
+    def vocabulary() -> set[str]:
+        every = [place for row in PLACES for place in row]
+        ways = range(len(DIRECTIONS))
+        moving = [_digit_texts(way, place, way, moves=True) for place in every for way in ways]
+        return {*DIGITS, "and", *(text for texts in moving for text in texts)}
+
+    def _seen(self, flight: Flight, time: np.ndarray) -> list[tuple[int, str, int]]:
+        """Class, place and number of the direction of a digit at some frames."""
+        at = _unfolded(flight.start, flight.velocity, time, self.room)
+        x, y = (flight.velocity * np.where(at < 0, -1, 1)).T
+        thirds = np.minimum(3 * np.abs(at) / np.maximum(self.room, 1), 2).astype(int).tolist()
+        ways = (np.rint(np.arctan2(-y, x) / (np.pi / 4)).astype(int) % 8).tolist()
+        return [
+            (flight.digit, PLACES[row][column], way) for (column, row), way in zip(thirds, ways, strict=True)
+        ]
 
 
 def _digit_texts(digit: int, place: str, direction: int, moves: bool) -> tuple[str, ...]:
@@ -145,6 +163,13 @@ class CloudScene(Scene):
 
     def every_caption(self, span: int, stride: int) -> set[str]:
         return {text for frames in (1, 2) for text in self.captions(0, frames, stride)}
+
+    @staticmethod
+    def vocabulary() -> set[str]:
+        scenes = [
+            CloudScene(weather, np.array([way, 0.0]), 1) for weather in range(len(SKIES)) for way in (-1, 1)
+        ]
+        return {*SPEEDS, *(text for scene in scenes for text in scene.every_caption(2, 1))}
 
     def _speed(self, stride: int) -> str:
         seen = np.hypot(*self.velocity) * stride / self.unit * 32

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from videodiff.data.annotations import add_captions, take_clips
+from videodiff.data.captions import HeldOut, words_of
 from videodiff.data.clips import ClipSource, FolderSource
 from videodiff.data.entries import Listing
 from videodiff.data.layouts import LAYOUTS, Options, list_videos
@@ -15,9 +16,10 @@ from videodiff.data.presets import Preset, find_preset
 from videodiff.data.resize import rule_text
 from videodiff.data.splits import limited, listing_hash
 from videodiff.data.synthetic import BouncingDigits, DriftingClouds, GeneratedSource
-from videodiff.data.wrapped_sources import AtRate, Lengthened
+from videodiff.data.wrapped_sources import AtRate, Lengthened, by_captions
 from videodiff.frame_size import FrameSize
 from videodiff.say import counted
+from videodiff.usage import did_you_mean
 
 GENERATED: dict[str, type[GeneratedSource]] = {
     "bouncing_digits": BouncingDigits,
@@ -49,6 +51,9 @@ class Selection:
         classes: auto, folder or none.
         captions: where captions are, or None; ``generated`` for those of the built-in sets.
         clip_list: which clips to take, or None.
+        held_out_words: texts whose words no caption of train and val may hold together.
+        test_clips: all, or those whose captions hold them.
+        missing_captions: empty, or leave_out for videos without one.
         actions: whether clips come with the actions of a robot.
         limits: limit of videos by split.
         explicit: values that win over the preset, None where unset.
@@ -67,6 +72,9 @@ class Selection:
     clip_list: str | None
     limits: dict[str, int | None]
     actions: bool = False
+    held_out_words: tuple[str, ...] = ()
+    test_clips: str = "all"
+    missing_captions: str = "empty"
     explicit: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,6 +90,7 @@ class Selection:
         for name, choices in CHOICES.items():
             if self.explicit.get(name) not in (None, *choices):
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {self.explicit[name]!r}")
+        self._check_captions()
         if self.explicit.get("resize") is not None:
             rule_text(self.explicit["resize"])
         if self.preset is not None:
@@ -99,19 +108,40 @@ class Selection:
                         f"data.{name} {value} needs data.root, and {self.dataset} is built in"
                         + way_out * (name == "captions")
                     )
-            if self.captions is not None and self.explicit.get("horizontal_flip"):
-                raise ValueError(
-                    "data.horizontal_flip must be false with data.captions generated: a mirrored clip does not do "
-                    "what its caption says"
-                )
-        elif self.captions == GENERATED_CAPTIONS:
-            raise ValueError(
-                f"data.captions {GENERATED_CAPTIONS} is for the built-in sets ({', '.join(GENERATED)}); those of a "
-                "data.root are txt, a .csv or a .jsonl file"
-            )
         if self.root is not None and "://" not in self.root:
             self.root = os.path.abspath(
                 self.root if os.path.exists(self.root) else os.path.expanduser(self.root)
+            )
+
+    def _check_captions(self) -> None:
+        """Refuse options of captions that leave each other without effect."""
+        for name, choices in {
+            "test_clips": ("all", "held_out"),
+            "missing_captions": ("empty", "leave_out"),
+        }.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for text in self.held_out_words:
+            if not words_of(text):
+                raise ValueError(f"data.held_out_words: {text!r} holds no word")
+        if self.test_clips == "held_out" and not self.held_out_words:
+            raise ValueError("data.test_clips held_out needs data.held_out_words, which say what is held out")
+        if self.dataset not in GENERATED:
+            if self.captions == GENERATED_CAPTIONS:
+                raise ValueError(
+                    f"data.captions {GENERATED_CAPTIONS} is for the built-in sets ({', '.join(GENERATED)}); those of a "
+                    "data.root are txt, a .csv or a .jsonl file"
+                )
+            return
+        if self.captions == GENERATED_CAPTIONS and self.explicit.get("horizontal_flip"):
+            raise ValueError(
+                f"data.horizontal_flip must be false with data.captions {GENERATED_CAPTIONS}: a mirrored clip does not "
+                "do what its caption says"
+            )
+        known = frozenset().union(*map(words_of, GENERATED[self.dataset].vocabulary()))
+        for word in sorted(frozenset().union(*map(words_of, self.held_out_words)) - known):
+            raise ValueError(
+                f"data.held_out_words: no caption of {self.dataset} holds the word {word!r}{did_you_mean(word, known)}"
             )
 
     # -- what the data are
@@ -141,6 +171,10 @@ class Selection:
         if self.clip_list is not None:
             listing = take_clips(listing, root, self.clip_list)
         if self.captions is not None:
+            if any(entry.caption is not None for entries in listing.splits.values() for entry in entries):
+                raise ValueError(
+                    f"data.captions {self.captions}: data.clip_list {self.clip_list} has captions too; leave out one"
+                )
             listing = add_captions(listing, root, self.captions)
         return listing
 
@@ -202,7 +236,8 @@ class Selection:
             self.check_actions()
         if self.dataset in GENERATED:
             # Content does not follow the seed of training: two seeds of one experiment share their test clips.
-            generated = GENERATED[self.dataset](split, self.limits[split], self.span, size)
+            limit, held_out = self.limits[split], self.held_out(split)
+            generated = GENERATED[self.dataset](split, limit, self.span, size, held_out=held_out)
             generated.is_captioned = self.captions is not None
             return generated
         source = self._stored(split, size) if self.found in STORED else self._listed(split, size)
@@ -210,7 +245,14 @@ class Selection:
             source = AtRate(source, self.fps, self._needed)
         if self.rule.short_videos != "skip":
             source = Lengthened(source, self.span, self.rule.short_videos)
-        return source
+        return by_captions(source, self.held_out(split), self.missing_captions == "leave_out", split)
+
+    def held_out(self, split: str) -> HeldOut | None:
+        """The words by which clips of a split are chosen; None where none are."""
+        is_wanted = self.test_clips == "held_out"
+        if not self.held_out_words or (split == "test" and not is_wanted):
+            return None
+        return HeldOut(self.held_out_words, split == "test", self.rule.frame_stride)
 
     def check_actions(self) -> None:
         """Refuse clips whose actions would not be those of their frames.
@@ -325,7 +367,20 @@ class Selection:
         found: dict[str, Any] = {"actions": True} if self.actions else {}
         if self.captions == GENERATED_CAPTIONS:
             found["captions"] = GENERATED_CAPTIONS
+        if self.held_out_words:
+            found["held_out_words"] = list(self.held_out_words)
+        if self.missing_captions != "empty":
+            found["missing_captions"] = self.missing_captions
         return found
+
+    def clip_words(self, split: str) -> str | None:
+        """By which words the clips of a split are chosen, for records; None where none are."""
+        chosen = self.held_out(split)
+        return (
+            None
+            if chosen is None
+            else f"{'with' if chosen.is_wanted else 'without'} {'; '.join(chosen.texts)}"
+        )
 
 
 def stored_layout(root: str) -> str | None:

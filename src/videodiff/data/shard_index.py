@@ -24,11 +24,13 @@ from typing import Any
 
 from videodiff import atomic, placeholder, weights
 from videodiff.data.byte_ranges import ChangedError, RangeReader, RemoteFile, is_url, stat_file
+from videodiff.data.captions import captions_in, joined
 from videodiff.data.clips import natural_key
 from videodiff.data.video_io import VIDEO_SUFFIXES
 from videodiff.plain import parse_json
 
-FORMAT = 3  # 1 counted frames of cut streams that do not decode, 2 believed headers that go back
+# 1 counted frames of cut streams that do not decode, 2 believed headers that go back, 3 knew one caption of a video
+FORMAT = 4
 MAX_TEXT = 64 * 1024  # bytes of a cls, json or txt member; longer ones are no labels
 MAX_HEADER = 2**20  # bytes that are read at once: long names and extended headers are shorter
 MAX_CLASSES = 2**20
@@ -36,7 +38,7 @@ MAX_FRAMES = 2**31
 BUFFER = 16 * 1024  # bytes of one look at the headers: a video's header, and the text members behind it
 LABEL_KEYS = ("label", "class", "class_name")
 PREPARED_KEY = "videodiff_prepared"  # in the json of shards that videodiff prepare wrote
-CAPTION_KEYS = ("caption", "text", "txt")
+CAPTION_KEYS = ("caption", "captions", "text", "txt")
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Sample:
         size: of the video in bytes.
         cls: content of ``cls``: a number or a name; None without.
         label: the name of the class that the json gives; None without.
-        caption: content of ``txt``, or of the json's caption; None without.
+        caption: content of ``txt``, one caption a line, or of the json's caption, a text or a list; None without.
         frames: number of frames; None until the video was looked at.
         fault: why the video cannot be read; None if it can, or was not looked at.
         lacking: what is cut off from the video; None if nothing is, or it was not looked at.
@@ -266,11 +268,14 @@ def _sample(tar: tarfile.TarFile, group: list[tarfile.TarInfo], shard_size: int)
         if _end(member) > shard_size + 511:
             continue
         opened = tar.extractfile(member)
-        text = (opened.read() if opened else b"").decode(errors="replace").strip()
+        content = opened.read() if opened else b""
+        text = content.decode("utf-8-sig", errors="replace").strip()
         if extension == "cls" and text:
             sample.cls = int(text) if re.fullmatch(r"-?\d{1,9}", text) else text
+        elif extension != "cls" and not is_utf8(content):
+            sample.unread = f"{member.name}: this text is not UTF-8: {text[:80]!r}"
         elif extension == "txt" and text:
-            sample.caption = text
+            sample.caption = joined(text.splitlines())
         elif extension == "json":
             try:
                 _take_json(sample, text)
@@ -280,6 +285,15 @@ def _sample(tar: tarfile.TarFile, group: list[tarfile.TarInfo], shard_size: int)
         sample.fault = f"class {sample.cls}; classes count from 0 and end below {MAX_CLASSES}"
         sample.cls = sample.label = None
     return sample
+
+
+def is_utf8(content: bytes) -> bool:
+    """Whether bytes are a text."""
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _take_json(sample: Sample, text: str) -> None:
@@ -295,8 +309,9 @@ def _take_json(sample: Sample, text: str) -> None:
     if values.get(PREPARED_KEY) and isinstance(frames, int) and 0 < frames < MAX_FRAMES:
         # Found when it was encoded; of other shards the frames are counted here.
         sample.frames, sample.seeks = frames, values.get("seeks") is True
-    caption = next((values[k] for k in CAPTION_KEYS if isinstance(values.get(k), str)), None)
-    sample.caption = sample.caption or caption
+    rows = [captions_in({"caption": values[key]}, key) for key in CAPTION_KEYS if values.get(key) is not None]
+    captions = next((row for row in rows if row is not None), None)
+    sample.caption = sample.caption or (None if captions is None else joined(captions))
 
 
 def cache_folder() -> Path | None:

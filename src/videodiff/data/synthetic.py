@@ -6,10 +6,12 @@ those of the UCI repository (Alpaydin & Kaynak 1998, CC BY 4.0; credit in ``digi
 
 from __future__ import annotations
 
+import itertools
 import mmap
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videodiff.data.captions import HeldOut
 from videodiff.data.clips import ClipSource
 from videodiff.data.scenes import CloudScene, DigitScene, Flight, Scene, bounce
 from videodiff.frame_size import FrameSize, Resolution
@@ -25,6 +28,7 @@ from videodiff.frame_size import FrameSize, Resolution
 SPLIT_IDS = {"train": 0, "val": 1, "test": 2}
 SPLIT_SIZES = {"train": 4096, "val": 512, "test": 2048}
 TRAIN_DIGITS = 1437  # images 0..1436 for train and val, the rest (other hands) for test
+SEARCHED = 100  # times as many clips are looked through as are wanted of those that are held out
 CACHE_BYTES = 512 * 2**20
 WEATHERS = ["blue sky", "fair", "overcast", "sunset"]
 COVERAGE = (0.15, 0.45, 0.85, 0.50)
@@ -53,15 +57,27 @@ class GeneratedSource(ClipSource):
             a digit go by the shorter one.
         seed: of the whole set.
 
+        held_out: words by which clips are chosen: those of the first `size` that do not hold them at any time; or the
+            first `size` that hold them from their first frame on, where no size is given those of the usual one.
+
     Attributes:
         is_captioned: whether clips come with the captions of their scenes; set by whoever wants them.
+
+    Raises:
+        ValueError: for a resolution or a seed out of its range, or words that no clip holds.
     """
 
     key_offset = 0
     is_captioned = False
 
     def __init__(
-        self, split: str, size: int | None, num_frames: int, resolution: Resolution, seed: int = 0
+        self,
+        split: str,
+        size: int | None,
+        num_frames: int,
+        resolution: Resolution,
+        seed: int = 0,
+        held_out: HeldOut | None = None,
     ) -> None:
         self.frame_size = FrameSize.of(resolution)
         if min(self.frame_size) < 16:
@@ -72,11 +88,50 @@ class GeneratedSource(ClipSource):
         if seed < 0:
             raise ValueError(f"seed of the built-in sets must not be negative, got {seed}")
         self.split, self.size = split, SPLIT_SIZES[split] if size is None else size
+        self.held_out, self.searched = held_out, self.size * (1 if size is None else SEARCHED)
         self.span, self.resolution, self.seed = num_frames, self.frame_size.written, seed
         self.unit = min(self.frame_size)  # the shorter side, in pixels
 
+    @staticmethod
+    @abstractmethod
+    def vocabulary() -> set[str]:
+        """Texts that hold all words of its captions."""
+
+    @abstractmethod
+    def scene_by(self, rng: np.random.Generator) -> Scene:
+        """What happens in the clip of a generator."""
+
+    @cached_property
+    def numbers(self) -> Sequence[int]:
+        """Of the clips, in their order: what their generators are made from."""
+        if self.held_out is None:
+            return range(self.size)
+        if not self.held_out.is_wanted:
+            kept = [number for number in range(self.size) if not self._is_held_out(number)]
+        else:
+            every = filter(self._is_held_out, range(self.searched))
+            kept = list(itertools.islice(every, self.size))
+        if not kept:
+            raise ValueError(
+                f"data.held_out_words {'; '.join(self.held_out.texts)!r} leave no {self.split} clip: "
+                + (
+                    f"none of {SEARCHED * self.size} holds them"
+                    if self.held_out.is_wanted
+                    else "all hold them"
+                )
+            )
+        return kept
+
+    def _is_held_out(self, number: int) -> bool:
+        assert self.held_out is not None
+        scene, stride = self.scene_by(self._rng(number)), self.held_out.stride
+        wanted = self.held_out.is_wanted
+        return self.held_out.holds(
+            scene.captions(0, 2, stride) if wanted else scene.every_caption(self.span, stride)
+        )
+
     def __len__(self) -> int:
-        return self.size
+        return len(self.numbers)
 
     def num_frames(self, index: int) -> int:
         return self.span
@@ -86,14 +141,23 @@ class GeneratedSource(ClipSource):
         return self.is_captioned
 
     def name(self, index: int) -> str:
-        return f"{type(self).__name__} {self.split} {index}"
+        return f"{type(self).__name__} {self.split} {self.numbers[index]}"
+
+    def scene(self, index: int) -> Scene:
+        return self.scene_by(self.rng(index))
 
     def rng(self, index: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, SPLIT_IDS[self.split] + self.key_offset, index])
+        """The generator of clip `index`."""
+        return self._rng(self.numbers[index])
+
+    def _rng(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, SPLIT_IDS[self.split] + self.key_offset, number])
 
     def first_draws(self, low: int, end: int) -> tuple[int, ...]:
         """The first integer in [low, end) that each clip's generator gives."""
-        return first_draws((self.seed, SPLIT_IDS[self.split] + self.key_offset), low, end, self.size)
+        key = self.seed, SPLIT_IDS[self.split] + self.key_offset
+        draws = first_draws(key, low, end, self.numbers[-1] + 1)
+        return draws if self.held_out is None else tuple(draws[number] for number in self.numbers)
 
 
 @lru_cache(
@@ -127,9 +191,10 @@ class BouncingDigits(GeneratedSource):
         num_frames: int,
         resolution: Resolution,
         seed: int = 0,
+        held_out: HeldOut | None = None,
         num_digits: int = 1,
     ) -> None:
-        super().__init__(split, size, num_frames, resolution, seed)
+        super().__init__(split, size, num_frames, resolution, seed, held_out)
         self.num_digits = num_digits
         self.side = round(7 / 16 * self.unit)
         images, _ = load_digits()
@@ -152,7 +217,10 @@ class BouncingDigits(GeneratedSource):
 
     def paths(self, index: int) -> list[DigitPath]:
         """The ground truth of clip `index`, one path for each digit."""
-        rng, paths = self.rng(index), []
+        return self._paths(self.rng(index))
+
+    def _paths(self, rng: np.random.Generator) -> list[DigitPath]:
+        paths = []
         for _ in range(self.num_digits):
             image = int(rng.integers(*self.images))  # before all else: the labels are read off it alone
             start = rng.uniform(0, self.room)
@@ -162,8 +230,12 @@ class BouncingDigits(GeneratedSource):
             paths.append(DigitPath(int(load_digits()[1][image]), start, velocity, image))
         return paths
 
-    def scene(self, index: int) -> Scene:
-        return DigitScene(self.paths(index), self.room)
+    @staticmethod
+    def vocabulary() -> set[str]:
+        return DigitScene.vocabulary()
+
+    def scene_by(self, rng: np.random.Generator) -> Scene:
+        return DigitScene(self._paths(rng), self.room)
 
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         time = start + stride * np.arange(num_frames)
@@ -203,11 +275,17 @@ class DriftingClouds(GeneratedSource):
     class_names = WEATHERS
 
     def __init__(
-        self, split: str, size: int | None, num_frames: int, resolution: Resolution, seed: int = 0
+        self,
+        split: str,
+        size: int | None,
+        num_frames: int,
+        resolution: Resolution,
+        seed: int = 0,
+        held_out: HeldOut | None = None,
     ) -> None:
-        super().__init__(split, size, num_frames, resolution, seed)
+        super().__init__(split, size, num_frames, resolution, seed, held_out)
         self.labels = list(self.first_draws(0, len(WEATHERS)))
-        self.cache = ClipCache(self.size, CACHE_BYTES)
+        self.cache = ClipCache(len(self), CACHE_BYTES)
 
     def sky(self, index: int) -> Sky:
         """The ground truth of clip `index`."""
@@ -221,8 +299,12 @@ class DriftingClouds(GeneratedSource):
         coverage = float(np.clip(COVERAGE[weather] + rng.normal(0, 0.06), 0.03, 0.97))
         return Sky(weather, velocity, coverage)
 
-    def scene(self, index: int) -> Scene:
-        sky = self.sky(index)
+    @staticmethod
+    def vocabulary() -> set[str]:
+        return CloudScene.vocabulary()
+
+    def scene_by(self, rng: np.random.Generator) -> Scene:
+        sky = self._sky(rng)
         return CloudScene(sky.weather, sky.velocity, self.unit)
 
     def expect(self, num_frames: int, stride: int) -> None:

@@ -1,4 +1,4 @@
-"""Wrapped sources: at a fixed frame rate, or with short videos made long enough."""
+"""Wrapped sources: some of the videos, those at a fixed frame rate, or with short ones made long enough."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from videodiff.data.captions import HeldOut, lines_of
 from videodiff.data.clips import ClipSource
+from videodiff.data.scenes import Scene
 from videodiff.frame_size import FrameSize
 from videodiff.say import all_too_short, counted
 
 MAX_PAUSE_S = 10.0  # between two frames; and
 MAX_STEPS = 50  # usual ones: what is longer is no pause but a damaged time stamp
 MAX_TICKS = 100  # of a clock, by frame
+
+# Why a video is left out, not for its frames but for what is said of them.
+NO_CAPTION = "no caption"
+IS_HELD_OUT = "its caption holds words of data.held_out_words"
+NOT_HELD_OUT = "its caption holds no words of data.held_out_words"
 
 
 class View(ClipSource):
@@ -29,7 +36,7 @@ class View(ClipSource):
         self.inner = inner
         self.class_names, self.labels, self.captions = inner.class_names, inner.labels, inner.captions
         self.skipped, self.num_unreadable = inner.skipped, inner.num_unreadable
-        self.shortened = inner.shortened
+        self.shortened, self.unwanted = inner.shortened, inner.unwanted
 
     def __len__(self) -> int:
         return len(self.inner)
@@ -42,6 +49,94 @@ class View(ClipSource):
 
     def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
         return self.read_frames(index, range(start, start + num_frames * stride, stride))
+
+
+class Part(View):
+    """Some of the videos of a source.
+
+    Args:
+        inner: the source.
+        numbers: of its videos, in their order here.
+    """
+
+    def __init__(self, inner: ClipSource, numbers: Sequence[int]) -> None:
+        super().__init__(inner)
+        self.numbers, self.action_dim = numbers, inner.action_dim
+        self.labels = [inner.labels[number] for number in numbers] if inner.labels else []
+        self.captions = None if inner.captions is None else [inner.captions[number] for number in numbers]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def num_frames(self, index: int) -> int:
+        return self.inner.num_frames(self.numbers[index])
+
+    @property
+    def has_captions(self) -> bool:
+        return self.inner.has_captions
+
+    def scene(self, index: int) -> Scene | None:
+        return self.inner.scene(self.numbers[index])
+
+    def name(self, index: int) -> str:
+        return self.inner.name(self.numbers[index])
+
+    def read(self, index: int, start: int, num_frames: int, stride: int) -> Tensor:
+        return self.inner.read(self.numbers[index], start, num_frames, stride)
+
+    def read_frames(self, index: int, numbers: Sequence[int]) -> Tensor:
+        return self.inner.read_frames(self.numbers[index], numbers)
+
+    def actions(self, index: int, start: int, num_frames: int) -> Tensor:
+        return self.inner.actions(self.numbers[index], start, num_frames)
+
+    def times(self, index: int) -> np.ndarray:
+        return self.inner.times(self.numbers[index])
+
+    def size_of(self, index: int) -> FrameSize | None:
+        return self.inner.size_of(self.numbers[index])
+
+    def expect(self, num_frames: int, stride: int) -> None:
+        self.inner.expect(num_frames, stride)
+
+
+def by_captions(source: ClipSource, held_out: HeldOut | None, must_have_one: bool, split: str) -> ClipSource:
+    """The videos of a source whose captions are wanted; the others are counted.
+
+    Args:
+        source: the videos.
+        held_out: words that choose, or None.
+        must_have_one: whether a video without a caption is left out.
+        split: for messages.
+
+    Raises:
+        ValueError: if there are no captions to go by, or no video is left.
+    """
+    if held_out is None and not must_have_one:
+        return source
+    if source.captions is None:
+        asked = "data.missing_captions leave_out" if held_out is None else "data.held_out_words"
+        raise ValueError(
+            f"{asked} goes by captions, and no {split} video has one; say where they are with data.captions"
+        )
+    numbers, unwanted = [], list(source.unwanted)
+    for index, text in enumerate(source.captions):
+        captions = lines_of(text)
+        if must_have_one and not captions:
+            unwanted.append((source.name(index), NO_CAPTION))
+        elif held_out is None or held_out.holds(captions) == held_out.is_wanted:
+            numbers.append(index)
+        else:
+            unwanted.append((source.name(index), NOT_HELD_OUT if held_out.is_wanted else IS_HELD_OUT))
+    if not numbers:
+        rule = "data.test_clips held_out" if held_out is not None and held_out.is_wanted else "their captions"
+        raise ValueError(
+            f"none of {counted(len(source), f'{split} video')} is left by {rule}; the first: {unwanted[0][0]}: "
+            f"{unwanted[0][1]}"
+        )
+    chosen = Part(source, numbers)
+    chosen.unwanted = unwanted
+    return chosen
 
 
 class AtRate(View):

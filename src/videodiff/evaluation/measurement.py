@@ -36,7 +36,7 @@ from videodiff.say import counted
 Progress = Callable[[str, int, int], None]
 
 # Of a data set's fingerprint, what shapes the training stream and none of the real clips.
-OF_TRAINING = ("seed", "images_per_video", "actions")
+OF_TRAINING = ("seed", "images_per_video", "actions", "captions", "held_out_words")
 
 
 class Processes(NamedTuple):

@@ -17,7 +17,9 @@ from videodiff.config.renamed import first_named
 from videodiff.evaluation.results import Result
 
 # Entries of a data fingerprint that shape the training stream and no clip that is measured.
-TRAINING_ONLY = ("seed", "images_per_video", "random_crop", "latents", "num_train_clips")
+TRAINING_ONLY = (
+    "seed", "images_per_video", "random_crop", "latents", "num_train_clips", "captions", "held_out_words",
+)  # fmt: skip
 PLACES = ("root", "clip_list")  # where the videos of a listing lie
 LONGEST_WORD = 40
 

@@ -27,7 +27,9 @@ def real_source(data: Any, protocol: Protocol) -> ClipSource:
 
 def identity_of(data: Any, split: str) -> dict[str, Any]:
     """What identifies the real clips of a split, for keys of references."""
-    return {**data.fingerprint(), "split": split, "limits": data.selection.limits}
+    chosen = data.selection.clip_words(split)
+    found = {**data.fingerprint(), "split": split, "limits": data.selection.limits}
+    return found if chosen is None else {**found, "clip_words": chosen}
 
 
 def data_record(data: Any, split: str) -> dict[str, Any]:
@@ -38,7 +40,9 @@ def data_record(data: Any, split: str) -> dict[str, Any]:
 
 def further_clips(source: Any, count: int) -> ClipSource:
     """As many further clips of a built-in set, none of which is among its first `count`."""
-    longer = type(source)(source.split, 2 * count, source.span, source.resolution, source.seed)
+    longer = type(source)(
+        source.split, 2 * count, source.span, source.resolution, source.seed, source.held_out
+    )
     return Shifted(longer, count)
 
 

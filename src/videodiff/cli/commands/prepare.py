@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("auto", "folder", "none"),
         help="source of the classes, as in data.classes (default auto)",
     )
+    add("--captions", metavar="HOW", help="txt, a .csv or a .jsonl file, as in data.captions (default none)")
     add(
         "--val_fraction",
         type=float,
@@ -107,6 +108,7 @@ def run(argv: Sequence[str]) -> int:
             "resize",
             "layout",
             "classes",
+            "captions",
             "val_fraction",
         )
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff import atomic
+from videodiff.data.annotations import add_captions
 from videodiff.data.entries import Entry, Listing
 from videodiff.data.layouts import Options, list_videos
 from videodiff.data.prepare.examine import Job, OutputError, entry_name, examine
@@ -89,6 +90,10 @@ def list_jobs(root: str, settings: Settings) -> tuple[Listing, list[tuple[str, E
     """The listing of a set, and ``(split, entry)`` of every video once, also where splits share videos."""
     options = Options(val_fraction=settings.val_fraction, classes=settings.classes)
     listing = list_videos(root, settings.layout, options, look_at_all=True)
+    if settings.captions is not None:
+        listing = add_captions(
+            listing, os.path.dirname(root) if os.path.isfile(root) else root, settings.captions
+        )
     jobs: dict[tuple[Any, ...], tuple[str, Entry]] = {}
     for split in ("train", "val", "test"):
         for entry in listing.splits[split]:

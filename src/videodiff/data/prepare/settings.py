@@ -28,6 +28,7 @@ class Settings:
         val_fraction: share of the videos to validate with, where the set has no validation split.
         layout: how the source folder is laid out.
         classes: auto, folder or none: whether folders are classes.
+        captions: where captions are, as in ``data.captions``; None for none.
         shard_bytes: size at which a new shard is begun.
 
     Raises:
@@ -43,6 +44,7 @@ class Settings:
     val_fraction: float = 0.1
     layout: str = "auto"
     classes: str = "auto"
+    captions: str | None = None
     shard_bytes: int = MAX_SHARD_BYTES
 
     def __post_init__(self) -> None:
