@@ -7,7 +7,7 @@ import torch
 from videodiff.data import BouncingDigits, DriftingClouds
 from videodiff.data.scenes import DIRECTIONS
 from videodiff.evaluation.detectors import from_extractor, motion
-from videodiff.evaluation.named import diversity, facts_of, named_entries
+from videodiff.evaluation.named import diversity, named_entries
 from videodiff.evaluation.observed import Observed, observe
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.evaluation.results import Result
@@ -69,7 +69,7 @@ def test_real_clips_show_what_their_captions_name(kind, name):
         motion(SETS[name]),
     ]
     seen = observe([torch.stack([source.read(i, 3, 16, 1) for i in range(48)])], looks)
-    seen.facts = facts_of(lambda place: source.told(place, 3, 16, 1), seen.places.tolist())
+    seen.facts = [source.told(place, 3, 16, 1) for place in seen.places.tolist()]
     found = named_entries(seen, seen)
     assert found["named_direction"]["value"] >= 0.95
     assert found["named_direction"]["count"] >= 24

@@ -4,13 +4,16 @@ import json
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
 import eval_run
 from eval_fakes import fake_detector
-from eval_run import Draws, data, run, with_fakes
+from eval_run import Draws, data, run, truth_of, with_fakes
 from fault_harness import Job
 from videodiff.data import BouncingDigits, video_io
+from videodiff.data.pixels import to_float
 from videodiff.evaluation.callback import VideoEvaluation
+from videodiff.evaluation.detectors import motion
 from videodiff.evaluation.protocol import get_protocol
 from videodiff.evaluation.real import real_source
 from videodiff.evaluation.results import comparable
@@ -219,3 +222,54 @@ def test_two_processes_measure_what_one_does(tmp_path, batch_size):
         for key in ("value", "floor"):
             expected = one.metrics["rand_fd"][key]
             assert two["metrics"]["rand_fd"][key] == pytest.approx(expected, rel=1e-9)
+
+
+class Follows(Draws):
+    """Generated clip i is real clip i, whose caption it is told; or the one before, which it is not."""
+
+    def __init__(self, late=0):
+        super().__init__()
+        self.late, self.prompts = late, []
+
+    @property
+    def answers(self):
+        return frozenset({"prompt"})
+
+    def generate_windows(self, call):
+        self.prompts += call.request.prompt
+        clips = torch.stack([truth_of((index + self.late) % 12) for index in call.indices])
+        return to_float(clips).permute(0, 4, 1, 2, 3)
+
+
+def named(tmp_path, model, captions="generated", **options):
+    looks = [fake_detector("random"), motion("bouncing_digits")]
+    found, _ = run(
+        tmp_path,
+        model,
+        data(captions=captions),
+        protocol="random:8",
+        make_detectors=lambda p: looks,
+        **options,
+    )
+    return found.result.metrics.get("named_direction"), found.result
+
+
+def test_clips_told_the_captions_of_the_real_ones_are_judged_by_what_these_name(tmp_path):
+    model, sets = Follows(), data(captions="generated")
+    right, result = named(tmp_path, model)
+    assert result.model["conditioned_on"] == "captions of the real clips"
+    source = sets.source("test")
+    assert model.prompts == [source.captions_of(i, 0, 8, 1)[0] for i in range(12)]
+    judged = sum(source.told(i, 0, 8, 1)["bounces_after"] >= 3 for i in range(12))
+    assert (right["value"], right["floor"], right["count"], right["chance"]) == (1, 1, judged, 0.125)
+    assert named(tmp_path, Follows(late=1))[0]["value"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("captions", "conditions"),
+    [(None, {}), ("generated", {"guidance": 0.0}), ("generated", {"prompt": ["a nine"]})],
+)
+def test_clips_that_were_not_told_these_captions_have_no_such_share(tmp_path, captions, conditions):
+    share, result = named(tmp_path, Follows(), captions, conditions=conditions)
+    assert share is None
+    assert not any(name.startswith("named_") or name == "diversity" for name in result.metrics)

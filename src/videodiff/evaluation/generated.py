@@ -127,8 +127,14 @@ class GeneratedClips:
         found = np.array([numbers[i % len(numbers)] for i in map(self.told_as, indices)])
         return found if (found >= 0).any() else None
 
+    @property
+    def tells_captions(self) -> bool:
+        """Whether these clips are told the captions of the real ones."""
+        is_told = self.captions is not None and not self.request.prompt
+        return is_told and not guided_away(self.guidance, self.request)
+
     def told_as(self, index: int) -> int:
-        """Which of the classes in turn a clip takes."""
+        """Which of the classes in turn, or of the captions, a clip takes."""
         return index
 
     def noise_of(self, indices: Sequence[int]) -> list[int]:

@@ -140,6 +140,7 @@ class Measurement:
         side = self.real_side(self.source, "real clips")
         if labels := self.source.labels:
             side.classes = np.array([labels[self.plan.windows[place][0]] for place in side.places.tolist()])
+        side.facts = self.facts_behind(side.places.tolist())
         return side
 
     @cached_property
@@ -206,6 +207,13 @@ class Measurement:
 
         return of_clips
 
+    def facts_behind(self, places: Sequence[int]) -> list[Mapping[str, Any]] | None:
+        """The truth behind the captions of real clips, where their source states it of any."""
+        plan = self.plan
+        windows = [plan.windows[place % len(plan)] for place in places]
+        facts = [self.source.told(video, start, plan.frames, plan.stride) for video, start in windows]
+        return facts if any(facts) else None
+
     def told(
         self, model: VideoModel, conditions: Mapping[str, Any], class_names: Sequence[str] | None = None
     ) -> str:
@@ -269,6 +277,8 @@ class Measurement:
         """
         side = self.observe(self.as_compared(clips if batches is None else batches), what, len(clips.indices))
         side.classes = clips.classes_of(side.places.tolist())
+        if clips.tells_captions:
+            side.facts = self.facts_behind([clips.told_as(place) for place in side.places.tolist()])
         return side
 
     def as_compared(self, batches: Iterable[Batch]) -> Iterator[Batch]:

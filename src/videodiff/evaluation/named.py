@@ -5,7 +5,7 @@ What a model was not told it cannot show: clips without such captions have none 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
@@ -165,11 +165,3 @@ def told_alike(side: Observed) -> np.ndarray | None:
         if judge.fact != "direction" and any(judge.fact in fact for fact in facts):
             return np.array([judge.named(fact) for fact in facts])
     return None
-
-
-def facts_of(
-    told: Callable[[int], Mapping[str, Any]], places: Sequence[int]
-) -> list[Mapping[str, Any]] | None:
-    """What is known behind the captions of these clips; None where nothing is known of any."""
-    facts = [told(place) for place in places]
-    return facts if any(facts) else None
