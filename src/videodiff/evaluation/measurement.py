@@ -207,7 +207,7 @@ class Measurement:
 
         return of_clips
 
-    def facts_behind(self, places: Sequence[int]) -> list[Mapping[str, Any]] | None:
+    def facts_behind(self, places: Sequence[int]) -> Sequence[Mapping[str, Any]] | None:
         """The truth behind the captions of real clips, where their source states it of any."""
         plan = self.plan
         windows = [plan.windows[place % len(plan)] for place in places]
