@@ -182,10 +182,16 @@ def test_given_frames_are_kept_and_a_long_video_is_refused_in_one_line():
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "stage", [causal(), awake(ImageAutoencoder(3, 16, 4, (4, 4)))], ids=["causal", "image"]
+    ("stage", "frames", "each"),
+    [
+        (causal(), 9, 1),
+        (awake(ImageAutoencoder(3, 16, 4, (4, 4))), 3, 1),
+        (awake(Autoencoder3D(12, 16, width=4, downsample=(4, 4, 4))), 12, 4),
+    ],
+    ids=["causal", "image", "several frames"],
 )
-def test_still_images_are_learnt_as_one_latent_frame_each(stage):
-    frames = 9 if stage.temporal == "causal" else 3
+def test_still_images_are_learnt_as_one_latent_frame_each(stage, frames, each):
+    """A latent frame of several frames is that of a video that stands still."""
     model = latent_model(stage, num_classes=4)
     batch = {
         "video": clips(frames + 2), "num_images": 2, "sample": torch.arange(2), "label": torch.tensor([1, 2]),
@@ -197,7 +203,7 @@ def test_still_images_are_learnt_as_one_latent_frame_each(stage):
     assert example.cond.label.tolist() == [[1, 1, 1, 0, 3], [2, 2, 2, 3, 1]]
     torch.testing.assert_close(example.x[:, :, :3], stage.encode(batch["video"][:, :, :frames]))
     for n in range(2):
-        alone = stage.encode(batch["video"][:, :, frames + n : frames + n + 1])
+        alone = stage.encode(batch["video"][:, :, frames + n : frames + n + 1].repeat(1, 1, each, 1, 1))
         torch.testing.assert_close(example.x[:, :, 3 + n : 4 + n], alone, rtol=1e-4, atol=1e-4)
     assert torch.isfinite(model.losses(batch, "val")).all()
     assert set(model.example_batch({"images_per_video": 2}, 2, "cpu")["video"].shape) == {
@@ -206,20 +212,6 @@ def test_still_images_are_learnt_as_one_latent_frame_each(stage):
         frames + 2,
         16,
     }
-
-
-def test_a_first_stage_without_a_latent_of_one_frame_refuses_images():
-    class Data:
-        num_frames, resolution, images_per_video = 12, 16, 2
-
-    model = latent_model(Autoencoder3D(8, 16, width=4, downsample=(4, 4, 4)))
-    with pytest.raises(
-        ValueError,
-        match=r"a latent frame of this first stage is 4 frames, .* data\.images_per_video must be 0, got 2",
-    ):
-        model.check_data(Data())
-    Data.num_frames = 9
-    latent_model(causal()).check_data(Data())
 
 
 def test_lvdm_learns_whole_clips_of_causal_latents():
@@ -232,11 +224,8 @@ def test_lvdm_learns_whole_clips_of_causal_latents():
     assert torch.isfinite(model.losses(batch, "val")).all()
     with pytest.raises(ValueError, match=r"learnt as whole clips: data\.num_frames must be 9"):
         model.check_data(Data())
-    Data.num_frames, Data.images_per_video = 9, 1  # they would be learnt as further frames of the clip
-    with pytest.raises(
-        ValueError, match=r"LVDM learns no still images .* data\.images_per_video must be 0, got 1"
-    ):
-        model.check_data(Data())
+    Data.num_frames, Data.images_per_video = 9, 1
+    model.check_data(Data())
 
 
 def test_the_conditioners_of_images_take_latents_as_pixels():

@@ -77,9 +77,17 @@ class Example:
 
     @property
     def latent(self) -> Tensor:
-        """The latent of the batch's clips, stored or encoded now, ``[B, C, U, *S]``; then of its still images."""
-        kept, images = self.batch.get("latent"), int(self.batch.get("num_images", 0))
-        return self.latents.encode_with_images(self.batch["video"], images) if kept is None else kept
+        """The latent of the batch's clips, stored or encoded now, ``[B, C, U, *S]``."""
+        kept, count = self.batch.get("latent"), self.num_images
+        if kept is not None:
+            return kept
+        video = self.batch["video"]
+        return self.latents.encode(video[:, :, : video.shape[2] - count] if count else video)
+
+    @property
+    def num_images(self) -> int:
+        """Still images behind each clip of the batch."""
+        return int(self.batch.get("num_images", 0))
 
     def of_frames(self, firsts: Sequence[int], num_frames: int, steps: Sequence[int]) -> Example:
         """The example with the captions of a part of each clip: `num_frames` from `firsts` on, `steps` apart.

@@ -56,8 +56,8 @@ class Label(Conditioner):
             return example
         label, of_images = example.batch.get("label"), example.batch.get("image_labels")
         if label is not None and of_images is not None:  # every image is of another video
-            units = example.latents.units(example.batch["video"].shape[2] - of_images.shape[1])
-            label = torch.cat([label[:, None].expand(-1, units), of_images], dim=1)
+            of_clip = label[:, None].expand(-1, example.latents.clip_units)
+            label = torch.cat([of_clip, of_images], dim=1)
         return replace(example, cond=replace(example.cond, label=label))
 
     def tell(self, cond: Condition, view: View) -> Condition:

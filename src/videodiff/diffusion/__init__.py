@@ -21,7 +21,14 @@ from videodiff.diffusion.guidance import (
 )
 from videodiff.diffusion.heun import EDMSampler, HeunSampler
 from videodiff.diffusion.history import History, HistoryGuidance, Stabilised, check_stabilisation
-from videodiff.diffusion.loss import KnownUnits, Weighting, diffusion_loss, loss_weight
+from videodiff.diffusion.loss import (
+    Errors,
+    KnownUnits,
+    Weighting,
+    diffusion_errors,
+    diffusion_loss,
+    loss_weight,
+)
 from videodiff.diffusion.masking import GivenUnits
 from videodiff.diffusion.measurement import MeasurementGuidance
 from videodiff.diffusion.noise import Generator, normal_like
@@ -72,6 +79,7 @@ __all__ = [
     "DiscreteSchedule",
     "EDMSampler",
     "EDMSchedule",
+    "Errors",
     "FlowSDESampler",
     "Generator",
     "GivenUnits",
@@ -111,6 +119,7 @@ __all__ = [
     "check_stabilisation",
     "clamp_through",
     "cover",
+    "diffusion_errors",
     "diffusion_loss",
     "downsample",
     "eps_of_velocity",

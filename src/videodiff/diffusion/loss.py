@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,7 +39,32 @@ class KnownUnits:
     in_loss: bool = False
 
 
-def diffusion_loss(
+class Errors(NamedTuple):
+    """What a network gets wrong in each place of a batch.
+
+    Args:
+        error: of each place, ``[B, C, *S]`` fp32.
+        weight: of each sample, ``[B]``.
+    """
+
+    error: Tensor
+    weight: Tensor
+
+    def mean(self) -> Tensor:
+        """The loss of each sample, ``[B]``."""
+        return self.error.flatten(1).mean(1) * self.weight
+
+    def of_units(self) -> Tensor:
+        """The same of each unit of ``[B, C, U, ...]``: ``[B, U]``, whose mean over the units is that of the sample."""
+        return self.error.transpose(1, 2).flatten(2).mean(2) * self.weight[:, None]
+
+
+def diffusion_loss(*args: Any, **kwargs: Any) -> Tensor:
+    """The loss of each sample, ``[B]`` fp32: the mean of :func:`diffusion_errors`, which has the arguments."""
+    return diffusion_errors(*args, **kwargs).mean()
+
+
+def diffusion_errors(
     net: Network,
     schedule: NoiseSchedule,
     x: Tensor,
@@ -53,8 +78,8 @@ def diffusion_loss(
     clamp: bool = False,
     known: KnownUnits | None = None,
     is_causal: bool = False,
-) -> Tensor:
-    """Mean weighted error of the network's output against its target, ``[B]`` fp32; of given units only if they say so.
+) -> Errors:
+    """Weighted errors of the network's output against its target; of given units only if they say so.
 
     Args:
         net: ``(z, time, cond) -> output``. Of an output of twice the channels the half behind, a learnt variance, has
@@ -110,14 +135,14 @@ def diffusion_loss(
     weight = loss_weight(log_snr, prediction, weighting, gamma, power(alpha * std, sigma), is_causal)
     if t.ndim == 2:
         error, weight = error * over_latent(weight, x.ndim), weight.new_ones(len(t))
-    error = error.flatten(1)
     if known is not None and not known.in_loss:
-        counted = (~known.mask).expand_as(x).flatten(1)
+        counted = (~known.mask).expand_as(x)
+        places = counted.flatten(1)
         # Elsewhere the host would wait for the answer in every step; LVDM checks its counts when it is made.
-        if x.device.type == "cpu" and not bool(counted.any(1).all()):
+        if x.device.type == "cpu" and not bool(places.any(1).all()):
             raise ValueError("every unit of a sample is given: there is nothing to learn")
-        error = error * counted * (counted.shape[1] / counted.sum(1, keepdim=True))
-    return error.mean(1) * weight
+        error = error * counted * over_latent(places.shape[1] / places.sum(1), x.ndim)
+    return Errors(error, weight)
 
 
 def loss_weight(

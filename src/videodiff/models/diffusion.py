@@ -16,13 +16,15 @@ from torch.optim import Optimizer
 
 from videodiff.conditioning import Conditioner, Example, Keys
 from videodiff.diffusion import (
+    Condition,
+    Errors,
     NoiseSchedule,
     Prediction,
     Sampler,
     TrainingTimes,
     Weighting,
     check_end,
-    diffusion_loss,
+    diffusion_errors,
 )
 from videodiff.diffusion.denoiser import call_network
 from videodiff.diffusion.windows import Window
@@ -192,14 +194,18 @@ class DiffusionModule(SamplingModule, TrainedModule):
         return example
 
     def losses(self, batch: dict[str, Any], split: str) -> Tensor:
-        """The loss of each sample, ``[B]`` fp32."""
+        """The loss of each sample, ``[B]`` fp32: the mean over all that it learns, of which an image is as a frame."""
+        return self.errors(batch, split)[0].mean()
+
+    def errors(self, batch: dict[str, Any], split: str) -> tuple[Errors, Condition]:
+        """The errors of all places, and what the network was told."""
         example = self.example(batch, split)
         x, keys = example.x, example.keys
         t = self.draw_times(keys.uniforms(split, "time") if example.times is None else example.times)
         eps = self.limited(keys.normals(split, "noise", shape=tuple(x.shape[1:])))
         how = (self.prediction, self.weighting, self.loss_norm, self.min_snr_gamma, self.clamp_loss)
         told = (example.cond, *how, example.known, self.network.is_causal)
-        return diffusion_loss(self.net, self.schedule, x, eps, t, *told)
+        return diffusion_errors(self.net, self.schedule, x, eps, t, *told), example.cond
 
     def draw_times(self, u: Tensor) -> Tensor:
         """Training times from uniform numbers in [0, 1), shaped as they are."""
@@ -239,15 +245,15 @@ class DiffusionModule(SamplingModule, TrainedModule):
         """
         frames, resolution = getattr(data, "num_frames", None), getattr(data, "resolution", None)
         images = getattr(data, "images_per_video", 0)
+        if images and not self.latents.takes_images:
+            raise ValueError(
+                f"the latent of this first stage is one of a whole clip of {self.video_shape[1]} frames, in which a "
+                f"still image has no place: data.images_per_video must be 0, got {images}"
+            )
         if images and not self.network.takes_images:
             raise ValueError(
                 f"{type(self.net).__name__} takes no still images with a clip: data.images_per_video must be 0, got "
-                f"{images} (a network that does says takes_images = True)"
-            )
-        if images and not self.latents.takes_images:
-            raise ValueError(
-                f"a latent frame of this first stage is {self.latents.frames(1)} frames, so that a still image has "
-                f"none: data.images_per_video must be 0, got {images}, or the first stage one of images or causal"
+                f"{images} (a network that does says takes_images = True, as UNet3D with norm frame)"
             )
         if images and not any(c.takes_images for c in self.conditioners):
             raise ValueError(
@@ -332,13 +338,17 @@ class DiffusionModule(SamplingModule, TrainedModule):
         # Dropout is the one consumer of the global generator: give it a key too, so that a resumed step repeats it.
         first = int(batch["sample"][0])
         torch.manual_seed(key_to_seed(self.seed, "dropout", first, self.global_rank))
-        loss = self.losses(batch, "train").mean()
-        self.log(
-            "train/loss",
-            loss.detach(),
-            batch_size=len(batch["sample"]),
-            sync_dist=self.trainer.world_size > 1,
-        )
+        errors, cond = self.errors(batch, "train")
+        loss = errors.mean().mean()
+        shown = {"train/loss": loss.detach()}
+        if any(cond.images):  # beside it the means of the clips' frames and of the images
+            of_units = errors.of_units().detach().mean(0)
+            clips = len(cond.images) - sum(cond.images)
+            shown |= {
+                "train/loss_clips": of_units[:clips].mean(),
+                "train/loss_images": of_units[clips:].mean(),
+            }
+        self.log_dict(shown, batch_size=len(batch["sample"]), sync_dist=self.trainer.world_size > 1)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

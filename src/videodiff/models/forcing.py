@@ -7,7 +7,7 @@ sampling (``sampling/plans.py``), and so is how much the history counts (``diffu
 
 from typing import Any, Literal
 
-from videodiff.conditioning import Forcing, Label, Text
+from videodiff.conditioning import Forcing, Images, Label, Text
 from videodiff.diffusion import History
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
@@ -67,7 +67,7 @@ class DiffusionForcing(DiffusionModule):
         if order == "full" and delay is not None:
             raise ValueError(f"delay {delay} has no effect with order full, all units at once: leave it out")
         plan = Autoregressive(overlap) if order == "full" else Rolling(overlap, order, delay)
-        conditioners = [Label(condition_drop), forcing, *Text.of(text, condition_drop)]
+        conditioners = [Label(condition_drop), forcing, *Text.of(text, condition_drop), Images()]
         super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
 
 

@@ -9,7 +9,7 @@ given those before, then every gap between two of them (``conditioning/strides.p
 
 from typing import Any, Literal
 
-from videodiff.conditioning import FrameMask, Label, Strides, Text
+from videodiff.conditioning import FrameMask, Images, Label, Strides, Text
 from videodiff.models.diffusion import DiffusionModule
 from videodiff.models.options import OptionOf
 from videodiff.sampling import Autoregressive, Hierarchical
@@ -67,7 +67,13 @@ class LVDM(DiffusionModule):
             prediction_share, interpolation_share, given_counts, max_given_noise, given_noise, loss_on_given
         )
         plan = Autoregressive(max(given_counts, default=1) if overlap_frames is None else overlap_frames)
-        conditioners = [Label(condition_drop), Strides(strides), mask, *Text.of(text, condition_drop)]
+        conditioners = [
+            Label(condition_drop),
+            Strides(strides),
+            mask,
+            *Text.of(text, condition_drop),
+            Images(),
+        ]
         super().__init__(*args, conditioners=conditioners, plan=plan, **kwargs)  # type: ignore[misc]  # args end before these
         if not mask.has_channel:
             self.conditioner(Strides).drop = condition_drop

@@ -23,6 +23,8 @@ class Latents:
 
     sees_context = True
     """Whether the network's latent holds units that are known beside those that it makes."""
+    takes_images = True
+    """Whether a still image has a unit of its own, so that images may be learnt with clips."""
     overlap_frames = 0
     """Frames that neighbouring clips have in common; only where a clip is a unit."""
 
@@ -47,11 +49,6 @@ class Latents:
     def whole(self, num_frames: int) -> int:
         """The most frames of whole units among so many."""
         return num_frames // self.unit_frames * self.unit_frames
-
-    @property
-    def takes_images(self) -> bool:
-        """Whether a single frame is a unit, so that still images may be learnt with clips."""
-        return self.frames(1) == 1
 
     def shape(self, units: int) -> tuple[int, ...]:
         """``(C, U, *S)`` of so many units."""
@@ -91,17 +88,14 @@ class Latents:
         """
         return self.autoencoder.known_places(known)
 
-    def encode_with_images(self, video: Tensor, num_images: int) -> Tensor:
-        """Clips behind each of which stand still images, ``[B, 3, T + I, H, W]`` -> ``[B, C, U + I, *S]``, fp32.
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Still images ``[B, 3, I, H, W]`` -> a unit of each, ``[B, C, I, *S]``, fp32.
 
-        Every image is a video of one frame.
+        An image is a video of one frame, or stands still over all frames of a unit that has several.
         """
-        if not num_images:
-            return self.encode(video)
-        clips, images = video[:, :, :-num_images], video[:, :, -num_images:]
-        alone = self.encode(images.transpose(1, 2).flatten(0, 1).unsqueeze(2))  # [B I, C, 1, *S]
-        alone = alone.squeeze(2).unflatten(0, (len(video), num_images)).transpose(1, 2)
-        return torch.cat([self.encode(clips), alone], dim=2)
+        stills = images.transpose(1, 2).flatten(0, 1).unsqueeze(2)  # [B I, 3, 1, H, W]
+        alone = self.encode(stills.expand(-1, -1, self.frames(1), -1, -1))
+        return alone.squeeze(2).unflatten(0, (len(images), -1)).transpose(1, 2)
 
     def check_windows(self, windows: Sequence[Sequence[int]]) -> None:
         """Refuse windows, each given by the units that it sees and makes, that are not as the clips of training.
@@ -231,7 +225,7 @@ class ClipLatents(Latents):
         ValueError: if these are not fewer than a clip's.
     """
 
-    sees_context = False
+    sees_context = takes_images = False
 
     def __init__(self, autoencoder: Autoencoder, overlap_frames: int = 0) -> None:
         shape = autoencoder.video_shape
