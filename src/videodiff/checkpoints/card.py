@@ -44,6 +44,14 @@ def model_card(
     if (stage := record.get("first_stage")) is not None:
         place = f"{markdown_code(str(stage['place']))} (sha256 {markdown_text(str(stage['sha256']))})"
         lines += ["## First stage", "", f"Not in this folder: {place}, by whose latents it generates.", ""]
+    for text in record.get("text_encoders", []):
+        place = f"{markdown_code(str(text['place']))} (sha256 {markdown_text(str(text['sha256']))})"
+        lines += [
+            "## Text encoder",
+            "",
+            f"Not in this folder: {place}, by whose tokens it is told prompts.",
+            "",
+        ]
     lines += ["## Licence", "", licence_line(str(record["licence"])), ""]
     lines += ["## Data", "", *data_lines(record, config), ""]
     lines += ["## Results", "", *result_lines(results, record), ""]

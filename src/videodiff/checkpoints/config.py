@@ -58,25 +58,43 @@ def trusted_config(checkpoint: Mapping[str, Any], path: Path, trusted: Sequence[
         check_tree(config, trusted)
     except ValueError as err:
         raise CheckpointError(f"checkpoint {path}: its config: {err}") from err
-    place_first_stage(config, path)
+    place_parts(config, path)
     return config
 
 
-def place_first_stage(config: Mapping[str, Any], path: Path) -> None:
-    """Find the first stage of a run, or its folder, from another folder than the one it was trained in.
+def place_parts(config: Mapping[str, Any], path: Path) -> None:
+    """Find the first stage of a run and the folder of its text encoder from another folder than that of its training.
 
     ``./NAME`` means the folder beside the run itself, wherever that was moved. Another relative path or a run's name
     that means nothing here is looked for from each folder above the run; the hash in the run's weights tells later
     whether it is the right one.
     """
-    model = config.get("model")
-    part = (model.get("init_args") or {}).get("autoencoder") if isinstance(model, dict) else None
-    args = part.get("init_args") if isinstance(part, dict) else None
-    if not isinstance(args, dict):
-        return
-    for key in ("checkpoint", "folder"):
+    stage = arguments_of(model_arguments(config).get("autoencoder"))
+    places = [(stage, key) for key in ("checkpoint", "folder")]
+    places += [(text, key) for text in text_encoders(config) for key in ("folder", "tokenizer", "kept")]
+    for args, key in places:
         if isinstance(name := args.get(key), str):
             args[key] = place_of(name, path)
+
+
+def text_encoders(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Arguments of the text encoders that the model of a config is told by."""
+    given = model_arguments(config)
+    conditioners = given.get("conditioners")
+    every = conditioners if isinstance(conditioners, list) else []
+    parts = [given.get("text"), *(arguments_of(part).get("encoder") for part in every)]
+    return [args for part in parts if (args := arguments_of(part))]
+
+
+def model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a config's model."""
+    return arguments_of(config.get("model"))
+
+
+def arguments_of(part: Any) -> dict[str, Any]:
+    """The arguments of a class that a config names, or none."""
+    args = part.get("init_args") if isinstance(part, dict) else None
+    return args if isinstance(args, dict) else {}
 
 
 def place_of(name: str, path: Path) -> str:

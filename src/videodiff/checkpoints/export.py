@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videodiff import atomic
 from videodiff.checkpoints.card import model_card, pipeline_card
-from videodiff.checkpoints.config import portable_config, trusted_config
+from videodiff.checkpoints.config import portable_config, text_encoders, trusted_config
 from videodiff.checkpoints.exported import (
     CONFIG,
     RECORD,
@@ -35,6 +35,7 @@ from videodiff.plain import parse_json
 from videodiff.run_layout import PIPELINE, WEIGHTS, run_folder
 
 STAGE = "first_stage"
+TEXT_DIGEST = ".encoder.sha256"
 FirstStageForm = Literal["include", "name"]
 FEW = 16  # numbers; tensors of fewer are scales and sums, which halves would spoil for nothing
 
@@ -167,6 +168,11 @@ def write_folder(
     if stage is not None and form.first_stage == "name":
         where = stage.get("folder", stage.get("checkpoint"))
         record["first_stage"] = {"place": where, "sha256": hexadecimal(weights["autoencoder.sha256"])}
+    digests = [hexadecimal(value) for name, value in weights.items() if name.endswith(TEXT_DIGEST)]
+    texts = [args for args in text_encoders(config) if "folder" in args]
+    if digests and len(digests) == len(texts):  # their weights are public ones, and lie where they are
+        named = zip(texts, digests, strict=True)
+        record["text_encoders"] = [{"place": args["folder"], "sha256": digest} for args, digest in named]
     atomic.write_json(folder / RECORD, record, default=str)
     if scheduler is not None:
         (folder / "scheduler").mkdir()

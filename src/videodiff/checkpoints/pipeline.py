@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 from videodiff import placeholder
-from videodiff.checkpoints.config import place_first_stage, stored_config
+from videodiff.checkpoints.config import place_parts, stored_config
 from videodiff.checkpoints.exported import is_pipeline, sha256_of
 from videodiff.checkpoints.files import CheckpointError, load_file
 from videodiff.checkpoints.folders import resolve_checkpoint
@@ -121,7 +121,7 @@ def config_of(
 ) -> dict[str, Any]:
     """The config of a stage's run, its model's arguments changed as the pipeline says."""
     config = stored_config(checkpoint, path)
-    place_first_stage(config, path)
+    place_parts(config, path)
     section = config.get("model")
     if not isinstance(section, dict) or "class_path" not in section:
         raise CheckpointError(f"{place}: checkpoint {path}: its config names no model")

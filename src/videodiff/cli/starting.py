@@ -21,9 +21,12 @@ from videodiff.usage import UsageError
 ORIGIN = "origin.json"
 
 # Parts of a config that a checkpoint only fits as they are.
-FIXED_PARTS = ("net", "autoencoder", "schedule", "prediction")
-# Where the first stage lies may change; that it is the same one, its hash in the weights says.
-PLACES = tuple(f"model.init_args.autoencoder.init_args.{name}" for name in ("checkpoint", "config", "folder"))
+FIXED_PARTS = ("net", "autoencoder", "text", "schedule", "prediction")
+# Where first stage and text encoder lie may change; that they are the same, their hashes in the weights say.
+PLACES = (
+    *(f"model.init_args.autoencoder.init_args.{name}" for name in ("checkpoint", "config", "folder")),
+    *(f"model.init_args.text.init_args.{name}" for name in ("folder", "tokenizer", "kept")),
+)
 
 
 class Source:

@@ -41,12 +41,15 @@ def check_first_stage(
 
     Raises:
         FileNotFoundError: if its first stage is missing.
-        ValueError: for a folder of an image autoencoder that cannot be read.
+        ValueError: for a folder of an image autoencoder, or of a text encoder, that cannot be read.
     """
     from videodiff.checkpoints import resolve_checkpoint
     from videodiff.checkpoints.first_stage_command import config_of_name, missing
 
     model = config.get("model")
+    text = (model.get("init_args") or {}).get("text") if isinstance(model, Mapping) else None
+    if isinstance(text, Mapping) and isinstance((text.get("init_args") or {}).get("folder"), str):
+        check_text_folder(text["init_args"])
     stage = (model.get("init_args") or {}).get("autoencoder") if isinstance(model, Mapping) else None
     given = (stage.get("init_args") or {}) if isinstance(stage, Mapping) else {}
     kind = str((stage or {}).get("class_path")).rpartition(".")[2]
@@ -74,6 +77,21 @@ def check_image_folder(folder: str, scaling_factor: Any) -> None:
 
     found = read_image_folder(folder)
     found.scale(scaling_factor if isinstance(scaling_factor, int | float) else None)
+    found.files()
+
+
+def check_text_folder(given: Mapping[str, Any]) -> None:
+    """Look at the folder of a text encoder, its weights unread.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: for what cannot be read.
+    """
+    from videodiff.text.folder import TEXT_ENCODERS, read_network_folder, tokenizer_folder
+
+    found = read_network_folder(given["folder"], TEXT_ENCODERS)
+    tokenizer = given.get("tokenizer")
+    tokenizer_folder(found.path, tokenizer if isinstance(tokenizer, str) else None)
     found.files()
 
 
