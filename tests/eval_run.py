@@ -95,6 +95,23 @@ class Continues(Draws):
         return video
 
 
+class Follows(Draws):
+    """Generated clip i is real clip i, whose caption it is told; or the one before, which it is not."""
+
+    def __init__(self, late=0):
+        super().__init__()
+        self.late, self.prompts = late, []
+
+    @property
+    def answers(self):
+        return frozenset({"prompt"})
+
+    def generate_windows(self, call):
+        self.prompts += call.request.prompt
+        clips = torch.stack([truth_of((index + self.late) % 12) for index in call.indices])
+        return to_float(clips).permute(0, 4, 1, 2, 3)
+
+
 def truth_of(place):
     return BouncingDigits("test", 12, 8, 16).read(place, 0, 8, 1)
 

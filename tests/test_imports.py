@@ -104,6 +104,7 @@ ARROWS = {
         "conditioning.asked",
         "sampling.video_model",
         "metrics",
+        "text",
         "data",
         "checkpoints",
     ),

@@ -4,14 +4,12 @@ import json
 
 import pytest
 import pytorch_lightning as pl
-import torch
 
 import eval_run
 from eval_fakes import fake_detector
-from eval_run import Draws, data, run, truth_of, with_fakes
+from eval_run import Draws, Follows, data, run, with_fakes
 from fault_harness import Job
 from videodiff.data import BouncingDigits, video_io
-from videodiff.data.pixels import to_float
 from videodiff.evaluation.callback import VideoEvaluation
 from videodiff.evaluation.detectors import motion
 from videodiff.evaluation.protocol import get_protocol
@@ -222,23 +220,6 @@ def test_two_processes_measure_what_one_does(tmp_path, batch_size):
         for key in ("value", "floor"):
             expected = one.metrics["rand_fd"][key]
             assert two["metrics"]["rand_fd"][key] == pytest.approx(expected, rel=1e-9)
-
-
-class Follows(Draws):
-    """Generated clip i is real clip i, whose caption it is told; or the one before, which it is not."""
-
-    def __init__(self, late=0):
-        super().__init__()
-        self.late, self.prompts = late, []
-
-    @property
-    def answers(self):
-        return frozenset({"prompt"})
-
-    def generate_windows(self, call):
-        self.prompts += call.request.prompt
-        clips = torch.stack([truth_of((index + self.late) % 12) for index in call.indices])
-        return to_float(clips).permute(0, 4, 1, 2, 3)
 
 
 def named(tmp_path, model, captions="generated", **options):

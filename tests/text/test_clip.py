@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from clip_folders import write_clip
 from published_files import ASSETS, given, needs_assets
 from videodiff.text import ClipImages, ClipTexts
 
@@ -37,20 +38,7 @@ def test_images_of_any_size_are_resized_and_cut_to_their_middle():
 
 @needs_assets
 def test_one_folder_of_clip_gives_images_and_texts_of_one_width(tmp_path):
-    import shutil
-
-    import transformers
-
-    text = dict(vocab_size=645, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                eos_token_id=644, bos_token_id=643, pad_token_id=644)  # fmt: skip
-    vision = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, image_size=32,
-                  patch_size=8)  # fmt: skip
-    torch.manual_seed(0)
-    settings = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
-    whole = transformers.CLIPModel(settings).eval()
-    whole.save_pretrained(tmp_path)
-    for file in (FIXTURES / "folders" / "clip_tokenizer").iterdir():
-        shutil.copyfile(file, tmp_path / file.name)
+    whole = write_clip(tmp_path)
     images, texts = ClipImages(str(tmp_path)), ClipTexts(str(tmp_path))
     assert images.dim == texts.dim == 24
     pixels, prompts = given("pixels", (2, 3, 32, 32)), ["", "a red ball", "a red ball " * 60]

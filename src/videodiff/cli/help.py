@@ -104,6 +104,8 @@ generated clips against real ones (the record goes to RUN/eval; see docs/evaluat
   --num_clips N                real and generated clips, N of each (the protocol's); with fewer, the result says so
   --loss false                 only the generated clips, without the loss over the test clips (true)
   --inception                  also the inception score of C3D, for UCF-101
+  --clip_model DIR             folder of CLIP as transformers saves it: also the similarity of frames to the words that
+                               clips were told, and of successive frames
   --against RUN|FILE           show the numbers of another run's test, or of its record, beside the new ones; refused if
                                they were not measured in the same way
 """

@@ -29,6 +29,12 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError(
             f"--{next(iter(conditions_of(options)))} is of generated clips, and --protocol none generates none"
         )
+    if options.clip_model is not None:
+        from videodiff.text.folder import check_clip
+
+        if options.protocol == NONE:
+            raise UsageError("--clip_model needs a protocol, and --protocol none measures nothing")
+        check_clip(options.clip_model)
     if options.protocol is None:
         return
     if "," in options.protocol:
@@ -72,6 +78,7 @@ def attach(
         },
         against=against,
         conditions=conditions_of(options),
+        clip_model=options.clip_model,
     )
     cli.trainer.callbacks.append(judge)
     return judge

@@ -44,6 +44,7 @@ def own_options(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("--protocol")
         parser.add_argument("--num_clips", type=int)
         parser.add_argument("--inception", action="store_true")
+        parser.add_argument("--clip_model")
         parser.add_argument("--against")
         parser.add_argument("--loss", choices=("true", "false"), default="true")
     return parser

@@ -27,6 +27,7 @@ from videodiff.conditioning.asked import check_own_frames, request_of
 from videodiff.conditioning.request import Request, recorded
 from videodiff.device import pick_device
 from videodiff.evaluation.choice import default_protocol
+from videodiff.evaluation.clip_judge import ClipJudge
 from videodiff.evaluation.generated import NonFiniteClipsError
 from videodiff.evaluation.measurement import Measurement, Progress
 from videodiff.evaluation.protocol import Protocol, get_protocol
@@ -75,10 +76,11 @@ def compare_runs(
     else:
         check_equal(found, split)
     device = pick_device(settings.device)
+    clip = None if settings.clip_model is None else ClipJudge.of_folder(settings.clip_model, device)
     measurement = Measurement(
         data, asked_protocol(data, settings, frames), settings.num_clips,
         may_fall_back=settings.protocol is None, seed=settings.seed, batch_size=settings.batch_size, device=device,
-        progress=progress,
+        progress=progress, clip=clip,
     )  # fmt: skip
     for note in measurement.notes:
         print(f"videodiff: warning: {note}", file=sys.stderr, flush=True)
@@ -89,6 +91,8 @@ def compare_runs(
     check_told_alike(found, settings, measurement)
     if settings.conditions:
         asked["told"] = recorded(settings.conditions)
+    if clip is not None:
+        asked["clip_sha256"] = clip.digest
     if settings.reference:
         asked["reference"] = data_rule(data) | {name: argument_of(data, name) for name in settings.reference}
     asked |= {

@@ -38,6 +38,7 @@ class Settings:
         reference: arguments of :class:`~videodiff.data.VideoDataModule`: the one set of real clips that all runs are
             judged on, however each of them was trained; empty takes the runs' own data, which must be the same then.
         conditions: conditions of every generated video, by the names of the flags (``conditioning/request.py``).
+        clip_model: folder of CLIP, for the similarity of words and frames and of successive frames.
 
     Raises:
         ValueError: for a value out of its range.
@@ -58,6 +59,7 @@ class Settings:
     trusted: tuple[str, ...] = ()
     reference: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    clip_model: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
@@ -92,6 +94,7 @@ class Settings:
             "batch_size",
             "protocol",
             "conditions",
+            "clip_model",  # its weights are named by their hash
             *([] if self.reference else ["reference"]),
         )
         found = asdict(self)

@@ -130,8 +130,8 @@ def beside(result: Result, other: Result, name: str) -> str:
     """The metrics that two comparable results share, with their intervals."""
     rows = [("metric", "this", name, "intervals")]
     for metric, mine in result.metrics.items():
-        if metric in other.metrics:
-            theirs = other.metrics[metric]
+        theirs = other.metrics.get(metric)
+        if theirs is not None and mine.get("network_sha256") == theirs.get("network_sha256"):
             rows.append((metric, figure(mine), figure(theirs), verdict(mine, theirs)))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     return "\n".join(

@@ -15,6 +15,7 @@ from videodiff.conditioning.asked import check_own_frames, in_words, request_of
 from videodiff.conditioning.request import Request, recorded
 from videodiff.evaluation.against import Against
 from videodiff.evaluation.choice import default_protocol, why_not_measured
+from videodiff.evaluation.clip_judge import ClipJudge
 from videodiff.evaluation.detectors import Detector
 from videodiff.evaluation.measurement import Measurement, Processes
 from videodiff.evaluation.names import record_name
@@ -46,6 +47,7 @@ class VideoEvaluation(pl.Callback):
         make_detectors: builds what looks at the clips.
         against: stored results that this one is to stand beside; refused before the test begins if it could not.
         conditions: conditions of every generated clip, by the names of the flags (``conditioning/request.py``).
+        clip_model: folder of CLIP, for what it says of words and frames.
 
     Attributes:
         result: what was found, on rank 0 after the test; None where nothing could be measured.
@@ -64,6 +66,7 @@ class VideoEvaluation(pl.Callback):
         make_detectors: Callable[[Protocol], Sequence[Detector]] | None = None,
         against: Against | None = None,
         conditions: Mapping[str, Any] | None = None,
+        clip_model: str | None = None,
     ) -> None:
         if num_clips is not None and num_clips < 2:
             raise ValueError(f"--num_clips must be at least 2, got {num_clips}")
@@ -71,6 +74,7 @@ class VideoEvaluation(pl.Callback):
         self.num_clips, self.folders, self.batch_size, self.seed = num_clips, folders, batch_size, seed
         self.c3d, self.model_record, self.cache = c3d, model_record or {}, cache
         self.make_detectors, self.against, self.conditions = make_detectors, against, dict(conditions or {})
+        self.clip_model = clip_model
         self.result: Result | None = None
         self.measurement: Measurement | None = None
         self.last_line = 0.0
@@ -139,9 +143,11 @@ class VideoEvaluation(pl.Callback):
         protocol = self.asked or default_protocol(data, model.video_shape[1])
         if "frames" in self.conditions:
             protocol = protocol.changed(frames=self.conditions["frames"])
+        device = data.trainer.strategy.root_device
+        clip = None if self.clip_model is None else ClipJudge.of_folder(self.clip_model, device)
         self.measurement = Measurement(
             data, protocol, self.num_clips, may_fall_back=self.asked is None, seed=self.seed,
-            batch_size=self.batch_size, device=data.trainer.strategy.root_device, c3d=self.c3d,
+            batch_size=self.batch_size, device=device, c3d=self.c3d, clip=clip,
             make_detectors=self.make_detectors, cache=self.cache,
             processes=Processes(trainer.global_rank, trainer.world_size), progress=self.progress(trainer),
         )  # fmt: skip

@@ -133,6 +133,15 @@ class GeneratedClips:
         is_told = self.captions is not None and not self.request.prompt
         return is_told and not guided_away(self.guidance, self.request)
 
+    def words_of(self, indices: Sequence[int]) -> list[str] | None:
+        """The prompt of each of these clips; None where they are told no words."""
+        places = [self.told_as(index) for index in indices]
+        if guided_away(self.guidance, self.request):
+            return None
+        if self.request.prompt:
+            return list(self.request.of_videos(places).prompt)
+        return None if self.captions is None else self.captions(places)
+
     def told_as(self, index: int) -> int:
         """Which of the classes in turn, or of the captions, a clip takes."""
         return index

@@ -17,6 +17,7 @@ from videodiff.data.captions import chosen
 from videodiff.data.clips import ClipSource
 from videodiff.data.resize import resize
 from videodiff.evaluation.choice import choose
+from videodiff.evaluation.clip_judge import CONSISTENCY, SIMILARITY, ClipJudge
 from videodiff.evaluation.continued import ContinuedClips, compared, gains, repeated
 from videodiff.evaluation.detectors import BUILT_IN, Detector, build_detectors
 from videodiff.evaluation.generated import GeneratedClips
@@ -76,6 +77,7 @@ class Measurement:
         c3d: also the inception score of C3D.
         make_detectors: builds what looks at the clips; None builds the protocol's.
         cache: folder of cached references; None is the user's.
+        clip: CLIP, for the similarity of words and frames and of successive frames; None measures neither.
         processes: that measure together.
         progress: called with what is looked at, how many are done and how many there are.
 
@@ -107,14 +109,16 @@ class Measurement:
         c3d: bool = False,
         make_detectors: Callable[[Protocol], Sequence[Detector]] | None = None,
         cache: Path | None = None,
+        clip: ClipJudge | None = None,
         processes: Processes | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.data, self.seed, self.batch_size, self.cache = data, seed, batch_size, cache
+        self.data, self.seed, self.batch_size, self.cache, self.clip = data, seed, batch_size, cache, clip
         self.processes, self.progress = processes or Processes(), progress or (lambda what, done, total: None)
         build = make_detectors or (lambda p: build_detectors(p, device, data.dataset, c3d))
+        beside = [] if clip is None else [clip.detector()]
         self.protocol, self.detectors, self.checksums, self.notes = choose(
-            protocol, data, num_clips, build, may_fall_back
+            protocol, data, num_clips, lambda p: [*build(p), *beside], may_fall_back
         )
         self.is_built_in = data.dataset in BUILT_IN
         self.source = real_source(data, self.protocol)
@@ -141,6 +145,8 @@ class Measurement:
         if labels := self.source.labels:
             side.classes = np.array([labels[self.plan.windows[place][0]] for place in side.places.tolist()])
         side.facts = self.facts_behind(side.places.tolist())
+        if self.clip is not None and self.source.has_captions:
+            self.clip.put_similarity(side, self.captions_of(side.places.tolist()))
         return side
 
     @cached_property
@@ -194,18 +200,16 @@ class Measurement:
 
     def captions(self, model: VideoModel) -> Callable[[Sequence[int]], list[str]] | None:
         """Numbers of clips -> the captions of the real ones, for a model that takes words and data that hold them."""
+        return self.captions_of if self.source.has_captions and "prompt" in model.answers else None
+
+    def captions_of(self, numbers: Sequence[int]) -> list[str]:
+        """Captions of the real clips that generated clips of these numbers stand beside."""
         plan, source = self.plan, self.source
-        if not source.has_captions or "prompt" not in model.answers:
-            return None
-
-        def of_clips(numbers: Sequence[int]) -> list[str]:
-            windows = [plan.windows[number % len(plan)] for number in numbers]
-            return [
-                chosen(source.captions_of(video, start, plan.frames, plan.stride), 0.0)
-                for video, start in windows
-            ]
-
-        return of_clips
+        windows = [plan.windows[number % len(plan)] for number in numbers]
+        return [
+            chosen(source.captions_of(video, start, plan.frames, plan.stride), 0.0)
+            for video, start in windows
+        ]
 
     def facts_behind(self, places: Sequence[int]) -> Sequence[Mapping[str, Any]] | None:
         """The truth behind the captions of real clips, where their source states it of any."""
@@ -277,6 +281,11 @@ class Measurement:
         """
         side = self.observe(self.as_compared(clips if batches is None else batches), what, len(clips.indices))
         side.classes = clips.classes_of(side.places.tolist())
+        if self.clip is not None:
+            self.clip.put_similarity(side, words := clips.words_of(side.places.tolist()))
+            note = f"{SIMILARITY} is not measured of clips that were told no words"
+            if not any(words or ()) and note not in self.notes:
+                self.notes.append(note)
         if clips.tells_captions:
             side.facts = self.facts_behind([clips.told_as(place) for place in side.places.tolist()])
         return side
@@ -341,7 +350,11 @@ class Measurement:
         self, generated: Observed, model: dict[str, Any] | None = None, warnings: Sequence[str] = ()
     ) -> Result:
         """The numbers of generated clips; on the first process."""
-        return evaluate(
+        found = evaluate(
             self.real, generated, self.protocol, floor=self.floor, detectors=self.detectors, seed=self.seed,
             data=self.facts, model=model, warnings=warnings,
         )  # fmt: skip
+        for name in (SIMILARITY, CONSISTENCY):
+            if self.clip is not None and name in found.metrics:
+                found.metrics[name]["network_sha256"] = self.clip.digest
+        return found

@@ -53,7 +53,9 @@ def made_with(result: Result) -> dict[str, Any]:
         model.pop("step", None)
     if "config" in model:
         model["config"] = first_named(model["config"])
+    networks = {n: e["network_sha256"] for n, e in result.metrics.items() if "network_sha256" in e}
     return {
+        **({"networks": networks} if networks else {}),
         "protocol": {k: v for k, v in result.protocol.items() if k not in ("name", "base")},
         "counts": [result.num_real, result.num_generated],
         "seed": result.seed,

@@ -113,6 +113,16 @@ METRICS: dict[str, MetricInfo] = {
             within=SHARE,
         ),
         MetricInfo(
+            "text_similarity", "text similarity", "higher",
+            "Cosine of CLIP's vectors of a clip's words and of its frames, mean over the frames. Sees no motion, and a "
+            "value means something only beside that of real clips with their own captions.", within=(-1.0, 1.0),
+        ),
+        MetricInfo(
+            "frame_consistency", "frame consistency", "real",
+            "Cosine of CLIP's vectors of successive frames, mean over the clip; 1 for a frozen clip.",
+            within=(-1.0, 1.0),
+        ),
+        MetricInfo(
             "diversity", "diversity", "real",
             "Variance of the features within clips that were told the same class, digit or colour, as a share of that "
             "of the real clips. Says nothing of quality: noise is diverse.",

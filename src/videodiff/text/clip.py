@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,18 +11,9 @@ from torch import Tensor, nn
 
 from videodiff.networks.embeddings import without_autocast
 
-from .folder import CLIP_IMAGES, CLIP_TEXTS, CONFIG, Kinds, read_network_folder, tokenizer_folder
+from .folder import CONFIG, IMAGES, TEXTS, read_network_folder, tokenizer_folder
 from .pretrained import Words, built, digest_of, fill
 
-OPTION = "--metrics.clip"
-IMAGES = Kinds(
-    "CLIP's image encoder", "image_encoder", OPTION,
-    MappingProxyType({"clip": CLIP_IMAGES, "clip_vision_model": CLIP_IMAGES}),
-)  # fmt: skip
-TEXTS = Kinds(
-    "CLIP's text encoder", "text_encoder", OPTION,
-    MappingProxyType({"clip": CLIP_TEXTS, "clip_text_model": CLIP_TEXTS}),
-)  # fmt: skip
 MEAN, STD = (
     (0.48145466, 0.4578275, 0.40821073),
     (0.26862954, 0.26130258, 0.27577711),

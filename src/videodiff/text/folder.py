@@ -26,6 +26,7 @@ WEIGHTS = (
 """Names of the weights, the first that is there counts: whole or in shards, in fp32 or else in fp16."""
 
 OPTION, TOKENIZER_OPTION = "--model.text.folder", "--model.text.tokenizer"
+CLIP_OPTION = "--clip_model"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,15 @@ CLIP_IMAGES = Kind(
 TEXT_ENCODERS = Kinds(
     "a text encoder", "text_encoder", OPTION,
     MappingProxyType({"bert": BERT, "t5": T5, "clip": CLIP, "clip_text_model": CLIP}),
+)  # fmt: skip
+
+IMAGES = Kinds(
+    "CLIP's image encoder", "image_encoder", CLIP_OPTION,
+    MappingProxyType({"clip": CLIP_IMAGES, "clip_vision_model": CLIP_IMAGES}),
+)  # fmt: skip
+TEXTS = Kinds(
+    "CLIP's text encoder", "text_encoder", CLIP_OPTION,
+    MappingProxyType({"clip": CLIP_TEXTS, "clip_text_model": CLIP_TEXTS}),
 )  # fmt: skip
 
 # Files with the vocabulary of a tokenizer, one set of which is needed; a byte-level one needs none.
@@ -199,6 +209,19 @@ def tokenizer_folder(path: Path, given: str | None = None) -> Path:
             f"{found} holds no tokenizer ({wanted}): fetch its files, or name their folder with {TOKENIZER_OPTION}"
         )
     return found
+
+
+def check_clip(folder: str) -> None:
+    """Refuse a folder that is not of CLIP, with both encoders and the tokenizer, before anything is loaded.
+
+    Raises:
+        FileNotFoundError: without the folder or a file of it.
+        ValueError: for a folder of another architecture, or placeholders in place of files.
+    """
+    images, texts = read_network_folder(folder, IMAGES), read_network_folder(folder, TEXTS)
+    tokenizer_folder(texts.path)
+    for found in (images, texts):
+        found.files()
 
 
 def has_vocabulary(folder: Path) -> bool:

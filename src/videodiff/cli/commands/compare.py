@@ -78,6 +78,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="S[,S...]",
         help="ddim, dpmpp, ancestral (default ddim); the table shows the first with the first --steps",
     )
+    add(
+        "--clip_model",
+        metavar="DIR",
+        help="folder of CLIP as transformers saves it: also the similarity of frames to the words that clips were "
+        "told, and of successive frames",
+    )
     add_flags(p, besides="guidance")
     add(
         "--guidance",
@@ -196,6 +202,10 @@ def run(argv: Sequence[str]) -> int:
 
         get_protocol(args.protocol)
     check_some_there(args.runs)
+    if args.clip_model is not None:
+        from videodiff.text.folder import check_clip
+
+        check_clip(args.clip_model)
     from videodiff.comparison.folder import check_folder
     from videodiff.comparison.settings import Settings
 
@@ -203,6 +213,7 @@ def run(argv: Sequence[str]) -> int:
         args.protocol, args.num_clips, args.sampler, args.steps, args.frames, args.long_frames, args.long_videos,
         args.shown, args.seed, args.guidance, args.batch_size, args.device, tuple(args.trust), reference_of(args),
         {name: value for name, value in conditions_of(args).items() if name not in ("frames", "guidance")},
+        args.clip_model,
     )  # fmt: skip
     if args.out is not None:
         check_folder(args.out)
