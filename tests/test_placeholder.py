@@ -100,11 +100,11 @@ def test_a_folder_of_pointers_is_told_video_by_video(tmp_path, capsys):
 
 
 def test_captions_beside_videos_are_no_pointers(tmp_path):
-    from videodiff.data.annotations import beside
+    from videodiff.data.annotations import texts_beside
     from videodiff.data.entries import Entry
 
     Path(tmp_path, "a.txt").write_bytes(POINTER)
     with pytest.raises(ValueError, match=r"a\.txt is a git-lfs pointer"):
-        beside(Entry(str(tmp_path / "a.mp4"), "a.mp4", 1))
+        texts_beside({"a": Entry(str(tmp_path / "a.mp4"), "a.mp4", 1)})
     Path(tmp_path, "a.txt").write_text(json.dumps("a kite"))
-    assert beside(Entry(str(tmp_path / "a.mp4"), "a.mp4", 1)) == '"a kite"'
+    assert texts_beside({"a": Entry(str(tmp_path / "a.mp4"), "a.mp4", 1)}) == {"a": '"a kite"'}

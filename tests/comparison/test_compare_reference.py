@@ -185,7 +185,9 @@ class Named:
     """A run as far as its data go."""
 
     def __init__(self, root, **options):
-        self.data = VideoDataModule(**{"root": str(root), "num_frames": 4, "resolution": 16, **options})
+        self.data = VideoDataModule(
+            **{"root": root and str(root), "num_frames": 4, "resolution": 16, **options}
+        )
 
 
 def test_a_reference_has_what_is_given_and_what_all_runs_share(at_work, tmp_path):
@@ -207,6 +209,25 @@ def test_a_reference_has_what_is_given_and_what_all_runs_share(at_work, tmp_path
     assert set(moved) == {"resize", "root", "resolution", "fps", "frame_stride", "view", "classes"}
     # A preset brings its own rule.
     assert "resize" not in reference_arguments(runs, {"preset": "lvdm", "root": str(copy)}, "test")
+
+
+def test_a_reference_has_the_captions_that_any_run_learnt_from_and_the_clips_that_all_are_tested_on():
+    digits, words = (
+        {"dataset": "bouncing_digits"},
+        {"captions": "generated", "held_out_words": ["three north"]},
+    )
+    runs = [Named(None, **digits), Named(None, **digits, **words)]
+    found = reference_arguments(runs, {}, "test")
+    assert (found["captions"], found["held_out_words"], found["test_clips"]) == ("generated", None, "all")
+    with pytest.raises(UnequalRunsError, match=r"held_out_words none against \['three north'\]"):
+        reference_arguments(runs, {}, "val")  # other validation clips
+    runs.append(Named(None, **digits, **words, test_clips="held_out"))
+    with pytest.raises(UnequalRunsError, match=r"test_clips all against held_out; .* --data\.held_out_words"):
+        reference_arguments(runs, {}, "test")
+    given = ["x", "--data.held_out_words", "[three north, five]", "--data.test_clips", "held_out"]
+    asked = reference_of(parser().parse_args(given))
+    assert asked == {"held_out_words": ["three north", "five"], "test_clips": "held_out"}
+    assert reference_arguments(runs, asked, "test") == {**found, **asked}
 
 
 def test_an_older_record_of_a_comparison_is_read(at_home, compared):

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from videodiff.data import VideoDataModule
 from videodiff.data.annotations import parse_line
@@ -124,8 +126,36 @@ def test_of_several_captions_training_draws_one_and_evaluation_takes_the_first(r
         for frame, text in zip(sample["video"][4:], sample["image_captions"], strict=True):
             assert text in (MANY[NAMES[int(frame[0, 0, 0]) // 20]] or [""])
     told = "\n".join(data.describe())
-    assert "train: 1 of 3 videos have no caption and go without text (data.missing_captions leave_out" in told
+    assert (
+        "train: 1 of 3 videos without a caption, learnt as clips without text (data.missing_captions" in told
+    )
     assert data.annotations() == {"caption": "captions"}
+
+
+def test_a_text_beside_an_array_has_a_line_for_each_sequence(tmp_path):
+    np.save(
+        tmp_path / "train.npy",
+        np.arange(3, dtype=np.uint8)[None, :, None, None].repeat(4, 0).repeat(16, 2).repeat(16, 3),
+    )
+    (tmp_path / "train.txt").write_text("none\none\ntwo\n")
+    clips = module(tmp_path, captions="txt").clips("train")
+    assert {(int(s["video"].flatten()[0]), s["caption"]) for s in (clips[i] for i in range(3))} == {
+        (0, "none"), (1, "one"), (2, "two"),
+    }  # fmt: skip
+    (tmp_path / "train.txt").write_text("none\none\n")
+    with pytest.raises(ValueError, match=r"train\.txt: 2 lines, and 3 sequences beside it"):
+        module(tmp_path, captions="txt")
+
+
+def test_a_text_beside_a_folder_of_frames_is_named_by_all_of_it(tmp_path):
+    for name in ("a.1", "a.2"):
+        (tmp_path / name).mkdir()
+        for t in range(4):
+            Image.new("RGB", (16, 16), (20 * int(name[-1]),) * 3).save(tmp_path / name / f"{t}.png")
+        (tmp_path / f"{name}.txt").write_text(name)
+    (tmp_path / "a.txt").write_text("of neither")
+    clips = module(tmp_path, captions="txt", layout="frames").clips("train")
+    assert {(number_of(s), s["caption"]) for s in (clips[i] for i in range(2))} == {(1, "a.1"), (2, "a.2")}
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "list.csv"])
@@ -134,7 +164,7 @@ def test_videos_without_a_caption_are_left_out_on_request_and_counted(root, kind
     for split in ("train", "val"):
         clips = data.clips(split)
         assert {number_of(clips[i]) for i in range(len(clips))} == {0, 1}
-    assert "train: 1 video left out, no caption; the first: " in "\n".join(data.describe())
+    assert "train: 1 video left out, without a caption; the first: " in "\n".join(data.describe())
     assert data.clips("train").source.unwanted[0][0].endswith("b/three.mkv")
     assert data.fingerprint()["missing_captions"] == "leave_out"
 
@@ -156,7 +186,7 @@ def test_clips_with_held_out_words_are_seen_in_the_test_alone(root):
     }
     assert numbers == {"train": {1, 2}, "val": {1, 2}, "test": {0}}
     assert (
-        "train: 1 video left out, its caption holds words of data.held_out_words; the first: "
+        "train: 1 video left out, held out by their captions (data.held_out_words); the first: "
         in "\n".join(data.describe())
     )
     assert len(module(root, **options).clips("test")) == 3

@@ -176,6 +176,7 @@ def test_held_out_combinations_are_never_seen_in_training_and_are_what_the_test_
     assert all(shows(test, i, range(1)) for i in range(20))
     assert len(captioned(**options).clips("test")) == 2048
     assert data.fingerprint()["held_out_words"] == HELD_OUT
+    assert f"held out of train and val: {'; '.join(HELD_OUT)}" in "\n".join(data.describe())
     assert "held_out_words" not in every.fingerprint()
     further = further_clips(test, 10)
     assert not {test.name(i) for i in range(10)} & {further.name(i) for i in range(len(further))}

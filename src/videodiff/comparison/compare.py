@@ -70,7 +70,7 @@ def compare_runs(
     check_frames(found, frames_of(settings))
     frames = min(run.frames for run in found)
     split = asked_protocol(found[0].data, settings, frames).split
-    data = found[0].data
+    data = next((run.data for run in found if run.data.selection.captions is not None), found[0].data)
     if settings.reference:
         data = build_reference(found, settings.reference, split, settings.trusted)
     else:

@@ -16,6 +16,8 @@ PLACES = (
     "dataset", "root", "layout", "preset", "clip_list", "train_split", "fold", "val_fraction", "num_train_clips",
     "num_val_clips", "num_test_clips",
 )  # fmt: skip
+# What is said of the videos, and which of them are taken for it; of the same videos, as PLACES are.
+WORDS = ("captions", "held_out_words", "test_clips", "missing_captions")
 # Those that decide what a clip of them looks like.
 LOOKS = ("resolution", "resize", "fps", "frame_stride", "view", "classes")
 OF_RULE = ("train_split", "fold", "val_fraction", "resize", "frame_stride")  # what a preset sets
@@ -41,7 +43,7 @@ def reference_arguments(runs: Sequence[Run], given: Mapping[str, Any], split: st
         UnequalRunsError: naming what the runs differ in and nothing is given for, with the options to give.
     """
     moved = bool({"root", "dataset"} & {*given})
-    names = [name for name in (*LOOKS, *(() if moved else PLACES)) if name not in given]
+    names = [name for name in (*LOOKS, *(() if moved else (*PLACES, *WORDS))) if name not in given]
     if "preset" in given:
         names = [name for name in names if name not in OF_RULE]
     found, differing = dict(given), []
@@ -55,6 +57,16 @@ def reference_arguments(runs: Sequence[Run], given: Mapping[str, Any], split: st
             found[name] = "auto"  # for those models that have some
         elif name == "root" and len({run.data.fingerprint()["listing"] for run in runs}) == 1:
             found[name] = values[0]  # copies of the same videos
+        elif name == "captions" and len({*values} - {None}) == 1:
+            found[name] = next(
+                value for value in values if value is not None
+            )  # for those models that take words
+        elif (
+            name == "held_out_words"
+            and split == "test"
+            and all(run.data.selection.test_clips == "all" for run in runs)
+        ):
+            found[name] = None  # what was held out of training is tested on like all else
         elif name.startswith("num_") and (name != f"num_{split}_clips" or runs[0].data.dataset != "folder"):
             found[name] = values[0]
         else:
@@ -74,6 +86,8 @@ def argument_of(data: Any, name: str) -> Any:
     selection = data.selection
     if name in OF_RULE:
         return getattr(selection.rule, name)
+    if name == "held_out_words":
+        return list(selection.held_out_words) or None
     if name.startswith("num_"):
         return selection.limits[name.removeprefix("num_").removesuffix("_clips")]
     return getattr(selection, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,46 +43,74 @@ def add_captions(listing: Listing, root: str, captions: str) -> Listing:
     Args:
         listing: the videos.
         root: folder that paths are relative to.
-        captions: ``txt`` for a text file of the same name beside each video, one caption a line, or a ``.csv`` or
-            ``.jsonl`` file with ``path`` and ``caption`` (relative to the root, else to the current folder), which may
-            name a video more than once.
+        captions: ``txt`` for a text file of the same name beside each video, one caption a line (beside a file of many
+            sequences that of one sequence a line), or a ``.csv`` or ``.jsonl`` file with ``path`` and ``caption``
+            (relative to the root, else to the current folder), which may name a video more than once.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read, or gives no video a caption.
     """
+    every = {in_root(entry, root): entry for entries in listing.splits.values() for entry in entries}
     if captions == "txt":
-        texts = None
+        texts = texts_beside(every)
     else:
         texts = read_captions(find_file(captions, root, "captions"))
-    used: set[str] = set()
+    used = {name for name in every if texts.get(name)}
 
     def caption(entry: Entry) -> list[Entry]:
-        name = in_root(entry, root)
-        text = beside(entry) if texts is None else texts.get(name)
-        used.update([name] if text is not None else [])
-        return [replace(entry, caption=text or "")]
+        return [replace(entry, caption=texts.get(in_root(entry, root), ""))]
 
     result = mapped(listing, caption)
-    every = {in_root(entry, root) for entries in listing.splits.values() for entry in entries}
     if not used:
         raise ValueError(
             f"data.captions {captions} gives none of the {len(every)} videos of {root} a caption"
         )
     result.notes.append(f"captions of {len(used)} of {len(every)} videos")
-    if texts is not None and len(texts) > len(used):
-        result.notes.append(f"{counted(len(texts) - len(used), 'caption')} of no video in use")
+    if strangers := texts.keys() - every.keys():
+        result.notes.append(f"{counted(len(strangers), 'caption')} of no video in use")
     return result
 
 
-def beside(entry: Entry) -> str | None:
-    """The text beside a video, or None."""
-    for path in (os.path.splitext(entry.path)[0] + ".txt", entry.path + ".txt"):
-        if os.path.isfile(path):
-            placeholder.refuse(path)
-            text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape").strip()
-            return checked_caption(text, path)
-    return None
+def texts_beside(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """The text of each video that has a text file beside it; of a file of many sequences a line for each of them.
+
+    Raises:
+        ValueError: if one is not UTF-8, or has not as many lines as its file has sequences.
+    """
+    texts: dict[str, str] = {}
+    sequences: dict[str, list[tuple[int, str]]] = {}
+    for name, entry in entries.items():
+        if entry.kind in ("array", "record"):
+            sequences.setdefault(entry.path, []).append((entry.item, name))
+        elif (path := side_file(entry)) is not None:
+            texts[name] = read_side_file(path).strip()
+    for places in sequences.values():
+        path = side_file(entries[places[0][1]])
+        lines = [] if path is None else read_side_file(path).splitlines()
+        if path is not None and len(lines) != len(places):
+            raise ValueError(
+                f"{path}: {counted(len(lines), 'line')}, and {counted(len(places), 'sequence')} beside it; a line is "
+                "the caption of one sequence (a .csv or .jsonl file may give it several)"
+            )
+        texts |= {name: line for (_, name), line in zip(sorted(places), lines, strict=False)}
+    return texts
+
+
+def side_file(entry: Entry) -> str | None:
+    """The text file beside a video, or None."""
+    whole = entry.path if entry.kind == "frames" else os.path.splitext(entry.path)[0]
+    return next((path for path in (f"{whole}.txt", f"{entry.path}.txt") if os.path.isfile(path)), None)
+
+
+def read_side_file(path: str) -> str:
+    """Its text.
+
+    Raises:
+        ValueError: if it is not UTF-8.
+    """
+    placeholder.refuse(path)
+    return checked_caption(Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape"), path)
 
 
 def read_captions(path: str) -> dict[str, str]:

@@ -56,8 +56,8 @@ def left_out(datasets: Datasets) -> list[str]:
         blank = [index for index, text in enumerate(source.captions or ()) if not text.strip()]
         if blank:
             lines.append(
-                f"{split}: {len(blank)} of {counted(len(dataset), 'video')} have no caption and go without text "
-                f"(data.missing_captions leave_out leaves them out); the first: {source.name(blank[0])}"
+                f"{split}: {len(blank)} of {counted(len(source), 'video')} without a caption, learnt as clips without "
+                f"text (data.missing_captions leave_out leaves them out); the first: {source.name(blank[0])}"
             )
         if source.shortened:
             path, reason = source.shortened[0]

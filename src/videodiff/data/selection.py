@@ -318,9 +318,9 @@ class Selection:
     def describe(self, counts: str) -> list[str]:
         """One line on the data, one on the clips."""
         if self.dataset in GENERATED:
-            return [
-                f"{self.dataset} (built in): {counts} clips" + ", captioned" * (self.captions is not None)
-            ]
+            line = f"{self.dataset} (built in): {counts} clips" + ", captioned" * (self.captions is not None)
+            words = "; ".join(self.held_out_words)
+            return [line, *([f"  held out of train and val: {words}"] if words else [])]
         how = "detected" if self.layout == "auto" else "named"
         classes = (
             "no classes" if self.class_names is None else counted(len(self.class_names), "class", "classes")

@@ -20,9 +20,9 @@ MAX_STEPS = 50  # usual ones: what is longer is no pause but a damaged time stam
 MAX_TICKS = 100  # of a clock, by frame
 
 # Why a video is left out, not for its frames but for what is said of them.
-NO_CAPTION = "no caption"
-IS_HELD_OUT = "its caption holds words of data.held_out_words"
-NOT_HELD_OUT = "its caption holds no words of data.held_out_words"
+NO_CAPTION = "without a caption"
+IS_HELD_OUT = "held out by their captions (data.held_out_words)"
+NOT_HELD_OUT = "not among those that are held out (data.held_out_words)"
 
 
 class View(ClipSource):
