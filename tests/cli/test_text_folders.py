@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ data:
 trainer: {accelerator: cpu, devices: 1, max_steps: 3, val_check_interval: 3, limit_val_batches: 1}
 samples: {every_n_steps: 0}
 """
+
+SAID = {
+    "pointer": "git lfs pull",
+    "words": "holds no tokenizer",
+    "gone": "no folder 'bert'",
+    "package": "pip install 'videodiff[text]'",
+}
 
 
 @pytest.fixture
@@ -114,19 +122,21 @@ def test_captions_are_encoded_once_and_a_run_finds_its_encoder_wherever_it_lies(
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("what", ["pointer", "words", "gone"])
-def test_a_folder_that_cannot_be_read_stops_fit_in_one_line_before_a_run_begins(there, capsys, what):
+@pytest.mark.parametrize("what", ["pointer", "words", "gone", "package"])
+def test_a_folder_that_cannot_be_read_stops_fit_in_one_line_before_a_run_begins(
+    there, monkeypatch, capsys, what
+):
     if what == "pointer":
         Path("bert", WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
     elif what == "words":
         Path("bert/vocab.txt").unlink()
-    else:
+    elif what == "gone":
         shutil.rmtree("bert")
+    else:
+        monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["fit", "--config", "text.yaml", "--out", "run"]) == 2
     said = capsys.readouterr().err
-    assert {"pointer": "git lfs pull", "words": "holds no tokenizer", "gone": "no folder 'bert'"}[
-        what
-    ] in said
+    assert SAID[what] in said
     assert said.count("\n") == 1
     assert not Path("run").exists()
 
