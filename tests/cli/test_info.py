@@ -124,3 +124,23 @@ def test_a_config_without_a_model_is_refused(tmp_path, capsys):
     (tmp_path / "x.yaml").write_text("trainer: {max_steps: 1}")
     assert main(["info", str(tmp_path / "x.yaml")]) == 2
     assert "has no model" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_trained_text_encoder_is_counted_in_training_and_once_for_a_sample(small, tmp_path, capsys):
+    from videodiff.text import ByteEncoder
+
+    text = "{class_path: ByteEncoder, init_args: {dim: 16, num_heads: 2}}"
+    (tmp_path / "text.yaml").write_text(
+        f"model: {{init_args: {{text: {text}, net: {{init_args: {{context_dim: 16}}}}}}}}"
+    )
+    assert main(["info", small, "text.yaml", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    encoder = ByteEncoder(16, num_heads=2)
+    assert found["parameters"]["text"] == sum(p.numel() for p in encoder.parameters())
+    sampling = found["sampling"]
+    network = sampling["network_calls"] * sampling["flop_per_call"] + sampling["decode_flop"]
+    assert sampling["flop_per_clip"] - network == sampling["text_flop"] > 0
+    tokens = encoder.tokenize(["0 is a number and this is a caption of twelve short words"]).ids.numel()
+    products = 2 * 2 * tokens * (12 * 16**2 + 2 * tokens * 16)  # of a block's linear layers and its attention
+    assert products <= sampling["text_flop"] <= 3 * products  # with the empty prompt as long

@@ -1,14 +1,25 @@
 """Text as a condition: learnt, dropped to the empty prompt, told, guided away from, trained, averaged and resumed."""
 
+import argparse
+
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from models.test_vdm import batch
+from models.test_lvdm import batch as lvdm_batch
+from models.test_lvdm import trained_lvdm
+from models.test_pvdm import batch as pvdm_batch
+from models.test_pvdm import trained_pvdm
+from models.test_vdm import batch, tiny_vdm, trained_vdm
+from videodiff.callbacks import EMA, SampleLogger
 from videodiff.conditioning import Request, Text
+from videodiff.conditioning.asked import conditioned_on
+from videodiff.conditioning.prompts import prompt_words
+from videodiff.conditioning.request import Generated, loaded
 from videodiff.diffusion import CosineSchedule, DDIMSampler, History, LearnedRangeSampler
-from videodiff.models import VDM, DiffusionForcing
-from videodiff.networks import Network
+from videodiff.models import VDM, DiffusionForcing, DiT
+from videodiff.networks import Network, SpacetimeDiT
 from videodiff.sampling.video_model import continued
 from videodiff.text import ByteEncoder
 
@@ -152,8 +163,6 @@ def test_what_is_no_prompt_of_the_model_is_refused(make, request_, words):
 
 
 def test_a_model_without_text_is_not_asked_in_words():
-    from models.test_vdm import tiny_vdm
-
     with pytest.raises(ValueError, match="cannot be given prompt: none of its conditioners takes it"):
         tiny_vdm().generate(1, request=Request(prompt=("a",)))
 
@@ -170,3 +179,114 @@ def test_the_encoder_learns_too_from_kept_captions_and_from_dropped_ones():
 def test_data_without_captions_are_refused_before_training():
     with pytest.raises(ValueError, match=r"the data have none: say where they are with --data\.captions"):
         Text(ByteEncoder(8, 1, 2)).check_training({"label": "3 classes"})
+
+
+def test_a_sheet_shows_the_captions_of_validation_clips_or_the_prompts_of_its_options(monkeypatch):
+    reads, asked = model(), []
+    blank = torch.zeros(3, 3, 4, 8, 8)
+    monkeypatch.setattr(reads, "generate", lambda n, request, **o: asked.append(request.prompt) or blank)
+    trainer, clips = pl.Trainer(logger=False, accelerator="cpu"), batch(2, caption=["c", "d"])
+    sheet = SampleLogger(num_videos=3)
+    sheet.draw(trainer, reads, clips)
+    sheet.on_validation_batch_end(trainer, reads, None, batch(2, caption=["a", "b"]), 0)
+    sheet.draw(trainer, reads, clips)
+    SampleLogger(num_videos=3, prompt=("e",)).draw(trainer, reads, clips)
+    assert asked == [("c", "d", "c"), ("a", "b", "a"), ("e", "e", "e")]
+    with pytest.raises(
+        ValueError, match=r"samples.prompt \['e'\] cannot be generated: this model cannot be given"
+    ):
+        SampleLogger(prompt=("e",)).setup(trainer, tiny_vdm(), "fit")
+
+
+def test_a_trained_encoder_is_averaged_and_its_raw_weights_are_kept_for_a_resume():
+    reads, ema = model(), EMA(0.5, warmup=False)
+    ema.on_fit_start(None, reads)
+    ema.step = 0
+    before = {name: value.clone() for name, value in reads.state_dict().items()}
+    with torch.no_grad():
+        for parameter in reads.parameters():
+            parameter += 1
+    checkpoint = {"state_dict": reads.state_dict()}
+    ema.on_save_checkpoint(argparse.Namespace(global_step=1), reads, checkpoint)
+    assert checkpoint["state_dict"].keys() == checkpoint["raw_state_dict"].keys() == before.keys()
+    for name, value in before.items():
+        assert torch.allclose(checkpoint["state_dict"][name], value + 0.5, atol=1e-6)
+        assert torch.allclose(checkpoint["raw_state_dict"][name], value + 1, atol=1e-6)
+
+
+def test_a_word_is_a_prompt_and_a_text_file_one_in_each_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some.txt").write_text("\ufeffa cat\n\n  a dog \n", encoding="utf-8")
+    assert prompt_words("some.txt") == ["a cat", "a dog"]
+    assert prompt_words("see some.text") == ["see some.text"]
+    assert prompt_words("") == [""]
+    (tmp_path / "empty.txt").write_text("\n  \n")
+    (tmp_path / "latin.txt").write_bytes(b"a\ncaf\xe9\n")
+    (tmp_path / "pointer.txt").write_text("version https://git-lfs.github.com/spec/v1\n")
+    for word, said in {
+        "no.txt": "must name a file that exists where it ends in .txt",
+        "empty.txt": "one in a line, and empty.txt holds none",
+        "latin.txt": "latin.txt, line 2: not UTF-8",
+        "pointer.txt": "a git-lfs pointer",
+        "a\udcff": "must be UTF-8",
+    }.items():
+        with pytest.raises(argparse.ArgumentTypeError, match=said):
+            prompt_words(word)
+
+
+def test_what_clips_were_told_in_words_is_said_and_an_empty_prompt_suits_every_model():
+    told = {"prompt": ["a cat"], "negative_prompt": ["a", "b"]}
+    assert conditioned_on(told, False, has_captions=True) == "prompt 'a cat', 2 negative prompts"
+    assert conditioned_on({}, False, has_captions=True) == "captions of the real clips"
+    shape = (3, 4, 8, 8)
+    assert loaded({"prompt": [""]}, Generated(shape)) == {"prompt": ()}
+    assert loaded({"prompt": [""]}, Generated(shape, None, True)) == {"prompt": ("",)}
+
+
+def real_vdm(**options):
+    return trained_vdm(net={"width": 16, "head_dim": 8, "context_dim": 8}, **options)
+
+
+def real_dit(**options):
+    torch.manual_seed(0)
+    shape = dict(size=None, depth=2, width=16, num_heads=2, num_frames=4, resolution=8, patch_size=(1, 4, 4))
+    net = SpacetimeDiT(**shape, context_dim=8)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return DiT(net, CosineSchedule(), DDIMSampler(3), **options).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "clips", "images"),
+    [
+        (real_vdm, batch, 2),
+        (real_dit, batch, 2),
+        (lambda **options: trained_lvdm(net={"context_dim": 8}, **options), lvdm_batch, 0),
+        (lambda **options: trained_pvdm(net={"context_dim": 8}, **options), pvdm_batch, 0),
+    ],
+    ids=["vdm", "dit", "lvdm", "pvdm"],
+)
+def test_every_network_learns_and_shows_what_it_is_told(make, clips, images):
+    reads = make(text=ByteEncoder(8, 1, 2), condition_drop=0.5, guidance_scale=2.0)
+    reads.conditioner(Text).encoder.load_state_dict(ByteEncoder(8, 1, 2).state_dict())  # not of tiny weights
+    of_clips = clips(2)
+    if images:
+        of_clips |= {"video": torch.cat([of_clips["video"]] * 2, dim=2)[:, :, :6], "num_images": images}
+        of_clips["image_captions"] = [["a cow", "a fish"], ["", "a duck"]]
+    losses = [
+        reads.losses({**of_clips, "caption": texts}, "val") for texts in (["a cat", "a"], ["a dog", "a"])
+    ]
+    assert losses[0][0] != losses[1][0]
+    assert torch.allclose(losses[0][1], losses[1][1], atol=1e-4)
+    if images:
+        other = {
+            **of_clips,
+            "caption": ["a cat", "a"],
+            "image_captions": [["a hen", "a fish"], ["", "a duck"]],
+        }
+        assert reads.losses(other, "val")[0] != losses[0][0]
+    reads.losses({**of_clips, "caption": ["a cat", "a"]}, "train").mean().backward()
+    assert all(p.grad is not None for p in reads.conditioner(Text).parameters())
+    shown = [told(reads, (text,), n=1) for text in ("a cat", "a dog", "")]
+    assert not torch.equal(shown[0], shown[1])
+    assert torch.equal(shown[2], told(reads, n=1, guidance_scale=1.0))

@@ -64,6 +64,8 @@ def sampling(s: dict[str, Any] | None) -> list[Row]:
     parts = f"{s['network_calls']} calls of {flop(s['flop_per_call'])}"
     if s["decode_flop"]:
         parts += f", decoding {flop(s['decode_flop'])}"
+    if s.get("text_flop"):
+        parts += f", its prompt {flop(s['text_flop'])}"
     return [("one sample", f"{flop(s['flop_per_clip'])} ({parts})")]
 
 

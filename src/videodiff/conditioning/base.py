@@ -214,6 +214,9 @@ class Conditioner(nn.Module):
         """What it learns from beside clips and classes, of a training batch of so many clips: zeros of its shape."""
         return {}
 
+    def compute_once(self) -> None:
+        """Compute, for an example, what it does once for a window that is generated: where costs are counted."""
+
     def sample_frames(self, latents: Latents) -> int:
         """Smallest number of frames that a clip of the data must have."""
         return latents.video_shape[1]

@@ -65,13 +65,17 @@ class Text(Conditioner):
             )
 
     def example(self, size: int, frames: int, device: torch.device | str) -> dict[str, Any]:
-        return {"caption": [CAPTION.format(number) for number in range(size)]}
+        # a frozen encoder looks up what it has encoded before; one that is trained encodes every caption
+        return {"caption": [CAPTION.format(0 if self.encoder.is_frozen else n) for n in range(size)]}
+
+    def compute_once(self) -> None:
+        self.context([CAPTION.format(0), ""])
 
     def check_request(self, request: Request) -> None:
         self.encoder.tokenize([*request.prompt, *request.negative_prompt, ""])
 
     def guided_fields(self, request: Request) -> Sequence[str]:
-        return self.fields if request.prompt or request.negative_prompt else ()
+        return self.fields if any((*request.prompt, *request.negative_prompt)) else ()
 
     def learn(self, example: Example) -> Example:
         batch, keys = example.batch, example.keys

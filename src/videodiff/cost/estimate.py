@@ -76,6 +76,7 @@ def cost(
         "flop_per_call": generating.call_flop,
         "decode_flop": generating.decode_flop,
         "flop_per_clip": generating.flop,
+        **({"text_flop": generating.text_flop} if generating.text_flop else {}),
     }
     return {"training": training, "sampling": sampling}, memory
 

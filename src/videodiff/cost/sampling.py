@@ -1,4 +1,4 @@
-"""FLOP of generating one clip: the denoiser as often as the sampler calls it, and decoding."""
+"""FLOP of generating one clip: the denoiser as often as the sampler calls it, its prompt once, and decoding."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ class SamplingCost:
         calls: of the denoiser.
         call_flop: of each, guidance included.
         decode_flop: from latent to pixels.
+        text_flop: of its prompt and the empty one, which are encoded once.
     """
 
     calls: int
     call_flop: int
     decode_flop: int
+    text_flop: int = 0
 
     @property
     def flop(self) -> int:
         """All of it."""
-        return self.calls * self.call_flop + self.decode_flop
+        return self.calls * self.call_flop + self.decode_flop + self.text_flop
 
 
 def sampling_cost(meta: MetaModel, calls: int) -> SamplingCost:
@@ -39,8 +41,10 @@ def sampling_cost(meta: MetaModel, calls: int) -> SamplingCost:
         latent = torch.empty(1, *model.latents.shape(model.latents.clip_units), device=meta.device)
         for _ in model.decode_frames(latent, model.video_shape[1]):
             pass
+        decoding, counter.flop = counter.flop, 0
+        model.compute_once()
     guided = 1 if model.guidance_scale == 1 else 2
-    return SamplingCost(calls, guided * call, counter.flop)
+    return SamplingCost(calls, guided * call, decoding, counter.flop)
 
 
 def forward_flop(meta: MetaModel) -> int:

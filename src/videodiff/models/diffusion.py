@@ -334,6 +334,10 @@ class DiffusionModule(SamplingModule, TrainedModule):
         z, time = torch.zeros(1, *shape, device=device), torch.ones(1, device=device)
         return call_network(self.net, z, time, self.network.example_condition(shape[1:], device))
 
+    def compute_once(self) -> None:
+        for conditioner in self.conditioners:
+            conditioner.compute_once()
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         # Dropout is the one consumer of the global generator: give it a key too, so that a resumed step repeats it.
         first = int(batch["sample"][0])

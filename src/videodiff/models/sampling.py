@@ -103,7 +103,11 @@ class SamplingModule(pl.LightningModule, StageModel):
         return None if self.autoencoder.is_identity else self.autoencoder
 
     def parts(self) -> Mapping[str, nn.Module]:
-        return dict(self.named_children())
+        """The children, and of the conditioners those that have weights, by their names."""
+        inner = {
+            type(c).__name__.lower(): c for c in self.conditioners if next(c.parameters(), None) is not None
+        }
+        return {name: part for name, part in self.named_children() if name != "conditioners"} | inner
 
     def is_long(self, num_frames: int) -> bool:
         return self.latents.units(num_frames) > self.latents.clip_units

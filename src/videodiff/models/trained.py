@@ -76,6 +76,9 @@ class TrainedModule(pl.LightningModule, ABC):
     def forward_once(self, device: torch.device | str) -> Tensor:
         """One forward pass of :attr:`core` for one clip of zeros, with every condition that it takes."""
 
+    def compute_once(self) -> None:
+        """Compute, for an example, what :attr:`core` is conditioned on and is computed once for a clip."""
+
     @property
     def calls_per_clip(self) -> int:
         """Network calls for generating one clip; 0 if it does not generate."""

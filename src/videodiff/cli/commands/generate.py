@@ -30,7 +30,7 @@ EPILOG = """examples:
   videodiff generate --ckpt_path runs/vdm_digits --num_samples 16
   videodiff generate --ckpt_path runs/vdm_digits/1/best --steps 25 --sampler dpmpp
   videodiff generate --ckpt_path RUN --class_id all                        # classes in turn; random, 3 or 3,4
-  videodiff generate --ckpt_path RUN --prompt "the digit 3 moves left"     # in words; several take turns, or a .txt
+  videodiff generate --ckpt_path RUN --prompt "a three moves to the west"    # in words; several take turns, or a .txt
   videodiff generate --ckpt_path RUN --frames 128                          # long video, window by window
   videodiff generate --ckpt_path RUN --frames 1024 --long_video hierarchical --steps 100/20
   videodiff generate --ckpt_path RUN --condition clip.mp4                  # continue a clip
@@ -162,6 +162,8 @@ def run(argv: Sequence[str]) -> int:
         args.class_id = "random"  # whoever looks at a model first has not asked what its classes are
         say("classes are drawn at random; --class_id 3 for one of them, none for none")
     request, num_frames = read_request(args, model)
+    if model.generated.takes_text and not request.prompt:
+        say("no --prompt is given: the videos are of the empty one")
     run_directory = results_folder(checkpoint)
     leftovers = Leftovers(args.out or run_directory / "generate")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -155,9 +155,11 @@ def print_stages(stages: Sequence[dict[str, Any]], options: list[str], args: arg
 def measure(meta: Any) -> dict[str, Any]:
     """Parameters, GFLOP of one forward pass of one clip, bytes of training state, shapes."""
     from videodiff.cost.sampling import forward_flop
+    from videodiff.sampling.video_model import generates_video
 
     model = meta.model
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    parts = model.parts() if generates_video(model) else dict(model.named_children())
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     counts = {name: counts.get(name, 0) for name in ("net", "autoencoder")} | {
         k: n for k, n in counts.items() if n
     }
