@@ -13,6 +13,7 @@ from videodiff.comparison.compare import check_told_alike
 from videodiff.comparison.formats import comma_separated
 from videodiff.comparison.reference import UnequalRunsError
 from videodiff.comparison.tables import quality
+from videodiff.conditioning.asked import conditioned_on
 from videodiff.evaluation.observed import Observed
 from videodiff.evaluation.score import class_accuracy
 from videodiff.metrics.moments import FeatureStats
@@ -106,9 +107,7 @@ def test_runs_that_are_told_two_kinds_of_things_are_refused():
         for spec, n in (("a", 10), ("b", None))
     ]
     measurement = SimpleNamespace(
-        protocol=SimpleNamespace(given=0),
-        labels=lambda model, names: model.num_classes and [0],
-        actions=lambda model: None,
+        told=lambda model, asked, names: conditioned_on(asked, model.num_classes is not None)
     )
     with pytest.raises(
         UnequalRunsError, match=r"clips conditioned on classes .* against nothing \(a, b\): .*--class_id none"

@@ -11,6 +11,8 @@ from videodiff import metrics
 from videodiff.comparison.drift import statistics
 from videodiff.comparison.reconstruction import Reconstruction
 from videodiff.data import BouncingDigits, DriftingClouds
+from videodiff.evaluation.clip_judge import CONSISTENCY, SIMILARITY
+from videodiff.evaluation.named import JUDGES
 from videodiff.evaluation.plan import Batch
 from videodiff.evaluation.score import FRECHET, INCEPTION
 from videodiff.metrics.directory import DISTANCES, HEADLINES, METRICS, headline, metric_info
@@ -42,6 +44,8 @@ def written():
     batch = Batch([0], clips)
     yield from statistics([batch])
     yield from Reconstruction(Copy(), torch.device("cpu"), 0).measure([batch])
+    yield from (judge.metric for judge in JUDGES)
+    yield from ("named_all", "diversity", SIMILARITY, CONSISTENCY)
     yield "lpips"  # where its weights are at hand
 
 
