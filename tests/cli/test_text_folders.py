@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from image_folders import write_folder
 from text_folders import WEIGHTS, write_bert
 from videodiff.cli import main
 from videodiff.data import BouncingDigits
@@ -147,3 +148,19 @@ def test_encode_without_captions_of_files_says_so(there, capsys):
     said = capsys.readouterr().err
     assert "no captions in files to encode (--data.captions)" in said
     assert said.count("\n") == 1
+
+
+def test_encode_writes_captions_beside_latents_and_training_finds_both(there, monkeypatch, capsys):
+    write_folder(there / "vae")
+    changes = {"channels: 3": "channels: 4", "resolution: 16, width": "resolution: 8, width"}
+    text = CONFIG.replace(
+        "    text:", "    autoencoder: {class_path: ImageFirstStage, init_args: {folder: vae}}\n    text:"
+    )
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    Path("latent.yaml").write_text(text)
+    assert main(["encode", "--config", "latent.yaml", "--out", "kept", "--splits", "train,val"]) == 0
+    assert "vectors of 7 texts by bert" in capsys.readouterr().out
+    deaf(monkeypatch)
+    assert main(["fit", "--config", "latent.yaml", "--data.latents", "kept", "--out", "run"]) == 0
+    assert not (there / "cache").exists()
