@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from network_classes import NETWORKS, SMALL, built, latent_of
 from videodiff.checkpoints.partial import fit_weights
+from videodiff.cost.counter import Counter
 from videodiff.diffusion import Condition
-from videodiff.networks.context import Context, ContextAttention, ContextPooling
+from videodiff.networks.context import Context, ContextAttention, ContextEmbedding, ContextPooling
 
 DIM, LENGTH = 5, 4
 CLOSE = dict(rtol=1e-4, atol=5e-6)  # of outputs up to 1, summed in another order
@@ -198,3 +200,44 @@ def test_options_of_text_are_checked(name):
         built(name, context_dim=3, context_by="film")
     with pytest.raises(ValueError, match="context_dim must be at least 1"):
         built(name, context_dim=0)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_what_a_text_costs_is_counted(name, options):
+    """Each token more passes the layers that make keys and values, and is multiplied with every query, twice."""
+    layout = {key: value for key, value in options.items() if key != "context_by"}
+    nets = {0: built(name, **layout), 1: built(name, context_dim=DIM, **options)}
+
+    def flop(net, length):
+        z = latent_of(net)
+        text = torch.zeros(2, length, DIM)
+        cond = Condition(context=text, context_mask=torch.ones(2, length, dtype=torch.bool))
+        with torch.no_grad(), Counter(is_real=True) as counter, sdpa_kernel(SDPBackend.MATH):
+            net(z, torch.full((2,), 300.0), cond if net.context_dim else Condition())
+        return counter.flop
+
+    plain, short, long = flop(nets[0], 1), flop(nets[1], 1), flop(nets[1], 65)
+    assert plain < short < long
+    kinds = (ContextAttention, ContextPooling, ContextEmbedding)
+    layers = [module for module in nets[1].modules() if isinstance(module, kinds)]
+    seen = 0
+    for layer in layers:
+        if isinstance(layer, ContextEmbedding):
+            seen += layer.first.weight.numel() + layer.second.weight.numel()
+        else:
+            seen += layer.kv.weight.numel()
+    queries = {}
+
+    def note(module, args, out):
+        queries[module] = out.shape[:-1].numel() * out.shape[-1]
+
+    hooks = [m.q.register_forward_hook(note) for m in layers if isinstance(m, ContextAttention)]
+    with torch.no_grad():
+        nets[1](latent_of(nets[1]), torch.full((2,), 300.0), texts(2, lengths=[2, 4]))
+    for hook in hooks:
+        hook.remove()
+    if options["context_by"] == "pooling":
+        queries = {None: 2 * sum(m.query.numel() for m in layers)}
+    elif name == "SpacetimeDiT":  # sample by sample on a CPU
+        queries = {module: 2 * count for module, count in queries.items()}
+    assert long - short == 64 * (2 * 2 * seen + 4 * sum(queries.values()))

@@ -222,17 +222,17 @@ class SpacetimeDiT(OwnSizes, Network):
         embedding = (
             embedding[:, None, None] if embedding.ndim == 2 else embedding[:, :, None]
         )  # [B, 1 or N_t, 1, D]
-        condition = last = F.silu(embedding)
+        condition, last = F.silu(embedding), None
         if self.modulation is not None:
             condition, last = self.modulation(condition), embedding
         video = x.shape[1] - sum(cond.images)
         if z.is_cpu and condition.shape[1] == 1:  # one vector for all tokens of a sample: see ``of_one``
             pieces = []
             for i in range(len(x)):
+                of_sample = slice(i, i + 1)
                 told = None if context is None else context.of_samples(i, i + 1)
-                pieces.append(
-                    self.predict(x[i : i + 1], condition[i : i + 1], last[i : i + 1], told, z, video)
-                )
+                head = None if last is None else last[of_sample]
+                pieces.append(self.predict(x[of_sample], condition[of_sample], head, told, z, video))
             x = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
         else:
             x = self.predict(x, condition, last, context, z, video)
@@ -255,14 +255,20 @@ class SpacetimeDiT(OwnSizes, Network):
         return x
 
     def predict(
-        self, x: Tensor, condition: Tensor, last: Tensor, context: Context | None, z: Tensor, video: int
+        self,
+        x: Tensor,
+        condition: Tensor,
+        last: Tensor | None,
+        context: Context | None,
+        z: Tensor,
+        video: int,
     ) -> Tensor:
         """Tokens through all blocks and the head: ``[B, N_t, N_s, D]`` -> ``[B, N_t, N_s, values of a patch]``.
 
         Args:
             x: the tokens.
             condition: ``[B, N_t or 1, 1, D]``, behind its SiLU, or the modulation that the blocks share.
-            last: the same for the head; the embedding itself where blocks share theirs.
+            last: what the head is told in its place where blocks share a modulation: the embedding itself.
             context: the texts, of a network that attends to them.
             z: the latent, for its shape.
             video: how many frames at the front are a video; the others are still images.
@@ -283,8 +289,9 @@ class SpacetimeDiT(OwnSizes, Network):
                 over_time = at.over_time if self.layout == "factorised" and video else None
                 x = self.run(block, x, condition, at.space, over_time, context)
         with without_autocast(x.device):
-            x, last = x.to(self.patch_out.weight.dtype), last.to(self.patch_out.weight.dtype)
-            shift, scale = self.last_modulation(last).split(self.width, -1)
+            told = condition if last is None else last
+            x, told = x.to(self.patch_out.weight.dtype), told.to(self.patch_out.weight.dtype)
+            shift, scale = self.last_modulation(told).split(self.width, -1)
             return modulated(self.patch_out, x, shift, scale)
 
     def run(
