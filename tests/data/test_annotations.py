@@ -10,10 +10,11 @@ from PIL import Image
 
 from videodiff.data import VideoDataModule
 from videodiff.data.annotations import parse_line
+from videodiff.data.collate import Collate
 from videodiff.data.layouts import LAYOUTS
 from videodiff.data.presets import PRESETS, find_preset
 from videodiff.data.resize import RULE_NAMES
-from videodiff.data.stream import ClipDataset, Collate
+from videodiff.data.stream import ClipDataset
 from videodiff.data.video_io import write_lossless
 
 NAMES = ("a/one.mkv", "a/two 3 4.mkv", "b/three.mkv")

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from videodiff.data import VideoDataModule
+from videodiff.data.collate import Collate
 from videodiff.data.layouts import Options, list_videos
 from videodiff.data.splits import listing_hash
-from videodiff.data.stream import Collate
 from videodiff.data.tfrecord import HEADER, index_records, masked_crc, read_example
 from videodiff.data.video_io import write_lossless
 

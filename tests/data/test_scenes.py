@@ -10,9 +10,10 @@ from data.test_synthetic_clips import reflected
 from videodiff.conditioning.base import Example, Keys
 from videodiff.data import BouncingDigits, DriftingClouds, VideoDataModule
 from videodiff.data.captions import chosen
+from videodiff.data.collate import Collate
 from videodiff.data.real_clips import differences
 from videodiff.data.scenes import DIGITS, DIRECTIONS, PLACES, SKIES, SPEEDS
-from videodiff.data.stream import Collate, epoch_and_index
+from videodiff.data.stream import epoch_and_index
 from videodiff.evaluation.real import further_clips, identity_of
 
 COMPASS = {

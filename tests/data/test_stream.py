@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from videodiff.data import BadDataError, ClipDataset, ClipSource, GlobalBatches
-from videodiff.data.stream import Collate, ShardBatches, epoch_and_index
+from videodiff.data.collate import Collate
+from videodiff.data.stream import ShardBatches, epoch_and_index
 
 
 class Numbered(ClipSource):

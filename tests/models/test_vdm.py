@@ -8,7 +8,7 @@ import torch
 
 from videodiff.conditioning import Request
 from videodiff.data import ClipSource, VideoDataModule
-from videodiff.data.stream import Collate
+from videodiff.data.collate import Collate
 from videodiff.data.video_io import write_lossless
 from videodiff.diffusion import AncestralSampler, CosineSchedule, DDIMSampler
 from videodiff.models import VDM

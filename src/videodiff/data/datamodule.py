@@ -15,6 +15,7 @@ from videodiff.data.bucket_stream import BucketBatches, BucketDataset, bucketed
 from videodiff.data.buckets import Bucket, open_buckets, read_buckets
 from videodiff.data.captions import lines_of
 from videodiff.data.clips import ClipSource
+from videodiff.data.collate import Collate, StandIn
 from videodiff.data.latent_check import LatentCheck
 from videodiff.data.latent_store import Latents
 from videodiff.data.latents import LatentDataset, check_first_stage, collate_latents, open_latents
@@ -23,7 +24,7 @@ from videodiff.data.pixels import to_float
 from videodiff.data.problems import left_out, report, summary, write_skipped
 from videodiff.data.selection import GENERATED, Selection
 from videodiff.data.shared_memory import Piped, Route, choose_route, crowded, room, tell
-from videodiff.data.stream import ClipDataset, Collate, GlobalBatches, ShardBatches, StandIn
+from videodiff.data.stream import ClipDataset, GlobalBatches, ShardBatches
 from videodiff.frame_size import FrameSize, Resolution
 from videodiff.memory import check_fits
 from videodiff.say import counted

@@ -11,10 +11,11 @@ from torch.utils.data import Dataset
 
 from videodiff.data.captions import SceneCaption, chosen
 from videodiff.data.clips import ClipSource
+from videodiff.data.collate import stacked_facts
 from videodiff.data.latent_store import EntryReader, Latents, LatentSplit, read_latents
 from videodiff.data.real_clips import shown
 from videodiff.data.scenes import Scene
-from videodiff.data.stream import epoch_and_index, stacked_facts
+from videodiff.data.stream import epoch_and_index
 from videodiff.seeding import uniform
 
 # Of a fingerprint: what decides when a clip comes and what is said of it, not what it is.

@@ -7,13 +7,11 @@ those of the UCI repository (Alpaydin & Kaynak 1998, CC BY 4.0; credit in ``digi
 from __future__ import annotations
 
 import itertools
-import mmap
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videodiff.data.captions import HeldOut
+from videodiff.data.clip_cache import ClipCache
 from videodiff.data.clips import ClipSource
 from videodiff.data.scenes import CloudScene, DigitScene, Flight, Scene, bounce
 from videodiff.frame_size import FrameSize, Resolution
@@ -353,46 +352,3 @@ class DriftingClouds(GeneratedSource):
         rate = rate - 2 * np.pi * (kx * velocity[0] + ky * velocity[1]) / side
         modes = amplitude * np.exp(1j * (phase + time[:, None, None] * rate))
         return np.fft.ifft2(modes).real[:, :height, :width]
-
-
-class ClipCache:
-    """Finished clips in anonymous shared memory: loader workers that are forked fill and read one store.
-
-    The memory is taken page by page as clips arrive. Two workers may write the same clip at once: same bytes. A
-    pickled cache (spawned workers) holds nothing and draws each time.
-
-    Args:
-        size: number of clips of the set; those that do not fit are drawn each time.
-        max_bytes: of all clips together.
-    """
-
-    def __init__(self, size: int, max_bytes: int) -> None:
-        self.size, self.max_bytes = size, max_bytes
-        self.key: Any = None  # start, stride and shape of the stored clips; others pass by
-        self.store: np.ndarray = np.empty((0,), np.uint8)
-        self.filled: np.ndarray = np.empty((0,), np.uint8)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return ClipCache(self.size, self.max_bytes).__dict__
-
-    def claim(self, key: tuple[int, int, tuple[int, ...]]) -> None:
-        """Keep clips of this start, stride and shape; before workers are forked, or each has its own."""
-        shape = key[-1]
-        places = min(self.size, self.max_bytes // int(np.prod(shape)))
-        if places > 0:
-            self.key = key
-            self.store = np.frombuffer(mmap.mmap(-1, places * int(np.prod(shape))), np.uint8).reshape(
-                -1, *shape
-            )
-            self.filled = np.frombuffer(mmap.mmap(-1, places), np.uint8)
-
-    def get(
-        self, index: int, key: tuple[int, int, tuple[int, ...]], draw: Callable[[], np.ndarray]
-    ) -> Tensor:
-        """A copy of clip `index`, drawn if it is not there yet."""
-        if key != self.key or index >= len(self.filled):
-            return torch.from_numpy(draw())
-        if not self.filled[index]:
-            self.store[index] = draw()
-            self.filled[index] = 1
-        return torch.from_numpy(self.store[index].copy())
