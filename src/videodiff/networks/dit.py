@@ -226,7 +226,8 @@ class SpacetimeDiT(OwnSizes, Network):
         if self.modulation is not None:
             condition, last = self.modulation(condition), embedding
         video = x.shape[1] - sum(cond.images)
-        if z.is_cpu and condition.shape[1] == 1:  # one vector for all tokens of a sample: see ``of_one``
+        # one vector for all tokens of a sample, and more of them than it is wide: see ``of_one``
+        if z.is_cpu and condition.shape[1] == 1 and x.shape[1:3].numel() > self.width:
             pieces = []
             for i in range(len(x)):
                 of_sample = slice(i, i + 1)
