@@ -129,7 +129,7 @@ def test_a_folder_without_usable_videos(kind, said, verb, run, tmp_path, refused
         (["--data", "VideoDatamodul"], ["VideoDatamodul", "'VideoDataModule'"]),
         (["--config", "vdm_digts"], ["no config 'vdm_digts'", "'vdm_digits'"]),
         (["--config", "with/smok"], ["no config 'with/smok'", "'with/smoke'"]),
-        (["--config", "own.yaml"], ["no config 'own.yaml'", "Shipped: "]),
+        (["--config", "own.yaml"], ["no config 'own.yaml'", "videodiff models lists"]),
         (
             ["--samples.every_n_steps", "1", "--samples.label", "[3,77]"],
             ["samples.label [3, 77]", "10 classes", "got 77"],

@@ -25,7 +25,7 @@ def test_a_shipped_config_is_found_by_name_path_and_file():
     [
         ("vdm_digts", ["vdm_digts", "'vdm_digits'"]),
         ("with/smal", ["with/small"]),
-        ("nothing_like_it_at_all", ["Shipped", "vdm_digits"]),
+        ("nothing_like_it_at_all", ["nothing_like_it_at_all", "videodiff models lists"]),
         ("missing/x.yaml", ["missing/x.yaml"]),
         ("model: {class_path: os.system}", ["no config"]),
         ("s3://bucket/x.yaml", ["no config"]),

@@ -28,7 +28,7 @@ from videodiff.cli import main
 from videodiff.comparison import read_comparison
 from videodiff.comparison.record import Clips, ModelClips
 from videodiff.config import read_configs
-from videodiff.data import stream
+from videodiff.data import collate
 from videodiff.data.latent_store import read_latents
 from videodiff.data.video_io import read_video
 from videodiff.evaluation import read_result
@@ -71,7 +71,10 @@ def assert_numbers(found, expected, kept):
         assert line == pytest.approx(wanted, rel=2e-3, abs=1e-6)
 
 
-def without_classes_of_images(samples, facts=stream.stacked_facts):
+LOGGED_SINCE = ("train/loss_clips", "train/loss_images")  # parts of train/loss, which stays as it was
+
+
+def without_classes_of_images(samples, facts=collate.stacked_facts):
     """What is known of samples, but for the classes of their images."""
     return {key: value for key, value in facts(samples).items() if key != "image_labels"}
 
@@ -79,11 +82,15 @@ def without_classes_of_images(samples, facts=stream.stacked_facts):
 @pytest.mark.parametrize("name", [*SMALLER, ON_LATENTS])
 def test_the_next_steps_are_those_that_the_old_code_took(home, kept, name, monkeypatch):
     if name == "vdm":  # trained jointly with still images, which then had the class of the clip before them
-        monkeypatch.setattr(stream, "stacked_facts", without_classes_of_images)
+        monkeypatch.setattr(collate, "stacked_facts", without_classes_of_images)
     expected = json.loads((kept / "expected" / "expected.json").read_text())["next_lines"][name]
     new = name == ON_LATENTS
     assert main(train_on_latents() if new else go_on(name)) == 0
-    assert_numbers(lines_after(Path(name), 0 if new else STEPS), expected, kept)
+    lines = [
+        {key: value for key, value in line.items() if key not in LOGGED_SINCE}
+        for line in lines_after(Path(name), 0 if new else STEPS)
+    ]
+    assert_numbers(lines, expected, kept)
     written = load_checkpoint(Path(name, "checkpoints", "last.ckpt"))
     assert (written["global_step"], written["videodiff"]["format"]) == (
         MORE if new else STEPS + MORE, migrations.FORMATS["checkpoint"]

@@ -49,8 +49,7 @@ def find_config(name_or_path: str | Path) -> Path:
     hint = did_you_mean(name, shipped) or did_you_mean(
         path.with_suffix("").name, beside, str(path.parent / "{}.yaml")
     )
-    listed = f" Shipped: {', '.join(n for n in shipped if '/' not in n)}" if shipped else ""
-    raise UsageError(f"no config {text[:200]!r}{hint or ';'}{listed}".rstrip(";"))
+    raise UsageError(f"no config {text[:200]!r}{hint}; videodiff models lists those that are shipped")
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
