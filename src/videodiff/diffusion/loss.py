@@ -42,7 +42,7 @@ class KnownUnits:
 class Errors(NamedTuple):
     """What a network gets wrong in each place of a batch.
 
-    Args:
+    Attributes:
         error: of each place, ``[B, C, *S]`` fp32.
         weight: of each sample, ``[B]``.
     """

@@ -29,7 +29,7 @@ class Context(NamedTuple):
     P = 1 is one text for a whole clip, P = G one for each frame, P = 1 + I one for a clip and for each of I still
     images behind it.
 
-    Args:
+    Attributes:
         tokens: ``[B, P, L, D]``.
         mask: ``[B, P, L]`` bool, True where a token is there, at least one of each text; None is everywhere.
     """

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class Places(NamedTuple):
     """What the shape of a latent alone decides.
 
-    Args:
+    Attributes:
         in_space: added to the tokens, ``[N_s, D]``, or None.
         in_time: added to the video's frames before the first attention over time, ``[N_t, 1, D]``, or None.
         space: which tokens attend to each other in a block over space, or over all.

@@ -26,7 +26,7 @@ NORM_EPS = 1e-6
 class Sequences(NamedTuple):
     """Which tokens of ``[B, G, L, D]`` attend to each other.
 
-    Args:
+    Attributes:
         joined: those of all G groups, as one sequence of G L tokens; else those of each group.
         table: rotary angles of a sequence's tokens, ``[2, L, head_dim / 2]``, or None.
         mask: ``[L, L]`` bool, True where the row's token sees the column's, or None.

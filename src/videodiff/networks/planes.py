@@ -18,7 +18,7 @@ from torch import Tensor
 class PlaneSizes(NamedTuple):
     """Sizes of the axes that the planes share, in tokens.
 
-    Args:
+    Attributes:
         num_frames: S, length of the time axis.
         height: H'.
         width: W'.

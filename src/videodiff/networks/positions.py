@@ -19,7 +19,7 @@ from .planes import PlaneSizes
 class Coordinates(NamedTuple):
     """Place of every token along the axes of a clip, in patches; None is an axis that it does not have.
 
-    Args:
+    Attributes:
         time: ``[N_t]``, or ``[N]`` where one token has all three.
         row: ``[N_s]`` or ``[N]``.
         column: as ``row``.

@@ -18,7 +18,7 @@ SHOWN = 60  # characters of a text in a message
 class Tokens(NamedTuple):
     """Texts as numbers, filled up to the longest of them.
 
-    Args:
+    Attributes:
         ids: ``[B, L]`` int64.
         mask: ``[B, L]`` bool, True where there is a token.
     """
@@ -30,7 +30,7 @@ class Tokens(NamedTuple):
 class TextEmbedding(NamedTuple):
     """Texts as vectors.
 
-    Args:
+    Attributes:
         tokens: ``[B, L, dim]`` fp32, zero where there is no token.
         mask: ``[B, L]`` bool, True where there is one; there is at least one for every text, an empty one too.
     """
