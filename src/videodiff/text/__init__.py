@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from videodiff.text.clip import ClipImages, ClipTexts
     from videodiff.text.encoder import TextEmbedding, TextEncoder, Tokens
     from videodiff.text.transformers_encoder import TransformersEncoder
+    from videodiff.text.word_encoder import WordEncoder
 
 __all__ = [
     "ByteEncoder",
@@ -20,6 +21,7 @@ __all__ = [
     "TextEncoder",
     "Tokens",
     "TransformersEncoder",
+    "WordEncoder",
 ]
 
 __getattr__ = imported_late(
@@ -29,6 +31,7 @@ __getattr__ = imported_late(
         "clip": ("ClipImages", "ClipTexts"),
         "encoder": ("TextEmbedding", "TextEncoder", "Tokens"),
         "transformers_encoder": ("TransformersEncoder",),
+        "word_encoder": ("WordEncoder",),
     },
     at_once=True,
 )

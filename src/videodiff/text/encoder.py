@@ -19,7 +19,7 @@ class Tokens(NamedTuple):
     """Texts as numbers, filled up to the longest of them.
 
     Attributes:
-        ids: ``[B, L]`` int64.
+        ids: ``[B, L]`` int64, or ``[B, L, G]`` of the parts of a token.
         mask: ``[B, L]`` bool, True where there is a token.
     """
 
@@ -67,7 +67,7 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, tokens: Tokens) -> Tensor:
-        """``[B, L]`` -> ``[B, L, dim]``; what stands where there is no token means nothing."""
+        """Tokens -> ``[B, L, dim]``; what stands where there is no token means nothing."""
 
     def embed(self, texts: Sequence[str]) -> TextEmbedding:
         """The vectors of some texts, on the device of the module.

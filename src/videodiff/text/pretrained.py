@@ -40,7 +40,7 @@ def transformers() -> ModuleType:
     except ImportError as error:
         raise UsageError(
             "text encoders of a folder need the package transformers: pip install 'videodiff[text]' "
-            "(videodiff.text.ByteEncoder needs nothing)"
+            "(videodiff.text.WordEncoder needs nothing)"
         ) from error
     found.logging.set_verbosity_error()  # what matters is said here
     return found
