@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,9 @@ for file in sorted(Path(__file__).parents[2].joinpath("configs").glob("*.yaml"))
 CONFIG = {"DiffusionModule": "vdm_digits"}
 
 
-@pytest.fixture(params=MODELS)
-def built(request):
-    """A model of random weights, and the ``init_args`` of its data."""
-    name = request.param
+@cache
+def made(name):
+    """A model of random weights, and the ``init_args`` of its data; neither is to be changed."""
     assert name in CONFIGS or name in CONFIG, f"{name} has no shipped config: say in CONFIG how it is built"
     config = read_configs([CONFIGS.get(name) or CONFIG[name], "with/smoke"], "fit")
     section = copy.deepcopy(config["model"])
@@ -61,6 +61,14 @@ def built(request):
         for parameter in model.core.parameters():  # a last layer of zeros would hide the rest
             parameter.add_(0.02 * torch.randn_like(parameter))
     return model, config["data"]["init_args"]
+
+
+@pytest.fixture(params=MODELS)
+def built(request):
+    """Copies of both for one test."""
+    model_and_data = copy.deepcopy(made(request.param))
+    torch.manual_seed(0)
+    return model_and_data
 
 
 def batch_of(model, data, size=2):
