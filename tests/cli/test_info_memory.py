@@ -175,8 +175,9 @@ def test_memory_of_the_whole_configs(name, precision):
         assert memory.at(clips) == pytest.approx(script.measured(config, clips, precision), rel=0.15)
 
 
-@pytest.mark.parametrize("name", ["vdm_digits", "pvdm_autoencoder_digits"])
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(
+    ("name", "recompute"), by_turns([("vdm_digits",), ("pvdm_autoencoder_digits",)], (False, True))
+)
 def test_flop_are_those_of_a_real_step(name, recompute):
     part = "autoencoder" if "autoencoder" in name else "net"
     config = read_configs([name, "with/smoke"], "fit", [f"--model.{part}.recompute", str(recompute).lower()])

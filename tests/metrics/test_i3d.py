@@ -54,7 +54,7 @@ def off(features, wanted):
 
 
 def test_logits_of_16_frames(i3d, expected):
-    features = i3d(clips("a")[:2])
+    features = i3d(clips("a")[:1])  # the others are slow
     assert off(features, expected["a"]) < 2e-3
     # The same clips through the TF-Hub graph in TensorFlow, and through fp32 weights: the 16-bit copy is what is left.
     assert off(features, expected["gold_a"]) < 0.04
@@ -101,7 +101,7 @@ def test_all_logits_and_their_distance(i3d, expected):
     a, b = i3d(clips("a")), i3d(clips("b"))
     assert max(off(a, expected["a"]), off(b, expected["b"])) < 2e-3
     assert max(off(a, expected["gold32_a"]), off(b, expected["gold32_b"])) < 0.04
-    assert off(b[:3], expected["gold_b"]) < 0.04
+    assert max(off(a[:3], expected["gold_a"]), off(b[:3], expected["gold_b"])) < 0.04
     wanted = eval_file("expected.json")["fvd"]
     assert frechet_distance(a.numpy(), b.numpy(), ddof=0) == pytest.approx(wanted["styleganv"], abs=0.02)
     assert frechet_distance(a.numpy(), b.numpy(), ddof=1) == pytest.approx(
@@ -110,7 +110,7 @@ def test_all_logits_and_their_distance(i3d, expected):
 
 
 def test_features_do_not_depend_on_the_batch_by_the_last_bit(i3d):
-    batch = random_clips(3)
+    batch = random_clips(2)
     together = i3d(batch)
     assert torch.equal(together, torch.cat([i3d(clip[None]) for clip in batch]))
     assert together.dtype == torch.float32

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from turns import by_turns
 from videodiff.diffusion.condition import Condition
 from videodiff.networks import FrameNorm, UNet3D
 
@@ -105,8 +106,9 @@ def test_each_level_has_the_published_shape():
     assert [shape[:3] for shape in shapes[8:13]] == [(16, 1024, 8), *[(16, 2048, 8)] * 4]
 
 
-@pytest.mark.parametrize("resample", ["residual", "conv"])
-@pytest.mark.parametrize("position", ["shaw", "rotary", "t5"])
+@pytest.mark.parametrize(
+    ("position", "resample"), by_turns([("shaw",), ("rotary",), ("t5",)], ("residual", "conv"))
+)
 def test_every_convolution_reads_channels_last_memory(position, resample):
     net, wrong = tiny(temporal_position=position, resample=resample, concat_channels=2), []
 

@@ -312,6 +312,7 @@ def _dotted(node: ast.AST, module_name: str) -> str | None:
     return f"{home}.{there}" if there else home
 
 
+@functools.cache
 def arguments(made: type) -> Parameters:
     """The arguments of a mirrored class, followed through ``**kwargs`` into its parents."""
     hints: dict[str, Any] = {}
