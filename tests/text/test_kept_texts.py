@@ -4,12 +4,14 @@ import copy
 import pickle
 import shutil
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from text_folders import write_bert
-from videodiff.text import TransformersEncoder, kept
+from videodiff.cli.kept_texts import keep_captions
+from videodiff.text import ByteEncoder, TransformersEncoder, kept
 
 TEXTS = ["a red ball moves", "the digit three moves north", "a", "the red ball", "a red digit", "the ball"]
 
@@ -34,6 +36,38 @@ def deaf(net, monkeypatch):
         raise AssertionError("a text was encoded again")
 
     monkeypatch.setattr(net.network, "forward", refused)
+
+
+class StillBytes(ByteEncoder):
+    """A frozen encoder of another class, as somebody else may write one."""
+
+    is_frozen = True
+
+    def __init__(self):
+        super().__init__(16, 1, 2)
+        self.requires_grad_(False)
+        self.look_up("ab" * 32)
+        self.num_encoded = 0
+
+    def forward(self, tokens):
+        self.num_encoded += len(tokens.ids)
+        return super().forward(tokens)
+
+
+def test_fit_keeps_the_captions_of_every_frozen_encoder_and_of_no_trained_one(tmp_path, capsys):
+    model = torch.nn.ModuleList([StillBytes(), ByteEncoder(16, 1, 2)])
+    model[0].kept_in = str(tmp_path / "kept")
+    keep_captions(model, SimpleNamespace(texts=lambda splits: TEXTS, latents=None), "cpu")
+    assert f"text encoder StillBytes: {len(TEXTS) + 1} captions" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "kept").glob("*.*s")] == [
+        f"text-{'ab' * 8}-128-00000.safetensors"
+    ]
+    assert model[0].num_encoded == len(TEXTS) + 1
+    found = model[0].embed(["the ball", ""]).tokens
+    assert model[0].num_encoded == len(TEXTS) + 1
+    assert (found - model[0].encode(["the ball", ""]).tokens).abs().max() < 5e-3  # of fp16
+    with pytest.raises(RuntimeError, match="ByteEncoder is trained: its vectors change and are not kept"):
+        model[1].keep(TEXTS, tmp_path)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-5), ("fp16", 2e-3)])

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videodiff.say import counted, say
 
-
-def frozen_encoders(model: Any) -> list[Any]:
-    """The parts of a model that encode texts and are not trained."""
-    from videodiff.text import TransformersEncoder
-
-    return [part for part in model.modules() if isinstance(part, TransformersEncoder)]
+if TYPE_CHECKING:
+    from videodiff.text import TextEncoder
 
 
 def keep_captions(model: Any, data: Any, device: Any) -> None:
@@ -29,9 +25,10 @@ def keep_captions(model: Any, data: Any, device: Any) -> None:
     Raises:
         ValueError: in one line, for a disk that is too small, or damaged files.
     """
+    from videodiff.text.encoder import keeping_encoders
     from videodiff.weights import cache_folder
 
-    encoders = frozen_encoders(model)
+    encoders = keeping_encoders(model)
     texts = data.texts(("train", "val")) if encoders else []
     for encoder in encoders if texts else []:
         if data.latents is not None:
@@ -42,7 +39,7 @@ def keep_captions(model: Any, data: Any, device: Any) -> None:
             keep(encoder, texts, folder, "fp16", device)
 
 
-def keep(encoder: Any, texts: Sequence[str], folder: Path, dtype: str, device: Any) -> None:
+def keep(encoder: TextEncoder, texts: Sequence[str], folder: Path, dtype: str, device: Any) -> None:
     """Encode those of some texts, and the empty one, that are not kept yet; their size is said before.
 
     Of several processes the first encodes all, and the others wait for it.
@@ -59,7 +56,7 @@ def keep(encoder: Any, texts: Sequence[str], folder: Path, dtype: str, device: A
         keeping.check_room(folder)
         size = f"{keeping.num_tokens} tokens of {encoder.dim} numbers, {size_in_words(keeping.num_bytes)} in {dtype}"
         say(
-            f"text encoder {encoder.folder}: {counted(len(keeping.texts), 'caption')} ({size}) are encoded once and "
+            f"text encoder {encoder.called}: {counted(len(keeping.texts), 'caption')} ({size}) are encoded once and "
             f"kept in {folder}"
         )
         home, line = encoder.device, ProgressLine("text", "captions")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,11 +10,9 @@ from torch import Tensor
 
 from videodiff.networks.embeddings import without_autocast
 from videodiff.networks.frozen import Frozen
-from videodiff.seeding import send
 
-from .encoder import TextEmbedding, TextEncoder, Tokens, check_texts, filled_up
+from .encoder import TextEncoder, Tokens, check_texts, filled_up
 from .folder import CONFIG, OPTION, TEXT_ENCODERS, read_network_folder, tokenizer_folder
-from .kept import Keeping, KeptTexts, Remembered
 from .pretrained import Words, built, fill, state_of
 
 UNBOUNDED = 512  # tokens, where neither network nor tokenizer has a bound
@@ -64,8 +61,11 @@ class TransformersEncoder(Frozen, TextEncoder):
         if not is_counted:
             fill(network, files, found.kind, found.path)
         self.freeze(None if is_counted else state_of(network, found.kind, tokens))
-        self.kept = KeptTexts("" if is_counted else self.digest, self.dim, self.max_tokens)
-        self._remembered = Remembered()
+        self.look_up("" if is_counted else self.digest)
+
+    @property
+    def called(self) -> str:
+        return self.folder
 
     def other_weights(self, stored: str, own: str) -> str:
         return (
@@ -90,52 +90,6 @@ class TransformersEncoder(Frozen, TextEncoder):
         seen = None if tokens.mask.is_meta else tokens.mask.long()
         with without_autocast(tokens.ids.device):
             return self.network(input_ids=tokens.ids, attention_mask=seen).last_hidden_state
-
-    @torch.no_grad()
-    def embed(self, texts: Sequence[str]) -> TextEmbedding:
-        if self.device.type == "meta":
-            return super().embed(texts)
-        check_texts(texts)
-        rows = [self.vectors(text) for text in texts]
-        tokens = torch.zeros(len(rows), max(map(len, rows), default=1), self.dim)
-        mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
-        for place, row in enumerate(rows):
-            tokens[place, : len(row)], mask[place, : len(row)] = row, True
-        return TextEmbedding(send(tokens, self.device), send(mask, self.device))
-
-    def vectors(self, text: str) -> Tensor:
-        """Vectors ``[L, dim]`` of one text, on the host: looked up, remembered, or encoded by itself.
-
-        By itself, because the last bits of a text's vectors depend on the batch that it is encoded in, and a run that
-        is resumed has other batches of texts it has not seen.
-        """
-        if (found := self.kept.find(text)) is not None:
-            return found
-        if (found := self._remembered.find(text)) is None:
-            found = super().embed([text]).tokens[0].cpu()
-            self._remembered.add(text, found)
-        return found
-
-    def keep(self, texts: Iterable[str], folder: Path, dtype: str = "fp16") -> Keeping:
-        """What is to be written for those of some texts that are not kept yet; nothing is encoded.
-
-        Args:
-            texts: of the data.
-            folder: of kept vectors, which exists; those in it are known from now on.
-            dtype: fp16 or fp32.
-
-        Raises:
-            ValueError: in one line, for a damaged file, or a text with bytes that are no UTF-8.
-        """
-        self.kept.add(folder)
-        new = [text for text in dict.fromkeys(texts) if text not in self.kept]
-        check_texts(new)
-        return Keeping(self.kept, new, [len(self.numbers(text)) for text in new], dtype)
-
-    @torch.no_grad()
-    def encode_alike(self, texts: Sequence[str]) -> Tensor:
-        """Vectors ``[N, L, dim]`` of texts of L tokens each."""
-        return super().embed(texts).tokens
 
 
 def most_tokens(network: Any, words: Words, given: int | None) -> int:

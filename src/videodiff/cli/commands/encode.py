@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from videodiff.cli.arguments import LightParser
-from videodiff.cli.kept_texts import frozen_encoders, keep
+from videodiff.cli.kept_texts import keep
 from videodiff.cli.outputs import output_folder
 from videodiff.cli.trained import stored_parts
 from videodiff.config import build, find_config, read_configs, without_latents
@@ -115,11 +115,12 @@ def encode(args: argparse.Namespace, config: dict[str, Any]) -> int:
     from videodiff.cli.commands.prepare import ProgressLine
     from videodiff.data.encode import encode_data
     from videodiff.data.encode_plan import Encoding
+    from videodiff.text.encoder import keeping_encoders
 
     device = pick_device(args.device)
     built = build(without_latents(config), args.trust)
     model, data = built.model.eval(), built.data
-    encoders = frozen_encoders(model)
+    encoders = keeping_encoders(model)
     if encoders and (model.first_stage is None or model.first_stage.digest is None):
         return encode_texts(args, encoders, data, device)
     stage = first_stage_of(model)
@@ -168,8 +169,8 @@ def encode_texts(args: argparse.Namespace, encoders: Sequence[Any], data: Any, d
     for encoder in encoders if texts and place()[0] == 0 else []:
         keep(encoder, texts, args.out, args.dtype, device)
         print(
-            f"{args.out}: vectors of {counted(len(encoder.kept), 'text')} by {encoder.folder} "
-            f"[{encoder.digest[:16]}]; train with --model.text.kept {shell_word(args.out)}"
+            f"{args.out}: vectors of {counted(len(encoder.kept), 'text')} by {encoder.called} "
+            f"[{encoder.kept.digest[:16]}]; train with --model.text.kept {shell_word(args.out)}"
         )
     return 0
 
