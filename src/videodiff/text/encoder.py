@@ -56,9 +56,6 @@ class TextEncoder(nn.Module, ABC):
     is_frozen: bool = False
     """Whether its weights are those it came with: not trained, not stored in checkpoints."""
 
-    kept: KeptTexts | None = None
-    """Vectors that lie in files; None of an encoder that encodes a text each time, because training changes it."""
-
     kept_in: str | None = None
     """The folder that training keeps vectors in; None is the cache."""
 
@@ -66,6 +63,23 @@ class TextEncoder(nn.Module, ABC):
         super().__init__()
         self.dim, self.max_tokens = dim, max_tokens
         self._has_said_cut = False
+        self._kept: KeptTexts | None = None
+
+    @property
+    def keeps_vectors(self) -> bool:
+        """Whether a text is encoded once, or each time, because training changes its vectors."""
+        return self._kept is not None
+
+    @property
+    def kept(self) -> KeptTexts:
+        """Its vectors that lie in files.
+
+        Raises:
+            RuntimeError: of an encoder that keeps none.
+        """
+        if self._kept is None:
+            raise RuntimeError(f"{self.called} is trained: its vectors change and are not kept")
+        return self._kept
 
     @property
     def called(self) -> str:
@@ -78,7 +92,7 @@ class TextEncoder(nn.Module, ABC):
         Args:
             digest: of all that vectors depend on, hexadecimal; names the files.
         """
-        self.kept, self._remembered = KeptTexts(digest, self.dim, self.max_tokens), Remembered()
+        self._kept, self._remembered = KeptTexts(digest, self.dim, self.max_tokens), Remembered()
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tokens:
@@ -98,10 +112,10 @@ class TextEncoder(nn.Module, ABC):
         Raises:
             ValueError: as :meth:`tokenize`.
         """
-        if self.kept is None or self.device.type == "meta":
+        if not self.keeps_vectors or self.device.type == "meta":
             return self.encode(texts)
         check_texts(texts)
-        rows = [self.vectors(text, self.kept) for text in texts]
+        rows = [self.vectors(text) for text in texts]
         tokens = torch.zeros(len(rows), max(map(len, rows), default=1), self.dim)
         mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
         for place, row in enumerate(rows):
@@ -120,13 +134,13 @@ class TextEncoder(nn.Module, ABC):
         """Vectors ``[N, L, dim]`` of texts of L tokens each, without gradient."""
         return self.encode(texts).tokens
 
-    def vectors(self, text: str, kept: KeptTexts) -> Tensor:
+    def vectors(self, text: str) -> Tensor:
         """Vectors ``[L, dim]`` of one text, on the host: looked up, remembered, or encoded by itself.
 
         By itself, because the last bits of a text's vectors depend on the batch that it is encoded in, and a run that
         is resumed has other batches of texts it has not seen.
         """
-        if (found := kept.find(text)) is not None:
+        if (found := self.kept.find(text)) is not None:
             return found
         if (found := self._remembered.find(text)) is None:
             found = self.encode_alike([text])[0].cpu()
@@ -145,8 +159,6 @@ class TextEncoder(nn.Module, ABC):
             RuntimeError: of an encoder that keeps none.
             ValueError: in one line, for a damaged file, or a text with bytes that are no UTF-8.
         """
-        if self.kept is None:
-            raise RuntimeError(f"{self.called} is trained: its vectors change and are not kept")
         self.kept.add(folder)
         new = [text for text in dict.fromkeys(texts) if text not in self.kept]
         return Keeping(self.kept, new, [self.tokenize([text]).mask.shape[1] for text in new], dtype)
@@ -168,7 +180,7 @@ class TextEncoder(nn.Module, ABC):
 
 def keeping_encoders(model: nn.Module) -> list[TextEncoder]:
     """The text encoders in a model whose vectors do not change and can be kept."""
-    return [part for part in model.modules() if isinstance(part, TextEncoder) and part.kept is not None]
+    return [part for part in model.modules() if isinstance(part, TextEncoder) and part.keeps_vectors]
 
 
 def filled_up(rows: Sequence[Sequence[int]], padding: int = 0) -> Tokens:
