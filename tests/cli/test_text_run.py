@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from videodiff.checkpoints import load_checkpoint, load_run, resolve_checkpoint
+from videodiff.checkpoints.files import save_checkpoint
 from videodiff.cli import main
 from videodiff.data.synthetic import BouncingDigits
 
@@ -40,6 +41,15 @@ def encoder_weights(checkpoint, part="state_dict"):
     return {name: value for name, value in checkpoint[part].items() if ".encoder." in name}
 
 
+def name_by_place(path):
+    """A checkpoint as it was written when an encoder's weights were named by its place among the conditioners."""
+    content = torch.load(path, weights_only=True)
+    for part in ("state_dict", "raw_state_dict"):
+        content[part] = {name.replace(".Text.", ".4."): value for name, value in content[part].items()}
+    assert any(name.startswith("conditioners.4.encoder.") for name in content["raw_state_dict"])
+    save_checkpoint(content, path)
+
+
 def test_a_trained_encoder_is_optimised_averaged_and_resumed_to_the_bit(run, tmp_path):
     whole = load_checkpoint(resolve_checkpoint(run / "last"))
     average, raw = encoder_weights(whole), encoder_weights(whole, "raw_state_dict")
@@ -47,6 +57,7 @@ def test_a_trained_encoder_is_optimised_averaged_and_resumed_to_the_bit(run, tmp
     assert all(not torch.equal(average[name], raw[name]) for name in raw)  # every one is trained
     half = tmp_path / "half"
     run_of(f"{FIT} --trainer.max_steps 2 --out {half}")
+    name_by_place(resolve_checkpoint(half / "last"))
     run_of(f"fit --ckpt_path {half} --trainer.max_steps 4 --out {tmp_path / 'whole'}")
     again = load_checkpoint(resolve_checkpoint(tmp_path / "whole" / "last"))
     for part in ("state_dict", "raw_state_dict"):
@@ -73,7 +84,7 @@ def test_prompts_in_turn_are_in_the_record_of_the_clips(run, tmp_path, capsys):
 def test_an_exported_run_answers_prompts_alike(run, tmp_path):
     run_of(f"export {run} --out {tmp_path / 'exported'}")
     ours, theirs = load_run(str(run)), load_run(str(tmp_path / "exported"))
-    name = "conditioners.4.encoder.embedding.weight"
+    name = "conditioners.Text.encoder.embedding.weight"
     assert torch.equal(ours.state_dict()[name], theirs.state_dict()[name])
 
 
@@ -94,6 +105,8 @@ def test_clips_are_measured_compared_and_predicted_with_the_captions_of_the_real
     assert set(told) <= set(every)
     assert "conditioned on captions of the real clips" in page
     run_of(f"predict --ckpt_path {run} --trainer.limit_predict_batches 1 --out {tmp_path / 'predicted'}")
+    predicted = json.loads((tmp_path / "predicted" / "predictions.json").read_text())["clips"]
+    assert [clip["prompt"] for clip in predicted] == every[: len(predicted)]
 
 
 @pytest.mark.parametrize(

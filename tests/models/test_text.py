@@ -13,6 +13,8 @@ from models.test_pvdm import batch as pvdm_batch
 from models.test_pvdm import trained_pvdm
 from models.test_vdm import batch, tiny_vdm, trained_vdm
 from videodiff.callbacks import EMA, SampleLogger
+from videodiff.checkpoints import load_checkpoint
+from videodiff.checkpoints.files import save_checkpoint
 from videodiff.conditioning import Request, Text
 from videodiff.conditioning.asked import conditioned_on
 from videodiff.conditioning.prompts import prompt_words
@@ -133,8 +135,11 @@ def test_a_prediction_takes_the_caption_of_its_own_clip():
     request = Request(
         frames=clips["video"][:, :, :1], positions=(0,), prompt=("a cat", "a dog"), num_frames=4
     )
-    assert torch.equal(continued(reads, clips, 3)["video"], reads.generate(2, 4, 3, request))
+    found = continued(reads, clips, 3)
+    assert torch.equal(found["video"], reads.generate(2, 4, 3, request))
+    assert found["texts"] == {"prompt": ("a cat", "a dog")}
     reads.asked = {"prompt": ["a bird"]}
+    assert continued(reads, clips, 3)["texts"] == {"prompt": ("a bird", "a bird")}
     assert not torch.equal(continued(reads, clips, 3)["video"], reads.generate(2, 4, 3, request))
 
 
@@ -196,6 +201,18 @@ def test_a_sheet_shows_the_captions_of_validation_clips_or_the_prompts_of_its_op
         ValueError, match=r"samples.prompt \['e'\] cannot be generated: this model cannot be given"
     ):
         SampleLogger(prompt=("e",)).setup(trainer, tiny_vdm(), "fit")
+
+
+def test_an_encoders_weights_are_named_by_what_it_is_and_were_once_by_its_place(tmp_path):
+    reads, other = model(), model(DiffusionForcing)
+    names = [name for name in reads.state_dict() if ".encoder." in name]
+    assert names == [name for name in other.state_dict() if ".encoder." in name] != []
+    assert len({type(m.conditioners[-1]) for m in (reads, other)}) == 2  # at another place
+    old = {name.replace("conditioners.Text", "conditioners.3"): v for name, v in reads.state_dict().items()}
+    save_checkpoint({"state_dict": old, "raw_state_dict": old, "videodiff": {}}, tmp_path / "old.ckpt")
+    found = load_checkpoint(tmp_path / "old.ckpt")
+    assert found["state_dict"].keys() == found["raw_state_dict"].keys() == reads.state_dict().keys()
+    assert all(torch.equal(found["state_dict"][name], v) for name, v in reads.state_dict().items())
 
 
 def test_a_trained_encoder_is_averaged_and_its_raw_weights_are_kept_for_a_resume():

@@ -23,7 +23,8 @@ class PredictionWriter(pl.Callback):
 
     The PSNR is that of the generated frames only (peak 2, as pixels lie in [-1, 1]), averaged over clips; beside it is
     that of repeating the last given frame, which any model should beat, and their difference clip by clip with a 95 %
-    interval. Where no frame is given (the reconstructions of an autoencoder) there is no such baseline.
+    interval. Where no frame is given (the reconstructions of an autoencoder) there is no such baseline. Beside the PSNR
+    of a clip stands what it was told in words.
 
     Args:
         directory: where to write.
@@ -74,7 +75,10 @@ class PredictionWriter(pl.Callback):
         clips, truths = as_frames(video), as_frames(truth)
         for i, index in enumerate(outputs["sample"].tolist()):
             video_io.write_lossless(self.journal.clip(index), clips[i], self.fps)
-            self.scores.append({"clip": index, "given": given, **{k: v[i].item() for k, v in scores.items()}})
+            told = {name: texts[i] for name, texts in outputs.get("texts", {}).items()}
+            self.scores.append(
+                {"clip": index, "given": given, **{k: v[i].item() for k, v in scores.items()}, **told}
+            )
             if index not in self.done:
                 self.journal.add(self.scores[-1])
             self.show(truths[i], clips[i])

@@ -7,6 +7,7 @@ This is the only file of the package that calls ``torch.load``.
 
 import errno
 import os
+import re
 import shutil
 import stat
 import struct
@@ -29,6 +30,7 @@ SEAL = b"videodiff-crc32:"
 END_RECORD = 22  # bytes of a zip's end record without its comment
 MAX_BYTES = 256 * 2**30
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PLACED_ENCODER = re.compile(r"^conditioners\.\d+\.encoder\.")
 FOREIGN = ("hyper_parameters", "datamodule_hyper_parameters", "hparams_name", "hparams_type")
 
 
@@ -246,9 +248,17 @@ def load_file(path: str | os.PathLike, finite: bool = False, max_bytes: int = MA
         )
     except ValueError as err:
         raise CheckpointError(str(err)) from err
+    for part in ("state_dict", "raw_state_dict"):
+        if part in checkpoint:
+            checkpoint[part] = named_as_today(checkpoint[part])
     if finite and (bad := non_finite(checkpoint)):
         raise CheckpointError(f"checkpoint {path} holds {len(bad)} non-finite tensors, the first is {bad[0]}")
     return checkpoint
+
+
+def named_as_today(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights by the names that they have now; of a text encoder that was named by its place among conditions."""
+    return {PLACED_ENCODER.sub(r"conditioners.Text.encoder.", name): value for name, value in weights.items()}
 
 
 def check_schema(checkpoint: Any, path: Path) -> None:

@@ -8,7 +8,7 @@ from videodiff.late import imported_late
 
 if TYPE_CHECKING:
     from videodiff.conditioning.actions import Actions
-    from videodiff.conditioning.base import Conditioner, Example, Keys, View
+    from videodiff.conditioning.base import Conditioner, Conditioners, Example, Keys, View
     from videodiff.conditioning.begin import FromSource
     from videodiff.conditioning.fill_in import FillIn
     from videodiff.conditioning.forcing import Forcing
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Actions",
     "Conditioner",
+    "Conditioners",
     "Example",
     "FillIn",
     "Forcing",
@@ -48,7 +49,7 @@ __getattr__ = imported_late(
     __name__,
     {
         "actions": ("Actions",),
-        "base": ("Conditioner", "Example", "Keys", "View"),
+        "base": ("Conditioner", "Conditioners", "Example", "Keys", "View"),
         "begin": ("FromSource",),
         "fill_in": ("FillIn",),
         "forcing": ("Forcing",),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -262,6 +262,34 @@ class Conditioner(nn.Module):
     def start(self, noise: Tensor, view: View) -> tuple[Tensor, float]:
         """Where the sampler starts: ``z [B, *network_shape]`` and its time in (0, 1]; by default noise, at 1."""
         return noise, 1.0
+
+
+class Conditioners(nn.Module):
+    """The conditioners of a model, in their order, each registered by the name of its class.
+
+    The weights of one, ``conditioners.Text.encoder...``, are so called the same whatever stands before it; a second one
+    of a class is ``Text2``.
+    """
+
+    def __init__(self, conditioners: Iterable[Conditioner] = ()) -> None:
+        super().__init__()
+        for conditioner in conditioners:
+            self.append(conditioner)
+
+    def append(self, conditioner: Conditioner) -> None:
+        """Put one behind the others."""
+        name = type(conditioner).__name__
+        alike = sum(type(other).__name__ == name for other in self)
+        self.add_module(f"{name}{alike + 1}" if alike else name, conditioner)
+
+    def __iter__(self) -> Iterator[Conditioner]:
+        return iter(cast("Iterable[Conditioner]", self._modules.values()))
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __getitem__(self, place: int) -> Conditioner:
+        return list(self)[place]
 
 
 def check_share(name: str, value: float) -> None:

@@ -7,14 +7,14 @@ the conditions of a sample (``conditioning/``), and a plan for long video (``sam
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from videodiff.conditioning import Conditioner, Example, Keys
+from videodiff.conditioning import Conditioner, Conditioners, Example, Keys
 from videodiff.diffusion import (
     Condition,
     Errors,
@@ -156,7 +156,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.rate_factors = rate_factors or {}
         self.seed, self.compile_net, self.keys = seed, compile, Keys
-        self.conditioners = cast("Sequence[Conditioner]", nn.ModuleList(conditioners))
+        self.conditioners = Conditioners(conditioners)
         self.plan = plan or Autoregressive(self.autoencoder.latents(self.network).clip_units // 2)
         for conditioner in self.conditioners:
             conditioner.attach(self.network, self.latents)

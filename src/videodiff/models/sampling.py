@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from videodiff.conditioning import Conditioner, FillIn, FromSource, Request, View
+from videodiff.conditioning import Conditioner, Conditioners, FillIn, FromSource, Request, View
 from videodiff.conditioning.fill_in import check_places
 from videodiff.conditioning.source import visible
 from videodiff.diffusion import (
@@ -63,7 +63,7 @@ class SamplingModule(pl.LightningModule, StageModel):
     schedule: NoiseSchedule
     sampler: Sampler
     autoencoder: Autoencoder
-    conditioners: Sequence[Conditioner]  # a ModuleList, which says nothing of its members
+    conditioners: Conditioners
     plan: LongVideo
     prediction: Prediction
     guidance_scale: float
@@ -105,7 +105,9 @@ class SamplingModule(pl.LightningModule, StageModel):
     def parts(self) -> Mapping[str, nn.Module]:
         """The children, and of the conditioners those that have weights, by their names."""
         inner = {
-            type(c).__name__.lower(): c for c in self.conditioners if next(c.parameters(), None) is not None
+            name.lower(): c
+            for name, c in self.conditioners.named_children()
+            if next(c.parameters(), None) is not None
         }
         return {name: part for name, part in self.named_children() if name != "conditioners"} | inner
 

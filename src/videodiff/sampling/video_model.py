@@ -396,7 +396,8 @@ def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, 
 
     Returns:
         ``video``: the clips with their continuation, ``truth``: the clips themselves, both ``[B, 3, F, H, W]`` in
-        [-1, 1]; ``given``: how many leading frames were given; ``sample``: indices ``[B]``.
+        [-1, 1]; ``given``: how many leading frames were given; ``sample``: indices ``[B]``; ``texts``: what each was
+        told in words, by the field of the request.
     """
     indices = batch["sample"].tolist()
     request = continuation(
@@ -408,7 +409,9 @@ def continued(model: VideoModel, batch: dict[str, Any], seed: int) -> dict[str, 
         request = replace(request, prompt=tuple(batch.get("caption", ())))
     truth, given = batch["video"][:, :, : request.num_frames], len(request.positions)
     video = model.generate(len(truth), None, seed, request, indices=indices)
-    return {"video": video, "truth": truth, "given": given, "sample": batch["sample"]}
+    return {
+        "video": video, "truth": truth, "given": given, "sample": batch["sample"], "texts": request.texts()
+    }  # fmt: skip
 
 
 def stage_model(model: object, what: str) -> StageModel:
