@@ -102,6 +102,7 @@ def test_captions_are_encoded_once_and_a_run_finds_its_encoder_wherever_it_lies(
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     assert main(["generate", "--ckpt_path", str(there / "runs/text/1"), *prompt, "two"]) == 0
+    assert main(["info", str(there / "runs/text/1"), "--quick"]) == 0
     (one,), (two,) = ((there / "one").glob("*.mp4"), Path("two").glob("*.mp4"))
     assert one.read_bytes() == two.read_bytes()
     assert main(["export", "--ckpt_path", str(there / "runs/text/1"), "--out", "out"]) == 0
@@ -140,6 +141,11 @@ def test_a_folder_that_cannot_be_read_stops_fit_in_one_line_before_a_run_begins(
     assert SAID[what] in said
     assert said.count("\n") == 1
     assert not Path("run").exists()
+    if what != "pointer":  # weights are not read where costs are counted
+        assert main(["info", "text.yaml"]) == 2
+        said = capsys.readouterr().err
+        assert SAID[what] in said
+        assert said.count("\n") == 1
 
 
 def test_encode_without_captions_of_files_says_so(there, capsys):

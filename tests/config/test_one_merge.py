@@ -125,3 +125,9 @@ def test_the_config_that_is_printed_is_the_one_that_a_run_writes(own, capsys):
     assert main(["fit", *words, "--print_config=skip_defualt"]) == 2
     assert "did you mean 'skip_default'" in capsys.readouterr().err
     assert set(PRINTED) >= {"skip_default", "skip_null"}
+
+
+@pytest.mark.parametrize("patch", ["[1, 4, 4]", "[2, 4, 4]"])
+def test_the_smoke_overlay_suits_patches_of_one_frame_and_of_several(patch):
+    built = build(read_configs(["dit_digits", "with/smoke"], "fit", ["--model.net.patch_size", patch]))
+    built.model.check_data(built.data)

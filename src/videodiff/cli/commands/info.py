@@ -16,6 +16,7 @@ from videodiff.cli.arguments import LightParser, run_without_option
 from videodiff.cli.info_table import table
 from videodiff.config import Stored, build_model, check_texts, load_yaml, read_configs
 from videodiff.config.options import check_name, split_options
+from videodiff.config.read import opened
 from videodiff.names import shell_line
 from videodiff.usage import UsageError
 from videodiff.words import real, whole
@@ -120,7 +121,11 @@ def source_of(name: str, trusted: Sequence[str]) -> str | Stored:
     from videodiff.checkpoints.shipped import is_shipped_name
 
     if Path(name).is_dir() and (beside := config_beside(name)) is not None:
-        return str(beside)
+        from videodiff.checkpoints.config import place_parts
+
+        config, where, _ = opened(beside)
+        place_parts(config, beside)  # a folder that it names lies where the run was trained, not here
+        return Stored(config, where)
     is_run = is_shipped_name(name) or Path(name).is_dir() or Path(name).suffix == ".ckpt"
     if not is_run or (is_shipped_name(name) and Path(name).is_file()):
         return name
