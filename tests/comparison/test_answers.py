@@ -6,6 +6,7 @@ from report_records import comparison, model
 from videodiff.comparison import Comparison, Training
 from videodiff.comparison.answers import answers
 from videodiff.comparison.formats import markdown, terminal
+from videodiff.comparison.tables import tables
 
 FROZEN = {"name": "frozen frames", "metrics": {
     "evaluator_fd": {"value": 137.0, "interval": [130.0, 144.0], "count": 64},
@@ -155,6 +156,30 @@ def test_another_protocol_is_called_by_its_own_distance_and_counts_are_never_mix
         "A 300 [291, 309] of 2048 clips and B 400 [391, 409] of 64 clips; not compared, as a distance"
         in said(mixed, "Likeness to the data")
     )
+
+
+def test_a_model_does_what_it_is_told_only_where_its_interval_lies_above_chance():
+    def told(digit, direction, half=0.05):
+        return {
+            "named_digit": entry(digit, half, chance=0.1),
+            "named_direction": entry(direction, half, chance=0.125),
+        }
+
+    models = {"A": told(0.9, 0.7), "B": told(0.9, 0.15), "C": told(0.1, 0.12), "D": told(0.9, 0.7, None)}
+    found = compared({**models, "E": {"evaluator_fd": entry(57, 4)}})
+    assert said(found, "Words") == (
+        "What captions named, beside a guess (named digit 0.100 and named direction 0.125): A does what it is told, "
+        "above chance (named digit 0.900 [0.850, 0.950] and named direction 0.700 [0.650, 0.750]); B does a part of "
+        "what it is told: named digit 0.900 [0.850, 0.950] above chance, named direction 0.150 [0.100, 0.200] not; C "
+        "is not shown to do what it is told: not above chance (named digit 0.100 [0.0500, 0.150] and named direction "
+        "0.120 [0.0700, 0.170]); D has no interval to tell it from a guess (named digit 0.900 and named direction "
+        "0.700)."
+    )
+    assert said(compared({"E": {"evaluator_fd": entry(57, 4)}}), "Words") is None
+    main, words = tables(found)[:2]
+    assert main.head == ["model", "evaluator_fd (lower)"]  # the figures of words stand by themselves
+    assert words.head == ["model", "named_digit (higher)", "named_direction (higher)"]
+    assert [row[0].text for row in words.apart] == ["a guess (chance)"]
 
 
 def test_long_video_says_who_gets_worse_and_what_so_few_videos_cannot_tell():

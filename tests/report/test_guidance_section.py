@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from report_records import comparison, entry, model
-from videodiff.comparison.tables import quality
+from videodiff.comparison.tables import of_words
 from videodiff.report.section_guidance import guidance_section, scales_of
 from videodiff.report.section_results import results_section
 
@@ -66,7 +66,7 @@ def test_what_captions_name_stands_against_the_diversity_it_costs():
     whole = str(results_section(found))
     assert "a guess" in whole
     assert "a guess" not in str(results_section(comparison([model("A")])))
-    rows = {row[0].text: [cell.text for cell in row] for row in quality(found).apart}
+    rows = {row[0].text: [cell.text for cell in row] for row in of_words(found).apart}
     assert {"0.1000", "0.1250"} <= {*rows["a guess (chance)"]}
 
 

@@ -11,13 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from videodiff.comparison.best import distance_of, is_better, penalty, penalty_interval
+from videodiff.comparison.phrases import (
+    Entries,
+    Entry,
+    capital,
+    entries,
+    large,
+    listed,
+    metrics_of,
+    plural,
+    ranged,
+    rivals_of,
+    valued,
+)
 from videodiff.comparison.record import Comparison
-from videodiff.comparison.tables import number, prefixed, seconds
+from videodiff.comparison.tables import number, seconds
+from videodiff.comparison.words_heeded import words_heeded
 from videodiff.metrics.directory import DISTANCES, SHARE, WORDS, MetricInfo, metric_info
 from videodiff.say import counted
-
-Entry = Mapping[str, Any]
-Entries = Mapping[str, Entry]
 
 # What is asked, and the metrics that answer it: the first that was measured is taken.
 TOPICS = {
@@ -63,6 +74,7 @@ def answers(comparison: Comparison) -> list[Answer]:
     found = [
         against_none(comparison),
         *(by_metric(comparison, topic, names) for topic, names in TOPICS.items()),
+        as_told(comparison),
         long_video(comparison),
         speed(comparison),
         training(comparison),
@@ -276,6 +288,12 @@ def gap(ours: Entry, theirs: Entry, info: MetricInfo) -> str:
     return f"{100 * abs(one - other) / other:.0f} % {word}"
 
 
+def as_told(comparison: Comparison) -> Answer | None:
+    """Which models do what captions told them."""
+    says = words_heeded(metrics_of(comparison))
+    return None if says is None else Answer("Words", says)
+
+
 # --- long video, time ---------------------------------------------------------------------------------------------
 
 
@@ -362,61 +380,3 @@ def training(comparison: Comparison) -> Answer | None:
     if ratio > FAIR:
         said += f". The longest is {number(ratio, 2)} times the shortest, which the figures above do not allow for"
     return Answer("Training", f"{said}.")
-
-
-# --- words --------------------------------------------------------------------------------------------------------
-
-
-def metrics_of(comparison: Comparison) -> dict[str, Mapping[str, Entry]]:
-    """The metrics that the table shows, by model."""
-    return {model.name: model.draws[0].metrics for model in comparison.models if model.draws}
-
-
-def entries(shown: Mapping[str, Mapping[str, Entry]], metric: str) -> dict[str, Entry]:
-    """One metric of those that have a value."""
-    return {name: record[metric] for name, record in shown.items() if has_value(record.get(metric))}
-
-
-def rivals_of(comparison: Comparison, metric: str) -> dict[str, Entry]:
-    """One metric of the clips made without a model."""
-    return entries({base["name"]: base["metrics"] for base in comparison.baselines}, metric)
-
-
-def has_value(entry: Entry | None) -> bool:
-    """Whether a metric was measured."""
-    return bool(entry) and entry is not None and entry.get("value") is not None
-
-
-def ranged(entry: Entry) -> str:
-    """``758 [700, 816]``."""
-    low_high = entry.get("interval")
-    ends = f" [{number(low_high[0], 3)}, {number(low_high[1], 3)}]" if low_high else ""
-    return f"{number(entry['value'], 3)}{ends}"
-
-
-def valued(name: str, entry: Entry) -> str:
-    """``VDM 758 [700, 816]``."""
-    return f"{name} {ranged(entry)}"
-
-
-def large(count: int) -> str:
-    """``2.90 M``; below a million in full."""
-    return prefixed(count) if count >= 1e6 else f"{count:,}"
-
-
-def plural(says: str, count: int) -> str:
-    """A clause in the third person for one or several."""
-    verb, rest = says.split(" ", 1)
-    return says if count == 1 else f"{ {'gets': 'get', 'shows': 'show', 'has': 'have'}[verb] } {rest}"
-
-
-def capital(text: str) -> str:
-    """A sentence with a capital first, unless it begins with a name that is written small."""
-    return text if "_" in text.split(" ")[0] else text[:1].upper() + text[1:]
-
-
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """``A``, ``A and B``, ``A, B and C``."""
-    return (
-        words[0] if len(words) == 1 else f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-    )

@@ -10,7 +10,7 @@ from typing import Any
 from videodiff.comparison.best import best_of
 from videodiff.comparison.record import Comparison, Draw, Metrics, ModelRecord
 from videodiff.data.real_clips import shown
-from videodiff.metrics.directory import better
+from videodiff.metrics.directory import OF_WORDS, better
 
 MARKED = (
     "Best is marked only where its interval lies apart from all others' and from those of clips made without a model; "
@@ -55,6 +55,7 @@ def tables(comparison: Comparison) -> list[Table]:
     many = any(len(model.draws) > 1 for model in comparison.models)
     found = [
         quality(comparison),
+        of_words(comparison),
         origins(comparison),
         cost(comparison.models),
         reconstruction(comparison.models),
@@ -67,24 +68,10 @@ def tables(comparison: Comparison) -> list[Table]:
 
 def quality(comparison: Comparison) -> Table:
     """The metrics of the protocol: the first draw of each model, then baselines and floor."""
-    firsts = [model.draws[0] for model in comparison.models]
-    names = metric_names([draw.metrics for draw in firsts])
-    first = firsts[0]
-    rows = metric_rows(
-        names,
-        [[Cell(model.name)] for model in comparison.models],
-        [d.metrics for d in firsts],
-        without_model(comparison),
-    )
-    apart = [
-        [Cell(base["name"]), *(cell_of(base["metrics"].get(name)) for name in names)]
-        for base in comparison.baselines
-    ]
-    for key, words in (("floor", "other real clips (floor)"), ("chance", "a guess (chance)")):
-        values = [first.metrics[name].get(key) if name in first.metrics else None for name in names]
-        if any(value is not None for value in values):
-            apart.append([Cell(words), *(Cell(number(value)) for value in values)])
-    protocol = comparison.protocol
+    first, protocol = comparison.models[0].draws[0], comparison.protocol
+    names = metric_names([model.draws[0].metrics for model in comparison.models])
+    names = [name for name in names if name not in OF_WORDS]
+    rows, apart = beside_others(comparison, names)
     return Table(
         f"Protocol {protocol['name']} [{protocol['hash']}]: {clips_of(comparison, first)}, "
         f"{first.sampler} in {first.steps} steps, seed {comparison.settings.get('seed')}"
@@ -94,6 +81,35 @@ def quality(comparison: Comparison) -> Table:
         apart,
         f"In brackets: 95 % interval. {MARKED}",
     )
+
+
+def of_words(comparison: Comparison) -> Table:
+    """Whether clips show what they were told in words, in a table of its own; empty where that was not measured."""
+    names = metric_names([model.draws[0].metrics for model in comparison.models])
+    names = [name for name in names if name in OF_WORDS]
+    rows, apart = beside_others(comparison, names) if names else ([], [])
+    return Table("What clips were told in words", ["model", *map(title_of, names)], rows, apart)
+
+
+def beside_others(comparison: Comparison, names: Sequence[str]) -> tuple[list[list[Cell]], list[list[Cell]]]:
+    """Rows of the first draw of each model, and those of baselines, floor and chance."""
+    firsts = [model.draws[0] for model in comparison.models]
+    rows = metric_rows(
+        names,
+        [[Cell(model.name)] for model in comparison.models],
+        [d.metrics for d in firsts],
+        without_model(comparison),
+    )
+    apart = [
+        [Cell(base["name"]), *(cell_of(base["metrics"].get(name)) for name in names)]
+        for base in comparison.baselines
+        if any(name in base["metrics"] for name in names)
+    ]
+    for key, words in (("floor", "other real clips (floor)"), ("chance", "a guess (chance)")):
+        values = [firsts[0].metrics[name].get(key) if name in firsts[0].metrics else None for name in names]
+        if any(value is not None for value in values):
+            apart.append([Cell(words), *(Cell(number(value)) for value in values)])
+    return rows, apart
 
 
 def clips_of(comparison: Comparison, draw: Draw) -> str:

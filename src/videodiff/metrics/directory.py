@@ -186,6 +186,9 @@ METRICS: dict[str, MetricInfo] = {
 }  # fmt: skip
 
 DISTANCES = ("fvd", "evaluator_fd", "rand_fd", "kvd")
+# Whether a clip shows what it was told in words: first each thing that captions name, then all at once, and by CLIP.
+NAMED = ("named_digit", "named_colour", "named_direction")
+OF_WORDS = (*NAMED, "named_all", "text_similarity")
 # Which metric stands on the axis of a plot, if several are there.
 HEADLINES = (*DISTANCES, "digit_residual", "cloud_spread")
 

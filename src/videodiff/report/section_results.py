@@ -8,7 +8,7 @@ from typing import Any
 
 from videodiff.comparison.record import Comparison, Draw, ModelRecord, Training
 from videodiff.data.real_clips import shown as told
-from videodiff.metrics.directory import headline, metric_info
+from videodiff.metrics.directory import OF_WORDS, headline, metric_info
 from videodiff.report.markup import Html, element, join
 from videodiff.report.number_format import NONE, duration, memory, plain, short
 from videodiff.report.table import (
@@ -69,8 +69,13 @@ def results_section(comparison: Comparison) -> Html:
         "apart from that of every other model and of the clips made without one; a model that those beat on the "
         "protocol's distance is best in nothing."
     )
+    floor, chance = floors(comparison), beside(comparison, "chance")
+    plain_names = [name for name in names if name not in OF_WORDS]
+    told_names = [name for name in names if name in OF_WORDS]
+    words = metric_table(models, others, floor, chance, "What clips were told in words", told_names)
     return join(
-        metric_table(models, others, floors(comparison), beside(comparison, "chance")),
+        metric_table(models, others, floor, chance, names=plain_names),
+        words if told_names else None,
         element("p", note, class_="note"),
         footnotes(names),
     )

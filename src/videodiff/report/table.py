@@ -83,6 +83,7 @@ def metric_table(
     floor: Mapping[str, float] | None = None,
     chance: Mapping[str, float] | None = None,
     caption: str = "",
+    names: Sequence[str] | None = None,
 ) -> Html:
     """Models, then what was made without a model, then the floor, each group clearly apart.
 
@@ -92,9 +93,12 @@ def metric_table(
         floor: what real clips get, by metric.
         chance: what a guess gets, by metric.
         caption: of the table.
+        names: of the metrics that it shows; None is all that there are. The mark rests on the others too.
     """
-    names = metric_names([record for _, record in [*models, *others]])
+    if names is None:
+        names = metric_names([record for _, record in [*models, *others]])
     best = best_models([record for _, record in models], names, [record for _, record in others])
+    others = [(name, record) for name, record in others if any(metric in record for metric in names)]
     width = len(names) + 1
     body = [
         element(
@@ -123,7 +127,7 @@ def metric_table(
         ("the floor: other real clips, equally many", "real clips", floor),
         ("chance: a guess at what clips were told", "a guess", chance),
     ):
-        if values:
+        if values and any(metric in values for metric in names):
             cells = [element("td", plain(values.get(metric)), class_="number") for metric in names]
             row = element("tr", element("th", name, scope="row", class_="model"), cells)
             body.append(element("tbody", group_row(words, width), row, class_="aside"))
