@@ -4,6 +4,7 @@ Weights, batches and requests are functions of names and numbers alone, so two v
 same values. ``scripts/golden.py`` does, bit by bit; ``test_golden.py`` compares with values that are kept.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from golden import adapter
 from videodiff.seeding import normals, uniforms
 
 POSITIONS = (0, 5, 11)
-LONG = {"vdm": 7, "lvdm": 18, "pvdm": 10}
+LONG = {"vdm": 7, "dit": 7, "lvdm": 18, "pvdm": 10}
+ON_PIXELS = ("vdm", "dit")
+TOLD = ("a three moves to the west", "", "two balls")
 IS_FIRST_STAGE = "_autoencoder"
 
 
@@ -40,6 +43,7 @@ def built(name: str) -> Any:
     model = adapter.build(sections()[name])
     with torch.no_grad():
         for key, weight in model.named_parameters():
+            key = re.sub(r"^conditioners\.[^.]+", "conditioners", key)  # whichever of them it is
             noise = normals([("golden", key)], tuple(weight.shape))[0]
             if weight.ndim > 1:
                 weight.copy_(0.8 * noise / max(weight[0].numel(), 1) ** 0.5)
@@ -55,23 +59,26 @@ def video(frames: int, side: int, count: int = len(POSITIONS)) -> torch.Tensor:
 
 def batch_of(model: Any, name: str, images: int = 0) -> dict[str, Any]:
     """A training batch as the data would give it."""
-    frames = {"vdm": 4, "lvdm": 34, "pvdm": 8}[name.split("_")[0]]
+    frames = {"vdm": 4, "dit": 4, "lvdm": 34, "pvdm": 8}[name.split("_")[0]]
     if name.endswith(IS_FIRST_STAGE):
         frames = model.video_shape[1]
-    elif name.startswith("vdm"):
+    elif name.startswith(ON_PIXELS):
         frames = model.net.num_frames
     elif name.startswith("pvdm"):
         frames = adapter.pair_frames(model)
     batch = {"video": video(frames + images, model.video_shape[-1]), "sample": torch.tensor(POSITIONS)}
-    return {**batch, "num_images": images, "label": torch.tensor([0, 2, 1])}
+    batch |= {"num_images": images, "label": torch.tensor([0, 2, 1])}
+    if name.endswith("_text"):
+        batch |= {"caption": list(TOLD), "image_captions": [list(TOLD[:images]) for _ in TOLD]}
+    return batch
 
 
 def training(model: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Losses of both splits and the norm of the gradient of every weight."""
     batches = {"clips": batch_of(model, name)}
-    if name == "vdm":
+    if name in ("vdm", "dit", "dit_text"):
         batches["images"] = batch_of(model, name, images=2)
-    elif not name.startswith("vdm") and not name.endswith(IS_FIRST_STAGE):
+    elif not name.startswith(ON_PIXELS) and not name.endswith(IS_FIRST_STAGE):
         kept = adapter.keep(model, batches["clips"]["video"])
         yield "latents", kept
         batches["kept"] = {**{k: v for k, v in batches["clips"].items() if k != "video"}, "latent": kept}
@@ -92,24 +99,29 @@ def training(model: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
 def drawing(model: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Clips, long video, known frames, classes: whatever the model can be asked."""
     family, clip, side = name.split("_")[0], model.video_shape[1], model.video_shape[-1]
-    label = torch.tensor([2, -1])
+    told = {"label": torch.tensor([2, -1])} | ({"prompt": TOLD[:2]} if name.endswith("_text") else {})
     if name == "lvdm_keys":
         model = adapter.with_interpolator(model, built("lvdm_gaps"))
-    yield "clip/class", adapter.draw(model, 2, clip, {"label": label})
-    yield "clip/unguided", adapter.draw(model, 2, clip, {"label": label}, guidance_scale=1.0)
+    yield "clip/class", adapter.draw(model, 2, clip, told)
+    yield "clip/unguided", adapter.draw(model, 2, clip, told, guidance_scale=1.0)
     if name in ("vdm_single", "lvdm_plain", "pvdm_alone"):
         return
     frames = LONG[family]
     if name != "lvdm_gaps":
-        whole, resumed = adapter.draw_in_parts(model, 2, frames, {"label": label}, stop=1)
+        whole, resumed = adapter.draw_in_parts(model, 2, frames, told, stop=1)
         yield "long", whole
         yield "long/resumed", resumed
     one = video(frames, side, 2)
-    places = {"vdm": [(0, 1), (0, 3)], "lvdm": [(0, 1), (0, 1, 8, 9)], "pvdm": [(0, 1, 2, 3)]}[family]
+    places = {
+        "vdm": [(0, 1), (0, 3)],
+        "dit": [(0, 1), (0, 3)],
+        "lvdm": [(0, 1), (0, 1, 8, 9)],
+        "pvdm": [(0, 1, 2, 3)],
+    }[family]
     if name in ("lvdm_keys", "lvdm_gaps"):
         places = places[1:] if name == "lvdm_gaps" else []
     for known in places:
-        asked = {"frames": one[:, :, list(known)], "positions": known, "label": label}
+        asked = {"frames": one[:, :, list(known)], "positions": known, **told}
         length = 2 * clip if family == "pvdm" else clip
         yield f"known {','.join(map(str, known))}", adapter.draw(model, 2, length, asked)
     if name == "vdm_ancestral":

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from golden.measure import measured
 
 KEPT = Path(__file__).with_name("values.json")
-NAMES = ("vdm", "lvdm_hierarchical", "pvdm_shared", "pvdm_autoencoder")
+NAMES = ("vdm", "lvdm_hierarchical", "pvdm_shared", "pvdm_autoencoder", "dit", "dit_text")
 RELATIVE, SHOWN = 1e-5, 6
 
 
