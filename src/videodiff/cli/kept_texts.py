@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videodiff.say import counted, say
-
-if TYPE_CHECKING:
-    from videodiff.text import TextEncoder
 
 
 def keep_captions(model: Any, data: Any, device: Any) -> None:
@@ -39,7 +36,7 @@ def keep_captions(model: Any, data: Any, device: Any) -> None:
             keep(encoder, texts, folder, "fp16", device)
 
 
-def keep(encoder: TextEncoder, texts: Sequence[str], folder: Path, dtype: str, device: Any) -> None:
+def keep(encoder: Any, texts: Sequence[str], folder: Path, dtype: str, device: Any) -> None:
     """Encode those of some texts, and the empty one, that are not kept yet; their size is said before.
 
     Of several processes the first encodes all, and the others wait for it.
