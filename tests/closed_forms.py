@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from videodiff.diffusion import Condition, Denoiser, NoiseSchedule, Sampler, prediction_target
-from videodiff.diffusion.samplers import repeated
+from videodiff.diffusion.step_table import repeated
 
 
 class GaussianDenoiser(Denoiser):

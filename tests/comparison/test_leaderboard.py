@@ -6,15 +6,16 @@ import math
 import pytest
 
 from report_records import clips_of, comparison, entry, model
-from videodiff.comparison import leaderboard
+from videodiff.comparison import leaderboard_rows, leaderboard_tables
 from videodiff.comparison.leaderboard import (
     Entry,
     Leaderboard,
     Trained,
     TrainedStage,
     read_leaderboard,
-    rows_of,
+    run_folder,
 )
+from videodiff.comparison.leaderboard_rows import comparison_of, rows_of
 from videodiff.comparison.over_seeds import over_seeds, system_record
 from videodiff.comparison.record import Clips
 from videodiff.comparison.results import write_results
@@ -66,7 +67,7 @@ def board(tmp_path):
             stages.append(TrainedStage("model", 500 + seed, 12.0 if latent else 20.0, 2.0))
             added.runs.append(Trained(seed, stages, 30.0))
             record = comparison([model("run", distance, latent)])
-            out = leaderboard.run_folder(tmp_path, name, seed, "evaluation")
+            out = run_folder(tmp_path, name, seed, "evaluation")
             write_results(record, out)
             clips = clips_of(record, count=2)
             write_clips(Clips(clips.real, clips.models), out)
@@ -81,13 +82,13 @@ def test_the_record_comes_back_and_its_rows_have_the_best_first(board, tmp_path)
     assert again == board
     rows = rows_of(again, tmp_path)
     assert [row.entry.name for row in rows] == ["latents", "pixels"]
-    whole = leaderboard.comparison_of(again, rows, "videodiff leaderboard ...")
-    said = dict(leaderboard.sentences(again, whole))
+    whole = comparison_of(again, rows, "videodiff leaderboard ...")
+    said = dict(leaderboard_tables.sentences(again, whole))
     assert "latents, evaluator-FD 3.050" in said["Ahead"]
     assert "apart from all others" in said["Ahead"]
     assert "20 CPU seconds" in said["Equal seconds"]
     assert "40 %" in said["Equal seconds"]
-    leaderboard.write_texts(tmp_path, whole, rows, list(said.items()))
+    leaderboard_tables.write_texts(tmp_path, whole, rows, list(said.items()))
     text = (tmp_path / "leaderboard.md").read_text()
     assert "| **latents** |" not in text  # a value is best, a name is none
     assert "**3.050 [" in text
@@ -102,12 +103,12 @@ def test_the_record_comes_back_and_its_rows_have_the_best_first(board, tmp_path)
 
 def test_the_page_shows_the_clips_of_every_system_and_fetches_nothing(board, tmp_path):
     rows = rows_of(board, tmp_path)
-    whole = leaderboard.comparison_of(board, rows, "videodiff leaderboard ...")
-    clips = leaderboard.clips_of(tmp_path, rows)
+    whole = comparison_of(board, rows, "videodiff leaderboard ...")
+    clips = leaderboard_rows.clips_of(tmp_path, rows)
     assert set(clips.models) == {"latents", "pixels"}
     page = tmp_path / "index.html"
-    tables = [leaderboard.spent(rows), leaderboard.by_seed(rows)]
-    write_leaderboard_page(whole, clips, leaderboard.sentences(board, whole), tables, page)
+    tables = [leaderboard_tables.spent(rows), leaderboard_tables.by_seed(rows)]
+    write_leaderboard_page(whole, clips, leaderboard_tables.sentences(board, whole), tables, page)
     text = page.read_text()
     assert "Leaderboard at 20 equal seconds" in text
     assert text.count("<canvas") == 2 * 3 + 2 * 2  # samples and reconstructions, with real clips beside both
@@ -127,7 +128,7 @@ def test_kept_clips_come_back_pixel_for_pixel(tmp_path):
 
 
 def test_systems_that_were_measured_otherwise_do_not_stand_in_one_table(board, tmp_path):
-    out = leaderboard.run_folder(tmp_path, "pixels", 0, "evaluation")
+    out = run_folder(tmp_path, "pixels", 0, "evaluation")
     for file in out.iterdir():
         file.unlink()
     write_results(comparison([model("run")], protocol={"name": "random", "hash": "f" * 16}), out)

@@ -7,7 +7,7 @@ import torch
 
 from closed_forms import MixtureDenoiser, exact_flow
 from videodiff.diffusion import Condition, CosineSchedule, DDIMSampler, ScaledLinearSchedule
-from videodiff.diffusion.samplers import Plan
+from videodiff.diffusion.step_table import Plan
 
 MIXTURE = (0.3, 0.7), (-0.8, 0.6), (0.2, 0.4)
 
@@ -34,6 +34,18 @@ class HeunSampler(DDIMSampler):
             torch.cat([rows, predictor.table[last]]),
             predictor.ends_clean,
         )
+
+
+class Loud(DDIMSampler):
+    """With an option that no sampler of ours has."""
+
+    def __init__(self, num_steps=10, loudness=2.0, **options):
+        super().__init__(num_steps, **options)
+        self.loudness, self.kept = loudness, None
+
+
+def test_records_hold_the_options_of_a_sampler_that_a_user_wrote():
+    assert Loud(eta=0.5, grid="leading").options() == {"eta": 0.5, "loudness": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ PLANTED = [
     ),
     ("samplers.py", "factor = -alpha_s * torch.expm1(-h)", "factor = -alpha_s * torch.expm1(h)"),
     ("samplers.py", "eps=-0.5 * self.delta * sigma", "eps=0.5 * self.delta * sigma"),
-    ("samplers.py", "x_of_eps = -eps * alpha / sigma", "x_of_eps = eps * alpha / sigma"),
+    ("sampler.py", "x_of_eps = -eps * alpha / sigma", "x_of_eps = eps * alpha / sigma"),
     (
         "guidance.py",
         "x = x_null + self.scale * (x_cond - x_null)",

@@ -165,7 +165,7 @@ def test_the_edm_sampler_is_the_printed_algorithm(churn):
         alpha, _ = schedule.alpha_sigma(times)
         start = r[0] * y
         theirs = algorithm_2(lambda y, r: 0.3 + 0.25 / (0.25 + r**2) * (y - 0.3), r, start, [*noises], **how)
-        with mock.patch("videodiff.diffusion.samplers.normal_like", side_effect=[*noises]):
+        with mock.patch("videodiff.diffusion.sampler.normal_like", side_effect=[*noises]):
             ours = sampler.sample(GaussianDenoiser(schedule, 0.3, 0.5), schedule, alpha[0] * start, NONE)
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-9)
 
@@ -200,7 +200,7 @@ def test_the_stochastic_flow_without_noise_is_ddim():
 def test_the_stochastic_flow_takes_the_published_steps_on_the_straight_path():
     denoiser, source = GaussianDenoiser(STRAIGHT, 0.3, 0.5), torch.Generator().manual_seed(0)
     z, *noises = torch.randn(6, 4, 1, generator=source, dtype=torch.float64)
-    with mock.patch("videodiff.diffusion.samplers.normal_like", side_effect=[*noises]):
+    with mock.patch("videodiff.diffusion.sampler.normal_like", side_effect=[*noises]):
         ours = FlowSDESampler(6).sample(denoiser, STRAIGHT, z, NONE)
     times = FlowSDESampler(6).times(STRAIGHT).double()
     for k, (t, s) in enumerate(itertools.pairwise(times)):

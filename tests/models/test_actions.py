@@ -11,7 +11,7 @@ from videodiff.cli import main
 from videodiff.conditioning import Request
 from videodiff.conditioning.asked import conditioned_on
 from videodiff.conditioning.request import Generated, loaded
-from videodiff.sampling.video_model import continued
+from videodiff.sampling.continuation import continued
 
 
 def model(**options):

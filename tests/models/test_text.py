@@ -22,7 +22,7 @@ from videodiff.conditioning.request import Generated, loaded
 from videodiff.diffusion import CosineSchedule, DDIMSampler, History, LearnedRangeSampler
 from videodiff.models import VDM, DiffusionForcing, DiT
 from videodiff.networks import Network, SpacetimeDiT
-from videodiff.sampling.video_model import continued
+from videodiff.sampling.continuation import continued
 from videodiff.text import ByteEncoder
 
 

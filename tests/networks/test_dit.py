@@ -147,13 +147,13 @@ def test_only_rotary_positions_do_not_tell_the_first_frame_from_a_later_one(layo
         built(torch.float64, layout=layout, positions=positions),
         noise(2, 4, 3, 4, 6, dtype=torch.float64),
     )
-    where, away = net.coordinates, []
+    where, away = net.places.coordinates, []
     with torch.no_grad():
         here = net(z, TIME, Condition())
         for shift in (1, 40):
-            net.tables.clear()
+            net.places.tables.clear()
             monkeypatch.setattr(
-                net,
+                net.places,
                 "coordinates",
                 lambda z, n, shift=shift: where(z, n)._replace(time=where(z, n).time + shift),
             )

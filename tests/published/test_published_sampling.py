@@ -46,7 +46,7 @@ def ours(kind, num_steps, z, noises):
     denoiser = NetworkDenoiser(network, schedule, section["prediction"])
     if section["threshold"] != "none":
         denoiser = Threshold(denoiser, section["threshold"])
-    with mock.patch("videodiff.diffusion.samplers.normal_like", side_effect=list(noises)):
+    with mock.patch("videodiff.diffusion.sampler.normal_like", side_effect=list(noises)):
         return sampler.sample(denoiser, schedule, z, Condition())
 
 

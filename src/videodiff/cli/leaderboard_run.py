@@ -32,21 +32,10 @@ from videodiff.cli.leaderboard_plan import (
 from videodiff.cli.side_by_side import SideBySide, Training, get_ready
 from videodiff.comparison.compare import asked_protocol
 from videodiff.comparison.folder import CLIPS
-from videodiff.comparison.leaderboard import (
-    Entry,
-    Leaderboard,
-    TrainedStage,
-    by_seed,
-    clips_of,
-    comparison_of,
-    rows_of,
-    run_folder,
-    sentences,
-    write_texts,
-)
-from videodiff.comparison.leaderboard import (
-    spent as spent_table,
-)
+from videodiff.comparison.leaderboard import Entry, Leaderboard, TrainedStage, run_folder
+from videodiff.comparison.leaderboard_rows import clips_of, comparison_of, rows_of
+from videodiff.comparison.leaderboard_tables import by_seed, sentences, write_texts
+from videodiff.comparison.leaderboard_tables import spent as spent_table
 from videodiff.comparison.results import read_comparison
 from videodiff.comparison.settings import Settings
 from videodiff.comparison.tables import cell_of, metric_names, title_of

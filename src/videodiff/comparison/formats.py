@@ -9,7 +9,7 @@ from typing import Any
 
 from videodiff.comparison.answers import answers
 from videodiff.comparison.record import Comparison, Metrics
-from videodiff.comparison.tables import Cell, metric_names, tables
+from videodiff.comparison.tables import Cell, Table, metric_names, tables
 from videodiff.names import markdown_code, markdown_text, one_line
 from videodiff.say import counted
 
@@ -23,22 +23,26 @@ def markdown(comparison: Comparison) -> str:
     """All tables, best values bold; what is no model stands below the models in italics."""
     said = [f"- {answer.topic}: {markdown_text(answer.says)}" for answer in answers(comparison)]
     parts = ["# Comparison\n", "\n".join(said) + "\n"]
-    for table in tables(comparison):
-        widths = ["---"] * len(table.head)
-        lines = [f"## {markdown_text(table.title)}\n", bar(map(markdown_text, table.head)), bar(widths)]
-        for row in table.rows:
-            texts = [markdown_text(cell.text) for cell in row]
-            lines.append(bar(f"**{t}**" if cell.is_best else t for t, cell in zip(texts, row, strict=True)))
-        for row in table.apart:
-            first, *others = (markdown_text(cell.text) for cell in row)
-            lines.append(bar([f"*{first}*", *others]))
-        parts.append("\n".join(lines) + "\n" + (f"\n{markdown_text(table.note)}\n" if table.note else ""))
+    parts += [markdown_table(table) for table in tables(comparison)]
     names = [model.name for model in comparison.models]
     said = [f"Note on {', '.join(names[i] for i in about)}: {told}" for about, told in comparison.warnings()]
     said += [f"Left out: {entry['run']}: {entry['reason']}" for entry in comparison.skipped]
     parts += [f"{markdown_text(line)}\n" for line in said]
     parts.append(f"Made by {markdown_code(comparison.command)}.\n" if comparison.command else "")
     return "\n".join(part for part in parts if part)
+
+
+def markdown_table(table: Table) -> str:
+    """A table under its title; the best bold, what is no model in italics."""
+    head = map(markdown_text, table.head)
+    lines = [f"## {markdown_text(table.title)}\n", bar(head), bar(["---"] * len(table.head))]
+    for row in table.rows:
+        texts = [markdown_text(cell.text) for cell in row]
+        lines.append(bar(f"**{t}**" if cell.is_best else t for t, cell in zip(texts, row, strict=True)))
+    for row in table.apart:
+        first, *others = (markdown_text(cell.text) for cell in row)
+        lines.append(bar([f"*{first}*", *others]))
+    return "\n".join(lines) + "\n" + (f"\n{markdown_text(table.note)}\n" if table.note else "")
 
 
 def bar(cells: Iterable[str]) -> str:

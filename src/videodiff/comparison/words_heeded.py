@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from videodiff.comparison.answer import Entry, entries
 from videodiff.comparison.best import penalty_interval
-from videodiff.comparison.phrases import Entry, entries, listed, valued
 from videodiff.comparison.tables import number
+from videodiff.comparison.wording import listed, valued
 from videodiff.metrics.directory import NAMED, metric_info
 
 

@@ -43,17 +43,16 @@ from videodiff.diffusion.prediction import (
     velocity,
     x_of_velocity,
 )
+from videodiff.diffusion.sampler import Sampler
 from videodiff.diffusion.samplers import (
     AncestralSampler,
-    Coefficients,
     DDIMSampler,
     DPMSolverPP2MSampler,
     LangevinSampler,
     LearnedRangeSampler,
-    Plan,
-    Sampler,
 )
 from videodiff.diffusion.schedule import CosineSchedule, NoiseSchedule, Posterior
+from videodiff.diffusion.step_table import Coefficients, Plan
 from videodiff.diffusion.straight_schedule import StraightSchedule
 from videodiff.diffusion.times import (
     LogitNormalTimes,

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from videodiff.diffusion.heun import HeunSampler
-from videodiff.diffusion.samplers import DDIMSampler, Sampler
+from videodiff.diffusion.sampler import Sampler
+from videodiff.diffusion.samplers import DDIMSampler
 from videodiff.diffusion.scheduler_keys import check_keys
 from videodiff.diffusion.straight_schedule import StraightSchedule
 

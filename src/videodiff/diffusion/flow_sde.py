@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from videodiff.diffusion.samplers import NOISE, Coefficients, Plan, Sampler
+from videodiff.diffusion.sampler import Sampler
 from videodiff.diffusion.schedule import NoiseSchedule
+from videodiff.diffusion.step_table import NOISE, Coefficients, Plan
 
 
 class FlowSDESampler(Sampler):

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from videodiff.diffusion.samplers import NOISE, PREVIOUS, Coefficients, Plan, Sampler
+from videodiff.diffusion.sampler import Sampler
 from videodiff.diffusion.schedule import NoiseSchedule
+from videodiff.diffusion.step_table import NOISE, PREVIOUS, Coefficients, Plan
 
 
 class HeunSampler(Sampler):

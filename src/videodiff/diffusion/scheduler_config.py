@@ -22,12 +22,12 @@ from videodiff.diffusion.discrete_schedule import (
     ScaledLinearSchedule,
 )
 from videodiff.diffusion.flow_scheduler_config import from_flow_config, to_flow_config
+from videodiff.diffusion.sampler import Sampler
 from videodiff.diffusion.samplers import (
     AncestralSampler,
     DDIMSampler,
     DPMSolverPP2MSampler,
     LearnedRangeSampler,
-    Sampler,
 )
 from videodiff.diffusion.schedule import NoiseSchedule
 from videodiff.diffusion.scheduler_keys import FLOW_SCHEDULERS, READ_BY, check_keys

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from videodiff.diffusion.samplers import EARLIER, PREVIOUS, Coefficients, Sampler
+from videodiff.diffusion.sampler import Sampler
 from videodiff.diffusion.schedule import NoiseSchedule
+from videodiff.diffusion.step_table import EARLIER, PREVIOUS, Coefficients
 
 ORDERS = (1, 2, 3)
 

@@ -2,7 +2,7 @@
 
 A matrix of levels (a scheduling matrix, Chen et al. 2024, "Diffusion Forcing", section 3.3) has a row for each moment
 and a column for each unit: ``steps`` is noise, 0 is clean. From one row to the next a unit takes a step of the sampler
-or rests. Times and coefficients of a step are those of any sampler (``samplers.py``), looked up by level.
+or rests. Times and coefficients of a step are those of any sampler (``step_table.py``), looked up by level.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from torch import Tensor
 from videodiff.diffusion.condition import Condition, UnitState
 from videodiff.diffusion.denoiser import Denoiser
 from videodiff.diffusion.noise import Generator, normal_like
-from videodiff.diffusion.samplers import EARLIER, NOISE, PREVIOUS, RAW, Plan, Sampler, X
+from videodiff.diffusion.sampler import Sampler
 from videodiff.diffusion.schedule import NoiseSchedule, over_latent
+from videodiff.diffusion.step_table import EARLIER, NOISE, PREVIOUS, RAW, Plan, X
 
 
 def pyramid(steps: int, units: int, delay: float) -> Tensor:

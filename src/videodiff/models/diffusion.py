@@ -36,7 +36,7 @@ from videodiff.models.sampling import SamplingModule
 from videodiff.models.trained import OptimizerCallable, TrainedModule
 from videodiff.networks import Autoencoder, PixelSpace, as_network
 from videodiff.sampling import Autoregressive, LongVideo
-from videodiff.sampling.video_model import continued
+from videodiff.sampling.continuation import continued
 from videodiff.say import say
 from videodiff.seeding import key_to_seed
 
@@ -362,7 +362,7 @@ class DiffusionModule(SamplingModule, TrainedModule):
         self.log_losses(batch, "test")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Continue each clip from its first frames, see :func:`~videodiff.sampling.video_model.continued`."""
+        """Continue each clip from its first frames, see :func:`~videodiff.sampling.continuation.continued`."""
         return continued(self, batch, self.seed)
 
     def log_losses(

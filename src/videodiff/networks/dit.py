@@ -7,7 +7,7 @@ Vchitect/Latte:models/latte.py): attention over all tokens, over space and time 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,38 +20,25 @@ from .blocks import zero_init
 from .context import Context, ContextBy, context_layers
 from .dit_block import DiTBlock, Sequences, TableModulation, modulated
 from .dit_condition import ConditionEmbedding
-from .dit_sizes import Layout, Size, check_choices, check_heads, check_patch, planes_of, sized
-from .embeddings import sinusoidal_embedding, without_autocast
+from .dit_places import PlaceTables, with_time
+from .dit_sizes import (
+    Layout,
+    Size,
+    check_choices,
+    check_heads,
+    check_latent,
+    check_patch,
+    check_planes,
+    planes_of,
+    sized,
+)
+from .embeddings import without_autocast
 from .network import Network
 from .patches import from_patches, from_plane_patches, patches, plane_patches
-from .positions import (
-    Coordinates,
-    grid_coordinates,
-    plane_coordinates,
-    rotary_angles,
-    sincos,
-    sincos_in_space,
-)
 from .resized import OwnSizes, Resized
 
 if TYPE_CHECKING:
     from .latents import Latents
-
-
-class Places(NamedTuple):
-    """What the shape of a latent alone decides.
-
-    Attributes:
-        in_space: added to the tokens, ``[N_s, D]``, or None.
-        in_time: added to the video's frames before the first attention over time, ``[N_t, 1, D]``, or None.
-        space: which tokens attend to each other in a block over space, or over all.
-        over_time: the same in a block over time.
-    """
-
-    in_space: Tensor | None
-    in_time: Tensor | None
-    space: Sequences
-    over_time: Sequences
 
 
 class SpacetimeDiT(OwnSizes, Network):
@@ -138,12 +125,7 @@ class SpacetimeDiT(OwnSizes, Network):
         check_choices(layout, positions, depth, self.plane_sizes, self.patch_size, causal)
         check_heads(width, num_heads, positions, layout)
         self.channels, self.out_channels = channels, channels if out_channels is None else out_channels
-        self.layout, self.positions, self.columns_first, self.causal = (
-            layout,
-            positions,
-            columns_first,
-            causal,
-        )
+        self.layout, self.positions = layout, positions
         self.width, self.head_dim = width, width // num_heads
         self.num_frames = num_frames
         self.size_factor = math.lcm(*self.patch_size[1:])
@@ -178,7 +160,9 @@ class SpacetimeDiT(OwnSizes, Network):
             TableModulation(2, width) if shared_modulation else nn.Linear(width, 2 * width)
         )
         self.patch_out = nn.Linear(width, volume * self.out_channels)
-        self.tables: dict[tuple[object, ...], Places] = {}  # constants, which stand in no checkpoint
+        self.places = PlaceTables(
+            layout, positions, columns_first, causal, width, self.head_dim, self.patch_size, self.plane_sizes
+        )
         self.begin()
 
     def begin(self) -> None:
@@ -322,58 +306,6 @@ class SpacetimeDiT(OwnSizes, Network):
         )
         return moved.contiguous() if video == x.shape[1] else torch.cat([moved, x[:, video:]], dim=1)
 
-    def coordinates(self, z: Tensor, frames: int) -> Coordinates:
-        """Where the tokens of a latent lie, ``frames`` of it being a video."""
-        if self.plane_sizes is not None:
-            return plane_coordinates(self.plane_sizes, self.patch_size[1], z.device)
-        height, width = (side // p for side, p in zip(z.shape[3:], self.patch_size[1:], strict=True))
-        return grid_coordinates(frames, height, width, z.device)
-
-    def places(self, z: Tensor, frames: int) -> Places:
-        """Positions, and which tokens attend to each other; computed once for a shape and kept."""
-        key = (z.shape[2:], frames, z.device)
-        if key not in self.tables:
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-            ):  # an inference tensor could not be trained with later
-                self.tables[key] = self.make_places(self.coordinates(z, max(frames, 1)), frames)
-        return self.tables[key]
-
-    def make_places(self, at: Coordinates, frames: int) -> Places:
-        """Positions, and which tokens attend to each other, from where they lie."""
-        is_joint, each, axes = self.layout == "joint", len(at.row), [at.row, at.column]
-        of_space, of_time = sincos_in_space(at, self.width, self.columns_first), sincos(at.time, self.width)
-        in_space: Tensor | None = of_space
-        in_time: Tensor | None = of_time[:, None]
-        in_plane = None
-        if self.plane_sizes is not None:  # each token has a time of its own; a vector tells planes apart
-            plane = (at.row < 0) + 2.0 * (at.column < 0)
-            in_plane = sinusoidal_embedding(1000 / 3 * plane, self.width)
-            in_space, in_time = of_space + of_time + in_plane, None
-            axes = [at.time, *axes]
-        elif is_joint:
-            axes = [at.time.repeat_interleave(each), *(axis.repeat(len(at.time)) for axis in axes)]
-        angles = angles_over_time = None
-        if self.positions == "rotary":
-            in_space, in_time = in_plane, None
-            angles, angles_over_time = (
-                rotary_angles(axes, self.head_dim),
-                rotary_angles([at.time], self.head_dim),
-            )
-        mask = mask_over_time = None
-        if self.causal:
-            seen = torch.ones(len(at.time), len(at.time), dtype=torch.bool, device=at.time.device).tril()
-            mask_over_time = None if is_joint else seen
-            mask = seen.repeat_interleave(each, 0).repeat_interleave(each, 1) if is_joint else None
-        groups = None if self.plane_sizes is not None else frames
-        return Places(
-            in_space,
-            in_time,
-            Sequences(is_joint, angles, mask, groups),
-            Sequences(False, angles_over_time, mask_over_time, groups),
-        )
-
     def resized(self, name: str, value: Tensor) -> Resized | None:
         """Channels to condition on that are no longer there, or of another number, begin anew."""
         if name != "concat_in.weight" or self.concat_in is None:
@@ -382,37 +314,10 @@ class SpacetimeDiT(OwnSizes, Network):
 
     def check_latents(self, latents: Latents) -> None:
         """Refuse latents that cannot be cut into patches, or planes of another size."""
-        if self.plane_sizes is not None:
-            planes, made = (self.channels, self.plane_sizes.num_tokens), latents.network_shape(1)
-            if planes != made:
-                raise ValueError(
-                    f"the network is made for planes {planes} (channels, tokens), the autoencoder makes {made}; set "
-                    "channels, num_frames and plane_size of --model.net"
-                )
-            return
-        channels, *axes = latents.network_shape(latents.clip_units)
-        if len(axes) != 3:
-            raise ValueError(
-                f"the first stage makes planes of {axes[0]} tokens in all: the network needs their num_frames and "
-                "plane_size (--model.net.plane_size)"
-            )
-        if channels != self.channels:
-            raise ValueError(
-                f"the network takes {self.channels} channels, the latent has {channels}: set --model.net.channels "
-                f"{channels}"
-            )
-        if axes[0] % self.patch_size[0]:
-            raise ValueError(
-                f"the {axes[0]} units of a clip's latent must be a multiple of the {self.patch_size[0]} of a patch "
-                "(patch_size of --model.net)"
-            )
-        _, _, height, width = latents.video_shape
-        each = [max(side // axis, 1) for side, axis in zip((height, width), axes[1:], strict=True)]
-        factor = each[0] * self.patch_size[1], each[1] * self.patch_size[2]
-        reason = "patches of the network"
-        if max(each) > 1:
-            reason = f"{FrameSize(*each)} of the first stage times {FrameSize(*self.patch_size[1:])} of the {reason}"
-        FrameSize(height, width).check_multiple(factor, reason, "resolution of the clips")
+        if self.plane_sizes is None:
+            check_latent(self.channels, self.patch_size, latents)
+        else:
+            check_planes(self.channels, self.plane_sizes, latents)
 
     def blocks(self) -> list[nn.Module]:
         return list(self.layers)
@@ -440,11 +345,3 @@ class SpacetimeDiT(OwnSizes, Network):
         shapes = [[len(z)], [len(z), z.shape[2]]] if self.takes_unit_times else [[len(z)]]
         if list(time.shape) not in shapes:
             raise ValueError(f"time must have shape {' or '.join(map(str, shapes))}, got {list(time.shape)}")
-
-
-def with_time(x: Tensor, in_time: Tensor | None, video: int) -> Tensor:
-    """Tokens ``[B, N_t, N_s, D]``, those of the video's frames with their positions in time ``[N_t, 1, D]``."""
-    if video == 0 or in_time is None:
-        return x
-    placed = x[:, :video] + in_time.to(x.dtype)
-    return placed if video == x.shape[1] else torch.cat([placed, x[:, video:]], dim=1)

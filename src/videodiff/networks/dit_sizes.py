@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..frame_size import FrameSize, Resolution
 from .patches import Patch
 from .planes import PlaneSizes
 from .positions import rotary_pairs
+
+if TYPE_CHECKING:
+    from .latents import Latents
 
 Size = Literal["S", "B", "L", "XL"]
 Layout = Literal["joint", "alternating", "factorised"]
@@ -100,3 +103,39 @@ def check_heads(width: int, num_heads: int, positions: str, layout: str) -> None
             f"rotary positions need a pair of features of a head for each of {axes} axes: width / num_heads must be "
             f"even and at least {2 * axes}, got {width // num_heads}"
         )
+
+
+def check_planes(channels: int, planes: PlaneSizes, latents: Latents) -> None:
+    """Raise ValueError unless the planes of an autoencoder are those of the network."""
+    own, made = (channels, planes.num_tokens), latents.network_shape(1)
+    if own != made:
+        raise ValueError(
+            f"the network is made for planes {own} (channels, tokens), the autoencoder makes {made}; set "
+            "channels, num_frames and plane_size of --model.net"
+        )
+
+
+def check_latent(channels: int, patch: tuple[int, int, int], latents: Latents) -> None:
+    """Raise ValueError for a latent that cannot be cut into patches."""
+    made, *axes = latents.network_shape(latents.clip_units)
+    if len(axes) != 3:
+        raise ValueError(
+            f"the first stage makes planes of {axes[0]} tokens in all: the network needs their num_frames and "
+            "plane_size (--model.net.plane_size)"
+        )
+    if made != channels:
+        raise ValueError(
+            f"the network takes {channels} channels, the latent has {made}: set --model.net.channels {made}"
+        )
+    if axes[0] % patch[0]:
+        raise ValueError(
+            f"the {axes[0]} units of a clip's latent must be a multiple of the {patch[0]} of a patch "
+            "(patch_size of --model.net)"
+        )
+    _, _, height, width = latents.video_shape
+    each = [max(side // axis, 1) for side, axis in zip((height, width), axes[1:], strict=True)]
+    factor = each[0] * patch[1], each[1] * patch[2]
+    reason = "patches of the network"
+    if max(each) > 1:
+        reason = f"{FrameSize(*each)} of the first stage times {FrameSize(*patch[1:])} of the {reason}"
+    FrameSize(height, width).check_multiple(factor, reason, "resolution of the clips")

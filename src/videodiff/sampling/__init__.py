@@ -4,7 +4,8 @@ from videodiff.sampling.call import OnWindow
 from videodiff.sampling.pipeline import Pipeline
 from videodiff.sampling.plans import Autoregressive, ClipByClip, Hierarchical, LongVideo, Rolling
 from videodiff.sampling.stage import Stage
-from videodiff.sampling.video_model import StageModel, VideoModel, video_model
+from videodiff.sampling.stage_model import StageModel
+from videodiff.sampling.video_model import VideoModel, video_model
 
 __all__ = [
     "Autoregressive",

@@ -24,8 +24,10 @@ from videodiff.diffusion import Sampler
 from videodiff.networks.autoencoder import Autoencoder
 from videodiff.networks.latents import Latents
 from videodiff.sampling.call import Call
+from videodiff.sampling.continuation import continued
 from videodiff.sampling.stage import Leg, Stage
-from videodiff.sampling.video_model import StageModel, VideoModel, continued
+from videodiff.sampling.stage_model import StageModel
+from videodiff.sampling.video_model import VideoModel
 
 
 class Pipeline(pl.LightningModule, VideoModel):
@@ -152,7 +154,7 @@ class Pipeline(pl.LightningModule, VideoModel):
         self.last.log_losses(batch, "test", self, "last_stage_loss")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Continue each clip from its first frames, see :func:`~videodiff.sampling.video_model.continued`."""
+        """Continue each clip from its first frames, see :func:`~videodiff.sampling.continuation.continued`."""
         return continued(self, batch, self.seed)
 
     # --- what it is, for records ------------------------------------------------------------------------------

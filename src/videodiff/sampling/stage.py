@@ -10,7 +10,7 @@ from torch import nn
 
 from videodiff.conditioning.request import Request
 from videodiff.diffusion.windows import Window
-from videodiff.sampling.video_model import StageModel, stage_model
+from videodiff.sampling.stage_model import StageModel, stage_model
 
 Takes = Literal["low_resolution", "frames", "latent"]
 

@@ -1,35 +1,11 @@
-"""Parts of sentences about a comparison: values with their intervals, lists of names, counts."""
+"""Values, names and clauses as the words of a sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from videodiff.comparison.record import Comparison
+from videodiff.comparison.answer import Entry
 from videodiff.comparison.tables import number, prefixed
-
-Entry = Mapping[str, Any]
-Entries = Mapping[str, Entry]
-
-
-def metrics_of(comparison: Comparison) -> dict[str, Mapping[str, Entry]]:
-    """The metrics that the table shows, by model."""
-    return {model.name: model.draws[0].metrics for model in comparison.models if model.draws}
-
-
-def entries(shown: Mapping[str, Mapping[str, Entry]], metric: str) -> dict[str, Entry]:
-    """One metric of those that have a value."""
-    return {name: record[metric] for name, record in shown.items() if has_value(record.get(metric))}
-
-
-def rivals_of(comparison: Comparison, metric: str) -> dict[str, Entry]:
-    """One metric of the clips made without a model."""
-    return entries({base["name"]: base["metrics"] for base in comparison.baselines}, metric)
-
-
-def has_value(entry: Entry | None) -> bool:
-    """Whether a metric was measured."""
-    return bool(entry) and entry is not None and entry.get("value") is not None
 
 
 def ranged(entry: Entry) -> str:
