@@ -12,9 +12,10 @@ from videodiff.cli import side_by_side
 from videodiff.cli.side_by_side import SideBySide, Training, reason_of
 
 BEGIN_AND_WAIT = """
-import multiprocessing, time
+import multiprocessing, signal, time
 from videodiff.cli import side_by_side
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, which may have begun the tests, has it ignored
     context = multiprocessing.get_context("forkserver")
     child = context.Process(target=side_by_side._end_with_parent)
     child.start()
