@@ -217,6 +217,15 @@ def test_speed_and_training_are_told_of_the_record():
     assert [a.topic for a in answers(found) if a.timed] == ["Speed"]
 
 
+def test_a_first_stage_of_no_recorded_time_is_not_said_to_be_included():
+    found = compared({name: {"evaluator_fd": entry(28, 4)} for name in ("A", "B", "C")})
+    for one, stage in zip(
+        found.models, (None, {"training": {"seconds": 60.0}}, {"metrics": {}}), strict=True
+    ):
+        one.training, one.first_stage = Training(10, seconds=600.0), stage
+    assert "first stages included but for that of C, of which no time is recorded" in said(found, "Training")
+
+
 def test_all_that_tells_says_the_same_and_a_stored_record_too():
     found = compared({"A": {"evaluator_fd": entry(28, 4)}, "B": {"evaluator_fd": entry(56, 4)}})
     told = answers(found)

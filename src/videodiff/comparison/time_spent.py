@@ -39,12 +39,14 @@ def speed(comparison: Comparison) -> Answer | None:
 
 def training(comparison: Comparison) -> Answer | None:
     """What the weights took, first stages included: figures of unequal budgets are of budgets, too."""
-    spent = {}
+    spent, untold = dict[str, float](), list[str]()
     for model in comparison.models:
         stage = ((model.first_stage or {}).get("training") or {}).get("seconds")
         parts = [value for value in (model.training.seconds, stage) if value]
         if parts:
             spent[model.name] = sum(parts)
+            if model.first_stage and not stage:
+                untold.append(model.name)
     if not spent:
         return None
     sizes = {model.name: sum(model.parameters.values()) for model in comparison.models}
@@ -53,6 +55,7 @@ def training(comparison: Comparison) -> Answer | None:
         for name, value in spent.items()
     ]
     said = f"{listed(those)}, first stages included"
+    said += f" but for that of {listed(untold)}, of which no time is recorded" if untold else ""
     ratio = max(spent.values()) / min(spent.values())
     if ratio > FAIR:
         said += f". The longest is {number(ratio, 2)} times the shortest, which the figures above do not allow for"
